@@ -1,0 +1,4 @@
+//! Clients and applications: the requests, and the work they make.
+
+pub mod service;
+pub mod traffic;

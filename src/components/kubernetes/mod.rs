@@ -1,0 +1,12 @@
+//! The control plane and the kubelets of Kubernetes 1.34.
+
+pub mod daemon_set;
+pub mod deployment;
+pub mod endpoint_slice;
+pub mod hpa;
+pub mod kubelet;
+pub mod metrics_server;
+pub mod node_lifecycle;
+pub mod pod_disruption;
+pub mod replica_set;
+pub mod scheduler;

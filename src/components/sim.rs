@@ -1,0 +1,175 @@
+//! One replication: the loop that pops events, hands them to their component, records what changed and wakes who watches.
+
+use super::{Components, Cx, Event, bootstrap, wiring};
+use crate::engine::limit::Meter;
+use crate::engine::{LimitReached, Queue, Random, Time};
+use crate::plan::Plan;
+use crate::record::{Detail, Recorder};
+use crate::world::{Change, World};
+
+/// A run in progress.
+pub struct Sim<'p> {
+    plan: &'p Plan,
+    world: World,
+    queue: Queue<Event>,
+    recorder: Recorder,
+    components: Components,
+    wiring: wiring::Wiring,
+    random: Option<Random>,
+    meter: Meter,
+    journal: Vec<Change>,
+    event_hash: u64,
+    check_all: bool,
+}
+
+/// A finished run.
+pub struct Outcome {
+    /// The world at the end.
+    pub world: World,
+    /// What happened.
+    pub recorder: Recorder,
+    /// Events handled.
+    pub events: u64,
+    /// Rolling hash of every event with its time: equal runs have equal hashes.
+    pub event_hash: u64,
+    /// A limit that stopped the run early.
+    pub limit: Option<LimitReached>,
+}
+
+impl<'p> Sim<'p> {
+    /// Replication `replication` of a plan, at its start.
+    pub fn new(plan: &'p Plan, replication: u64, detail: Detail) -> Sim<'p> {
+        let random = plan.noise.then(|| Random::new(plan.seed, replication));
+        let mut sim = Sim {
+            plan,
+            world: World::new(plan),
+            queue: Queue::new(),
+            recorder: Recorder::new(detail),
+            components: Components::default(),
+            wiring: wiring::Wiring::new(plan),
+            random,
+            meter: Meter::new(plan.limits),
+            journal: Vec::new(),
+            event_hash: 0xcbf2_9ce4_8422_2325,
+            check_all: false,
+        };
+        bootstrap::populate(plan, &mut sim.world);
+        sim.world.now = plan.start;
+        let mut initial = Vec::new();
+        sim.world.take_journal(&mut initial);
+        let (components, mut cx) = sim.split(plan.start);
+        components.start(&mut cx);
+        sim.settle(plan.start);
+        sim
+    }
+
+    /// Checks all laws after every event (`--check`).
+    pub fn check_every_event(&mut self) {
+        self.check_all = true;
+    }
+
+    /// Runs to the end of the plan.
+    ///
+    /// # Panics
+    /// When a law of the world breaks: a defect of this program. The message says how to replay it.
+    pub fn run(mut self) -> Outcome {
+        let mut limit = None;
+        while let Some((now, event)) = self.queue.pop() {
+            if now > self.plan.until {
+                break;
+            }
+            if let Err(reached) = self.meter.count(now) {
+                limit = Some(reached);
+                break;
+            }
+            self.step(now, event);
+        }
+        self.world.now = self.plan.until;
+        self.verify(self.plan.until, true);
+        Outcome {
+            world: self.world,
+            recorder: self.recorder,
+            events: self.meter.events(),
+            event_hash: self.event_hash,
+            limit,
+        }
+    }
+
+    fn step(&mut self, now: Time, event: Event) {
+        debug_assert!(now >= self.world.now, "time never goes back");
+        self.world.now = now;
+        self.note_event(now, event);
+        self.wiring.delivered(event);
+        let (components, mut cx) = self.split(now);
+        components.handle(&mut cx, event);
+        self.settle(now);
+        let count = self.meter.events();
+        let all = self.check_all || (cfg!(debug_assertions) && count.is_power_of_two());
+        if all || cfg!(debug_assertions) {
+            self.verify(now, all);
+        }
+    }
+
+    /// Records what changed and wakes who watches it.
+    fn settle(&mut self, now: Time) {
+        let mut journal = std::mem::take(&mut self.journal);
+        self.world.take_journal(&mut journal);
+        for &change in &journal {
+            self.recorder.push(now, change, &self.world);
+            self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
+        }
+        journal.clear();
+        self.journal = journal;
+    }
+
+    fn split(&mut self, now: Time) -> (&mut Components, Cx<'_>) {
+        let cx = Cx {
+            now,
+            plan: self.plan,
+            world: &mut self.world,
+            queue: &mut self.queue,
+            recorder: &mut self.recorder,
+            random: self.random.as_ref(),
+        };
+        (&mut self.components, cx)
+    }
+
+    fn note_event(&mut self, now: Time, event: Event) {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = EventHasher(self.event_hash);
+        now.micros().hash(&mut hasher);
+        event.hash(&mut hasher);
+        self.event_hash = hasher.finish();
+    }
+
+    fn verify(&self, now: Time, all: bool) {
+        let law = if all { self.world.check() } else { self.world.check_fast() };
+        if let Err(broken) = law {
+            let at = now.decimal_from(self.plan.start);
+            panic!("{} (seed {}, at {at} s): {broken}", self.plan.name, self.plan.seed);
+        }
+    }
+}
+
+/// FNV-1a over the event's own bytes: the same on every machine.
+struct EventHasher(u64);
+
+impl std::hash::Hasher for EventHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value as u64);
+    }
+}

@@ -1,0 +1,355 @@
+//! Which change wakes which component, after what delay: the one place that knows two components at once.
+//!
+//! One function a watching component, each an exhaustive match over [`Change`] by what that component's real informers
+//! watch. A wake that is already on its way is not sent twice: ten changes within one watch delay make one look.
+
+use super::Event;
+use super::{aws, karpenter, kubernetes};
+use crate::engine::{Queue, Random, Span, Time};
+use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
+use crate::world::{Change, Owner, PodId, World};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+/// Wakes that are on their way, and who watches what.
+pub struct Wiring {
+    on_the_way: HashSet<Event, BuildHasherDefault<DefaultHasher>>,
+    /// Services whose selector matches a template, by template.
+    services_of_template: Vec<Vec<ServiceId>>,
+    /// Bindings of a service.
+    bindings_of_service: Vec<Vec<BindingId>>,
+    /// Changes seen: keys the draws of watch delays.
+    sequence: u64,
+}
+
+/// A wake to be sent: the event and how long the watch takes.
+type Wakes = Vec<(Span, Event)>;
+
+impl Wiring {
+    /// Who watches what in this plan.
+    pub fn new(plan: &Plan) -> Wiring {
+        let selects = |service: &crate::plan::ServiceSpec, template: &crate::plan::PodTemplate| {
+            service.namespace == template.namespace
+                && service.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+        };
+        let services_of_template = plan
+            .templates
+            .iter()
+            .map(|template| {
+                let matching = plan.services.iter().enumerate().filter(|(_, service)| selects(service, template));
+                matching.map(|(index, _)| ServiceId::at(index)).collect()
+            })
+            .collect();
+        let bindings_of_service = plan
+            .services
+            .iter()
+            .map(|service| {
+                let of = |binding: &&crate::plan::TargetGroupBindingSpec| {
+                    binding.namespace == service.namespace && binding.service_name == service.name
+                };
+                let indices = plan.bindings.iter().enumerate().filter(|(_, binding)| of(binding));
+                indices.map(|(index, _)| BindingId::at(index)).collect()
+            })
+            .collect();
+        Wiring { on_the_way: HashSet::default(), services_of_template, bindings_of_service, sequence: 0 }
+    }
+
+    /// A wake has arrived: the next change sends a new one.
+    pub fn delivered(&mut self, event: Event) {
+        self.on_the_way.remove(&event);
+    }
+
+    /// Sends the wakes of one change.
+    pub fn wake(
+        &mut self,
+        change: Change,
+        now: Time,
+        plan: &Plan,
+        world: &World,
+        random: Option<&Random>,
+        queue: &mut Queue<Event>,
+    ) {
+        self.sequence += 1;
+        let hop = plan.timings.delay(Stage::ApiHop, random, self.sequence);
+        let mut wakes = Wakes::new();
+        deployment(change, world, hop, &mut wakes);
+        replica_set(change, world, hop, &mut wakes);
+        daemon_set(change, hop, &mut wakes);
+        hpa(change, hop, &mut wakes);
+        scheduler(change, world, hop, &mut wakes);
+        kubelet(change, world, hop, &mut wakes);
+        self.endpoint_slice(change, world, hop, &mut wakes);
+        pod_disruption(change, world, hop, &mut wakes);
+        node_lifecycle(change, hop, &mut wakes);
+        provisioner(change, world, hop, &mut wakes);
+        node_claim(change, world, hop, &mut wakes);
+        disruption(change, hop, &mut wakes);
+        termination(change, hop, &mut wakes);
+        interruption(change, &mut wakes);
+        instance(change, &mut wakes);
+        self.target_group(change, hop, &mut wakes);
+        alb(change, &mut wakes);
+        traffic(change, &mut wakes);
+        service(change, &mut wakes);
+        for (span, event) in wakes {
+            if self.on_the_way.insert(event) {
+                queue.push(now + span, event);
+            }
+        }
+    }
+
+    fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+        let pod = match change {
+            Change::PodReady(pod, _) | Change::PodAddress(pod) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => {
+                pod
+            }
+            _ => return,
+        };
+        for &service in &self.services_of_template[world.pod(pod).template.index()] {
+            wakes.push((hop, Event::EndpointSlice(kubernetes::endpoint_slice::Event::Sync(service))));
+        }
+    }
+
+    fn target_group(&self, change: Change, hop: Span, wakes: &mut Wakes) {
+        if let Change::EndpointsChanged(service) = change {
+            for &binding in &self.bindings_of_service[service.index()] {
+                wakes.push((hop, Event::TargetGroup(aws::target_group::Event::Endpoints(binding))));
+            }
+        }
+    }
+}
+
+fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    let deployment = match change {
+        Change::DeploymentChanged(deployment) | Change::DeploymentScaled { deployment, .. } => Some(deployment),
+        Change::ReplicaSetCreated(set)
+        | Change::ReplicaSetStatus(set)
+        | Change::ReplicaSetScaled { replica_set: set, .. } => world.replica_sets[set.index()].deployment,
+        Change::PodGone(pod) => world.deployment_of(pod),
+        _ => None,
+    };
+    if let Some(deployment) = deployment {
+        wakes.push((hop, Event::Deployment(kubernetes::deployment::Event::Sync(deployment))));
+    }
+}
+
+fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    let replica_set = match change {
+        Change::ReplicaSetCreated(set) | Change::ReplicaSetScaled { replica_set: set, .. } => Some(set),
+        Change::PodCreated(pod)
+        | Change::PodReady(pod, _)
+        | Change::PodPhase(pod, _)
+        | Change::PodDeleting(pod, _)
+        | Change::PodGone(pod) => match world.pod(pod).owner {
+            Owner::ReplicaSet(set) => Some(set),
+            Owner::DaemonSet(_) | Owner::Bare => None,
+        },
+        _ => None,
+    };
+    if let Some(set) = replica_set {
+        wakes.push((hop, Event::ReplicaSet(kubernetes::replica_set::Event::Sync(set))));
+    }
+}
+
+fn daemon_set(change: Change, hop: Span, wakes: &mut Wakes) {
+    if let Change::NodeCreated(node) = change {
+        wakes.push((hop, Event::DaemonSet(kubernetes::daemon_set::Event::Node(node))));
+    }
+}
+
+fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {
+    if let Change::HpaChanged(hpa) = change {
+        wakes.push((hop, Event::Hpa(kubernetes::hpa::Event::Changed(hpa))));
+    }
+}
+
+fn scheduler(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::scheduler::Event as Scheduler;
+    let event = match change {
+        Change::PodCreated(pod) if world.pod(pod).node.is_none() => Scheduler::PodAdded(pod),
+        Change::PodBound(pod) => Scheduler::PodBound(pod),
+        Change::PodDeleting(pod, _) => Scheduler::PodDeleting(pod),
+        Change::PodGone(pod) => Scheduler::PodGone(pod),
+        Change::NodeCreated(node) => Scheduler::NodeAdded(node),
+        Change::NodeTaints(node) => Scheduler::NodeTaints(node),
+        Change::NodeLabels(node) => Scheduler::NodeLabels(node),
+        Change::NodeGone(node) => Scheduler::NodeGone(node),
+        _ => return,
+    };
+    wakes.push((hop, Event::Scheduler(event)));
+}
+
+fn kubelet(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::kubelet::Event as Kubelet;
+    let event = match change {
+        Change::PodBound(pod) => Kubelet::Added(pod),
+        Change::PodCreated(pod) if world.pod(pod).node.is_some() => Kubelet::Added(pod),
+        Change::PodDeleting(pod, _) if world.pod(pod).node.is_some() => Kubelet::Terminate(pod),
+        Change::PodGate(pod, _) => Kubelet::Status(pod),
+        Change::PodProcess(pod, _) => {
+            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::Process(pod))));
+            return;
+        }
+        Change::NodeCreated(node) => {
+            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::NodeJoined(node))));
+            return;
+        }
+        Change::NodeAlive(node, _) => {
+            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::NodeAlive(node))));
+            return;
+        }
+        _ => return,
+    };
+    wakes.push((hop, Event::Kubelet(event)));
+}
+
+fn pod_disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::pod_disruption::Event as Disruption;
+    let pod = match change {
+        Change::PdbChanged(pdb) | Change::PdbStatus(pdb) => {
+            wakes.push((hop, Event::PodDisruption(Disruption::Sync(pdb))));
+            return;
+        }
+        Change::PodCreated(pod) | Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => pod,
+        _ => return,
+    };
+    for pdb in budgets_of(world, pod) {
+        wakes.push((hop, Event::PodDisruption(Disruption::Sync(pdb))));
+    }
+}
+
+/// Budgets whose selector matches a pod.
+fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = PdbId> + '_ {
+    let template = world.template_of(pod).clone();
+    world.pdbs.iter().filter_map(move |pdb| {
+        let spec = &pdb.spec;
+        let selected = spec.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels));
+        (spec.namespace == template.namespace && selected).then_some(pdb.id)
+    })
+}
+
+fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::node_lifecycle::Event as Lifecycle;
+    let event = match change {
+        Change::NodeCreated(node) | Change::NodeReady(node, _) => Lifecycle::Conditions(node),
+        Change::NodeTaints(node) => Lifecycle::Taints(node),
+        Change::NodeGone(node) => Lifecycle::Gone(node),
+        Change::PodBound(pod) => Lifecycle::PodBound(pod),
+        _ => return,
+    };
+    wakes.push((hop, Event::NodeLifecycle(event)));
+}
+
+fn provisioner(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use karpenter::provisioner::Event as Provisioner;
+    let event = match change {
+        Change::PodUnschedulable(pod) => Provisioner::Pod(pod),
+        Change::NodeTaints(node) if world.node(node).claim.is_some() => Provisioner::Node(node),
+        _ => return,
+    };
+    wakes.push((hop, Event::Provisioner(event)));
+}
+
+fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use karpenter::node_claim::Event as Claim;
+    let event = match change {
+        Change::ClaimCreated(claim) | Change::ClaimLaunched(claim) | Change::ClaimInitialized(claim) => {
+            Some(Claim::Reconcile(claim))
+        }
+        Change::ClaimNoCapacity(claim) => Some(Claim::Reconcile(claim)),
+        Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeTaints(node) => {
+            world.node(node).claim.map(Claim::Reconcile)
+        }
+        Change::PodBound(pod) | Change::PodDeleting(pod, _) | Change::PodPhase(pod, _) | Change::PodGone(pod) => {
+            let claim = world.pod(pod).node.and_then(|node| world.node(node).claim);
+            claim.map(|_| Claim::Pod(pod))
+        }
+        Change::NodePoolChanged(pool) => Some(Claim::Pool(pool)),
+        _ => None,
+    };
+    if let Some(event) = event {
+        wakes.push((hop, Event::NodeClaim(event)));
+    }
+}
+
+fn disruption(change: Change, hop: Span, wakes: &mut Wakes) {
+    use karpenter::disruption::Event as Disruption;
+    let moves_the_memo = matches!(
+        change,
+        Change::PodBound(_)
+            | Change::PodGone(_)
+            | Change::NodeCreated(_)
+            | Change::NodeGone(_)
+            | Change::ClaimCreated(_)
+            | Change::ClaimGone(_)
+            | Change::ClaimInitialized(_)
+            | Change::ClaimDeleting(..)
+            | Change::NodePoolChanged(_)
+    );
+    if moves_the_memo {
+        wakes.push((hop, Event::Disruption(Disruption::Unconsolidated)));
+    }
+}
+
+fn termination(change: Change, hop: Span, wakes: &mut Wakes) {
+    if let Change::ClaimDeleting(claim, _) = change {
+        wakes.push((hop, Event::Termination(karpenter::termination::Event::Reconcile(claim))));
+    }
+}
+
+fn interruption(change: Change, wakes: &mut Wakes) {
+    use karpenter::interruption::Event as Interruption;
+    match change {
+        Change::InstanceInterrupted(instance) => {
+            wakes.push((Span::ZERO, Event::Interruption(Interruption::Notice(instance))));
+        }
+        Change::InstanceShuttingDown(instance) => {
+            wakes.push((Span::ZERO, Event::Interruption(Interruption::StateChange(instance))));
+        }
+        _ => {}
+    }
+}
+
+fn instance(change: Change, wakes: &mut Wakes) {
+    use aws::instance::Event as Instance;
+    match change {
+        Change::InstanceLaunched(instance) => wakes.push((Span::ZERO, Event::Instance(Instance::Launched(instance)))),
+        Change::InstanceInterrupted(instance) => wakes.push((Span::ZERO, Event::Instance(Instance::Notice(instance)))),
+        Change::InstanceShuttingDown(instance) => {
+            wakes.push((Span::ZERO, Event::Instance(Instance::ShuttingDown(instance))));
+        }
+        _ => {}
+    }
+}
+
+fn alb(change: Change, wakes: &mut Wakes) {
+    use aws::alb::Event as Alb;
+    match change {
+        Change::TargetRegistered(target) => wakes.push((Span::ZERO, Event::Alb(Alb::Registered(target)))),
+        Change::TargetStateChanged(target, crate::world::TargetState::Draining) => {
+            wakes.push((Span::ZERO, Event::Alb(Alb::Deregistered(target))));
+        }
+        Change::PodProcess(pod, _) => wakes.push((Span::ZERO, Event::Alb(Alb::Process(pod)))),
+        _ => {}
+    }
+}
+
+fn traffic(change: Change, wakes: &mut Wakes) {
+    use super::clients::traffic::Event as Traffic;
+    match change {
+        Change::TargetRoutable(target, _) => wakes.push((Span::ZERO, Event::Traffic(Traffic::Target(target)))),
+        Change::TargetGone(target) => wakes.push((Span::ZERO, Event::Traffic(Traffic::Target(target)))),
+        _ => {}
+    }
+}
+
+fn service(change: Change, wakes: &mut Wakes) {
+    use super::clients::service::Event as Service;
+    match change {
+        Change::ContainerStarted(pod, _) | Change::ContainerStopped(pod, _) => {
+            wakes.push((Span::ZERO, Event::Service(Service::Container(pod))));
+        }
+        Change::PodProcess(pod, _) => wakes.push((Span::ZERO, Event::Service(Service::Process(pod)))),
+        _ => {}
+    }
+}

@@ -1,0 +1,14 @@
+//! The discrete-event engine: time, the queue of what is to come, chance, and limits.
+//!
+//! It knows nothing of Kubernetes and nothing of ours: a queue of `Copy` events ordered by `(time, sequence)`,
+//! and random draws that are keyed by what they are for instead of by the order in which they are made.
+
+pub mod limit;
+pub mod queue;
+pub mod random;
+pub mod time;
+
+pub use limit::{LimitReached, Limits};
+pub use queue::Queue;
+pub use random::{Purpose, Random};
+pub use time::{Span, Time};

@@ -1,0 +1,3 @@
+//! The `kubelapse` command.
+
+fn main() {}

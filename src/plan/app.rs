@@ -1,0 +1,95 @@
+//! What manifests do not say: how much work a request is, how an application starts and stops, and the traffic it gets.
+
+use super::ids::{DeploymentId, TargetGroupId};
+use super::timing::Distribution;
+use crate::engine::{Span, Time};
+use crate::rules::quantity::Millicores;
+
+/// The load model of one Deployment's pods, and the traffic offered to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// Name in the scenario (the Deployment's).
+    pub name: String,
+    /// Whose pods serve.
+    pub deployment: DeploymentId,
+    /// Target group through which requests come; `None`: straight to all ready endpoints.
+    pub target_group: Option<TargetGroupId>,
+    /// CPU one request needs.
+    pub cpu_per_request: Span,
+    /// Time in a request that needs no CPU (database, network).
+    pub wait_per_request: Span,
+    /// Requests served at once by a pod; more wait in its queue.
+    pub workers: u32,
+    /// Requests that may wait in a pod; more are refused (503 by the application).
+    pub queue: u32,
+    /// From container start until it answers requests and probes.
+    pub start: Distribution,
+    /// From SIGTERM until the process has gone (in-flight requests are cut off unless `drains`).
+    pub stop: Distribution,
+    /// After SIGTERM the application finishes requests in flight before it goes.
+    pub drains: bool,
+    /// CPU used while idle.
+    pub idle_cpu: Millicores,
+    /// Resident memory, bytes.
+    pub memory: i64,
+    /// A response slower than this is slow.
+    pub latency_objective: Span,
+    /// Load as a number of cores shared by the ready pods, instead of requests.
+    pub cores: Option<Curve>,
+    /// Requests a second over time.
+    pub traffic: Curve,
+    /// How traffic is simulated.
+    pub mode: TrafficMode,
+}
+
+/// Request level or fluid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TrafficMode {
+    /// Every request is an event: arrival, routing, service, outcome.
+    #[default]
+    Requests,
+    /// Rates flow; for very large loads and many replications.
+    Fluid,
+}
+
+/// A quantity over time: linear between points, constant before the first and after the last. Two points at one instant
+/// make a step; the later holds.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Curve {
+    /// Instants (ascending) and values.
+    pub points: Vec<(Time, f64)>,
+}
+
+impl Curve {
+    /// The value at `at` (after a step at that instant).
+    pub fn at(&self, at: Time) -> f64 {
+        let after = self.points.partition_point(|&(time, _)| time <= at);
+        let Some(&(next_time, next)) = self.points.get(after) else {
+            return self.points.last().map_or(0.0, |&(_, value)| value);
+        };
+        let Some(&(time, value)) = after.checked_sub(1).and_then(|index| self.points.get(index)) else { return next };
+        let share = (at - time).seconds() / (next_time - time).seconds();
+        value + (next - value) * share
+    }
+
+    /// Instants at which the slope or the value changes.
+    pub fn corners(&self) -> impl Iterator<Item = Time> + '_ {
+        self.points.iter().map(|&(time, _)| time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_and_ramps() {
+        let second = Time::from_unix_seconds;
+        let curve = Curve { points: vec![(second(0), 8.0), (second(10), 8.0), (second(10), 30.0), (second(20), 10.0)] };
+        assert_eq!(curve.at(second(5)), 8.0);
+        assert_eq!(curve.at(second(10)), 30.0);
+        assert_eq!(curve.at(second(15)), 20.0);
+        assert_eq!(curve.at(second(99)), 10.0);
+        assert_eq!(Curve::default().at(second(1)), 0.0);
+    }
+}

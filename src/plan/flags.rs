@@ -1,0 +1,358 @@
+//! Flags of the controllers and version knobs, with their defaults and sources. The one file that holds default constants
+//! of control loops.
+
+use crate::engine::Span;
+
+/// Flags of all controllers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flags {
+    /// kube-controller-manager.
+    pub hpa: HpaFlags,
+    /// Deployment, ReplicaSet, node lifecycle, endpoints, garbage collection.
+    pub controllers: ControllerFlags,
+    /// metrics-server and cAdvisor.
+    pub metrics: MetricsFlags,
+    /// kube-scheduler.
+    pub scheduler: SchedulerFlags,
+    /// kubelet.
+    pub kubelet: KubeletFlags,
+    /// Karpenter.
+    pub karpenter: KarpenterFlags,
+    /// AWS Load Balancer Controller.
+    pub load_balancer: LoadBalancerFlags,
+}
+
+impl Default for Flags {
+    fn default() -> Flags {
+        Flags {
+            hpa: HpaFlags::default(),
+            controllers: ControllerFlags::default(),
+            metrics: MetricsFlags::default(),
+            scheduler: SchedulerFlags::default(),
+            kubelet: KubeletFlags::default(),
+            karpenter: KarpenterFlags::default(),
+            load_balancer: LoadBalancerFlags::default(),
+        }
+    }
+}
+
+/// Source: `pkg/controller/podautoscaler/config/v1alpha1/defaults.go`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HpaFlags {
+    /// `--horizontal-pod-autoscaler-sync-period`.
+    pub sync_period: Span,
+    /// `--horizontal-pod-autoscaler-downscale-stabilization`.
+    pub downscale_stabilization: Span,
+    /// `--horizontal-pod-autoscaler-tolerance`.
+    pub tolerance: f64,
+    /// `--horizontal-pod-autoscaler-cpu-initialization-period`.
+    pub cpu_initialization_period: Span,
+    /// `--horizontal-pod-autoscaler-initial-readiness-delay`.
+    pub initial_readiness_delay: Span,
+    /// `--concurrent-horizontal-pod-autoscaler-syncs`.
+    pub workers: u32,
+    /// Gate HPAConfigurableTolerance (off in 1.34).
+    pub configurable_tolerance: bool,
+    /// Gate HPAScaleToZero (off until 1.36).
+    pub scale_to_zero: bool,
+    /// Gate PodLevelResources (on from 1.34).
+    pub pod_level_resources: bool,
+    /// Until 1.32: within tolerance if |1 - ratio| <= tolerance.
+    pub legacy_tolerance_test: bool,
+}
+
+impl Default for HpaFlags {
+    fn default() -> HpaFlags {
+        HpaFlags {
+            sync_period: Span::from_secs(15),
+            downscale_stabilization: Span::from_secs(300),
+            tolerance: 0.1,
+            cpu_initialization_period: Span::from_secs(300),
+            initial_readiness_delay: Span::from_secs(30),
+            workers: 5,
+            configurable_tolerance: false,
+            scale_to_zero: false,
+            pod_level_resources: true,
+            legacy_tolerance_test: false,
+        }
+    }
+}
+
+/// Source: kube-controller-manager flags; `pkg/controller/nodelifecycle`, `pkg/controller/podgc`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControllerFlags {
+    /// `--kube-api-qps` of each controller's own client; 0: unlimited.
+    pub client_qps: f64,
+    /// `--kube-api-burst`.
+    pub client_burst: f64,
+    /// `--node-monitor-period`.
+    pub node_monitor_period: Span,
+    /// `--node-monitor-grace-period` (50 s from 1.32, 40 s before).
+    pub node_monitor_grace: Span,
+    /// Node startup grace.
+    pub node_startup_grace: Span,
+    /// `--node-eviction-rate`, nodes a second.
+    pub node_eviction_rate: f64,
+    /// `--secondary-node-eviction-rate`.
+    pub secondary_node_eviction_rate: f64,
+    /// `--large-cluster-size-threshold`.
+    pub large_cluster_size: u32,
+    /// `--unhealthy-zone-threshold`.
+    pub unhealthy_zone_threshold: f64,
+    /// `--endpoint-updates-batch-period`, zero: no delay.
+    pub endpoint_batch_period: Span,
+    /// `--max-endpoints-per-slice`.
+    pub endpoints_per_slice: u32,
+    /// Period of the pod garbage collector.
+    pub pod_gc_period: Span,
+    /// How long a node must be missing before its pods are deleted.
+    pub pod_gc_quarantine: Span,
+    /// `tolerationSeconds` added by admission for not-ready and unreachable.
+    pub default_toleration: Span,
+}
+
+impl Default for ControllerFlags {
+    fn default() -> ControllerFlags {
+        ControllerFlags {
+            client_qps: 20.0,
+            client_burst: 30.0,
+            node_monitor_period: Span::from_secs(5),
+            node_monitor_grace: Span::from_secs(50),
+            node_startup_grace: Span::from_secs(60),
+            node_eviction_rate: 0.1,
+            secondary_node_eviction_rate: 0.01,
+            large_cluster_size: 50,
+            unhealthy_zone_threshold: 0.55,
+            endpoint_batch_period: Span::ZERO,
+            endpoints_per_slice: 100,
+            pod_gc_period: Span::from_secs(20),
+            pod_gc_quarantine: Span::from_secs(40),
+            default_toleration: Span::from_secs(300),
+        }
+    }
+}
+
+/// Source: metrics-server `manifests/base/deployment.yaml`; cAdvisor `lib/manager/container.go`; kubelet defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsFlags {
+    /// `--metric-resolution`: 15 s in the shipped manifest.
+    pub resolution: Span,
+    /// Phase of the scrapes after the start; `None`: drawn, or half the resolution without noise.
+    pub phase: Option<Span>,
+    /// cAdvisor housekeeping of a busy container, before jitter.
+    pub housekeeping_busy: Span,
+    /// And of one that shows no change.
+    pub housekeeping_idle: Span,
+    /// Largest spread of node scrapes per node, milliseconds.
+    pub scrape_spread_per_node: Span,
+    /// Largest spread of node scrapes.
+    pub scrape_spread_max: Span,
+    /// Samples are taken at the scrape itself (a stand-in endpoint without housekeeping).
+    pub exact: bool,
+}
+
+impl Default for MetricsFlags {
+    fn default() -> MetricsFlags {
+        MetricsFlags {
+            resolution: Span::from_secs(15),
+            phase: None,
+            housekeeping_busy: Span::from_secs(10),
+            housekeeping_idle: Span::from_secs(15),
+            scrape_spread_per_node: Span::from_millis(8),
+            scrape_spread_max: Span::from_secs(4),
+            exact: false,
+        }
+    }
+}
+
+/// Source: `pkg/scheduler/apis/config/v1/defaults.go`, `backend/queue`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchedulerFlags {
+    /// `podInitialBackoffSeconds`.
+    pub backoff_initial: Span,
+    /// `podMaxBackoffSeconds`.
+    pub backoff_max: Span,
+    /// How long a pod may stay in the unschedulable pool.
+    pub unschedulable_max: Span,
+    /// Period of the flush of that pool.
+    pub flush_period: Span,
+    /// `percentageOfNodesToScore`, 0: adaptive.
+    pub percentage_of_nodes_to_score: u32,
+    /// Pop from the backoff queue when the active queue is empty (1.33 and later).
+    pub pop_from_backoff: bool,
+    /// The rotating start index before the first attempt.
+    pub start_index: u32,
+}
+
+impl Default for SchedulerFlags {
+    fn default() -> SchedulerFlags {
+        SchedulerFlags {
+            backoff_initial: Span::from_secs(1),
+            backoff_max: Span::from_secs(10),
+            unschedulable_max: Span::from_secs(300),
+            flush_period: Span::from_secs(30),
+            percentage_of_nodes_to_score: 0,
+            pop_from_backoff: true,
+            start_index: 0,
+        }
+    }
+}
+
+/// Source: `pkg/kubelet/kubelet.go`, `pleg/generic.go`, `images/`, `kuberuntime`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KubeletFlags {
+    /// PLEG relist period.
+    pub relist_period: Span,
+    /// `serializeImagePulls`.
+    pub serialize_image_pulls: bool,
+    /// `maxParallelImagePulls` when not serialised.
+    pub max_parallel_image_pulls: Option<u32>,
+    /// First restart backoff.
+    pub restart_backoff_initial: Span,
+    /// Largest restart backoff.
+    pub restart_backoff_max: Span,
+    /// Chance that the first readiness probe comes at the relist that sees the container, not one relist later.
+    pub first_probe_at_relist: f64,
+    /// Lease renewal period.
+    pub lease_period: Span,
+}
+
+impl Default for KubeletFlags {
+    fn default() -> KubeletFlags {
+        KubeletFlags {
+            relist_period: Span::from_secs(1),
+            serialize_image_pulls: true,
+            max_parallel_image_pulls: None,
+            restart_backoff_initial: Span::from_secs(10),
+            restart_backoff_max: Span::from_secs(300),
+            first_probe_at_relist: 0.5,
+            lease_period: Span::from_secs(10),
+        }
+    }
+}
+
+/// Source: karpenter `pkg/operator/options/options.go`, `pkg/controllers/**`; provider `pkg/operator/options`, `pkg/cache`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KarpenterFlags {
+    /// The release, as (major, minor): (1, 14), or (0, 37) for v1beta1.
+    pub version: (u32, u32),
+    /// `BATCH_IDLE_DURATION`.
+    pub batch_idle: Span,
+    /// `BATCH_MAX_DURATION`.
+    pub batch_max: Span,
+    /// Pods trigger the batcher again after this.
+    pub retrigger: Span,
+    /// Disruption loop when nothing was done.
+    pub disruption_period: Span,
+    /// Wait before a consolidation command is validated.
+    pub validation_delay: Span,
+    /// Poll of the disruption queue.
+    pub queue_period: Span,
+    /// How long the consolidation memo holds.
+    pub memo: Span,
+    /// Shortest drain.
+    pub drain_min: Span,
+    /// Poll of a termination while pods remain.
+    pub drain_period: Span,
+    /// Poll of instance termination.
+    pub termination_period: Span,
+    /// Eviction back-off: first and largest.
+    pub eviction_backoff: (Span, Span),
+    /// A sold-out offering is avoided so long.
+    pub unavailable_offering: Span,
+    /// Sweep of that cache.
+    pub unavailable_sweep: Span,
+    /// Pod events on a node within this after the last are not noted.
+    pub pod_event_dedupe: Span,
+    /// A node that received pods in a plan is protected so long.
+    pub nomination: Span,
+    /// Launch timeout.
+    pub launch_timeout: Span,
+    /// Registration timeout.
+    pub registration_timeout: Span,
+    /// Pause after each patch of a NodeClaim.
+    pub patch_pause: Span,
+    /// `--interruption-queue` is configured.
+    pub interruption_queue: bool,
+    /// Gate SpotToSpotConsolidation.
+    pub spot_to_spot: bool,
+    /// `--preference-policy Ignore`.
+    pub ignore_preferences: bool,
+    /// `--min-values-policy BestEffort`.
+    pub min_values_best_effort: bool,
+    /// Gate ReservedCapacity.
+    pub reserved_capacity: bool,
+    /// `vm-memory-overhead-percent`, thousandths.
+    pub vm_memory_overhead_millis: u32,
+    /// `--reserved-enis`.
+    pub reserved_enis: u32,
+}
+
+impl Default for KarpenterFlags {
+    fn default() -> KarpenterFlags {
+        KarpenterFlags {
+            version: (1, 14),
+            batch_idle: Span::from_secs(1),
+            batch_max: Span::from_secs(10),
+            retrigger: Span::from_secs(10),
+            disruption_period: Span::from_secs(10),
+            validation_delay: Span::from_secs(15),
+            queue_period: Span::from_secs(1),
+            memo: Span::from_secs(300),
+            drain_min: Span::from_secs(5),
+            drain_period: Span::from_secs(1),
+            termination_period: Span::from_secs(5),
+            eviction_backoff: (Span::from_millis(100), Span::from_secs(10)),
+            unavailable_offering: Span::from_secs(180),
+            unavailable_sweep: Span::from_secs(10),
+            pod_event_dedupe: Span::from_secs(10),
+            nomination: Span::from_secs(20),
+            launch_timeout: Span::from_secs(300),
+            registration_timeout: Span::from_secs(900),
+            patch_pause: Span::from_secs(1),
+            interruption_queue: true,
+            spot_to_spot: false,
+            ignore_preferences: false,
+            min_values_best_effort: false,
+            reserved_capacity: true,
+            vm_memory_overhead_millis: 75,
+            reserved_enis: 0,
+        }
+    }
+}
+
+/// Source: aws-load-balancer-controller `pkg/config`, `controllers/elbv2`, `pkg/aws/throttle/defaults.go`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadBalancerFlags {
+    /// `targetgroupbinding-requeue-duration`.
+    pub requeue: Span,
+    /// First failure back-off.
+    pub backoff_initial: Span,
+    /// `targetgroupbinding-max-exponential-backoff-delay`.
+    pub backoff_max: Span,
+    /// Targets per register or deregister call.
+    pub chunk: u32,
+    /// `targetgroupbinding-max-concurrent-reconciles`.
+    pub workers: u32,
+    /// Target cache.
+    pub cache: Span,
+    /// 3.4 and later: watches pods.
+    pub watches_pods: bool,
+    /// Register and deregister calls a second, and burst.
+    pub register_rate: (f64, f64),
+}
+
+impl Default for LoadBalancerFlags {
+    fn default() -> LoadBalancerFlags {
+        LoadBalancerFlags {
+            requeue: Span::from_secs(15),
+            backoff_initial: Span::from_millis(5),
+            backoff_max: Span::from_secs(1000),
+            chunk: 200,
+            workers: 3,
+            cache: Span::from_secs(300),
+            watches_pods: false,
+            register_rate: (4.0, 20.0),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a run is given: typed, immutable, ids assigned, curves compiled. Shared by all replications.
+//!
+//! The scenario reader makes a plan from a user's files; conformance tests make one from a recorded case. Nothing here
+//! can fail any more: every reference was checked.
+
+pub mod app;
+pub mod flags;
+pub mod ids;
+pub mod load_balancer;
+pub mod node_pool;
+pub mod pod;
+pub mod script;
+pub mod timing;
+pub mod workload;
+
+pub use app::{App, Curve, TrafficMode};
+pub use flags::Flags;
+pub use ids::*;
+pub use load_balancer::{
+    AlarmSpec, Comparison, HealthCheck, MissingData, RoutingAlgorithm, TargetGroup, TargetGroupBindingSpec,
+};
+pub use node_pool::{
+    AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,
+    Offering,
+};
+pub use pod::{
+    Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, Protocol,
+    RestartPolicy, TopologySpread,
+};
+pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice};
+pub use timing::{Distribution, Stage, Timings};
+pub use workload::{
+    Behavior, DaemonSetSpec, DeploymentSpec, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec, ScalingPolicy,
+    ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
+};
+
+use crate::engine::{Limits, Span, Time};
+use crate::rules::labels::Labels;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Everything a run is given.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the scenario.
+    pub name: String,
+    /// Hash of the scenario and all files it reads (hexadecimal, 16 digits).
+    pub hash: String,
+    /// The scenario's zero on the clock of [`Time`], a whole second.
+    pub start: Time,
+    /// The run ends here, this instant included.
+    pub until: Time,
+    /// Seed of all chance.
+    pub seed: u64,
+    /// False: `noise: off`, the exact timeline: medians, half phases, lowest ordinals.
+    pub noise: bool,
+    /// Limits of the run.
+    pub limits: Limits,
+    /// Flags of the controllers and version knobs.
+    pub flags: Flags,
+    /// Delays.
+    pub timings: Timings,
+    /// AWS region, for names and prices.
+    pub region: String,
+    /// Zone names.
+    pub zones: Vec<String>,
+    /// Labels of namespaces that exist.
+    pub namespaces: BTreeMap<String, Labels>,
+    /// Value of each PriorityClass.
+    pub priority_classes: BTreeMap<String, i32>,
+    /// Pod templates.
+    pub templates: Vec<Arc<PodTemplate>>,
+    /// Images that templates name.
+    pub images: Vec<Image>,
+    /// Deployments at the start.
+    pub deployments: Vec<Arc<DeploymentSpec>>,
+    /// DaemonSets.
+    pub daemon_sets: Vec<Arc<DaemonSetSpec>>,
+    /// Autoscalers at the start.
+    pub hpas: Vec<Arc<HpaSpec>>,
+    /// Budgets at the start.
+    pub pdbs: Vec<Arc<PdbSpec>>,
+    /// Services.
+    pub services: Vec<Arc<ServiceSpec>>,
+    /// NodePools at the start.
+    pub node_pools: Vec<Arc<NodePoolSpec>>,
+    /// EC2NodeClasses.
+    pub node_classes: Vec<Arc<NodeClassSpec>>,
+    /// Instance types, as the default NodeClass of the plan sees them.
+    pub instance_types: Vec<Arc<InstanceType>>,
+    /// Types per NodePool (positions in `instance_types`), in the provider's order; a class may change allocatable, so
+    /// two pools may hold different entries of one type.
+    pub pool_types: Vec<Vec<InstanceTypeId>>,
+    /// Target groups.
+    pub target_groups: Vec<TargetGroup>,
+    /// TargetGroupBindings.
+    pub bindings: Vec<TargetGroupBindingSpec>,
+    /// Load models and traffic.
+    pub apps: Vec<App>,
+    /// Alarms.
+    pub alarms: Vec<AlarmSpec>,
+    /// Nodes that exist at the start.
+    pub nodes: Vec<InitialNode>,
+    /// Bare pods that exist at the start.
+    pub pods: Vec<InitialPod>,
+    /// Scripted faults in order of time.
+    pub faults: Vec<Fault>,
+    /// Scripted actions in order of time.
+    pub actions: Vec<Action>,
+    /// What somebody claims, with the expected verdicts.
+    pub claims: Vec<Claim>,
+    /// What the scenario must keep.
+    pub expectations: Vec<crate::rules::expectation::Expectation>,
+    /// Remarks for the user made while the plan was built (what was converted, assumed, skipped).
+    pub remarks: Vec<String>,
+    /// Objects of the start (initial nodes, their pods, Deployments) are this much older than the start.
+    pub initial_age: Span,
+}
+
+impl Plan {
+    /// A plan with nothing in it that runs from `start` for `length`, without noise.
+    pub fn empty(start: Time, length: Span) -> Plan {
+        Plan {
+            name: "empty".to_string(),
+            hash: "0".repeat(16),
+            start,
+            until: start + length,
+            seed: 1,
+            noise: false,
+            limits: Limits::default(),
+            flags: Flags::default(),
+            timings: Timings::none(),
+            region: "us-east-1".to_string(),
+            zones: Vec::new(),
+            namespaces: BTreeMap::new(),
+            priority_classes: BTreeMap::new(),
+            templates: Vec::new(),
+            images: Vec::new(),
+            deployments: Vec::new(),
+            daemon_sets: Vec::new(),
+            hpas: Vec::new(),
+            pdbs: Vec::new(),
+            services: Vec::new(),
+            node_pools: Vec::new(),
+            node_classes: Vec::new(),
+            instance_types: Vec::new(),
+            pool_types: Vec::new(),
+            target_groups: Vec::new(),
+            bindings: Vec::new(),
+            apps: Vec::new(),
+            alarms: Vec::new(),
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            faults: Vec::new(),
+            actions: Vec::new(),
+            claims: Vec::new(),
+            expectations: Vec::new(),
+            remarks: Vec::new(),
+            initial_age: Span::from_secs(3600),
+        }
+    }
+
+    /// The pod template of an id.
+    pub fn template(&self, id: TemplateId) -> &Arc<PodTemplate> {
+        &self.templates[id.index()]
+    }
+
+    /// The load model of a Deployment's pods.
+    pub fn app_of(&self, deployment: DeploymentId) -> Option<AppId> {
+        self.apps.iter().position(|app| app.deployment == deployment).map(AppId::at)
+    }
+
+    /// The instance type of an id.
+    pub fn instance_type(&self, id: InstanceTypeId) -> &Arc<InstanceType> {
+        &self.instance_types[id.index()]
+    }
+}

@@ -1,0 +1,144 @@
+//! What is there at the start, and what happens by script: nodes and pods, faults, actions.
+
+use super::ids::{AppId, DeploymentId, InstanceTypeId, NodePoolId, TargetGroupId, TemplateId, ZoneId};
+use super::node_pool::CapacityType;
+use super::workload::DeploymentSpec;
+use super::{Curve, HpaSpec, NodePoolSpec, PdbSpec};
+use crate::engine::Time;
+use crate::rules::labels::Labels;
+use crate::rules::quantity::Bytes;
+use crate::rules::resources::Resources;
+use crate::rules::taint::Taint;
+use std::sync::Arc;
+
+/// A node that exists at the start, Ready and (when it belongs to a pool) initialised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitialNode {
+    /// Its name.
+    pub name: String,
+    /// The pool that owns it; `None`: not Karpenter's.
+    pub node_pool: Option<NodePoolId>,
+    /// Its type, if it has one.
+    pub instance_type: Option<InstanceTypeId>,
+    /// Its zone, if it has one.
+    pub zone: Option<ZoneId>,
+    /// How it is paid.
+    pub capacity_type: CapacityType,
+    /// Labels beyond those of pool and type.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Allocatable, if it differs from the type's.
+    pub allocatable: Option<Resources>,
+    /// Cordoned.
+    pub unschedulable: bool,
+    /// Images on it beyond the cached ones, with sizes.
+    pub images: Vec<(String, Bytes)>,
+}
+
+/// A bare pod that exists at the start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitialPod {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub template: TemplateId,
+    /// Bound to this node (position in `Plan::nodes`), Running and Ready.
+    pub node: Option<usize>,
+}
+
+/// A scripted action of an operator.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub kind: ActionKind,
+}
+
+/// What an operator does.
+#[derive(Clone, Debug)]
+pub enum ActionKind {
+    /// `kubectl scale`.
+    ScaleDeployment(DeploymentId, i32),
+    /// Applies or patches a Deployment: the whole new spec.
+    UpdateDeployment(DeploymentId, Arc<DeploymentSpec>),
+    /// Edits an HPA (position in `Plan::hpas`).
+    UpdateHpa(super::HpaId, Arc<HpaSpec>),
+    /// Edits a budget.
+    UpdatePdb(super::PdbId, Arc<PdbSpec>),
+    /// Edits a NodePool.
+    UpdateNodePool(NodePoolId, Arc<NodePoolSpec>),
+    /// Deletes the NodeClaim of a node by name, or of the node with the most pods.
+    DeleteNodeClaim(NodeChoice),
+    /// Deletes a Node object.
+    DeleteNode(NodeChoice),
+    /// Adds a taint to a node.
+    TaintNode(NodeChoice, Taint),
+    /// Replaces the load of an app from now on.
+    SetLoad(AppId, Curve),
+}
+
+/// Which node an action means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeChoice {
+    /// By name.
+    Named(String),
+    /// The one with the most pods that are no DaemonSet's; ties by name.
+    Fullest,
+    /// Every node.
+    All,
+}
+
+/// A scripted fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// When it begins.
+    pub at: Time,
+    /// When it ends; `None`: a single instant, or until the end of the run.
+    pub until: Option<Time>,
+    /// What goes wrong.
+    pub kind: FaultKind,
+}
+
+/// What can go wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FaultKind {
+    /// EC2 gives the two-minute notice to every spot instance of a pool (type and zone; `None`: any).
+    SpotInterruption {
+        /// Only this type.
+        instance_type: Option<InstanceTypeId>,
+        /// Only this zone.
+        zone: Option<ZoneId>,
+    },
+    /// A node fails without notice: kubelet and pods stop answering.
+    NodeFailure(NodeChoice),
+    /// No capacity for matching offerings while it lasts.
+    InsufficientCapacity {
+        /// Only this type.
+        instance_type: Option<InstanceTypeId>,
+        /// Only this zone.
+        zone: Option<ZoneId>,
+        /// Only this capacity type.
+        capacity_type: Option<CapacityType>,
+    },
+    /// The application answers health checks with an error.
+    HealthCheckFails(TargetGroupId),
+    /// Requests take so many times as long.
+    Slowdown(AppId, f64),
+    /// Image pulls take so many times as long.
+    SlowRegistry(f64),
+}
+
+/// What somebody claims about the system, and what we expect the verdict to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The claim in its author's words.
+    pub text: String,
+    /// The statement that is checked.
+    pub check: crate::rules::expectation::Expectation,
+    /// The verdict that is expected.
+    pub expect: crate::rules::expectation::Verdict,
+    /// Why.
+    pub because: String,
+}

@@ -1,0 +1,542 @@
+//! How long things take: distributions, and the table of every delay with its three presets and their sources.
+//!
+//! This is the one file that holds default delays. `noise: off` takes each distribution at its median.
+
+use crate::engine::{Purpose, Random, Span};
+
+/// A distribution of a duration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    /// Always the same.
+    Constant(Span),
+    /// Uniform between two durations.
+    Uniform(Span, Span),
+    /// Normal, cut at zero.
+    Normal {
+        /// Mean.
+        mean: Span,
+        /// Standard deviation.
+        sd: Span,
+    },
+    /// Log-normal.
+    Lognormal {
+        /// Median, seconds.
+        median: Span,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+    /// Exponential.
+    Exponential {
+        /// Mean.
+        mean: Span,
+    },
+    /// Weibull.
+    Weibull {
+        /// Shape.
+        shape: f64,
+        /// Scale.
+        scale: Span,
+    },
+    /// One of several with weights that sum to 1.
+    Mixture(Vec<(f64, Distribution)>),
+    /// One of the recorded values, ascending.
+    Empirical(Vec<Span>),
+    /// Never happens (a node that never registers).
+    Never,
+}
+
+impl Distribution {
+    /// The value below which the share `p` (strictly between 0 and 1) lies.
+    pub fn quantile(&self, p: f64) -> Span {
+        match self {
+            Distribution::Constant(span) => *span,
+            Distribution::Uniform(low, high) => {
+                Span::from_micros(low.micros() + ((high.saturating_sub(*low)).micros() as f64 * p).round() as u64)
+            }
+            Distribution::Normal { mean, sd } => Span::from_seconds(mean.seconds() + sd.seconds() * normal_quantile(p)),
+            Distribution::Lognormal { median, sigma } => {
+                Span::from_seconds(median.seconds() * (sigma * normal_quantile(p)).exp())
+            }
+            Distribution::Exponential { mean } => Span::from_seconds(-mean.seconds() * (1.0 - p).ln()),
+            Distribution::Weibull { shape, scale } => {
+                Span::from_seconds(scale.seconds() * (-(1.0 - p).ln()).powf(1.0 / shape))
+            }
+            Distribution::Mixture(parts) => mixture_quantile(parts, p),
+            Distribution::Empirical(values) => {
+                let index = ((values.len() as f64 * p) as usize).min(values.len().saturating_sub(1));
+                values.get(index).copied().unwrap_or(Span::ZERO)
+            }
+            Distribution::Never => Span::MAX,
+        }
+    }
+
+    /// The share of values at most `span`.
+    pub fn cdf(&self, span: Span) -> f64 {
+        let x = span.seconds();
+        match self {
+            Distribution::Constant(value) => f64::from(u8::from(span >= *value)),
+            Distribution::Uniform(low, high) if high > low => {
+                ((x - low.seconds()) / (high.seconds() - low.seconds())).clamp(0.0, 1.0)
+            }
+            Distribution::Uniform(low, _) => f64::from(u8::from(span >= *low)),
+            Distribution::Normal { mean, sd } => normal_cdf((x - mean.seconds()) / sd.seconds().max(1e-12)),
+            Distribution::Lognormal { .. } if x <= 0.0 => 0.0,
+            Distribution::Lognormal { median, sigma } => normal_cdf((x / median.seconds()).ln() / sigma.max(1e-12)),
+            Distribution::Exponential { mean } => 1.0 - (-x / mean.seconds()).exp(),
+            Distribution::Weibull { shape, scale } => 1.0 - (-(x / scale.seconds()).powf(*shape)).exp(),
+            Distribution::Mixture(parts) => parts.iter().map(|(weight, part)| weight * part.cdf(span)).sum(),
+            Distribution::Empirical(values) => {
+                values.partition_point(|value| *value <= span) as f64 / values.len().max(1) as f64
+            }
+            Distribution::Never => 0.0,
+        }
+    }
+
+    /// The median; of a mixture, the median of the whole mixture.
+    pub fn median(&self) -> Span {
+        self.quantile(0.5)
+    }
+
+    /// One draw. A mixture spends the same uniform on the choice and on the value, so a draw is monotone in it.
+    pub fn draw(&self, random: &Random, purpose: Purpose, ordinal: u64) -> Span {
+        match self {
+            Distribution::Constant(span) => *span,
+            _ => self.quantile(random.uniform(purpose, ordinal)),
+        }
+    }
+}
+
+/// Bisection on the distribution function of the whole mixture, to the microsecond.
+fn mixture_quantile(parts: &[(f64, Distribution)], p: f64) -> Span {
+    let reachable: f64 = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(weight, _)| weight).sum();
+    if p > reachable {
+        return Span::MAX;
+    }
+    let bounds = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(_, part)| part.quantile(p));
+    let (mut low, mut high) =
+        bounds.fold((u64::MAX, 0), |(low, high), bound| (low.min(bound.micros()), high.max(bound.micros())));
+    if reachable < 1.0 {
+        // Parts that never happen push the rest to the right: look further out.
+        let stretched = (p / reachable).min(1.0 - 1e-12);
+        for (_, part) in parts.iter().filter(|(_, part)| *part != Distribution::Never) {
+            high = high.max(part.quantile(stretched).micros());
+        }
+    }
+    let cdf = |micros| parts.iter().map(|(weight, part)| weight * part.cdf(Span::from_micros(micros))).sum::<f64>();
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if cdf(middle) >= p { high = middle } else { low = middle + 1 }
+    }
+    Span::from_micros(low)
+}
+
+/// The quantile function of the standard normal distribution.
+///
+/// Algorithm AS 241 (PPND16) of Wichura, Applied Statistics 37 (1988): relative error about 1e-16.
+pub fn normal_quantile(p: f64) -> f64 {
+    let q = p - 0.5;
+    if q.abs() <= 0.425 {
+        let r = 0.180625 - q * q;
+        return q * polynomial(
+            r,
+            &[
+                3.387_132_872_796_366_5,
+                133.141_667_891_784_38,
+                1_971.590_950_306_551_3,
+                13_731.693_765_509_46,
+                45_921.953_931_549_87,
+                67_265.770_927_008_7,
+                33_430.575_583_588_13,
+                2_509.080_928_730_122_7,
+            ],
+        ) / polynomial(
+            r,
+            &[
+                1.0,
+                42.313_330_701_600_91,
+                687.187_007_492_057_9,
+                5_394.196_021_424_751,
+                21_213.794_301_586_597,
+                39_307.895_800_092_71,
+                28_729.085_735_721_943,
+                5_226.495_278_852_854,
+            ],
+        );
+    }
+    let tail = if q < 0.0 { p } else { 1.0 - p };
+    if tail <= 0.0 {
+        return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
+    }
+    let r = (-tail.ln()).sqrt();
+    let value = if r <= 5.0 {
+        let r = r - 1.6;
+        polynomial(
+            r,
+            &[
+                1.423_437_110_749_683_5,
+                4.630_337_846_156_546,
+                5.769_497_221_460_691,
+                3.647_848_324_763_204_5,
+                1.270_458_252_452_368_4,
+                0.241_780_725_177_450_6,
+                0.022_723_844_989_269_184,
+                7.745_450_142_783_414e-4,
+            ],
+        ) / polynomial(
+            r,
+            &[
+                1.0,
+                2.053_191_626_637_759,
+                1.676_384_830_183_803_8,
+                0.689_767_334_985_1,
+                0.148_103_976_427_480_08,
+                0.015_198_666_563_616_457,
+                5.475_938_084_995_345e-4,
+                1.050_750_071_644_416_9e-9,
+            ],
+        )
+    } else {
+        let r = r - 5.0;
+        polynomial(
+            r,
+            &[
+                6.657_904_643_501_103,
+                5.463_784_911_164_114,
+                1.784_826_539_917_291_3,
+                0.296_560_571_828_504_87,
+                0.026_532_189_526_576_124,
+                0.001_242_660_947_388_078_4,
+                2.711_555_568_743_487_6e-5,
+                2.010_334_399_292_288_1e-7,
+            ],
+        ) / polynomial(
+            r,
+            &[
+                1.0,
+                0.599_832_206_555_888,
+                0.136_929_880_922_735_8,
+                0.014_875_361_290_850_615,
+                7.868_691_311_456_133e-4,
+                1.846_318_317_510_054_8e-5,
+                1.421_511_758_316_446e-7,
+                2.044_263_103_389_939_8e-15,
+            ],
+        )
+    };
+    if q < 0.0 { -value } else { value }
+}
+
+fn polynomial(x: f64, coefficients: &[f64]) -> f64 {
+    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
+}
+
+/// The distribution function of the standard normal distribution, by the error function's continued fraction and series
+/// (absolute error below 1e-12).
+pub fn normal_cdf(x: f64) -> f64 {
+    let z = x.abs();
+    if z > 38.0 {
+        return if x > 0.0 { 1.0 } else { 0.0 };
+    }
+    let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let upper = if z < 5.0 {
+        // Series: 1/2 + density * (z + z^3/3 + z^5/15 + ...).
+        let (mut term, mut sum, mut n) = (z, z, 1.0);
+        while term > sum * 1e-17 {
+            n += 2.0;
+            term *= z * z / n;
+            sum += term;
+        }
+        0.5 - density * sum
+    } else {
+        let fraction = (1..=40).rev().fold(0.0, |tail, k| f64::from(k) / (z + tail));
+        density / (z + fraction)
+    };
+    if x > 0.0 { 1.0 - upper } else { upper }
+}
+
+/// The named delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// One write to the API server and the watch event that shows it to the next controller.
+    ApiHop,
+    /// One attempt of the scheduler, from taking a pod to its decision.
+    SchedulerAttempt,
+    /// The binding call after a successful attempt.
+    SchedulerBind,
+    /// Karpenter computing where pods could go.
+    KarpenterSolve,
+    /// NodeClaim created until CreateFleet has returned an instance (Launched).
+    NodeClaimLaunch,
+    /// Launched until the kubelet has created the Node object.
+    InstanceBoot,
+    /// Node object created until the kubelet reports Ready (CNI up).
+    NodeReady,
+    /// Volumes, sandbox and address of a pod, before its images are pulled.
+    PodSandbox,
+    /// Pulling one image that the node does not have.
+    ImagePull,
+    /// Creating and starting one container.
+    ContainerStart,
+    /// Event on an EndpointSlice until the load balancer controller calls AWS.
+    LoadBalancerReconcile,
+    /// RegisterTargets accepted until the load balancer's nodes know the target.
+    TargetRegistration,
+    /// The known target until its first health check; never more than the interval.
+    FirstHealthCheck,
+    /// DeregisterTargets accepted until the load balancer sends nothing more.
+    TargetDeregistration,
+    /// Spot interruption notice until Karpenter acts on it (EventBridge, SQS).
+    InterruptionDelivery,
+    /// TerminateInstances accepted until EC2 reports the instance terminated.
+    InstanceTermination,
+    /// An error from the fleet for want of capacity.
+    FleetError,
+}
+
+/// One row of the table of delays.
+pub struct StageRow {
+    /// The stage.
+    pub stage: Stage,
+    /// Its name in scenarios (`timings:`).
+    pub key: &'static str,
+    /// What it spans, in a few words.
+    pub about: &'static str,
+    /// The presets tuned, default and heavy, as a scenario would write them.
+    pub presets: [&'static str; 3],
+    /// Where the numbers come from.
+    pub source: &'static str,
+}
+
+/// The presets by name, in the order of [`StageRow::presets`].
+pub const PRESETS: [&str; 3] = ["tuned", "default", "heavy"];
+
+/// Every delay: three presets and their source.
+pub const STAGES: [StageRow; 17] = [
+    StageRow {
+        stage: Stage::ApiHop,
+        key: "api.hop",
+        about: "one API write and the watch event that shows it",
+        presets: ["10ms", "lognormal(median=20ms, sigma=0.5)", "lognormal(median=50ms, sigma=0.6)"],
+        source: "5 to 50 ms a hop, typical; recorded clusters 5 to 50 ms",
+    },
+    StageRow {
+        stage: Stage::SchedulerAttempt,
+        key: "scheduler.attempt",
+        about: "one scheduling attempt",
+        presets: ["2ms", "3ms", "5ms"],
+        source: "2 to 5 ms below 500 nodes, from scheduler_perf throughput",
+    },
+    StageRow {
+        stage: Stage::SchedulerBind,
+        key: "scheduler.bind",
+        about: "the binding call",
+        presets: ["5ms", "lognormal(median=10ms, sigma=0.4)", "lognormal(median=20ms, sigma=0.5)"],
+        source: "5 to 20 ms, asynchronous",
+    },
+    StageRow {
+        stage: Stage::KarpenterSolve,
+        key: "karpenter.solve",
+        about: "Karpenter computing a plan",
+        presets: ["50ms", "lognormal(median=100ms, sigma=0.5)", "lognormal(median=300ms, sigma=0.7)"],
+        source: "below 1 s in small clusters; instance launched about 1 s after the pod (provider issue 6128)",
+    },
+    StageRow {
+        stage: Stage::NodeClaimLaunch,
+        key: "node_claim.launch",
+        about: "NodeClaim created to Launched (CreateFleet)",
+        presets: [
+            "lognormal(median=2s, sigma=0.08)",
+            "lognormal(median=2.21s, sigma=0.09)",
+            "lognormal(median=2.8s, sigma=0.15)",
+        ],
+        source: "110 recorded NodeClaims, eu-west-1 2025 (default); 15 from issue threads (heavy)",
+    },
+    StageRow {
+        stage: Stage::InstanceBoot,
+        key: "instance.boot",
+        about: "Launched to Node object",
+        presets: [
+            "lognormal(median=19s, sigma=0.1)",
+            "mixture(0.88: lognormal(median=20.9s, sigma=0.08), 0.12: lognormal(median=36.5s, sigma=0.1))",
+            "lognormal(median=45s, sigma=0.45)",
+        ],
+        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims (default); custom images V4, V11 (heavy)",
+    },
+    StageRow {
+        stage: Stage::NodeReady,
+        key: "node.ready",
+        about: "Node object to Ready (CNI, kubelet)",
+        presets: [
+            "lognormal(median=8s, sigma=0.3)",
+            "mixture(0.6: lognormal(median=20s, sigma=0.035), 0.27: lognormal(median=26.2s, sigma=0.035), \
+             0.04: lognormal(median=52s, sigma=0.2), 0.09: lognormal(median=110s, sigma=0.04))",
+            "lognormal(median=38s, sigma=0.6)",
+        ],
+        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims (default); CNI trouble V7, V9 (heavy)",
+    },
+    StageRow {
+        stage: Stage::PodSandbox,
+        key: "pod.sandbox",
+        about: "volumes, sandbox, address of a pod",
+        presets: ["500ms", "lognormal(median=1s, sigma=0.4)", "lognormal(median=3s, sigma=0.8)"],
+        source: "volumes 0.1 to 1 s, sandbox and CNI 0.2 to 2 s",
+    },
+    StageRow {
+        stage: Stage::ImagePull,
+        key: "image.pull",
+        about: "pulling an image the node lacks",
+        presets: [
+            "lognormal(median=6s, sigma=0.3)",
+            "lognormal(median=12s, sigma=0.45)",
+            "lognormal(median=25s, sigma=0.7)",
+        ],
+        source: "about 250 MB compressed at 25 to 60 MB/s, single-core inflate, 125 MiB/s disk",
+    },
+    StageRow {
+        stage: Stage::ContainerStart,
+        key: "container.start",
+        about: "creating and starting one container",
+        presets: ["300ms", "lognormal(median=1s, sigma=0.4)", "lognormal(median=2s, sigma=0.5)"],
+        source: "container create 2 s (0.4) less the sandbox",
+    },
+    StageRow {
+        stage: Stage::LoadBalancerReconcile,
+        key: "load_balancer.reconcile",
+        about: "EndpointSlice event to AWS call accepted",
+        presets: ["300ms", "lognormal(median=700ms, sigma=0.5)", "lognormal(median=1.5s, sigma=0.7)"],
+        source: "0.3 to 1.5 s: informer and one to three AWS calls",
+    },
+    StageRow {
+        stage: Stage::TargetRegistration,
+        key: "target.registration",
+        about: "RegisterTargets to known by all load-balancer nodes",
+        presets: ["1s", "lognormal(median=3s, sigma=0.6)", "lognormal(median=6s, sigma=0.8)"],
+        source: "no AWS figure exists; fit to user reports (controller issues 1834, 1960)",
+    },
+    StageRow {
+        stage: Stage::FirstHealthCheck,
+        key: "target.first_check",
+        about: "known to first health check, at most one interval",
+        presets: ["uniform(0s, 3s)", "uniform(0s, 5s)", "uniform(0s, 15s)"],
+        source: "uniform within min(interval, about 5 s); no AWS figure exists",
+    },
+    StageRow {
+        stage: Stage::TargetDeregistration,
+        key: "target.deregistration",
+        about: "DeregisterTargets to no more new requests",
+        presets: ["1s", "lognormal(median=4s, sigma=0.7)", "lognormal(median=10s, sigma=0.7)"],
+        source: "reproduces \"5 s of preStop is not enough, 25 s is\" (controller issue 1064)",
+    },
+    StageRow {
+        stage: Stage::InterruptionDelivery,
+        key: "interruption.delivery",
+        about: "interruption notice to Karpenter",
+        presets: ["1s", "uniform(1s, 5s)", "uniform(1s, 20s)"],
+        source: "EventBridge adds 1 to 5 s; the SQS long poll returns at once",
+    },
+    StageRow {
+        stage: Stage::InstanceTermination,
+        key: "instance.termination",
+        about: "TerminateInstances to terminated",
+        presets: ["30s", "lognormal(median=60s, sigma=0.25)", "lognormal(median=90s, sigma=0.3)"],
+        source: "103 recorded terminations, median 84.7 s with their drain",
+    },
+    StageRow {
+        stage: Stage::FleetError,
+        key: "fleet.error",
+        about: "CreateFleet that finds no capacity",
+        presets: ["1s", "lognormal(median=2s, sigma=0.3)", "lognormal(median=3s, sigma=0.4)"],
+        source: "a fleet call takes 1 to 3 s",
+    },
+];
+
+/// The delays of one run, by stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timings {
+    distributions: Vec<Distribution>,
+    medians: Vec<Span>,
+}
+
+impl Timings {
+    /// The table from one distribution per row of [`STAGES`], in its order.
+    ///
+    /// # Panics
+    /// When there is not exactly one per stage.
+    pub fn new(distributions: Vec<Distribution>) -> Timings {
+        assert_eq!(distributions.len(), STAGES.len(), "one distribution a stage");
+        let medians = distributions.iter().map(Distribution::median).collect();
+        Timings { distributions, medians }
+    }
+
+    /// Every stage without delay, as recorded decision traces assume.
+    pub fn none() -> Timings {
+        Timings::new(vec![Distribution::Constant(Span::ZERO); STAGES.len()])
+    }
+
+    /// The distribution of a stage.
+    pub fn distribution(&self, stage: Stage) -> &Distribution {
+        &self.distributions[stage as usize]
+    }
+
+    /// Its median.
+    pub fn median(&self, stage: Stage) -> Span {
+        self.medians[stage as usize]
+    }
+
+    /// Replaces the distribution of a stage.
+    pub fn set(&mut self, stage: Stage, distribution: Distribution) {
+        self.medians[stage as usize] = distribution.median();
+        self.distributions[stage as usize] = distribution;
+    }
+
+    /// One draw, or the median without noise.
+    pub fn delay(&self, stage: Stage, random: Option<&Random>, ordinal: u64) -> Span {
+        match random {
+            None => self.median(stage),
+            Some(random) => self.distribution(stage).draw(random, Purpose::named(STAGES[stage as usize].key), ordinal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_stages() {
+        for (index, row) in STAGES.iter().enumerate() {
+            assert_eq!(row.stage as usize, index, "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn normal_quantile_and_cdf_invert_each_other_and_know_their_landmarks() {
+        assert_eq!(normal_quantile(0.5), 0.0);
+        assert!((normal_quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-14);
+        assert!((normal_quantile(1e-10) + 6.361_340_902_404_056).abs() < 1e-12);
+        for p in [1e-12, 1e-6, 0.01, 0.3, 0.5, 0.77, 0.999] {
+            assert!((normal_cdf(normal_quantile(p)) - p).abs() < 1e-12 + p * 1e-9, "{p}");
+        }
+    }
+
+    #[test]
+    fn the_median_of_a_mixture_is_the_median_of_the_whole() {
+        let far = Distribution::Constant(Span::from_secs(100));
+        let near = Distribution::Uniform(Span::from_secs(0), Span::from_secs(10));
+        let mixture = Distribution::Mixture(vec![(0.75, near.clone()), (0.25, far)]);
+        let expected = 0.5 / 0.75 * 10.0;
+        assert!((mixture.median().seconds() - expected).abs() < 1e-5);
+        let never = Distribution::Mixture(vec![(0.5, near), (0.5, Distribution::Never)]);
+        assert_eq!(never.quantile(0.6), Span::MAX);
+        assert!((never.quantile(0.25).seconds() - 5.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn quantiles_match_their_formulas() {
+        let lognormal = Distribution::Lognormal { median: Span::from_secs(50), sigma: 0.4 };
+        assert_eq!(lognormal.median(), Span::from_secs(50));
+        assert!((lognormal.quantile(0.9).seconds() - 83.48).abs() < 0.01);
+        let weibull = Distribution::Weibull { shape: 0.571, scale: Span::from_seconds(67.4 * 60.0) };
+        assert!((weibull.cdf(Span::from_secs(600)) - 0.2857).abs() < 1e-4, "oracle 32");
+    }
+}

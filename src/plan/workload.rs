@@ -1,0 +1,253 @@
+//! Workload objects: Deployment, DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, Service.
+//!
+//! Defaults are those of the API server; sources: `pkg/apis/apps/v1/defaults.go`, `pkg/apis/autoscaling/v2/defaults.go`,
+//! `pkg/apis/policy/v1`.
+
+use super::ids::TemplateId;
+use crate::engine::Span;
+use crate::rules::labels::LabelSelector;
+use crate::rules::quantity::Quantity;
+
+/// A count or a percentage of something, as `maxSurge` and PDBs write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntOrPercent {
+    /// So many.
+    Int(i32),
+    /// So many hundredths.
+    Percent(i32),
+}
+
+/// A Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeploymentSpec {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.replicas`, default 1.
+    pub replicas: i32,
+    /// `spec.selector`.
+    pub selector: LabelSelector,
+    /// `spec.template`.
+    pub template: TemplateId,
+    /// `spec.strategy`.
+    pub strategy: Strategy,
+    /// `spec.minReadySeconds`.
+    pub min_ready: Span,
+    /// `spec.progressDeadlineSeconds`, default 600 s.
+    pub progress_deadline: Span,
+    /// `spec.revisionHistoryLimit`, default 10.
+    pub revision_history_limit: i32,
+    /// `spec.paused`.
+    pub paused: bool,
+}
+
+/// How a Deployment replaces its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Old and new side by side. Defaults 25 % and 25 %.
+    RollingUpdate {
+        /// Extra pods allowed, rounded up.
+        max_surge: IntOrPercent,
+        /// Pods that may be missing, rounded down.
+        max_unavailable: IntOrPercent,
+    },
+    /// All old pods go first.
+    Recreate,
+}
+
+/// A DaemonSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DaemonSetSpec {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.template`.
+    pub template: TemplateId,
+}
+
+/// A HorizontalPodAutoscaler (autoscaling/v2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HpaSpec {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `scaleTargetRef.kind`.
+    pub target_kind: String,
+    /// `scaleTargetRef.name`.
+    pub target_name: String,
+    /// `minReplicas`, default 1.
+    pub min_replicas: i32,
+    /// `maxReplicas`.
+    pub max_replicas: i32,
+    /// `metrics`, default cpu utilisation 80 %.
+    pub metrics: Vec<MetricSpec>,
+    /// `behavior`, both directions filled in by the API server as soon as any part of it is given; `None`: the legacy
+    /// path without policies.
+    pub behavior: Option<Behavior>,
+}
+
+/// One metric of an HPA.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricSpec {
+    /// `Resource`.
+    Resource {
+        /// `cpu`, `memory`, ...
+        name: String,
+        /// What is aimed at.
+        target: MetricTarget,
+    },
+    /// `ContainerResource`.
+    ContainerResource {
+        /// Which container.
+        container: String,
+        /// `cpu`, `memory`, ...
+        name: String,
+        /// What is aimed at.
+        target: MetricTarget,
+    },
+    /// `Pods`.
+    Pods {
+        /// Metric name.
+        metric: String,
+        /// Metric selector.
+        selector: Option<LabelSelector>,
+        /// What is aimed at.
+        target: MetricTarget,
+    },
+    /// `Object`.
+    Object {
+        /// `Kind.group/name` of the described object.
+        object: String,
+        /// Metric name.
+        metric: String,
+        /// Metric selector.
+        selector: Option<LabelSelector>,
+        /// What is aimed at.
+        target: MetricTarget,
+    },
+    /// `External`.
+    External {
+        /// Metric name.
+        metric: String,
+        /// Metric selector.
+        selector: Option<LabelSelector>,
+        /// What is aimed at.
+        target: MetricTarget,
+    },
+    /// A `type` that the controller does not know.
+    Unknown(String),
+}
+
+/// The target of a metric: the fields as written.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct MetricTarget {
+    /// `type`: Utilization, Value or AverageValue.
+    pub kind: String,
+    /// `averageUtilization`, percent.
+    pub average_utilization: Option<i32>,
+    /// `averageValue`.
+    pub average_value: Option<Quantity>,
+    /// `value`.
+    pub value: Option<Quantity>,
+}
+
+/// `spec.behavior` after defaulting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behavior {
+    /// Upwards. Defaults: window 0, Max of 100 % and 4 pods per 15 s.
+    pub scale_up: ScalingRules,
+    /// Downwards. Defaults: window of the controller's flag, 100 % per 15 s.
+    pub scale_down: ScalingRules,
+}
+
+/// Rules of one direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScalingRules {
+    /// `stabilizationWindowSeconds`; `None`: the controller's flag.
+    pub stabilization_window: Option<Span>,
+    /// `selectPolicy`.
+    pub select: SelectPolicy,
+    /// `policies`.
+    pub policies: Vec<ScalingPolicy>,
+    /// `tolerance` (gate HPAConfigurableTolerance).
+    pub tolerance: Option<Quantity>,
+}
+
+/// `selectPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectPolicy {
+    /// The largest change.
+    Max,
+    /// The smallest change.
+    Min,
+    /// No change in this direction.
+    Disabled,
+}
+
+/// One policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScalingPolicy {
+    /// True: percent of the replicas; false: pods.
+    pub percent: bool,
+    /// So much.
+    pub value: i32,
+    /// `periodSeconds`.
+    pub period: Span,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PdbSpec {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.selector`; `None` selects nothing.
+    pub selector: Option<LabelSelector>,
+    /// `minAvailable`.
+    pub min_available: Option<IntOrPercent>,
+    /// `maxUnavailable`.
+    pub max_unavailable: Option<IntOrPercent>,
+    /// `unhealthyPodEvictionPolicy: AlwaysAllow` (default IfHealthyBudget).
+    pub always_allow_unhealthy: bool,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceSpec {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.selector`; `None`: endpoints are somebody else's.
+    pub selector: Option<LabelSelector>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// `publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+    /// `trafficDistribution: PreferClose`.
+    pub prefer_close: bool,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServicePort {
+    /// Name, may be empty.
+    pub name: String,
+    /// `port`.
+    pub port: u16,
+    /// `targetPort`.
+    pub target: TargetPort,
+}
+
+/// `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// By number.
+    Number(u16),
+    /// By name of a container port.
+    Name(String),
+}

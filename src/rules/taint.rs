@@ -1,0 +1,106 @@
+//! Taints and tolerations. Source: `k8s.io/api/core/v1/toleration.go` (`ToleratesTaint`).
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaintEffect {
+    /// New pods are not placed.
+    NoSchedule,
+    /// New pods are placed elsewhere if possible.
+    PreferNoSchedule,
+    /// New pods are not placed and running ones are deleted.
+    NoExecute,
+}
+
+impl TaintEffect {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TaintEffect::NoSchedule => "NoSchedule",
+            TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+            TaintEffect::NoExecute => "NoExecute",
+        }
+    }
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Taint {
+    /// Label-like name.
+    pub key: String,
+    /// Value, often empty.
+    pub value: String,
+    /// What it does.
+    pub effect: TaintEffect,
+}
+
+impl Taint {
+    /// A taint without value.
+    pub fn new(key: &str, effect: TaintEffect) -> Taint {
+        Taint { key: key.to_string(), value: String::new(), effect }
+    }
+
+    /// Same key and effect: the API server's identity of a taint.
+    pub fn is_same(&self, other: &Taint) -> bool {
+        self.key == other.key && self.effect == other.effect
+    }
+}
+
+/// A toleration of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Toleration {
+    /// Taint key; empty with `exists` means every key.
+    pub key: String,
+    /// True for operator Exists, false for Equal (the default).
+    pub exists: bool,
+    /// Value compared by Equal.
+    pub value: String,
+    /// Only this effect; `None`: every effect.
+    pub effect: Option<TaintEffect>,
+    /// For how many seconds a NoExecute taint is tolerated; `None`: for ever.
+    pub seconds: Option<i64>,
+}
+
+impl Toleration {
+    /// Whether this toleration covers `taint`.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        self.effect.is_none_or(|effect| effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && (self.exists || (!self.key.is_empty() && self.value == taint.value))
+    }
+}
+
+/// Whether any of the tolerations covers `taint`.
+pub fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| toleration.tolerates(taint))
+}
+
+/// The first NoSchedule or NoExecute taint that keeps a pod away, in the node's order.
+pub fn first_untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
+    taints.iter().find(|taint| taint.effect != TaintEffect::PreferNoSchedule && !tolerated(tolerations, taint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toleration(key: &str, exists: bool, value: &str, effect: Option<TaintEffect>) -> Toleration {
+        Toleration { key: key.into(), exists, value: value.into(), effect, seconds: None }
+    }
+
+    #[test]
+    fn equal_compares_the_value_and_exists_does_not() {
+        let taint = Taint { value: "wordpress".into(), ..Taint::new("workload-type", TaintEffect::NoSchedule) };
+        assert!(toleration("workload-type", false, "wordpress", None).tolerates(&taint));
+        assert!(!toleration("workload-type", false, "batch", None).tolerates(&taint));
+        assert!(toleration("workload-type", true, "", Some(TaintEffect::NoSchedule)).tolerates(&taint));
+        assert!(!toleration("workload-type", true, "", Some(TaintEffect::NoExecute)).tolerates(&taint));
+        assert!(toleration("", true, "", None).tolerates(&taint), "no key with Exists tolerates everything");
+        assert!(!toleration("", false, "wordpress", None).tolerates(&taint));
+    }
+
+    #[test]
+    fn a_preference_never_keeps_a_pod_away() {
+        let taints = [Taint::new("a", TaintEffect::PreferNoSchedule), Taint::new("b", TaintEffect::NoExecute)];
+        assert_eq!(first_untolerated(&taints, &[]).map(|taint| taint.key.as_str()), Some("b"));
+    }
+}

@@ -1,0 +1,276 @@
+//! Everything that can change in the world, as plain data. The record of a run is a list of these with their times.
+
+use super::ids::{ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
+use super::pod::{PodPhase, Process};
+use super::target::TargetState;
+use crate::plan::{ActionId, AlarmId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId};
+
+/// One change of the world.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// A Deployment's spec changed otherwise than its size (or it was created).
+    DeploymentChanged(DeploymentId),
+    /// A Deployment's `spec.replicas` changed.
+    DeploymentScaled {
+        /// Which.
+        deployment: DeploymentId,
+        /// Replicas before.
+        from: i32,
+        /// Replicas after.
+        to: i32,
+        /// The autoscaler that wrote it; `None`: somebody else.
+        by: Option<HpaId>,
+    },
+    /// A ReplicaSet was created.
+    ReplicaSetCreated(ReplicaSetId),
+    /// A ReplicaSet's `spec.replicas` changed.
+    ReplicaSetScaled {
+        /// Which.
+        replica_set: ReplicaSetId,
+        /// Replicas before.
+        from: i32,
+        /// Replicas after.
+        to: i32,
+    },
+    /// A ReplicaSet's status changed.
+    ReplicaSetStatus(ReplicaSetId),
+    /// A ReplicaSet was removed.
+    ReplicaSetGone(ReplicaSetId),
+    /// An autoscaler evaluated (facts of the sync are in its status).
+    HpaSynced(HpaId),
+    /// An autoscaler's spec changed or it was created.
+    HpaChanged(HpaId),
+    /// A budget's spec changed.
+    PdbChanged(PdbId),
+    /// A budget's status changed.
+    PdbStatus(PdbId),
+    /// A pod was created.
+    PodCreated(PodId),
+    /// Condition PodScheduled became False, Unschedulable.
+    PodUnschedulable(PodId),
+    /// `status.nominatedNodeName` changed.
+    PodNominated(PodId),
+    /// A pod was bound.
+    PodBound(PodId),
+    /// A pod has its address.
+    PodAddress(PodId),
+    /// A pull of an image that the pod waits for began.
+    ImagePulling(PodId),
+    /// All images of the pod are there.
+    ImagePulled(PodId),
+    /// A container started (init containers counted first).
+    ContainerStarted(PodId, u16),
+    /// A container stopped.
+    ContainerStopped(PodId, u16),
+    /// What the application does changed.
+    PodProcess(PodId, Process),
+    /// `status.phase` changed.
+    PodPhase(PodId, PodPhase),
+    /// Condition ContainersReady changed.
+    PodContainersReady(PodId, bool),
+    /// A readiness gate changed.
+    PodGate(PodId, bool),
+    /// Condition Ready changed.
+    PodReady(PodId, bool),
+    /// Deletion of a pod was asked for.
+    PodDeleting(PodId, DeleteCause),
+    /// A pod object vanished.
+    PodGone(PodId),
+    /// The endpoints of a Service changed.
+    EndpointsChanged(ServiceId),
+    /// An address was registered with a target group.
+    TargetRegistered(TargetId),
+    /// A target's state changed.
+    TargetStateChanged(TargetId, TargetState),
+    /// The load balancer began (true) or ceased to send new requests to a target.
+    TargetRoutable(TargetId, bool),
+    /// The first request reached a target.
+    TargetInService(TargetId),
+    /// A target left its group.
+    TargetGone(TargetId),
+    /// A Node object appeared.
+    NodeCreated(NodeId),
+    /// Condition Ready of a node changed.
+    NodeReady(NodeId, NodeReadiness),
+    /// Taints (or cordon) of a node changed.
+    NodeTaints(NodeId),
+    /// Labels of a node changed.
+    NodeLabels(NodeId),
+    /// Deletion of a Node object was asked for.
+    NodeDeleting(NodeId),
+    /// A Node object vanished.
+    NodeGone(NodeId),
+    /// The machine of a node stopped answering (or answers again).
+    NodeAlive(NodeId, bool),
+    /// A NodePool changed.
+    NodePoolChanged(NodePoolId),
+    /// A batch of the provisioner closed with so many pods to place.
+    BatchClosed(u32),
+    /// A NodeClaim was created.
+    ClaimCreated(ClaimId),
+    /// A NodeClaim has its instance.
+    ClaimLaunched(ClaimId),
+    /// The launch of a NodeClaim found no capacity.
+    ClaimNoCapacity(ClaimId),
+    /// A NodeClaim's node is registered.
+    ClaimRegistered(ClaimId),
+    /// A NodeClaim is initialised.
+    ClaimInitialized(ClaimId),
+    /// Condition Consolidatable changed.
+    ClaimConsolidatable(ClaimId, bool),
+    /// Condition Drifted changed.
+    ClaimDrifted(ClaimId, bool),
+    /// `status.lastPodEventTime` changed.
+    ClaimPodEvent(ClaimId),
+    /// A disruption command took a NodeClaim as candidate.
+    ClaimDisrupted(ClaimId, DisruptionReason),
+    /// A disruption command was given up; its candidate is free again.
+    ClaimReleased(ClaimId),
+    /// Deletion of a NodeClaim was asked for.
+    ClaimDeleting(ClaimId, DisruptionReason),
+    /// The node of a NodeClaim is drained.
+    ClaimDrained(ClaimId),
+    /// A NodeClaim vanished.
+    ClaimGone(ClaimId),
+    /// An instance was launched.
+    InstanceLaunched(InstanceId),
+    /// An instance got the two-minute notice.
+    InstanceInterrupted(InstanceId),
+    /// An instance is shutting down.
+    InstanceShuttingDown(InstanceId),
+    /// An instance is terminated.
+    InstanceTerminated(InstanceId),
+    /// An alarm changed its state.
+    AlarmChanged(AlarmId, AlarmState),
+    /// A scripted action was carried out.
+    ActionDone(ActionId),
+    /// A fault began (true) or ended.
+    FaultChanged(FaultId, bool),
+}
+
+/// Why a pod is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeleteCause {
+    /// Its ReplicaSet became smaller.
+    ScaleDown,
+    /// Replaced by a newer revision.
+    Rollout,
+    /// The eviction API (a drain).
+    Eviction,
+    /// A pod of higher priority needs its place.
+    Preemption,
+    /// A NoExecute taint.
+    Taint,
+    /// Its node is gone (pod garbage collection).
+    NodeGone,
+    /// Its DaemonSet or node no longer wants it.
+    DaemonSet,
+    /// An operator.
+    User,
+    /// The end of a termination grace period of its node.
+    Forced,
+}
+
+impl DeleteCause {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeleteCause::ScaleDown => "scale-down",
+            DeleteCause::Rollout => "rollout",
+            DeleteCause::Eviction => "eviction",
+            DeleteCause::Preemption => "preemption",
+            DeleteCause::Taint => "taint",
+            DeleteCause::NodeGone => "node gone",
+            DeleteCause::DaemonSet => "daemon set",
+            DeleteCause::User => "user",
+            DeleteCause::Forced => "forced",
+        }
+    }
+}
+
+/// Condition Ready of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NodeReadiness {
+    /// True.
+    Ready,
+    /// False, as the kubelet says.
+    NotReady,
+    /// Unknown: no heartbeat.
+    Unknown,
+}
+
+impl NodeReadiness {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NodeReadiness::Ready => "True",
+            NodeReadiness::NotReady => "False",
+            NodeReadiness::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Why a NodeClaim is disrupted or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DisruptionReason {
+    /// No pods that would have to move.
+    Empty,
+    /// Its pods fit elsewhere or on something cheaper.
+    Underutilized,
+    /// It differs from its NodePool or EC2NodeClass.
+    Drifted,
+    /// It is as old as `expireAfter`.
+    Expired,
+    /// A spot interruption notice.
+    Interrupted,
+    /// Its instance ended without notice.
+    InstanceGone,
+    /// It never launched or registered.
+    NeverJoined,
+    /// No capacity.
+    InsufficientCapacity,
+    /// An operator.
+    User,
+    /// Node repair.
+    Unhealthy,
+}
+
+impl DisruptionReason {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DisruptionReason::Empty => "empty",
+            DisruptionReason::Underutilized => "underutilized",
+            DisruptionReason::Drifted => "drifted",
+            DisruptionReason::Expired => "expired",
+            DisruptionReason::Interrupted => "interrupted",
+            DisruptionReason::InstanceGone => "instance gone",
+            DisruptionReason::NeverJoined => "never joined",
+            DisruptionReason::InsufficientCapacity => "insufficient capacity",
+            DisruptionReason::User => "user",
+            DisruptionReason::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// State of an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlarmState {
+    /// Not enough data.
+    InsufficientData,
+    /// All well.
+    Ok,
+    /// Breached.
+    Alarm,
+}
+
+impl AlarmState {
+    /// As CloudWatch writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AlarmState::InsufficientData => "INSUFFICIENT_DATA",
+            AlarmState::Ok => "OK",
+            AlarmState::Alarm => "ALARM",
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The ledger of requests: every request offered ends in exactly one column.
+//!
+//! Amounts are micro-requests (10^-6), so that request-level traffic (whole requests) and fluid traffic (parts of them)
+//! add up in integers and conservation can be checked exactly.
+
+use crate::engine::{Span, Time};
+use std::ops::AddAssign;
+
+/// One request in micro-requests.
+pub const REQUEST: u64 = 1_000_000;
+
+/// Why a request was lost, with the status that the client saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Loss {
+    /// 503: no target to send it to.
+    NoTarget,
+    /// 502: connection refused, nothing listens (the process has not started or has ended).
+    Refused,
+    /// 502: the process ended with the request in flight.
+    Cut,
+    /// 504: the address is gone, no connection within 10 s.
+    Unreachable,
+    /// 504: no answer within the idle timeout of 60 s.
+    TimedOut,
+    /// 503 by the application: its queue is full.
+    QueueFull,
+    /// 502: the deregistration delay ended with the request in flight.
+    DrainEnded,
+}
+
+impl Loss {
+    /// All causes.
+    pub const ALL: [Loss; 7] = [
+        Loss::NoTarget,
+        Loss::Refused,
+        Loss::Cut,
+        Loss::Unreachable,
+        Loss::TimedOut,
+        Loss::QueueFull,
+        Loss::DrainEnded,
+    ];
+
+    /// HTTP status that the client saw.
+    pub const fn status(self) -> u16 {
+        match self {
+            Loss::NoTarget | Loss::QueueFull => 503,
+            Loss::Refused | Loss::Cut | Loss::DrainEnded => 502,
+            Loss::Unreachable | Loss::TimedOut => 504,
+        }
+    }
+
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::NoTarget => "no target",
+            Loss::Refused => "connection refused",
+            Loss::Cut => "cut off in flight",
+            Loss::Unreachable => "address gone",
+            Loss::TimedOut => "timed out",
+            Loss::QueueFull => "queue full",
+            Loss::DrainEnded => "drain ended",
+        }
+    }
+}
+
+/// Sums over requests.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Tally {
+    /// Micro-requests that arrived.
+    pub offered: u64,
+    /// Micro-requests answered.
+    pub served: u64,
+    /// Those of them slower than the objective.
+    pub slow: u64,
+    /// Micro-requests lost, by cause in the order of [`Loss::ALL`].
+    pub lost: [u64; 7],
+    /// Sum of latencies of served requests: micro-requests times microseconds.
+    pub latency: u128,
+}
+
+impl Tally {
+    /// Lost for any cause.
+    pub fn lost_all(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+
+    /// Mean latency of what was served.
+    pub fn mean_latency(&self) -> Option<Span> {
+        (self.served > 0).then(|| Span::from_micros((self.latency / u128::from(self.served)) as u64))
+    }
+}
+
+impl AddAssign<&Tally> for Tally {
+    fn add_assign(&mut self, other: &Tally) {
+        self.offered += other.offered;
+        self.served += other.served;
+        self.slow += other.slow;
+        for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
+            *sum += lost;
+        }
+        self.latency += other.latency;
+    }
+}
+
+/// Requests of one application, in bins of one second from the start of the run.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    start: Time,
+    /// One tally a second; a request is booked as offered in the second of its arrival and as served or lost in the
+    /// second of its outcome.
+    pub bins: Vec<Tally>,
+    /// The sum of all bins.
+    pub total: Tally,
+    /// Micro-requests in flight: offered and not yet served or lost.
+    pub in_flight: u64,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(start: Time) -> Ledger {
+        Ledger { start, ..Ledger::default() }
+    }
+
+    fn bin(&mut self, at: Time) -> &mut Tally {
+        let index = usize::try_from(at.since(self.start).whole_seconds()).unwrap_or(usize::MAX);
+        if self.bins.len() <= index {
+            self.bins.resize(index + 1, Tally::default());
+        }
+        &mut self.bins[index]
+    }
+
+    /// Books arrivals.
+    pub fn offer(&mut self, at: Time, amount: u64) {
+        self.bin(at).offered += amount;
+        self.total.offered += amount;
+        self.in_flight += amount;
+    }
+
+    /// Books answers with their latency.
+    pub fn serve(&mut self, at: Time, amount: u64, latency: Span, slow: bool) {
+        let late = if slow { amount } else { 0 };
+        let weighted = u128::from(amount) * u128::from(latency.micros());
+        let bin = self.bin(at);
+        bin.served += amount;
+        bin.slow += late;
+        bin.latency += weighted;
+        self.total.served += amount;
+        self.total.slow += late;
+        self.total.latency += weighted;
+        self.in_flight -= amount;
+    }
+
+    /// Books losses.
+    pub fn lose(&mut self, at: Time, amount: u64, loss: Loss) {
+        self.bin(at).lost[loss as usize] += amount;
+        self.total.lost[loss as usize] += amount;
+        self.in_flight -= amount;
+    }
+}

@@ -1,0 +1,280 @@
+//! The world: everything that exists, and the only functions that change it.
+//!
+//! It plays the API server and AWS's own state. It has no policy and lets no time pass: components read it and call the
+//! functions here; each change is put into the journal, from which the record is written and the wiring wakes whoever
+//! watches. Ids are positions and are never reused; what is gone stays in its arena with the time at which it went.
+
+pub mod change;
+pub mod check;
+pub mod eviction;
+pub mod ids;
+pub mod ledger;
+pub mod node;
+pub mod pod;
+pub mod target;
+pub mod usage;
+pub mod workload;
+
+pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
+pub use eviction::Eviction;
+pub use ids::*;
+pub use ledger::{Ledger, Loss, REQUEST, Tally};
+pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
+pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
+pub use target::{Endpoint, Target, TargetReason, TargetState};
+pub use usage::CpuMeter;
+pub use workload::{
+    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaStatus, Pdb, PodMetrics, ReplicaSet, ReplicaSetStatus,
+};
+
+use crate::engine::Time;
+use crate::plan::{
+    ActionId, AlarmId, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec, TemplateId,
+};
+use std::sync::Arc;
+
+/// A condition: status and last transition, whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// True or False; `None`: the condition is absent.
+    pub status: Option<bool>,
+    /// Last transition, cut to the second.
+    pub since: Time,
+    /// The same instant uncut.
+    pub exact: Time,
+}
+
+impl Condition {
+    /// An absent condition.
+    pub const fn unset() -> Condition {
+        Condition { status: None, since: Time::ZERO, exact: Time::ZERO }
+    }
+
+    /// Is it True?
+    pub fn is_true(&self) -> bool {
+        self.status == Some(true)
+    }
+
+    /// Sets it; true if that changed anything.
+    fn set(&mut self, status: bool, now: Time) -> bool {
+        if self.status == Some(status) {
+            return false;
+        }
+        *self = Condition { status: Some(status), since: now.whole_second(), exact: now };
+        true
+    }
+}
+
+/// Counters for conservation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pods ever created.
+    pub pods_created: u64,
+    /// Pods whose objects have vanished.
+    pub pods_gone: u64,
+}
+
+/// Everything that exists.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The present instant; set by the engine before each event.
+    pub now: Time,
+    /// Pod templates of the plan.
+    pub templates: Vec<Arc<PodTemplate>>,
+    /// Pods.
+    pub pods: Vec<Pod>,
+    /// CPU meters of pods, by pod.
+    pub cpu: Vec<CpuMeter>,
+    /// Nodes.
+    pub nodes: Vec<Node>,
+    /// NodeClaims.
+    pub claims: Vec<NodeClaim>,
+    /// NodeClaims ever created, by pool.
+    pub claims_of_pool: Vec<u32>,
+    /// Instances.
+    pub instances: Vec<Instance>,
+    /// NodePools as they are now.
+    pub node_pools: Vec<Arc<NodePoolSpec>>,
+    /// Deployments.
+    pub deployments: Vec<Deployment>,
+    /// DaemonSets.
+    pub daemon_sets: Vec<Arc<DaemonSetSpec>>,
+    /// ReplicaSets.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// Autoscalers.
+    pub hpas: Vec<Hpa>,
+    /// Budgets.
+    pub pdbs: Vec<Pdb>,
+    /// Services.
+    pub services: Vec<Arc<ServiceSpec>>,
+    /// Endpoints by Service.
+    pub endpoints: Vec<Vec<Endpoint>>,
+    /// Targets.
+    pub targets: Vec<Target>,
+    /// Targets of each group that have not left it.
+    pub group_targets: Vec<Vec<TargetId>>,
+    /// Resource metrics by pod.
+    pub pod_metrics: Vec<Option<PodMetrics>>,
+    /// Requests by application.
+    pub ledgers: Vec<Ledger>,
+    /// States of alarms.
+    pub alarms: Vec<AlarmState>,
+    /// Faults that are in force.
+    pub faults: Vec<bool>,
+    /// Counters for conservation.
+    pub counts: Counts,
+    next_address: u32,
+    journal: Vec<Change>,
+}
+
+impl World {
+    /// The world before anything is in it but the objects of the plan (no pods, no nodes).
+    pub fn new(plan: &Plan) -> World {
+        let created = plan.start.back(plan.initial_age);
+        World {
+            now: plan.start,
+            templates: plan.templates.clone(),
+            pods: Vec::new(),
+            cpu: Vec::new(),
+            nodes: Vec::new(),
+            claims: Vec::new(),
+            claims_of_pool: vec![0; plan.node_pools.len()],
+            instances: Vec::new(),
+            node_pools: plan.node_pools.clone(),
+            deployments: plan
+                .deployments
+                .iter()
+                .enumerate()
+                .map(|(index, spec)| Deployment {
+                    id: crate::plan::DeploymentId::at(index),
+                    spec: spec.clone(),
+                    replicas: spec.replicas,
+                    replica_sets: Vec::new(),
+                    revisions: 0,
+                    created,
+                    status: DeploymentStatus::default(),
+                })
+                .collect(),
+            daemon_sets: plan.daemon_sets.clone(),
+            replica_sets: Vec::new(),
+            hpas: plan
+                .hpas
+                .iter()
+                .enumerate()
+                .map(|(index, spec)| Hpa {
+                    id: crate::plan::HpaId::at(index),
+                    spec: spec.clone(),
+                    target: plan
+                        .deployments
+                        .iter()
+                        .position(|deployment| {
+                            spec.target_kind == "Deployment"
+                                && deployment.name == spec.target_name
+                                && deployment.namespace == spec.namespace
+                        })
+                        .map(crate::plan::DeploymentId::at),
+                    created,
+                    status: HpaStatus::default(),
+                })
+                .collect(),
+            pdbs: plan
+                .pdbs
+                .iter()
+                .enumerate()
+                .map(|(index, spec)| Pdb {
+                    id: crate::plan::PdbId::at(index),
+                    spec: spec.clone(),
+                    current_healthy: 0,
+                    desired_healthy: 0,
+                    expected_pods: 0,
+                    disruptions_allowed: 0,
+                    disrupted: Vec::new(),
+                    observed: false,
+                })
+                .collect(),
+            services: plan.services.clone(),
+            endpoints: vec![Vec::new(); plan.services.len()],
+            targets: Vec::new(),
+            group_targets: vec![Vec::new(); plan.target_groups.len()],
+            pod_metrics: Vec::new(),
+            ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
+            alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
+            faults: vec![false; plan.faults.len()],
+            counts: Counts::default(),
+            next_address: 0x10,
+            journal: Vec::new(),
+        }
+    }
+
+    /// A pod.
+    pub fn pod(&self, id: PodId) -> &Pod {
+        &self.pods[id.index()]
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// A NodeClaim.
+    pub fn claim(&self, id: ClaimId) -> &NodeClaim {
+        &self.claims[id.index()]
+    }
+
+    /// The template of an id.
+    pub fn template(&self, id: TemplateId) -> &Arc<PodTemplate> {
+        &self.templates[id.index()]
+    }
+
+    /// The template of a pod.
+    pub fn template_of(&self, pod: PodId) -> &Arc<PodTemplate> {
+        &self.templates[self.pods[pod.index()].template.index()]
+    }
+
+    /// The Deployment that a pod belongs to.
+    pub fn deployment_of(&self, pod: PodId) -> Option<crate::plan::DeploymentId> {
+        match self.pods[pod.index()].owner {
+            Owner::ReplicaSet(id) => self.replica_sets[id.index()].deployment,
+            _ => None,
+        }
+    }
+
+    /// Edits a NodePool.
+    pub fn update_node_pool(&mut self, pool: NodePoolId, spec: Arc<NodePoolSpec>) {
+        self.node_pools[pool.index()] = spec;
+        self.push(Change::NodePoolChanged(pool));
+    }
+
+    /// An alarm changes its state.
+    pub fn set_alarm(&mut self, alarm: AlarmId, state: AlarmState) {
+        if self.alarms[alarm.index()] != state {
+            self.alarms[alarm.index()] = state;
+            self.push(Change::AlarmChanged(alarm, state));
+        }
+    }
+
+    /// A fault begins or ends.
+    pub fn set_fault(&mut self, fault: FaultId, active: bool) {
+        self.faults[fault.index()] = active;
+        self.push(Change::FaultChanged(fault, active));
+    }
+
+    /// Notes that an action was carried out.
+    pub fn note_action(&mut self, action: ActionId) {
+        self.push(Change::ActionDone(action));
+    }
+
+    /// Notes that a batch of the provisioner closed.
+    pub fn note_batch(&mut self, pods: u32) {
+        self.push(Change::BatchClosed(pods));
+    }
+
+    /// Takes what has changed since the last call.
+    pub fn take_journal(&mut self, into: &mut Vec<Change>) {
+        into.append(&mut self.journal);
+    }
+
+    fn push(&mut self, change: Change) {
+        self.journal.push(change);
+    }
+}

@@ -1,0 +1,549 @@
+//! Nodes, NodeClaims and EC2 instances.
+
+use super::World;
+use super::change::{Change, DisruptionReason, NodeReadiness};
+use super::ids::{ClaimId, InstanceId, NodeId, PodId};
+use crate::engine::{Span, Time};
+use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, ZoneId};
+use crate::rules::labels::Labels;
+use crate::rules::requirement::NodeRequirement;
+use crate::rules::resources::Resources;
+use crate::rules::taint::Taint;
+use std::sync::Arc;
+
+/// A Node object and its machine.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its id: order of creation.
+    pub id: NodeId,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints in order.
+    pub taints: Vec<Taint>,
+    /// Cordoned.
+    pub unschedulable: bool,
+    /// `status.allocatable`.
+    pub allocatable: Resources,
+    /// `status.capacity`.
+    pub capacity: Resources,
+    /// Sum of the requests of bound pods that have not finished.
+    pub requested: Resources,
+    /// Bound pods whose objects exist.
+    pub pods: Vec<PodId>,
+    /// Those of them whose requests no longer count (finished).
+    pub released: Vec<PodId>,
+    /// Condition Ready.
+    pub readiness: NodeReadiness,
+    /// Its last transition, whole seconds.
+    pub readiness_since: Time,
+    /// When the object was created.
+    pub created: Time,
+    /// When deletion was asked for.
+    pub deleting_since: Option<Time>,
+    /// When the object vanished.
+    pub gone: Option<Time>,
+    /// Its NodeClaim.
+    pub claim: Option<ClaimId>,
+    /// Its machine.
+    pub instance: Option<InstanceId>,
+    /// Its zone.
+    pub zone: Option<ZoneId>,
+    /// The machine and its kubelet answer.
+    pub alive: bool,
+    /// Images on it beyond those cached everywhere.
+    pub images: Vec<ImageId>,
+    /// When the kubelet (and its probe manager and relist clock) started.
+    pub kubelet_started: Time,
+}
+
+impl Node {
+    /// Allocatable less what bound pods request.
+    pub fn free(&self) -> Resources {
+        let mut free = self.allocatable.clone();
+        free -= &self.requested;
+        free
+    }
+
+    /// Has a taint of that key and effect.
+    pub fn has_taint(&self, taint: &Taint) -> bool {
+        self.taints.iter().any(|other| other.is_same(taint))
+    }
+
+    /// Condition Ready is True.
+    pub fn is_ready(&self) -> bool {
+        self.readiness == NodeReadiness::Ready
+    }
+}
+
+/// What a new node is.
+#[derive(Clone, Debug)]
+pub struct NewNode {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints at registration.
+    pub taints: Vec<Taint>,
+    /// Allocatable.
+    pub allocatable: Resources,
+    /// Capacity.
+    pub capacity: Resources,
+    /// Its NodeClaim.
+    pub claim: Option<ClaimId>,
+    /// Its machine.
+    pub instance: Option<InstanceId>,
+    /// Its zone.
+    pub zone: Option<ZoneId>,
+}
+
+/// A NodeClaim.
+#[derive(Clone, Debug)]
+pub struct NodeClaim {
+    /// Its id: order of creation.
+    pub id: ClaimId,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// Its NodePool.
+    pub pool: NodePoolId,
+    /// Its number among the pool's, from 1; keys its random draws together with the pool.
+    pub ordinal: u32,
+    /// `metadata.creationTimestamp` before it is cut.
+    pub created: Time,
+    /// `spec.requirements`, instance types excepted.
+    pub requirements: Vec<NodeRequirement>,
+    /// Instance-type options in price order.
+    pub instance_types: Vec<InstanceTypeId>,
+    /// `spec.resources.requests`.
+    pub requests: Resources,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Startup taints.
+    pub startup_taints: Vec<Taint>,
+    /// `spec.expireAfter`; `None`: never.
+    pub expire_after: Option<Span>,
+    /// `spec.terminationGracePeriod`.
+    pub termination_grace_period: Option<Span>,
+    /// Its machine (`status.providerID`).
+    pub instance: Option<InstanceId>,
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// Condition Launched since.
+    pub launched: Option<Time>,
+    /// Condition Registered since.
+    pub registered: Option<Time>,
+    /// Condition Initialized since.
+    pub initialized: Option<Time>,
+    /// Condition Consolidatable since.
+    pub consolidatable: Option<Time>,
+    /// Condition Drifted since.
+    pub drifted: Option<Time>,
+    /// `status.lastPodEventTime`, whole seconds.
+    pub last_pod_event: Option<Time>,
+    /// A disruption command holds it.
+    pub disruption: Option<DisruptionReason>,
+    /// Marked for deletion in Karpenter's memory.
+    pub marked: bool,
+    /// Nominated for pods until.
+    pub nominated_until: Time,
+    /// When deletion was asked for.
+    pub deleting_since: Option<Time>,
+    /// Why.
+    pub deletion_reason: Option<DisruptionReason>,
+    /// Condition InstanceTerminating since.
+    pub instance_terminating: Option<Time>,
+    /// When the object vanished.
+    pub gone: Option<Time>,
+}
+
+impl NodeClaim {
+    /// The key of its random draws: pool and ordinal.
+    pub fn key(&self) -> u64 {
+        u64::from(self.pool.0) << 32 | u64::from(self.ordinal)
+    }
+
+    /// Exists and is not being deleted.
+    pub fn is_active(&self) -> bool {
+        self.gone.is_none() && self.deleting_since.is_none()
+    }
+}
+
+/// What a new NodeClaim is.
+#[derive(Clone, Debug)]
+pub struct NewClaim {
+    /// Its NodePool.
+    pub pool: NodePoolId,
+    /// Requirements, instance types excepted.
+    pub requirements: Vec<NodeRequirement>,
+    /// Instance-type options in price order.
+    pub instance_types: Vec<InstanceTypeId>,
+    /// Requests.
+    pub requests: Resources,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// Life of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Running (or about to: `pending` is part of the boot).
+    Running,
+    /// Shutting down: it serves nothing and is no longer paid.
+    ShuttingDown,
+    /// Gone.
+    Terminated,
+}
+
+/// An EC2 instance.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its id: order of launch.
+    pub id: InstanceId,
+    /// Its NodeClaim; `None`: a machine that Karpenter does not own.
+    pub claim: Option<ClaimId>,
+    /// Its type.
+    pub instance_type: InstanceTypeId,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// How it is paid.
+    pub capacity_type: CapacityType,
+    /// Price an hour.
+    pub price: MicroDollars,
+    /// When it was launched (paid from here).
+    pub launched: Time,
+    /// State.
+    pub state: InstanceState,
+    /// When it got a notice.
+    pub interrupted: Option<Time>,
+    /// When it began to shut down (paid until here).
+    pub stopped: Option<Time>,
+    /// When it was gone.
+    pub terminated: Option<Time>,
+}
+
+impl Instance {
+    /// Cost until `now`: per second, at least 60 s. Source: EC2 "On-Demand Pricing", per-second billing for Linux.
+    pub fn cost(&self, now: Time) -> MicroDollars {
+        let end = self.stopped.unwrap_or(now).max(self.launched);
+        let paid = (end - self.launched).max(Span::from_secs(60));
+        let micro = i128::from(self.price.0) * i128::from(paid.micros());
+        MicroDollars(i64::try_from((micro + 1_800_000_000) / 3_600_000_000).unwrap_or(i64::MAX))
+    }
+}
+
+impl World {
+    /// Creates a Node object, not Ready.
+    pub fn create_node(&mut self, new: NewNode) -> NodeId {
+        let id = NodeId::at(self.nodes.len());
+        self.nodes.push(Node {
+            id,
+            name: new.name,
+            labels: new.labels,
+            taints: new.taints,
+            unschedulable: false,
+            allocatable: new.allocatable,
+            capacity: new.capacity,
+            requested: Resources::default(),
+            pods: Vec::new(),
+            released: Vec::new(),
+            readiness: NodeReadiness::NotReady,
+            readiness_since: self.now.whole_second(),
+            created: self.now,
+            deleting_since: None,
+            gone: None,
+            claim: new.claim,
+            instance: new.instance,
+            zone: new.zone,
+            alive: true,
+            images: Vec::new(),
+            kubelet_started: self.now,
+        });
+        if let Some(claim) = new.claim {
+            self.claims[claim.index()].node = Some(id);
+        }
+        self.push(Change::NodeCreated(id));
+        id
+    }
+
+    /// Condition Ready of a node.
+    pub fn set_node_readiness(&mut self, node: NodeId, readiness: NodeReadiness) {
+        let now = self.now.whole_second();
+        let entry = &mut self.nodes[node.index()];
+        if entry.readiness != readiness {
+            entry.readiness = readiness;
+            entry.readiness_since = now;
+            self.push(Change::NodeReady(node, readiness));
+        }
+    }
+
+    /// The machine stops answering, or answers again.
+    pub fn set_node_alive(&mut self, node: NodeId, alive: bool) {
+        if self.nodes[node.index()].alive != alive {
+            self.nodes[node.index()].alive = alive;
+            self.push(Change::NodeAlive(node, alive));
+        }
+    }
+
+    /// Adds (or replaces the value of) a taint.
+    pub fn add_taint(&mut self, node: NodeId, taint: Taint) {
+        let entry = &mut self.nodes[node.index()];
+        match entry.taints.iter_mut().find(|other| other.is_same(&taint)) {
+            Some(other) if *other == taint => return,
+            Some(other) => *other = taint,
+            None => entry.taints.push(taint),
+        }
+        self.push(Change::NodeTaints(node));
+    }
+
+    /// Removes a taint of that key and effect.
+    pub fn remove_taint(&mut self, node: NodeId, taint: &Taint) {
+        let entry = &mut self.nodes[node.index()];
+        let before = entry.taints.len();
+        entry.taints.retain(|other| !other.is_same(taint));
+        if entry.taints.len() != before {
+            self.push(Change::NodeTaints(node));
+        }
+    }
+
+    /// Cordons or uncordons.
+    pub fn set_unschedulable(&mut self, node: NodeId, unschedulable: bool) {
+        if self.nodes[node.index()].unschedulable != unschedulable {
+            self.nodes[node.index()].unschedulable = unschedulable;
+            self.push(Change::NodeTaints(node));
+        }
+    }
+
+    /// Sets a label.
+    pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
+        let entry = &mut self.nodes[node.index()];
+        if entry.labels.get(key).map(String::as_str) != Some(value) {
+            entry.labels.insert(key.to_string(), value.to_string());
+            self.push(Change::NodeLabels(node));
+        }
+    }
+
+    /// Asks for deletion of a Node object. With a NodeClaim the finalizer keeps it; otherwise it vanishes.
+    pub fn delete_node(&mut self, node: NodeId) {
+        let entry = &mut self.nodes[node.index()];
+        if entry.gone.is_some() || entry.deleting_since.is_some() {
+            return;
+        }
+        entry.deleting_since = Some(self.now);
+        let finalizer = entry.claim.is_some_and(|claim| self.claims[claim.index()].registered.is_some());
+        self.push(Change::NodeDeleting(node));
+        if !finalizer {
+            self.remove_node(node);
+        }
+    }
+
+    /// The Node object vanishes. Its pods stay until somebody removes them.
+    pub fn remove_node(&mut self, node: NodeId) {
+        let entry = &mut self.nodes[node.index()];
+        if entry.gone.is_none() {
+            entry.gone = Some(self.now);
+            self.push(Change::NodeGone(node));
+        }
+    }
+
+    /// Creates a NodeClaim.
+    pub fn create_claim(&mut self, new: NewClaim) -> ClaimId {
+        let id = ClaimId::at(self.claims.len());
+        let pool = self.node_pools[new.pool.index()].clone();
+        self.claims_of_pool[new.pool.index()] += 1;
+        let ordinal = self.claims_of_pool[new.pool.index()];
+        self.claims.push(NodeClaim {
+            id,
+            name: format!("{}-{ordinal:02}", pool.name).into(),
+            pool: new.pool,
+            ordinal,
+            created: self.now,
+            requirements: new.requirements,
+            instance_types: new.instance_types,
+            requests: new.requests,
+            labels: new.labels,
+            taints: pool.taints.clone(),
+            startup_taints: pool.startup_taints.clone(),
+            expire_after: pool.expire_after,
+            termination_grace_period: pool.termination_grace_period,
+            instance: None,
+            node: None,
+            launched: None,
+            registered: None,
+            initialized: None,
+            consolidatable: None,
+            drifted: None,
+            last_pod_event: None,
+            disruption: None,
+            marked: false,
+            nominated_until: Time::ZERO,
+            deleting_since: None,
+            deletion_reason: None,
+            instance_terminating: None,
+            gone: None,
+        });
+        self.push(Change::ClaimCreated(id));
+        id
+    }
+
+    /// The NodeClaim has its instance: Launched.
+    pub fn launch_claim(&mut self, claim: ClaimId, instance: InstanceId, labels: Labels) {
+        let now = self.now;
+        let entry = &mut self.claims[claim.index()];
+        entry.instance = Some(instance);
+        entry.launched = Some(now);
+        entry.labels.extend(labels);
+        self.push(Change::ClaimLaunched(claim));
+    }
+
+    /// The launch found no capacity.
+    pub fn note_no_capacity(&mut self, claim: ClaimId) {
+        self.push(Change::ClaimNoCapacity(claim));
+    }
+
+    /// Condition Registered.
+    pub fn register_claim(&mut self, claim: ClaimId) {
+        self.claims[claim.index()].registered = Some(self.now);
+        self.push(Change::ClaimRegistered(claim));
+    }
+
+    /// Condition Initialized.
+    pub fn initialize_claim(&mut self, claim: ClaimId) {
+        self.claims[claim.index()].initialized = Some(self.now);
+        self.push(Change::ClaimInitialized(claim));
+    }
+
+    /// Condition Consolidatable.
+    pub fn set_consolidatable(&mut self, claim: ClaimId, value: bool) {
+        let now = self.now;
+        let entry = &mut self.claims[claim.index()];
+        if entry.consolidatable.is_some() != value {
+            entry.consolidatable = value.then_some(now);
+            self.push(Change::ClaimConsolidatable(claim, value));
+        }
+    }
+
+    /// Condition Drifted.
+    pub fn set_drifted(&mut self, claim: ClaimId, value: bool) {
+        let now = self.now;
+        let entry = &mut self.claims[claim.index()];
+        if entry.drifted.is_some() != value {
+            entry.drifted = value.then_some(now);
+            self.push(Change::ClaimDrifted(claim, value));
+        }
+    }
+
+    /// `status.lastPodEventTime` = now, cut to the second.
+    pub fn note_pod_event(&mut self, claim: ClaimId) {
+        self.claims[claim.index()].last_pod_event = Some(self.now.whole_second());
+        self.push(Change::ClaimPodEvent(claim));
+    }
+
+    /// Protects a claim's node from disruption until.
+    pub fn nominate_claim(&mut self, claim: ClaimId, until: Time) {
+        let entry = &mut self.claims[claim.index()];
+        entry.nominated_until = entry.nominated_until.max(until);
+    }
+
+    /// A disruption command takes (or gives back) a claim.
+    pub fn set_disruption(&mut self, claim: ClaimId, reason: Option<DisruptionReason>) {
+        let entry = &mut self.claims[claim.index()];
+        if entry.disruption == reason {
+            return;
+        }
+        entry.disruption = reason;
+        entry.marked = reason.is_some();
+        self.push(reason.map_or(Change::ClaimReleased(claim), |reason| Change::ClaimDisrupted(claim, reason)));
+    }
+
+    /// Asks for deletion of a NodeClaim.
+    pub fn delete_claim(&mut self, claim: ClaimId, reason: DisruptionReason) {
+        let now = self.now;
+        let entry = &mut self.claims[claim.index()];
+        if entry.gone.is_none() && entry.deleting_since.is_none() {
+            entry.deleting_since = Some(now);
+            entry.deletion_reason = Some(reason);
+            entry.marked = true;
+            self.push(Change::ClaimDeleting(claim, reason));
+        }
+    }
+
+    /// Notes that a claim's node is drained.
+    pub fn note_drained(&mut self, claim: ClaimId) {
+        self.push(Change::ClaimDrained(claim));
+    }
+
+    /// The NodeClaim vanishes.
+    pub fn remove_claim(&mut self, claim: ClaimId) {
+        let entry = &mut self.claims[claim.index()];
+        if entry.gone.is_none() {
+            entry.gone = Some(self.now);
+            self.push(Change::ClaimGone(claim));
+        }
+    }
+
+    /// EC2 starts an instance.
+    pub fn launch_instance(
+        &mut self,
+        claim: Option<ClaimId>,
+        instance_type: InstanceTypeId,
+        zone: ZoneId,
+        capacity_type: CapacityType,
+        price: MicroDollars,
+    ) -> InstanceId {
+        let id = InstanceId::at(self.instances.len());
+        self.instances.push(Instance {
+            id,
+            claim,
+            instance_type,
+            zone,
+            capacity_type,
+            price,
+            launched: self.now,
+            state: InstanceState::Running,
+            interrupted: None,
+            stopped: None,
+            terminated: None,
+        });
+        self.push(Change::InstanceLaunched(id));
+        id
+    }
+
+    /// EC2 gives the two-minute notice.
+    pub fn interrupt_instance(&mut self, instance: InstanceId) {
+        let now = self.now;
+        let entry = &mut self.instances[instance.index()];
+        if entry.interrupted.is_none() && entry.state == InstanceState::Running {
+            entry.interrupted = Some(now);
+            self.push(Change::InstanceInterrupted(instance));
+        }
+    }
+
+    /// The instance begins to shut down; it is paid until now, and its machine answers no more.
+    pub fn stop_instance(&mut self, instance: InstanceId) {
+        let now = self.now;
+        let entry = &mut self.instances[instance.index()];
+        if entry.state != InstanceState::Running {
+            return;
+        }
+        entry.state = InstanceState::ShuttingDown;
+        entry.stopped = Some(now);
+        self.push(Change::InstanceShuttingDown(instance));
+        let node = self.nodes.iter().rev().find(|node| node.instance == Some(instance)).map(|node| node.id);
+        if let Some(node) = node {
+            self.set_node_alive(node, false);
+        }
+    }
+
+    /// The instance is gone.
+    pub fn terminate_instance(&mut self, instance: InstanceId) {
+        let entry = &mut self.instances[instance.index()];
+        if entry.state == InstanceState::ShuttingDown {
+            entry.state = InstanceState::Terminated;
+            entry.terminated = Some(self.now);
+            self.push(Change::InstanceTerminated(instance));
+        }
+    }
+}

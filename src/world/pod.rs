@@ -1,0 +1,434 @@
+//! Pods: their objects in the API server, and what their processes do on the node.
+
+use super::change::{Change, DeleteCause};
+use super::ids::{NodeId, PodId, ReplicaSetId};
+use super::{Condition, World};
+use crate::engine::{Span, Time};
+use crate::plan::{DaemonSetId, TemplateId};
+use std::sync::Arc;
+
+/// `status.phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodPhase {
+    /// Accepted, containers not running.
+    Pending,
+    /// Bound, at least one container was started.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one of them badly.
+    Failed,
+}
+
+impl PodPhase {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PodPhase::Pending => "Pending",
+            PodPhase::Running => "Running",
+            PodPhase::Succeeded => "Succeeded",
+            PodPhase::Failed => "Failed",
+        }
+    }
+
+    /// The moves that exist.
+    pub const fn may_become(self, next: PodPhase) -> bool {
+        matches!(
+            (self, next),
+            (PodPhase::Pending, PodPhase::Running | PodPhase::Failed | PodPhase::Succeeded)
+                | (PodPhase::Running, PodPhase::Succeeded | PodPhase::Failed)
+        )
+    }
+}
+
+/// The controller of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A ReplicaSet.
+    ReplicaSet(ReplicaSetId),
+    /// A DaemonSet.
+    DaemonSet(DaemonSetId),
+    /// Nobody.
+    Bare,
+}
+
+/// What the application in the pod does; probes, health checks and requests meet this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// No container runs.
+    Absent,
+    /// The container runs, nothing listens yet: connections are refused.
+    Starting,
+    /// It answers.
+    Answering,
+    /// SIGTERM was sent: what it still does is the application's rule ([`crate::plan::App::drains`]).
+    Stopping,
+    /// The process has ended but the sandbox still has the address: connections are refused.
+    Ended,
+    /// The address is gone: packets vanish.
+    Vanished,
+}
+
+/// A container's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerStatus {
+    /// When the present run started; `None`: it does not run.
+    pub running_since: Option<Time>,
+    /// `started`: the startup probe succeeded or there is none.
+    pub started: bool,
+    /// `ready`.
+    pub ready: bool,
+    /// `restartCount`.
+    pub restarts: u32,
+}
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its id: order of creation.
+    pub id: PodId,
+    /// Its spec.
+    pub template: TemplateId,
+    /// Its controller.
+    pub owner: Owner,
+    /// The number of the pod among those of its owner, from 1; keys its random draws together with the owner.
+    pub ordinal: u32,
+    /// Name of a pod without controller.
+    pub bare_name: Option<Arc<str>>,
+    /// `metadata.uid` when it was given; otherwise derived from owner and ordinal.
+    pub uid: Option<Arc<str>>,
+    /// `metadata.creationTimestamp` before it is cut.
+    pub created: Time,
+    /// `metadata.deletionTimestamp` less the grace period: when deletion was asked for.
+    pub deleting_since: Option<Time>,
+    /// Grace period of the deletion.
+    pub grace: Span,
+    /// When the object vanished.
+    pub gone: Option<Time>,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// `spec.nodeName`.
+    pub node: Option<NodeId>,
+    /// `status.nominatedNodeName`.
+    pub nominated: Option<NodeId>,
+    /// The only node it may go to (a DaemonSet's pod).
+    pub pinned: Option<NodeId>,
+    /// Scheduling gates that remain.
+    pub gates: u32,
+    /// Condition PodScheduled False with reason Unschedulable.
+    pub unschedulable: bool,
+    /// When it was bound.
+    pub bound: Option<Time>,
+    /// `status.startTime`, whole seconds.
+    pub start_time: Option<Time>,
+    /// Condition ContainersReady.
+    pub containers_ready: Condition,
+    /// Condition Ready.
+    pub ready: Condition,
+    /// Readiness gates of the template: True or not, in its order.
+    pub gate_conditions: Vec<Option<bool>>,
+    /// Condition DisruptionTarget is True.
+    pub disruption_target: bool,
+    /// Init containers, then containers, as in the template.
+    pub containers: Vec<ContainerStatus>,
+    /// What the application does.
+    pub process: Process,
+    /// Its address once the sandbox exists.
+    pub address: Option<Address>,
+    /// `controller.kubernetes.io/pod-deletion-cost`, 0 unless annotated.
+    pub deletion_cost: i32,
+}
+
+/// An IPv4 address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Address(pub u32);
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d] = self.0.to_be_bytes();
+        write!(formatter, "{a}.{b}.{c}.{d}")
+    }
+}
+
+impl Pod {
+    /// Neither finished nor being deleted nor gone: what controllers count as a replica.
+    pub fn is_active(&self) -> bool {
+        self.gone.is_none() && self.deleting_since.is_none() && !self.is_finished()
+    }
+
+    /// Succeeded or Failed.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// The object exists and deletion was asked for.
+    pub fn is_terminating(&self) -> bool {
+        self.gone.is_none() && self.deleting_since.is_some()
+    }
+
+    /// Condition Ready is True.
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_true()
+    }
+
+    /// The key of this pod's random draws: owner and ordinal, so that other workloads never shift them.
+    pub fn key(&self) -> u64 {
+        let owner = match self.owner {
+            Owner::ReplicaSet(id) => 1 << 28 | u64::from(id.0),
+            Owner::DaemonSet(id) => 2 << 28 | u64::from(id.0),
+            Owner::Bare => 3 << 28,
+        };
+        owner << 32 | u64::from(self.ordinal)
+    }
+}
+
+/// What a new pod is.
+#[derive(Clone, Debug)]
+pub struct NewPod {
+    /// Its spec.
+    pub template: TemplateId,
+    /// Its controller.
+    pub owner: Owner,
+    /// Its number among the owner's.
+    pub ordinal: u32,
+    /// The only node it may go to.
+    pub pinned: Option<NodeId>,
+    /// Name of a bare pod.
+    pub name: Option<Arc<str>>,
+}
+
+impl World {
+    /// Creates a pod object, Pending and unbound.
+    pub fn create_pod(&mut self, new: NewPod) -> PodId {
+        let id = PodId::at(self.pods.len());
+        let template = self.template(new.template).clone();
+        let status = ContainerStatus { running_since: None, started: false, ready: false, restarts: 0 };
+        let cost = template.annotations.get("controller.kubernetes.io/pod-deletion-cost");
+        self.pods.push(Pod {
+            id,
+            template: new.template,
+            owner: new.owner,
+            ordinal: new.ordinal,
+            bare_name: new.name,
+            uid: None,
+            created: self.now,
+            deleting_since: None,
+            grace: template.termination_grace,
+            gone: None,
+            phase: PodPhase::Pending,
+            node: None,
+            nominated: None,
+            pinned: new.pinned,
+            gates: u32::try_from(template.scheduling_gates.len()).unwrap_or(u32::MAX),
+            unschedulable: false,
+            bound: None,
+            start_time: None,
+            containers_ready: Condition::unset(),
+            ready: Condition::unset(),
+            gate_conditions: vec![None; template.readiness_gates.len()],
+            disruption_target: false,
+            containers: vec![status; template.init_containers.len() + template.containers.len()],
+            process: Process::Absent,
+            address: None,
+            deletion_cost: cost.map_or(0, |text| canonical_i32(text)),
+        });
+        if let Owner::ReplicaSet(owner) = new.owner {
+            self.replica_sets[owner.index()].pods.push(id);
+        }
+        self.counts.pods_created += 1;
+        self.push(Change::PodCreated(id));
+        id
+    }
+
+    /// Binds a pod to a node: `spec.nodeName` is set, its request counts there.
+    pub fn bind_pod(&mut self, pod: PodId, node: NodeId) {
+        let entry = &mut self.pods[pod.index()];
+        assert!(entry.node.is_none(), "a pod is bound once");
+        entry.node = Some(node);
+        entry.nominated = None;
+        entry.bound = Some(self.now);
+        entry.unschedulable = false;
+        let requests = self.templates[entry.template.index()].requests.clone();
+        let place = &mut self.nodes[node.index()];
+        place.pods.push(pod);
+        place.requested += &requests;
+        self.push(Change::PodBound(pod));
+    }
+
+    /// Condition PodScheduled becomes False, Unschedulable.
+    pub fn mark_unschedulable(&mut self, pod: PodId) {
+        let entry = &mut self.pods[pod.index()];
+        if !entry.unschedulable {
+            entry.unschedulable = true;
+            self.push(Change::PodUnschedulable(pod));
+        }
+    }
+
+    /// `status.nominatedNodeName`.
+    pub fn nominate_pod(&mut self, pod: PodId, node: Option<NodeId>) {
+        if self.pods[pod.index()].nominated != node {
+            self.pods[pod.index()].nominated = node;
+            self.push(Change::PodNominated(pod));
+        }
+    }
+
+    /// Gives the pod its address (the sandbox exists).
+    pub fn assign_address(&mut self, pod: PodId) {
+        let address = Address(0x0a00_0000 + self.next_address);
+        self.next_address += 1;
+        self.pods[pod.index()].address = Some(address);
+        self.push(Change::PodAddress(pod));
+    }
+
+    /// The kubelet accepted the pod: `status.startTime`.
+    pub fn set_start_time(&mut self, pod: PodId) {
+        let now = self.now.whole_second();
+        self.pods[pod.index()].start_time.get_or_insert(now);
+    }
+
+    /// Moves `status.phase`.
+    ///
+    /// # Panics
+    /// When the move does not exist ([`PodPhase::may_become`]).
+    pub fn set_pod_phase(&mut self, pod: PodId, phase: PodPhase) {
+        let entry = &mut self.pods[pod.index()];
+        if entry.phase == phase {
+            return;
+        }
+        assert!(entry.phase.may_become(phase), "pod phase {:?} cannot become {phase:?}", entry.phase);
+        entry.phase = phase;
+        if entry.is_finished() {
+            self.release(pod);
+        }
+        self.push(Change::PodPhase(pod, phase));
+    }
+
+    /// Notes that an image pull begins or has ended.
+    pub fn note_pull(&mut self, pod: PodId, done: bool) {
+        self.push(if done { Change::ImagePulled(pod) } else { Change::ImagePulling(pod) });
+    }
+
+    /// A container's status changes (index counts init containers first).
+    pub fn set_container(&mut self, pod: PodId, container: usize, status: ContainerStatus) {
+        let entry = &mut self.pods[pod.index()].containers[container];
+        let before = std::mem::replace(entry, status);
+        let index = u16::try_from(container).unwrap_or(u16::MAX);
+        if before.running_since != status.running_since {
+            self.push(if status.running_since.is_some() {
+                Change::ContainerStarted(pod, index)
+            } else {
+                Change::ContainerStopped(pod, index)
+            });
+        }
+    }
+
+    /// What the application does changes.
+    pub fn set_process(&mut self, pod: PodId, process: Process) {
+        if self.pods[pod.index()].process != process {
+            self.pods[pod.index()].process = process;
+            self.push(Change::PodProcess(pod, process));
+        }
+    }
+
+    /// Condition ContainersReady.
+    pub fn set_containers_ready(&mut self, pod: PodId, ready: bool) {
+        let now = self.now;
+        if self.pods[pod.index()].containers_ready.set(ready, now) {
+            self.push(Change::PodContainersReady(pod, ready));
+        }
+    }
+
+    /// A readiness gate's condition (position in the template's list).
+    pub fn set_gate(&mut self, pod: PodId, gate: usize, value: bool) {
+        let entry = &mut self.pods[pod.index()].gate_conditions[gate];
+        if *entry != Some(value) {
+            *entry = Some(value);
+            self.push(Change::PodGate(pod, value));
+        }
+    }
+
+    /// Condition Ready.
+    pub fn set_pod_ready(&mut self, pod: PodId, ready: bool) {
+        let now = self.now;
+        if self.pods[pod.index()].ready.set(ready, now) {
+            self.push(Change::PodReady(pod, ready));
+        }
+    }
+
+    /// Asks for deletion: the object stays for its grace period, unless it was never bound or has finished. A second
+    /// request can only shorten the grace period.
+    pub fn delete_pod(&mut self, pod: PodId, grace: Option<Span>, cause: DeleteCause) {
+        let now = self.now;
+        let entry = &mut self.pods[pod.index()];
+        if entry.gone.is_some() {
+            return;
+        }
+        let grace = grace.unwrap_or(self.templates[entry.template.index()].termination_grace);
+        if entry.deleting_since.is_some() {
+            if grace < entry.grace {
+                entry.grace = grace;
+                self.push(Change::PodDeleting(pod, cause));
+            }
+            return;
+        }
+        entry.deleting_since = Some(now);
+        entry.grace = grace;
+        if matches!(cause, DeleteCause::Eviction | DeleteCause::Preemption | DeleteCause::Taint) {
+            entry.disruption_target = true;
+        }
+        let vanishes = entry.node.is_none() || entry.is_finished();
+        self.push(Change::PodDeleting(pod, cause));
+        if vanishes {
+            self.remove_pod(pod);
+        }
+    }
+
+    /// The object vanishes.
+    pub fn remove_pod(&mut self, pod: PodId) {
+        if self.pods[pod.index()].gone.is_some() {
+            return;
+        }
+        self.release(pod);
+        let entry = &mut self.pods[pod.index()];
+        entry.gone = Some(self.now);
+        entry.process = if entry.process == Process::Absent { Process::Absent } else { Process::Vanished };
+        if let Some(node) = entry.node {
+            let place = &mut self.nodes[node.index()];
+            place.pods.retain(|&other| other != pod);
+            place.released.retain(|&other| other != pod);
+        }
+        if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {
+            self.replica_sets[owner.index()].pods.retain(|&other| other != pod);
+        }
+        self.counts.pods_gone += 1;
+        self.push(Change::PodGone(pod));
+    }
+
+    /// Takes the pod's request off its node, once.
+    fn release(&mut self, pod: PodId) {
+        let entry = &self.pods[pod.index()];
+        let (Some(node), None) = (entry.node, entry.gone) else { return };
+        let holds = self.nodes[node.index()].pods.contains(&pod);
+        if holds && !self.nodes[node.index()].released.contains(&pod) {
+            let requests = self.templates[entry.template.index()].requests.clone();
+            let place = &mut self.nodes[node.index()];
+            place.requested -= &requests;
+            place.released.push(pod);
+        }
+    }
+
+    /// Name of a pod.
+    pub fn pod_name(&self, pod: PodId) -> String {
+        let entry = &self.pods[pod.index()];
+        match entry.owner {
+            Owner::ReplicaSet(id) => format!("{}-{}", self.replica_set_name(id), entry.ordinal),
+            Owner::DaemonSet(id) => format!("{}-{}", self.daemon_sets[id.index()].name, entry.ordinal),
+            Owner::Bare => entry.bare_name.as_deref().map_or_else(|| format!("pod-{}", entry.ordinal), str::to_string),
+        }
+    }
+}
+
+/// A pod-deletion-cost annotation: only a canonical 32-bit integer counts.
+fn canonical_i32(text: &str) -> i32 {
+    text.parse::<i32>().ok().filter(|value| value.to_string() == text).unwrap_or(0)
+}

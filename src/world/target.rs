@@ -1,0 +1,199 @@
+//! Endpoints of Services and targets of target groups.
+
+use super::World;
+use super::change::Change;
+use super::ids::{NodeId, PodId, TargetId};
+use super::pod::Address;
+use crate::engine::Time;
+use crate::plan::{ServiceId, TargetGroupId, ZoneId};
+
+/// One endpoint of a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its pod.
+    pub pod: PodId,
+    /// Its address.
+    pub address: Address,
+    /// `conditions.ready`.
+    pub ready: bool,
+    /// `conditions.serving`.
+    pub serving: bool,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// The node's zone.
+    pub zone: Option<ZoneId>,
+}
+
+/// State of a target as `describe-target-health` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetState {
+    /// Registering, or first checks not finished.
+    Initial,
+    /// In rotation.
+    Healthy,
+    /// Out of rotation.
+    Unhealthy,
+    /// Deregistered, requests in flight finish.
+    Draining,
+    /// Not registered.
+    Unused,
+}
+
+impl TargetState {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TargetState::Initial => "initial",
+            TargetState::Healthy => "healthy",
+            TargetState::Unhealthy => "unhealthy",
+            TargetState::Draining => "draining",
+            TargetState::Unused => "unused",
+        }
+    }
+}
+
+/// Reason of a target's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetReason {
+    /// None.
+    None,
+    /// `Elb.RegistrationInProgress`.
+    RegistrationInProgress,
+    /// `Elb.InitialHealthChecking`.
+    InitialHealthChecking,
+    /// `Target.ResponseCodeMismatch`.
+    ResponseCodeMismatch,
+    /// `Target.Timeout`.
+    Timeout,
+    /// `Target.FailedHealthChecks`.
+    FailedHealthChecks,
+    /// `Target.DeregistrationInProgress`.
+    DeregistrationInProgress,
+    /// `Target.NotRegistered`.
+    NotRegistered,
+}
+
+impl TargetReason {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TargetReason::None => "",
+            TargetReason::RegistrationInProgress => "Elb.RegistrationInProgress",
+            TargetReason::InitialHealthChecking => "Elb.InitialHealthChecking",
+            TargetReason::ResponseCodeMismatch => "Target.ResponseCodeMismatch",
+            TargetReason::Timeout => "Target.Timeout",
+            TargetReason::FailedHealthChecks => "Target.FailedHealthChecks",
+            TargetReason::DeregistrationInProgress => "Target.DeregistrationInProgress",
+            TargetReason::NotRegistered => "Target.NotRegistered",
+        }
+    }
+}
+
+/// One registration of an address with a target group.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its id: order of registration.
+    pub id: TargetId,
+    /// Its group.
+    pub group: TargetGroupId,
+    /// The pod behind the address when it was registered.
+    pub pod: PodId,
+    /// Address.
+    pub address: Address,
+    /// Port.
+    pub port: u16,
+    /// State.
+    pub state: TargetState,
+    /// Why.
+    pub reason: TargetReason,
+    /// When RegisterTargets was accepted.
+    pub registered: Time,
+    /// When it last became healthy.
+    pub healthy_since: Option<Time>,
+    /// When DeregisterTargets was accepted.
+    pub deregistered: Option<Time>,
+    /// The load balancer sends new requests to it.
+    pub routable: bool,
+    /// When the first request reached it.
+    pub in_service: Option<Time>,
+    /// When it left the group.
+    pub gone: Option<Time>,
+}
+
+impl World {
+    /// Writes a Service's endpoints.
+    pub fn set_endpoints(&mut self, service: ServiceId, endpoints: Vec<Endpoint>) {
+        if self.endpoints[service.index()] != endpoints {
+            self.endpoints[service.index()] = endpoints;
+            self.push(Change::EndpointsChanged(service));
+        }
+    }
+
+    /// RegisterTargets accepts an address.
+    pub fn register_target(&mut self, group: TargetGroupId, pod: PodId, address: Address, port: u16) -> TargetId {
+        let id = TargetId::at(self.targets.len());
+        self.targets.push(Target {
+            id,
+            group,
+            pod,
+            address,
+            port,
+            state: TargetState::Initial,
+            reason: TargetReason::RegistrationInProgress,
+            registered: self.now,
+            healthy_since: None,
+            deregistered: None,
+            routable: false,
+            in_service: None,
+            gone: None,
+        });
+        self.group_targets[group.index()].push(id);
+        self.push(Change::TargetRegistered(id));
+        id
+    }
+
+    /// A target's state and reason.
+    pub fn set_target_state(&mut self, target: TargetId, state: TargetState, reason: TargetReason) {
+        let now = self.now;
+        let entry = &mut self.targets[target.index()];
+        entry.reason = reason;
+        if entry.state != state {
+            entry.state = state;
+            match state {
+                TargetState::Healthy => entry.healthy_since = Some(now),
+                TargetState::Draining => entry.deregistered = Some(now),
+                _ => {}
+            }
+            self.push(Change::TargetStateChanged(target, state));
+        }
+    }
+
+    /// The load balancer begins or ceases to send new requests to a target.
+    pub fn set_routable(&mut self, target: TargetId, routable: bool) {
+        if self.targets[target.index()].routable != routable {
+            self.targets[target.index()].routable = routable;
+            self.push(Change::TargetRoutable(target, routable));
+        }
+    }
+
+    /// The first request reaches a target.
+    pub fn note_in_service(&mut self, target: TargetId) {
+        if self.targets[target.index()].in_service.is_none() {
+            self.targets[target.index()].in_service = Some(self.now);
+            self.push(Change::TargetInService(target));
+        }
+    }
+
+    /// A target leaves its group.
+    pub fn remove_target(&mut self, target: TargetId) {
+        let entry = &mut self.targets[target.index()];
+        if entry.gone.is_none() {
+            entry.gone = Some(self.now);
+            let group = entry.group;
+            self.group_targets[group.index()].retain(|&other| other != target);
+            self.push(Change::TargetGone(target));
+        }
+    }
+}

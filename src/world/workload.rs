@@ -1,0 +1,291 @@
+//! Deployments, ReplicaSets, autoscalers, budgets and metrics: objects of the API server with their status.
+
+use super::World;
+use super::change::Change;
+use super::ids::{PodId, ReplicaSetId};
+use crate::engine::{Span, Time};
+use crate::plan::{DeploymentId, DeploymentSpec, HpaId, HpaSpec, PdbId, PdbSpec, TemplateId};
+use std::sync::Arc;
+
+/// A Deployment.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Its id in the plan.
+    pub id: DeploymentId,
+    /// Its spec; `replicas` in it is the initial one.
+    pub spec: Arc<DeploymentSpec>,
+    /// `spec.replicas` now.
+    pub replicas: i32,
+    /// Its ReplicaSets that exist, oldest first.
+    pub replica_sets: Vec<ReplicaSetId>,
+    /// ReplicaSets ever created.
+    pub revisions: u32,
+    /// When it was created.
+    pub created: Time,
+    /// `status`.
+    pub status: DeploymentStatus,
+}
+
+/// Status of a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DeploymentStatus {
+    /// Pods of all ReplicaSets.
+    pub replicas: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Ready pods.
+    pub ready: i32,
+    /// Available pods.
+    pub available: i32,
+}
+
+/// A ReplicaSet.
+#[derive(Clone, Debug)]
+pub struct ReplicaSet {
+    /// Its id: order of creation.
+    pub id: ReplicaSetId,
+    /// Its Deployment; `None`: it stands alone.
+    pub deployment: Option<DeploymentId>,
+    /// Its number among the Deployment's, from 1.
+    pub revision: u32,
+    /// Name when it stands alone.
+    pub bare_name: Option<Arc<str>>,
+    /// Its pods' spec.
+    pub template: TemplateId,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// `spec.minReadySeconds`.
+    pub min_ready: Span,
+    /// When it was created.
+    pub created: Time,
+    /// When it was removed.
+    pub gone: Option<Time>,
+    /// Annotation desired-replicas.
+    pub desired_annotation: i32,
+    /// Annotation max-replicas.
+    pub max_annotation: i32,
+    /// Pods whose objects exist, terminating ones included.
+    pub pods: Vec<PodId>,
+    /// Pods ever created.
+    pub created_pods: u32,
+    /// `status`: replicas, ready, available.
+    pub status: ReplicaSetStatus,
+}
+
+/// Status of a ReplicaSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ReplicaSetStatus {
+    /// Active pods.
+    pub replicas: i32,
+    /// Ready ones.
+    pub ready: i32,
+    /// Ready for at least minReadySeconds.
+    pub available: i32,
+    /// Condition ReplicaFailure.
+    pub failure: bool,
+}
+
+/// An autoscaler.
+#[derive(Clone, Debug)]
+pub struct Hpa {
+    /// Its id in the plan.
+    pub id: HpaId,
+    /// Its spec.
+    pub spec: Arc<HpaSpec>,
+    /// The Deployment it scales, if it is one of the plan's.
+    pub target: Option<DeploymentId>,
+    /// When it was created.
+    pub created: Time,
+    /// The last sync.
+    pub status: HpaStatus,
+}
+
+/// What the last sync of an autoscaler saw and did.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct HpaStatus {
+    /// `status.currentReplicas`.
+    pub current: i32,
+    /// `status.desiredReplicas`.
+    pub desired: i32,
+    /// Average utilisation of the first resource metric, percent.
+    pub utilization: Option<i32>,
+    /// `status.lastScaleTime`.
+    pub last_scale: Option<Time>,
+}
+
+/// A budget.
+#[derive(Clone, Debug)]
+pub struct Pdb {
+    /// Its id in the plan.
+    pub id: PdbId,
+    /// Its spec.
+    pub spec: Arc<PdbSpec>,
+    /// `status.currentHealthy`.
+    pub current_healthy: i32,
+    /// `status.desiredHealthy`.
+    pub desired_healthy: i32,
+    /// `status.expectedPods`.
+    pub expected_pods: i32,
+    /// `status.disruptionsAllowed`.
+    pub disruptions_allowed: i32,
+    /// `status.disruptedPods`: evicted pods and when (whole seconds).
+    pub disrupted: Vec<(PodId, Time)>,
+    /// The status answers to the present spec.
+    pub observed: bool,
+}
+
+/// What the resource metrics API serves for a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodMetrics {
+    /// End of the window, whole seconds.
+    pub timestamp: Time,
+    /// Length of the window.
+    pub window: Span,
+    /// Per container of the template: cpu in nanocores and memory in bytes.
+    pub containers: Vec<ContainerUsage>,
+}
+
+/// Usage of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// Container (position in the template's containers).
+    pub container: u16,
+    /// CPU, nanocores.
+    pub cpu_nanocores: Option<i64>,
+    /// Memory, bytes.
+    pub memory_bytes: Option<i64>,
+}
+
+impl World {
+    /// Writes a Deployment's `spec.replicas`.
+    pub fn scale_deployment(&mut self, deployment: DeploymentId, to: i32, by: Option<HpaId>) {
+        let entry = &mut self.deployments[deployment.index()];
+        let from = std::mem::replace(&mut entry.replicas, to);
+        if from != to {
+            self.push(Change::DeploymentScaled { deployment, from, to, by });
+        }
+    }
+
+    /// Replaces a Deployment's spec; its size becomes the new spec's.
+    pub fn update_deployment(&mut self, deployment: DeploymentId, spec: Arc<DeploymentSpec>) {
+        let replicas = spec.replicas;
+        self.deployments[deployment.index()].spec = spec;
+        self.push(Change::DeploymentChanged(deployment));
+        self.scale_deployment(deployment, replicas, None);
+    }
+
+    /// Creates a ReplicaSet of a Deployment with the Deployment's present template.
+    pub fn create_replica_set(&mut self, deployment: DeploymentId, replicas: i32) -> ReplicaSetId {
+        let id = ReplicaSetId::at(self.replica_sets.len());
+        let owner = &mut self.deployments[deployment.index()];
+        owner.revisions += 1;
+        owner.replica_sets.push(id);
+        self.replica_sets.push(ReplicaSet {
+            id,
+            deployment: Some(deployment),
+            revision: owner.revisions,
+            bare_name: None,
+            template: owner.spec.template,
+            replicas,
+            min_ready: owner.spec.min_ready,
+            created: self.now,
+            gone: None,
+            desired_annotation: 0,
+            max_annotation: 0,
+            pods: Vec::new(),
+            created_pods: 0,
+            status: ReplicaSetStatus::default(),
+        });
+        self.push(Change::ReplicaSetCreated(id));
+        id
+    }
+
+    /// Writes a ReplicaSet's `spec.replicas`.
+    pub fn scale_replica_set(&mut self, replica_set: ReplicaSetId, to: i32) {
+        let entry = &mut self.replica_sets[replica_set.index()];
+        let from = std::mem::replace(&mut entry.replicas, to);
+        if from != to {
+            self.push(Change::ReplicaSetScaled { replica_set, from, to });
+        }
+    }
+
+    /// Writes a ReplicaSet's status.
+    pub fn set_replica_set_status(&mut self, replica_set: ReplicaSetId, status: ReplicaSetStatus) {
+        if self.replica_sets[replica_set.index()].status != status {
+            self.replica_sets[replica_set.index()].status = status;
+            self.push(Change::ReplicaSetStatus(replica_set));
+        }
+    }
+
+    /// Removes a ReplicaSet without pods.
+    pub fn remove_replica_set(&mut self, replica_set: ReplicaSetId) {
+        let entry = &mut self.replica_sets[replica_set.index()];
+        if entry.gone.is_some() {
+            return;
+        }
+        entry.gone = Some(self.now);
+        if let Some(deployment) = entry.deployment {
+            self.deployments[deployment.index()].replica_sets.retain(|&other| other != replica_set);
+        }
+        self.push(Change::ReplicaSetGone(replica_set));
+    }
+
+    /// Name of a ReplicaSet.
+    pub fn replica_set_name(&self, replica_set: ReplicaSetId) -> String {
+        let entry = &self.replica_sets[replica_set.index()];
+        match (entry.deployment, &entry.bare_name) {
+            (Some(deployment), _) => {
+                format!("{}-r{}", self.deployments[deployment.index()].spec.name, entry.revision)
+            }
+            (None, Some(name)) => name.to_string(),
+            (None, None) => format!("rs{}", entry.id.0 + 1),
+        }
+    }
+
+    /// Records what a sync of an autoscaler saw and did.
+    pub fn set_hpa_status(&mut self, hpa: HpaId, status: HpaStatus) {
+        self.hpas[hpa.index()].status = status;
+        self.push(Change::HpaSynced(hpa));
+    }
+
+    /// Edits an autoscaler.
+    pub fn update_hpa(&mut self, hpa: HpaId, spec: Arc<HpaSpec>) {
+        self.hpas[hpa.index()].spec = spec;
+        self.push(Change::HpaChanged(hpa));
+    }
+
+    /// Edits a budget.
+    pub fn update_pdb(&mut self, pdb: PdbId, spec: Arc<PdbSpec>) {
+        let entry = &mut self.pdbs[pdb.index()];
+        entry.spec = spec;
+        entry.observed = false;
+        self.push(Change::PdbChanged(pdb));
+    }
+
+    /// Writes a budget's status.
+    pub fn set_pdb_status(&mut self, pdb: PdbId, healthy: i32, desired: i32, expected: i32, allowed: i32) {
+        let entry = &mut self.pdbs[pdb.index()];
+        let before = (entry.current_healthy, entry.desired_healthy, entry.expected_pods, entry.disruptions_allowed);
+        entry.current_healthy = healthy;
+        entry.desired_healthy = desired;
+        entry.expected_pods = expected;
+        entry.disruptions_allowed = allowed;
+        entry.observed = true;
+        if before != (healthy, desired, expected, allowed) {
+            self.push(Change::PdbStatus(pdb));
+        }
+    }
+
+    /// Serves (or withdraws) a pod's metrics.
+    pub fn set_pod_metrics(&mut self, pod: PodId, metrics: Option<PodMetrics>) {
+        if self.pod_metrics.len() < self.pods.len() {
+            self.pod_metrics.resize(self.pods.len(), None);
+        }
+        self.pod_metrics[pod.index()] = metrics;
+    }
+
+    /// What the resource metrics API serves for a pod.
+    pub fn metrics_of(&self, pod: PodId) -> Option<&PodMetrics> {
+        self.pod_metrics.get(pod.index()).and_then(Option::as_ref)
+    }
+}
