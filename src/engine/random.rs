@@ -90,8 +90,8 @@ mod tests {
         assert_eq!(random.stream(BOOT, 17).next_u64(), LITERAL_STREAM);
     }
 
-    const LITERAL_UNIFORMS: [f64; 3] = [0.0, 0.0, 0.0];
-    const LITERAL_STREAM: u64 = 0;
+    const LITERAL_UNIFORMS: [f64; 3] = [0.667004188157736, 0.008531684271530449, 0.28046012691001593];
+    const LITERAL_STREAM: u64 = 8392869248564750395;
 
     #[test]
     fn draws_depend_on_seed_replication_purpose_and_ordinal_only() {
