@@ -1,3 +1,7 @@
-//! The `kubelapse` command.
+//! The `kubelapse` command: parse, call, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kubelapse::cli::main()
+}

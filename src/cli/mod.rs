@@ -1,1 +1,146 @@
-//! cli
+//! The command line: arguments in, exit code out. One file a command.
+//!
+//! Exit codes: 0 held, 1 an expectation failed, 2 bad input or usage, 3 undecided. stdout is the result, stderr is
+//! progress and diagnostics. A broken pipe is success: the reader has seen enough.
+
+mod check;
+mod output;
+mod run;
+
+use crate::engine::Span;
+use crate::scenario::{self, LoadOptions, Loaded};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The time-lapse simulator of Kubernetes autoscaling on AWS.
+///
+/// Point it at a scenario: your manifests plus what they do not say. It tells, without a cluster, how long until new pods
+/// serve traffic, at what cost, and what breaks on the way down.
+#[derive(Parser)]
+#[command(name = "kubelapse", version, max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario once and write timeline, charts and CSV to output/<name>/
+    Run(run::Arguments),
+    /// Hold scenarios against their `claims:` and `expect:`; for CI
+    Check(check::Arguments),
+}
+
+/// What every command that reads a scenario takes.
+#[derive(Args, Clone)]
+struct ScenarioArguments {
+    /// Folder that paths in the scenario may not leave [default: the nearest folder named `scenarios`]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Chance: `off` is the exact timeline of medians, `on` draws every delay [default: what the scenario says]
+    #[arg(long, value_name = "WHICH")]
+    noise: Option<Noise>,
+    /// Seed of all chance [default: what the scenario says]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End of the run, such as 20m [default: what the scenario says]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    until: Option<Span>,
+    /// A data file from elsewhere that the scenario names as NAME
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
+    data: Vec<(String, PathBuf)>,
+    /// Check every law of the simulated world after every event (slow)
+    #[arg(long)]
+    check: bool,
+    /// Threads [default: one a core]; results are the same for any number
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Noise {
+    On,
+    Off,
+}
+
+impl ScenarioArguments {
+    fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            root: self.root.clone(),
+            noise: self.noise.map(|noise| matches!(noise, Noise::On)),
+            seed: self.seed,
+            until: self.until,
+            data: self.data.clone(),
+        }
+    }
+
+    /// Reads a scenario; its diagnostics go to stderr.
+    fn load(&self, path: &Path) -> Result<Loaded, Failure> {
+        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        match scenario::load(path, &self.load_options()) {
+            Ok(loaded) => {
+                tell(&loaded.warnings.render(color));
+                Ok(loaded)
+            }
+            Err(problems) => Err(Failure::Input(problems.render(color))),
+        }
+    }
+
+    /// Runs `work` on as many threads as asked for.
+    fn with_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, Failure> {
+        let threads = self.threads.unwrap_or(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Failure::Input(format!("error: cannot start {threads} threads: {error}\n")))?;
+        Ok(pool.install(work))
+    }
+}
+
+/// Why a command ends early.
+enum Failure {
+    /// The user's doing: exit 2 with this text.
+    Input(String),
+    /// A file or folder could not be written: exit 2 with this text.
+    Output(String),
+}
+
+fn duration(text: &str) -> Result<Span, String> {
+    scenario::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("expected NAME=FILE, such as flash-crowd=data/crowd.csv")?;
+    Ok((name.to_string(), PathBuf::from(file)))
+}
+
+/// Writes to stderr; if that fails there is nobody left to tell.
+fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes the result to stdout. A closed pipe is not an error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Parses the arguments of the process and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        let (Failure::Input(text) | Failure::Output(text)) = failure;
+        tell(&text);
+        ExitCode::from(2)
+    })
+}

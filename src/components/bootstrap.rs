@@ -1,11 +1,243 @@
 //! The state at the start of a run: nodes that are Ready, Deployments whose pods run, targets that are healthy.
 //!
-//! In: the plan. Out: a world in which everything the plan says exists has existed for `Plan::initial_age`.
+//! In: the plan. Out: a world in which everything that the plan says exists has existed for `Plan::initial_age`: nodes
+//! joined and initialised, pods of DaemonSets and Deployments placed by the scheduler's own decision and Ready, their
+//! images on their nodes, endpoints written, targets registered, healthy and in service. A pod that fits nowhere stays
+//! Pending; the scheduler finds it when it starts.
+//!
+//! It runs before any component and may therefore use what they decide with; nothing else may.
 
-use crate::plan::Plan;
-use crate::world::World;
+use super::kubernetes::scheduler;
+use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
+use crate::rules::labels::Labels;
+use crate::rules::taint::first_untolerated;
+use crate::world::{
+    ContainerStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase, Process,
+    TargetReason, TargetState, World,
+};
 
 /// Fills the world with the initial state.
 pub fn populate(plan: &Plan, world: &mut World) {
     world.now = plan.start.back(plan.initial_age);
+    let nodes: Vec<NodeId> = plan.nodes.iter().map(|node| join(plan, world, node)).collect();
+    for &node in &nodes {
+        for index in 0..plan.daemon_sets.len() {
+            run_daemon(world, DaemonSetId::at(index), node);
+        }
+    }
+    for (ordinal, pod) in (1..).zip(&plan.pods) {
+        let new = NewPod {
+            template: pod.template,
+            owner: Owner::Bare,
+            ordinal,
+            pinned: None,
+            name: Some(pod.name.as_str().into()),
+        };
+        let id = world.create_pod(new);
+        if let Some(&node) = pod.node.and_then(|index| nodes.get(index)) {
+            run_pod(world, id, node);
+        }
+    }
+    for index in 0..plan.deployments.len() {
+        run_deployment(plan, world, DeploymentId::at(index));
+    }
+    for index in 0..plan.services.len() {
+        publish(world, ServiceId::at(index));
+    }
+    for binding in &plan.bindings {
+        register(plan, world, binding);
+    }
+}
+
+/// A node that joined long ago: its claim, its instance, its object.
+fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
+    let kind = initial.instance_type.map(|id| (id, plan.instance_type(id).clone()));
+    let mut labels = Labels::new();
+    if let Some((_, kind)) = &kind {
+        labels.extend(kind.labels.clone());
+        labels.insert("node.kubernetes.io/instance-type".to_string(), kind.name.clone());
+        labels.insert("karpenter.sh/capacity-type".to_string(), initial.capacity_type.name().to_string());
+    }
+    if let Some(zone) = initial.zone {
+        labels.insert("topology.kubernetes.io/zone".to_string(), plan.zones[zone.index()].clone());
+        labels.insert("topology.kubernetes.io/region".to_string(), plan.region.clone());
+    }
+    let mut taints = initial.taints.clone();
+    let mut claim = None;
+    if let Some(pool) = initial.node_pool {
+        let spec = plan.node_pools[pool.index()].clone();
+        labels.extend(spec.labels.clone());
+        labels.insert("karpenter.sh/nodepool".to_string(), spec.name.clone());
+        labels.insert("karpenter.sh/registered".to_string(), "true".to_string());
+        labels.insert("karpenter.sh/initialized".to_string(), "true".to_string());
+        taints.extend(spec.taints.clone());
+        claim = Some(world.create_claim(NewClaim {
+            pool,
+            requirements: spec.requirements.clone(),
+            instance_types: kind.iter().map(|(id, _)| *id).collect(),
+            requests: Default::default(),
+            labels: labels.clone(),
+        }));
+    }
+    labels.insert("kubernetes.io/hostname".to_string(), initial.name.clone());
+    labels.extend(initial.labels.clone());
+    let instance = kind.as_ref().zip(initial.zone).map(|((id, kind), zone)| {
+        let same = |offering: &&crate::plan::Offering| {
+            offering.zone == zone && offering.capacity_type == initial.capacity_type
+        };
+        let price = kind.offerings.iter().find(same).map_or_else(Default::default, |offering| offering.price);
+        world.launch_instance(claim, *id, zone, initial.capacity_type, price)
+    });
+    if let (Some(claim), Some(instance)) = (claim, instance) {
+        world.launch_claim(claim, instance, Labels::new());
+    }
+    let capacity = kind.as_ref().map(|(_, kind)| kind.capacity.clone());
+    let allocatable = initial.allocatable.clone().or_else(|| kind.as_ref().map(|(_, kind)| kind.allocatable.clone()));
+    let allocatable = allocatable.unwrap_or_default();
+    let node = world.create_node(NewNode {
+        name: initial.name.as_str().into(),
+        labels,
+        taints,
+        capacity: capacity.unwrap_or_else(|| allocatable.clone()),
+        allocatable,
+        claim,
+        instance,
+        zone: initial.zone,
+    });
+    world.set_node_readiness(node, NodeReadiness::Ready);
+    world.set_unschedulable(node, initial.unschedulable);
+    if let Some(claim) = claim {
+        world.register_claim(claim);
+        world.initialize_claim(claim);
+        world.note_pod_event(claim);
+    }
+    node
+}
+
+/// The DaemonSet's pod on a node, if it belongs there.
+fn run_daemon(world: &mut World, daemon_set: DaemonSetId, node: NodeId) {
+    let template_id = world.daemon_sets[daemon_set.index()].template;
+    let template = world.template(template_id).clone();
+    let place = world.node(node);
+    let selected = template.node_selector.iter().all(|(key, value)| place.labels.get(key) == Some(value));
+    let terms = template.affinity.node_required.as_ref();
+    let required = terms.is_none_or(|terms| terms.iter().any(|term| term.matches(&place.name, &place.labels)));
+    if !selected || !required || first_untolerated(&place.taints, &template.tolerations).is_some() {
+        return;
+    }
+    let owner = Owner::DaemonSet(daemon_set);
+    let ordinal = 1 + world.pods.iter().filter(|pod| pod.owner == owner).count() as u32;
+    let pod = world.create_pod(NewPod { template: template_id, owner, ordinal, pinned: Some(node), name: None });
+    run_pod(world, pod, node);
+}
+
+/// A Deployment whose only ReplicaSet has all its pods.
+fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId) {
+    let spec = world.deployments[deployment.index()].spec.clone();
+    let set = world.create_replica_set(deployment, spec.replicas);
+    let mut ready = 0;
+    for _ in 0..spec.replicas.max(0) {
+        let pod = create_replica(world, set, spec.template);
+        if let Some(node) = scheduler::place(plan, world, pod) {
+            run_pod(world, pod, node);
+            ready += 1;
+        }
+    }
+    let status = crate::world::ReplicaSetStatus { replicas: spec.replicas, ready, available: ready, failure: false };
+    world.set_replica_set_status(set, status);
+    let surge =
+        crate::world::DeploymentStatus { replicas: spec.replicas, updated: spec.replicas, ready, available: ready };
+    world.deployments[deployment.index()].status = surge;
+}
+
+fn create_replica(world: &mut World, set: crate::world::ReplicaSetId, template: TemplateId) -> PodId {
+    let ordinal = world.replica_sets[set.index()].pods.len() as u32 + 1;
+    world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name: None })
+}
+
+/// Binds a pod and makes it Ready, as if the kubelet had done its work.
+fn run_pod(world: &mut World, pod: PodId, node: NodeId) {
+    world.bind_pod(pod, node);
+    world.set_start_time(pod);
+    world.assign_address(pod);
+    let template = world.template_of(pod).clone();
+    let images = template.init_containers.iter().chain(&template.containers).filter_map(|container| container.image_id);
+    for image in images {
+        let held = &mut world.nodes[node.index()].images;
+        if !held.contains(&image) {
+            held.push(image);
+        }
+    }
+    let sidecars = template.init_containers.iter().map(|container| container.restartable);
+    let runs: Vec<bool> = sidecars.chain(template.containers.iter().map(|_| true)).collect();
+    let now = world.now;
+    for (index, runs) in runs.into_iter().enumerate() {
+        if runs {
+            let status = ContainerStatus { running_since: Some(now), started: true, ready: true, restarts: 0 };
+            world.set_container(pod, index, status);
+        }
+    }
+    world.set_pod_phase(pod, PodPhase::Running);
+    world.set_process(pod, Process::Answering);
+    world.set_containers_ready(pod, true);
+    for gate in 0..template.readiness_gates.len() {
+        world.set_gate(pod, gate, true);
+    }
+    world.set_pod_ready(pod, true);
+}
+
+/// The endpoints that the EndpointSlice controller would have written.
+fn publish(world: &mut World, service: ServiceId) {
+    let spec = world.services[service.index()].clone();
+    let Some(selector) = &spec.selector else { return };
+    let selected = |pod: &&crate::world::Pod| {
+        let template = world.template_of(pod.id);
+        template.namespace == spec.namespace && selector.matches(&template.labels)
+    };
+    let endpoints = world
+        .pods
+        .iter()
+        .filter(selected)
+        .filter_map(|pod| {
+            Some(Endpoint {
+                pod: pod.id,
+                address: pod.address?,
+                ready: pod.is_ready(),
+                serving: pod.is_ready(),
+                terminating: false,
+                node: pod.node,
+                zone: pod.node.and_then(|node| world.node(node).zone),
+            })
+        })
+        .collect();
+    world.set_endpoints(service, endpoints);
+}
+
+/// The targets that the load balancer controller would have registered, healthy and in service.
+fn register(plan: &Plan, world: &mut World, binding: &crate::plan::TargetGroupBindingSpec) {
+    let of_binding = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
+        service.namespace == binding.namespace && service.name == binding.service_name
+    };
+    let Some(service) = plan.services.iter().position(of_binding) else { return };
+    let spec = &plan.services[service];
+    let wanted = |port: &&crate::plan::ServicePort| {
+        port.name == binding.service_port || port.port.to_string() == binding.service_port
+    };
+    let Some(port) = spec.ports.iter().find(wanted).or(spec.ports.first()) else { return };
+    for endpoint in world.endpoints[service].clone() {
+        let number = match &port.target {
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Name(name) => {
+                let template = world.template_of(endpoint.pod);
+                let ports = template.containers.iter().flat_map(|container| &container.ports);
+                ports.into_iter().find(|port| port.name == *name).map(|port| port.port)
+            }
+        };
+        if let (true, Some(number)) = (endpoint.ready, number) {
+            let target = world.register_target(binding.target_group, endpoint.pod, endpoint.address, number);
+            world.set_target_state(target, TargetState::Healthy, TargetReason::None);
+            world.set_routable(target, true);
+            world.note_in_service(target);
+        }
+    }
 }

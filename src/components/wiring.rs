@@ -7,7 +7,7 @@ use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, Time};
 use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
-use crate::world::{Change, Owner, PodId, World};
+use crate::world::{Change, ClaimId, Owner, PodId, World};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -18,8 +18,7 @@ pub struct Wiring {
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.
     bindings_of_service: Vec<Vec<BindingId>>,
-    /// Changes seen: keys the draws of watch delays.
-    sequence: u64,
+    scratch: Wakes,
 }
 
 /// A wake to be sent: the event and how long the watch takes.
@@ -51,7 +50,7 @@ impl Wiring {
                 indices.map(|(index, _)| BindingId::at(index)).collect()
             })
             .collect();
-        Wiring { on_the_way: HashSet::default(), services_of_template, bindings_of_service, sequence: 0 }
+        Wiring { on_the_way: HashSet::default(), services_of_template, bindings_of_service, scratch: Wakes::new() }
     }
 
     /// A wake has arrived: the next change sends a new one.
@@ -69,9 +68,8 @@ impl Wiring {
         random: Option<&Random>,
         queue: &mut Queue<Event>,
     ) {
-        self.sequence += 1;
-        let hop = plan.timings.delay(Stage::ApiHop, random, self.sequence);
-        let mut wakes = Wakes::new();
+        let hop = plan.timings.delay(Stage::ApiHop, random, subject(change, world));
+        let mut wakes = std::mem::take(&mut self.scratch);
         deployment(change, world, hop, &mut wakes);
         replica_set(change, world, hop, &mut wakes);
         daemon_set(change, hop, &mut wakes);
@@ -91,11 +89,12 @@ impl Wiring {
         alb(change, &mut wakes);
         traffic(change, &mut wakes);
         service(change, &mut wakes);
-        for (span, event) in wakes {
+        for (span, event) in wakes.drain(..) {
             if self.on_the_way.insert(event) {
                 queue.push(now + span, event);
             }
         }
+        self.scratch = wakes;
     }
 
     fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
@@ -116,6 +115,55 @@ impl Wiring {
                 wakes.push((hop, Event::TargetGroup(aws::target_group::Event::Endpoints(binding))));
             }
         }
+    }
+}
+
+/// What a change is about: the key of its watch delay, so that changes of other objects never shift it.
+fn subject(change: Change, world: &World) -> u64 {
+    let pod = |pod: PodId, kind: u64| world.pod(pod).key() ^ kind << 56;
+    let claim = |claim: ClaimId, kind: u64| 1 << 62 | world.claim(claim).key() ^ kind << 48;
+    let other = |kind: u64, id: u32| 1 << 63 | kind << 40 | u64::from(id);
+    match change {
+        Change::PodCreated(id) => pod(id, 1),
+        Change::PodUnschedulable(id) => pod(id, 2),
+        Change::PodNominated(id) => pod(id, 3),
+        Change::PodBound(id) => pod(id, 4),
+        Change::PodAddress(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => pod(id, 5),
+        Change::ContainerStarted(id, _) | Change::ContainerStopped(id, _) | Change::PodProcess(id, _) => pod(id, 6),
+        Change::PodPhase(id, _) | Change::PodContainersReady(id, _) | Change::PodGate(id, _) => pod(id, 7),
+        Change::PodReady(id, _) => pod(id, 8),
+        Change::PodDeleting(id, _) => pod(id, 9),
+        Change::PodGone(id) => pod(id, 10),
+        Change::ClaimCreated(id) | Change::ClaimLaunched(id) | Change::ClaimNoCapacity(id) => claim(id, 1),
+        Change::ClaimRegistered(id) | Change::ClaimInitialized(id) => claim(id, 2),
+        Change::ClaimConsolidatable(id, _) | Change::ClaimDrifted(id, _) | Change::ClaimPodEvent(id) => claim(id, 3),
+        Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) => claim(id, 4),
+        Change::ClaimDeleting(id, _) | Change::ClaimDrained(id) | Change::ClaimGone(id) => claim(id, 5),
+        Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
+        Change::NodeReady(id, _) | Change::NodeAlive(id, _) => other(2, id.0),
+        Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
+        Change::DeploymentChanged(id) | Change::DeploymentScaled { deployment: id, .. } => other(4, id.0),
+        Change::ReplicaSetCreated(id)
+        | Change::ReplicaSetScaled { replica_set: id, .. }
+        | Change::ReplicaSetStatus(id)
+        | Change::ReplicaSetGone(id) => other(5, id.0),
+        Change::HpaSynced(id) | Change::HpaChanged(id) => other(6, id.0),
+        Change::PdbChanged(id) | Change::PdbStatus(id) => other(7, id.0),
+        Change::EndpointsChanged(id) => other(8, id.0),
+        Change::TargetRegistered(id)
+        | Change::TargetStateChanged(id, _)
+        | Change::TargetRoutable(id, _)
+        | Change::TargetInService(id)
+        | Change::TargetGone(id) => other(9, id.0),
+        Change::InstanceLaunched(id)
+        | Change::InstanceInterrupted(id)
+        | Change::InstanceShuttingDown(id)
+        | Change::InstanceTerminated(id) => other(10, id.0),
+        Change::NodePoolChanged(id) => other(11, id.0),
+        Change::BatchClosed(_) => other(12, 0),
+        Change::AlarmChanged(id, _) => other(13, id.0),
+        Change::ActionDone(id) => other(14, id.0),
+        Change::FaultChanged(id, _) => other(15, id.0),
     }
 }
 

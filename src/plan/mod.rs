@@ -156,7 +156,7 @@ impl Plan {
             claims: Vec::new(),
             expectations: Vec::new(),
             remarks: Vec::new(),
-            initial_age: Span::from_secs(3600),
+            initial_age: Span::from_secs(360),
         }
     }
 
