@@ -283,6 +283,10 @@ fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
         Change::NodeTaints(node) => Lifecycle::Taints(node),
         Change::NodeGone(node) => Lifecycle::Gone(node),
         Change::PodBound(pod) => Lifecycle::PodBound(pod),
+        Change::NodeAlive(node, _) => {
+            wakes.push((Span::ZERO, Event::NodeLifecycle(Lifecycle::Alive(node))));
+            return;
+        }
         _ => return,
     };
     wakes.push((hop, Event::NodeLifecycle(event)));

@@ -87,6 +87,9 @@ pub struct ControllerFlags {
     pub client_burst: f64,
     /// `--node-monitor-period`.
     pub node_monitor_period: Span,
+    /// How long a health pass takes: the period is counted from its end (`wait.UntilWithContext`), so that ten periods
+    /// are a little more than a grace period of 50 s.
+    pub node_monitor_pass: Span,
     /// `--node-monitor-grace-period` (50 s from 1.32, 40 s before).
     pub node_monitor_grace: Span,
     /// Node startup grace.
@@ -117,6 +120,7 @@ impl Default for ControllerFlags {
             client_qps: 20.0,
             client_burst: 30.0,
             node_monitor_period: Span::from_secs(5),
+            node_monitor_pass: Span::from_millis(10),
             node_monitor_grace: Span::from_secs(50),
             node_startup_grace: Span::from_secs(60),
             node_eviction_rate: 0.1,

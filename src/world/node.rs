@@ -316,6 +316,19 @@ impl World {
         }
     }
 
+    /// The key of a node's random draws: its NodeClaim's, so that other nodes never shift them.
+    pub fn node_key(&self, node: NodeId) -> u64 {
+        self.node(node).claim.map_or(1 << 63 | u64::from(node.0), |claim| self.claim(claim).key())
+    }
+
+    /// An image was pulled to a node.
+    pub fn add_node_image(&mut self, node: NodeId, image: ImageId) {
+        let images = &mut self.nodes[node.index()].images;
+        if !images.contains(&image) {
+            images.push(image);
+        }
+    }
+
     /// Sets a label.
     pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
         let entry = &mut self.nodes[node.index()];

@@ -1,0 +1,217 @@
+//! One scheduling cycle for one pod, as a pure function: filter, score, choose.
+//!
+//! Source: `pkg/scheduler/schedule_one.go` (`schedulePod`, `findNodesThatFitPod`, `prioritizeNodes`).
+
+use super::filters::{Filters, Plugin, Plugins, Refusal, Trial};
+use super::scores::{PluginScores, scores};
+use super::view::View;
+use crate::rules::requirement::NodeOperator;
+use crate::world::{Node, NodeId, PodId};
+use std::collections::BTreeMap;
+
+/// Fewer nodes than this are all tried. Source: `minFeasibleNodesToFind`.
+const ALL_NODES_BELOW: usize = 100;
+/// The smallest percentage. Source: `minFeasibleNodesPercentageToFind`.
+const PERCENTAGE_MIN: usize = 5;
+
+/// What a cycle found.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The pod as a whole was turned down by its node affinity: no node is both named and there.
+    pub conflict: bool,
+    /// Nodes that were tried and failed.
+    pub refused: Vec<(NodeId, Refusal)>,
+    /// Nodes that were not tried because the pod names others.
+    pub ruled_out: usize,
+    /// Nodes that passed, in the order in which they were tried.
+    pub feasible: Vec<NodeId>,
+    /// Scores; empty when there was no need to score.
+    pub scores: Vec<PluginScores>,
+    /// Their sums, by feasible node.
+    pub total: Vec<i64>,
+    /// The nodes of the highest total, in node order.
+    pub best: Vec<NodeId>,
+    /// Nodes feasible or refused.
+    pub evaluated: usize,
+    /// Where the next cycle starts.
+    pub next_start: usize,
+    /// Nodes that exist.
+    pub nodes: usize,
+}
+
+impl Decision {
+    /// Plugins that refused a node: whose hints are asked later.
+    pub fn rejectors(&self) -> Plugins {
+        let mut plugins = Plugins::default();
+        self.refused.iter().for_each(|(_, refusal)| plugins.insert(refusal.plugin));
+        if self.ruled_out > 0 || self.conflict {
+            plugins.insert(Plugin::NodeAffinity);
+        }
+        plugins
+    }
+
+    /// What `kubectl describe` shows, without what preemption says.
+    pub fn message(&self, view: &View, pod: PodId) -> String {
+        if self.nodes == 0 {
+            return "no nodes available to schedule pods".to_string();
+        }
+        if self.conflict {
+            return format!("0/{} nodes are available: pod affinity terms conflict.", self.nodes);
+        }
+        let template = view.template(pod);
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, refusal) in &self.refused {
+            refusal.reasons(template).into_iter().for_each(|reason| *counts.entry(reason).or_insert(0) += 1);
+        }
+        if self.ruled_out > 0 {
+            counts.insert("node(s) didn't satisfy plugin(s) [NodeAffinity]".to_string(), self.ruled_out);
+        }
+        let mut reasons: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        reasons.sort();
+        format!("0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
+    }
+}
+
+/// How many feasible nodes are enough. `percentage` 0: adaptive.
+pub fn feasible_target(nodes: usize, percentage: u32) -> usize {
+    if nodes < ALL_NODES_BELOW {
+        return nodes;
+    }
+    let percentage = match percentage as usize {
+        0 => 50_usize.saturating_sub(nodes / 125).max(PERCENTAGE_MIN),
+        given => given.min(100),
+    };
+    (nodes * percentage / 100).max(ALL_NODES_BELOW)
+}
+
+/// One cycle. `start` is the rotating start index into the node order.
+pub fn decide(view: &View, pod: PodId, start: usize) -> Decision {
+    let filters = Filters::new(*view, pod);
+    let mut decision = Decision { next_start: start, ..Decision::default() };
+    let named = named_nodes(view, pod);
+    let nodes: Vec<&Node> = view.nodes().collect();
+    decision.nodes = nodes.len();
+    let candidates: Vec<&Node> = match &named {
+        Named::All => nodes,
+        Named::Conflict => {
+            decision.conflict = true;
+            return decision;
+        }
+        Named::Some(names) => {
+            let listed: Vec<&Node> = nodes.into_iter().filter(|node| names.contains(&node.id)).collect();
+            decision.ruled_out = decision.nodes - listed.len();
+            listed
+        }
+    };
+    if nominated_passes(view, &filters, pod, &mut decision) {
+        return decision;
+    }
+    find_feasible(view, &filters, pod, &candidates, start, &mut decision);
+    if decision.nodes > 0 {
+        decision.next_start = (start + decision.evaluated) % decision.nodes;
+    }
+    match decision.feasible.len() {
+        0 => {}
+        1 => decision.best = decision.feasible.clone(),
+        _ => choose(view, pod, &mut decision),
+    }
+    decision
+}
+
+fn find_feasible(
+    view: &View,
+    filters: &Filters,
+    pod: PodId,
+    candidates: &[&Node],
+    start: usize,
+    decision: &mut Decision,
+) {
+    let count = candidates.len();
+    let target = feasible_target(count, view.plan.flags.scheduler.percentage_of_nodes_to_score);
+    for index in 0..count {
+        let node = candidates[(start + index) % count];
+        match check_with_nominated(view, filters, pod, node) {
+            Ok(()) if decision.feasible.len() == target => break,
+            Ok(()) => decision.feasible.push(node.id),
+            Err(refusal) => decision.refused.push((node.id, refusal)),
+        }
+    }
+    decision.evaluated = decision.feasible.len() + decision.refused.len();
+}
+
+/// The pod's own nominated node is tried first and taken without scoring.
+fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut Decision) -> bool {
+    let Some(node) = view.world.pod(pod).nominated.map(|node| view.world.node(node)) else { return false };
+    if node.gone.is_some() || check_with_nominated(view, filters, pod, node).is_err() {
+        return false;
+    }
+    decision.feasible = vec![node.id];
+    decision.best = vec![node.id];
+    decision.evaluated = 1;
+    true
+}
+
+/// Pods of equal or higher priority that are nominated to the node count as if they were there; without them the pod
+/// has to fit as well.
+fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: &Node) -> Result<(), Refusal> {
+    let added = nominated_on(view, pod, node.id);
+    if !added.is_empty() {
+        filters.check_trial(node, Trial { added: &added, removed: &[] })?;
+    }
+    filters.check(node)
+}
+
+/// Other pending pods of at least the pod's priority that are nominated to a node.
+pub fn nominated_on(view: &View, pod: PodId, node: NodeId) -> Vec<PodId> {
+    let priority = view.template(pod).priority;
+    let others = view.nominated.iter().filter(|(other, place)| *place == node && *other != pod);
+    others.map(|(other, _)| *other).filter(|&other| view.template(other).priority >= priority).collect()
+}
+
+/// Nodes that required node affinity names by `metadata.name`.
+enum Named {
+    All,
+    Conflict,
+    Some(Vec<NodeId>),
+}
+
+/// Source: `nodeaffinity.PreFilter`: only if every term names nodes; within a term the names must agree.
+fn named_nodes(view: &View, pod: PodId) -> Named {
+    if let Some(pinned) = view.world.pod(pod).pinned {
+        return Named::Some(vec![pinned]);
+    }
+    let Some(terms) = &view.template(pod).affinity.node_required else { return Named::All };
+    let mut names: Vec<&String> = Vec::new();
+    for term in terms {
+        let mut of_term: Option<Vec<&String>> = None;
+        let fields = term.fields.iter();
+        for field in fields.filter(|field| field.key == "metadata.name" && field.operator == NodeOperator::In) {
+            of_term = Some(match of_term {
+                None => field.values.iter().collect(),
+                Some(before) => before.into_iter().filter(|name| field.values.contains(name)).collect(),
+            });
+        }
+        let Some(of_term) = of_term else { return Named::All };
+        names.extend(of_term);
+    }
+    if terms.is_empty() {
+        return Named::All;
+    }
+    if names.is_empty() {
+        return Named::Conflict;
+    }
+    let listed = view.nodes().filter(|node| names.iter().any(|name| ***name == *node.name));
+    Named::Some(listed.map(|node| node.id).collect())
+}
+
+fn choose(view: &View, pod: PodId, decision: &mut Decision) {
+    decision.scores = scores(view, pod, &decision.feasible);
+    decision.total = vec![0; decision.feasible.len()];
+    for (_, values) in &decision.scores {
+        decision.total.iter_mut().zip(values).for_each(|(total, value)| *total += value);
+    }
+    let highest = decision.total.iter().copied().max().unwrap_or(0);
+    let all = decision.feasible.iter().zip(&decision.total);
+    decision.best = all.filter(|(_, total)| **total == highest).map(|(node, _)| *node).collect();
+    decision.best.sort_unstable();
+}

@@ -1,0 +1,304 @@
+//! The default filters, in their order, for one pod on one node.
+//!
+//! Source: `pkg/scheduler/framework/plugins/{nodeunschedulable,nodename,tainttoleration,nodeaffinity,nodeports,
+//! noderesources,podtopologyspread,interpodaffinity}`. Left out: volumes and dynamic resources.
+
+use super::inter_pod::{AffinityRefusal, Required};
+use super::spread::{HardSpread, SpreadRefusal};
+use super::view::{View, host_ports};
+use crate::plan::PodTemplate;
+use crate::rules::resources::Resources;
+use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
+use crate::world::{Node, NodeId, PodId};
+
+/// The plugins that can refuse a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Plugin {
+    /// Cordoned nodes.
+    NodeUnschedulable,
+    /// `spec.nodeName`.
+    NodeName,
+    /// Taints.
+    TaintToleration,
+    /// Node affinity and nodeSelector.
+    NodeAffinity,
+    /// Host ports.
+    NodePorts,
+    /// Resources.
+    NodeResourcesFit,
+    /// Hard spread constraints.
+    PodTopologySpread,
+    /// Required pod affinity and anti-affinity.
+    InterPodAffinity,
+}
+
+impl Plugin {
+    /// All, in the order in which they run.
+    pub const ALL: [Plugin; 8] = [
+        Plugin::NodeUnschedulable,
+        Plugin::NodeName,
+        Plugin::TaintToleration,
+        Plugin::NodeAffinity,
+        Plugin::NodePorts,
+        Plugin::NodeResourcesFit,
+        Plugin::PodTopologySpread,
+        Plugin::InterPodAffinity,
+    ];
+
+    /// As kube-scheduler names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Plugin::NodeUnschedulable => "NodeUnschedulable",
+            Plugin::NodeName => "NodeName",
+            Plugin::TaintToleration => "TaintToleration",
+            Plugin::NodeAffinity => "NodeAffinity",
+            Plugin::NodePorts => "NodePorts",
+            Plugin::NodeResourcesFit => "NodeResourcesFit",
+            Plugin::PodTopologySpread => "PodTopologySpread",
+            Plugin::InterPodAffinity => "InterPodAffinity",
+        }
+    }
+}
+
+/// A set of plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Plugins(u8);
+
+impl Plugins {
+    /// Adds one.
+    pub fn insert(&mut self, plugin: Plugin) {
+        self.0 |= 1 << plugin as u8;
+    }
+
+    /// Is it in the set?
+    pub fn contains(self, plugin: Plugin) -> bool {
+        self.0 & 1 << plugin as u8 != 0
+    }
+
+    /// Those in the set, in the order in which they run.
+    pub fn iter(self) -> impl Iterator<Item = Plugin> {
+        Plugin::ALL.into_iter().filter(move |&plugin| self.contains(plugin))
+    }
+}
+
+/// Why a node was refused. `Copy`, so that a thousand refusals cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The first filter that said no.
+    pub plugin: Plugin,
+    /// Removing pods may help (`Unschedulable`), or cannot (`UnschedulableAndUnresolvable`).
+    pub resolvable: bool,
+    /// Which of the plugin's reasons: a bit set for resources (pods, cpu, memory, ephemeral storage, then the pod's
+    /// extended resources by name), otherwise a number.
+    reasons: u32,
+}
+
+const PODS: u32 = 1;
+const CPU: u32 = 2;
+const MEMORY: u32 = 4;
+const STORAGE: u32 = 8;
+const EXTENDED: u32 = 4;
+
+impl Refusal {
+    fn of(plugin: Plugin, resolvable: bool, reasons: u32) -> Refusal {
+        Refusal { plugin, resolvable, reasons }
+    }
+
+    /// The reasons in words, sorted.
+    pub fn reasons(self, template: &PodTemplate) -> Vec<String> {
+        let text = match (self.plugin, self.reasons) {
+            (Plugin::NodeUnschedulable, _) => "node(s) were unschedulable",
+            (Plugin::NodeName, _) => "node(s) didn't match the requested node name",
+            (Plugin::TaintToleration, _) => "node(s) had untolerated taint(s)",
+            (Plugin::NodeAffinity, _) => "node(s) didn't match Pod's node affinity/selector",
+            (Plugin::NodePorts, _) => "node(s) didn't have free ports for the requested pod ports",
+            (Plugin::NodeResourcesFit, set) => return resource_reasons(set, template),
+            (Plugin::PodTopologySpread, 0) => {
+                "node(s) didn't match pod topology spread constraints (missing required label)"
+            }
+            (Plugin::PodTopologySpread, _) => "node(s) didn't match pod topology spread constraints",
+            (Plugin::InterPodAffinity, 0) => "node(s) didn't match pod affinity rules",
+            (Plugin::InterPodAffinity, 1) => "node(s) didn't match pod anti-affinity rules",
+            (Plugin::InterPodAffinity, _) => "node(s) didn't satisfy existing pods anti-affinity rules",
+        };
+        vec![text.to_string()]
+    }
+}
+
+fn resource_reasons(set: u32, template: &PodTemplate) -> Vec<String> {
+    let named = [(PODS, "Too many pods"), (CPU, "Insufficient cpu"), (MEMORY, "Insufficient memory")];
+    let mut reasons: Vec<String> =
+        named.iter().filter(|(bit, _)| set & bit != 0).map(|(_, text)| text.to_string()).collect();
+    if set & STORAGE != 0 {
+        reasons.push("Insufficient ephemeral-storage".to_string());
+    }
+    let extended = template.requests.extended.keys().enumerate();
+    let missing = extended.filter(|(index, _)| set & 1 << (EXTENDED + *index as u32).min(31) != 0);
+    reasons.extend(missing.map(|(_, name)| format!("Insufficient {name}")));
+    reasons.sort();
+    reasons
+}
+
+/// The filters' state of one cycle: counted once, put to every node.
+#[derive(Clone)]
+pub struct Filters<'a> {
+    view: View<'a>,
+    pod: PodId,
+    template: &'a PodTemplate,
+    ports: bool,
+    spread: HardSpread<'a>,
+    affinity: Required<'a>,
+}
+
+/// Pods that come to a node and leave it in a trial (nominated pods, victims of preemption).
+#[derive(Clone, Copy, Default)]
+pub struct Trial<'t> {
+    /// Pods that come.
+    pub added: &'t [PodId],
+    /// Pods that leave.
+    pub removed: &'t [PodId],
+}
+
+impl<'a> Filters<'a> {
+    /// PreFilter of all plugins.
+    pub fn new(view: View<'a>, pod: PodId) -> Filters<'a> {
+        let template = view.template(pod);
+        Filters {
+            view,
+            pod,
+            template,
+            ports: host_ports(template).next().is_some(),
+            spread: HardSpread::new(&view, pod),
+            affinity: Required::new(&view, pod),
+        }
+    }
+
+    /// All filters in order.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn check(&self, node: &Node) -> Result<(), Refusal> {
+        self.check_alone(node)?;
+        self.check_room(node, Trial::default())?;
+        if !self.spread.is_empty() || !self.affinity.is_empty() {
+            self.check_topology(&self.spread, &self.affinity, node.id)?;
+        }
+        Ok(())
+    }
+
+    /// All filters in order, with pods added to and removed from the node.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn check_trial(&self, node: &Node, trial: Trial) -> Result<(), Refusal> {
+        self.check_alone(node)?;
+        self.check_room(node, trial)?;
+        let (mut spread, mut affinity) = (self.spread.clone(), self.affinity.clone());
+        let moves = trial.added.iter().map(|&pod| (pod, 1)).chain(trial.removed.iter().map(|&pod| (pod, -1)));
+        for (pod, by) in moves {
+            spread.change(&self.view, self.template, node, pod, by);
+            affinity.change(&self.view, node, pod, by);
+        }
+        self.check_topology(&spread, &affinity, node.id)
+    }
+
+    /// What depends on the node alone.
+    fn check_alone(&self, node: &Node) -> Result<(), Refusal> {
+        let template = self.template;
+        if node.unschedulable && !tolerated(&template.tolerations, &unschedulable_taint()) {
+            return Err(Refusal::of(Plugin::NodeUnschedulable, false, 0));
+        }
+        if template.node_name.as_deref().is_some_and(|name| name != &*node.name) {
+            return Err(Refusal::of(Plugin::NodeName, false, 0));
+        }
+        if !tolerates_node(template, node) {
+            return Err(Refusal::of(Plugin::TaintToleration, false, 0));
+        }
+        let pinned = self.view.world.pod(self.pod).pinned;
+        if pinned.is_some_and(|pinned| pinned != node.id) || !matches_node_affinity(template, node) {
+            return Err(Refusal::of(Plugin::NodeAffinity, false, 0));
+        }
+        Ok(())
+    }
+
+    /// Host ports, then resources.
+    fn check_room(&self, node: &Node, trial: Trial) -> Result<(), Refusal> {
+        let assumed = self.view.assumed.on(node.id);
+        if self.ports && !self.ports_are_free(node, trial) {
+            return Err(Refusal::of(Plugin::NodePorts, true, 0));
+        }
+        let want = &self.template.requests;
+        let free = |part: &dyn Fn(&Resources) -> i64| {
+            let sum = |pods: &[PodId]| -> i64 { pods.iter().map(|&pod| part(&self.view.template(pod).requests)).sum() };
+            part(&node.allocatable) - part(&node.requested) - sum(assumed) - sum(trial.added) + sum(trial.removed)
+        };
+        let (mut missing, mut hopeless) = (0, false);
+        let mut test = |bit: u32, part: &dyn Fn(&Resources) -> i64| {
+            let request = part(want);
+            if request > 0 && request > free(part) {
+                missing |= bit;
+                hopeless |= request > part(&node.allocatable);
+            }
+        };
+        test(PODS, &|resources| resources.pods);
+        test(CPU, &|resources| resources.cpu.0);
+        test(MEMORY, &|resources| resources.memory.0);
+        test(STORAGE, &|resources| resources.ephemeral_storage.0);
+        for (index, name) in want.extended.keys().enumerate() {
+            test(1 << (EXTENDED + index as u32).min(31), &|resources| resources.extended(name));
+        }
+        if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
+    }
+
+    fn ports_are_free(&self, node: &Node, trial: Trial) -> bool {
+        let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod));
+        !there.chain(trial.added.iter().copied()).any(|other| {
+            self.view.cluster.templates[self.view.template_index(other)].ports
+                && ports_conflict(self.template, self.view.template(other))
+        })
+    }
+
+    fn check_topology(&self, spread: &HardSpread, affinity: &Required, node: NodeId) -> Result<(), Refusal> {
+        spread.check(node).map_err(|refusal| match refusal {
+            SpreadRefusal::MissingLabel => Refusal::of(Plugin::PodTopologySpread, false, 0),
+            SpreadRefusal::Skew => Refusal::of(Plugin::PodTopologySpread, true, 1),
+        })?;
+        affinity.check(node).map_err(|refusal| match refusal {
+            AffinityRefusal::Own => Refusal::of(Plugin::InterPodAffinity, false, 0),
+            AffinityRefusal::OwnAnti => Refusal::of(Plugin::InterPodAffinity, true, 1),
+            AffinityRefusal::ExistingAnti => Refusal::of(Plugin::InterPodAffinity, true, 2),
+        })
+    }
+}
+
+/// The taint that stands for a cordon.
+pub fn unschedulable_taint() -> Taint {
+    Taint::new("node.kubernetes.io/unschedulable", TaintEffect::NoSchedule)
+}
+
+/// No NoSchedule or NoExecute taint keeps the pod away.
+pub fn tolerates_node(template: &PodTemplate, node: &Node) -> bool {
+    node.taints.is_empty() || first_untolerated(&node.taints, &template.tolerations).is_none()
+}
+
+/// nodeSelector and required node affinity.
+pub fn matches_node_affinity(template: &PodTemplate, node: &Node) -> bool {
+    template.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+        && template
+            .affinity
+            .node_required
+            .as_ref()
+            .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)))
+}
+
+/// Two pods want one host port.
+pub fn ports_conflict(one: &PodTemplate, other: &PodTemplate) -> bool {
+    let any = |address: &str| address.is_empty() || address == "0.0.0.0";
+    host_ports(one).any(|(port, protocol, address)| {
+        host_ports(other).any(|(other_port, other_protocol, other_address)| {
+            port == other_port
+                && protocol == other_protocol
+                && (any(address) || any(other_address) || address == other_address)
+        })
+    })
+}

@@ -1,0 +1,151 @@
+//! Queueing hints: whether something that happened may make a rejected pod schedulable.
+//!
+//! Source: `EventsToRegister` and the hint functions of the filter plugins; `framework/types.go`.
+
+use super::filters::{Plugin, Plugins, matches_node_affinity, ports_conflict};
+use super::inter_pod::{matches_affinity, matches_anti_affinity};
+use super::view::View;
+use crate::plan::PodTemplate;
+use crate::rules::labels::Labels;
+use crate::rules::taint::{Taint, first_untolerated};
+use crate::world::{Node, NodeId, PodId};
+
+/// A node as the scheduler last saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Its taints.
+    pub taints: Vec<Taint>,
+    /// Its cordon.
+    pub unschedulable: bool,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+impl Seen {
+    /// A node as it is.
+    pub fn of(node: &Node) -> Seen {
+        Seen { taints: node.taints.clone(), unschedulable: node.unschedulable, labels: node.labels.clone() }
+    }
+}
+
+/// Something that happened in the cluster.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// A node appeared.
+    NodeAdded(NodeId),
+    /// Taints, cordon or labels of a node changed.
+    NodeChanged(NodeId, Box<Seen>),
+    /// A node vanished.
+    NodeGone(NodeId),
+    /// A pod was bound.
+    PodBound(PodId),
+    /// A bound or nominated pod vanished, or a binding failed.
+    PodGone(PodId),
+}
+
+/// Whether one of the rejecting plugins finds it useful for a pod.
+pub fn useful(view: &View, pod: PodId, plugins: Plugins, happening: &Happening) -> bool {
+    plugins.iter().any(|plugin| match happening {
+        Happening::NodeAdded(node) => node_added(view, pod, plugin, view.world.node(*node)),
+        Happening::NodeChanged(node, before) => node_changed(view, pod, plugin, view.world.node(*node), before),
+        Happening::NodeGone(node) => {
+            plugin == Plugin::PodTopologySpread && has_spread_keys(view.template(pod), &view.world.node(*node).labels)
+        }
+        Happening::PodBound(other) => pod_came(view, pod, plugin, *other),
+        Happening::PodGone(other) => pod_went(view, pod, plugin, *other),
+    })
+}
+
+fn node_added(view: &View, pod: PodId, plugin: Plugin, node: &Node) -> bool {
+    let template = view.template(pod);
+    match plugin {
+        Plugin::NodeUnschedulable => !node.unschedulable,
+        Plugin::TaintToleration => first_untolerated(&node.taints, &template.tolerations).is_none(),
+        Plugin::NodeAffinity => {
+            let pinned = view.world.pod(pod).pinned;
+            pinned.is_none_or(|pinned| pinned == node.id) && matches_node_affinity(template, node)
+        }
+        Plugin::NodeName | Plugin::NodePorts => true,
+        Plugin::NodeResourcesFit => template.requests.fits_in(&node.allocatable),
+        Plugin::PodTopologySpread => has_spread_keys(template, &node.labels),
+        Plugin::InterPodAffinity => affinity_after_node(template, &node.labels, None),
+    }
+}
+
+fn node_changed(view: &View, pod: PodId, plugin: Plugin, node: &Node, before: &Seen) -> bool {
+    let template = view.template(pod);
+    let tolerates = |taints: &[Taint]| first_untolerated(taints, &template.tolerations).is_none();
+    let retainted = before.taints != node.taints;
+    let uncordoned = before.unschedulable && !node.unschedulable;
+    match plugin {
+        Plugin::NodeUnschedulable => uncordoned,
+        Plugin::TaintToleration => retainted && tolerates(&node.taints) && !tolerates(&before.taints),
+        Plugin::PodTopologySpread => {
+            let (had, has) = (has_spread_keys(template, &before.labels), has_spread_keys(template, &node.labels));
+            let keys = template.topology_spread.iter().map(|constraint| &constraint.topology_key);
+            had != has
+                || has && (retainted || keys.into_iter().any(|key| before.labels.get(key) != node.labels.get(key)))
+        }
+        Plugin::NodeAffinity => {
+            let matched = || {
+                let was = Node { labels: before.labels.clone(), ..node.clone() };
+                matches_node_affinity(template, &was)
+            };
+            retainted
+                || uncordoned
+                || before.labels != node.labels && matches_node_affinity(template, node) && !matched()
+        }
+        Plugin::InterPodAffinity => {
+            retainted || uncordoned || affinity_after_node(template, &node.labels, Some(&before.labels))
+        }
+        Plugin::NodeName | Plugin::NodePorts | Plugin::NodeResourcesFit => retainted || uncordoned,
+    }
+}
+
+fn has_spread_keys(template: &PodTemplate, labels: &Labels) -> bool {
+    let mut hard = template.topology_spread.iter().filter(|constraint| constraint.hard);
+    hard.all(|constraint| labels.contains_key(&constraint.topology_key))
+}
+
+fn affinity_after_node(template: &PodTemplate, now: &Labels, before: Option<&Labels>) -> bool {
+    let changed = |key: &String| before.is_none_or(|before| before.get(key) != now.get(key));
+    let affinity = &template.affinity;
+    affinity.pod_required.iter().any(|term| now.contains_key(&term.topology_key) && changed(&term.topology_key))
+        || affinity.anti_required.iter().any(|term| match before {
+            None => true,
+            Some(before) => before.contains_key(&term.topology_key) && changed(&term.topology_key),
+        })
+}
+
+fn pod_came(view: &View, pod: PodId, plugin: Plugin, other: PodId) -> bool {
+    let (template, came) = (view.template(pod), view.template(other));
+    match plugin {
+        Plugin::PodTopologySpread => spread_counts(template, came),
+        Plugin::InterPodAffinity => matches_affinity(view.plan, template, came),
+        Plugin::NodeUnschedulable
+        | Plugin::NodeName
+        | Plugin::TaintToleration
+        | Plugin::NodeAffinity
+        | Plugin::NodePorts
+        | Plugin::NodeResourcesFit => false,
+    }
+}
+
+fn pod_went(view: &View, pod: PodId, plugin: Plugin, other: PodId) -> bool {
+    let (template, went) = (view.template(pod), view.template(other));
+    match plugin {
+        Plugin::NodeResourcesFit => true,
+        Plugin::NodePorts => ports_conflict(template, went),
+        Plugin::PodTopologySpread => spread_counts(template, went),
+        Plugin::InterPodAffinity => matches_anti_affinity(view.plan, template, went),
+        Plugin::NodeUnschedulable | Plugin::NodeName | Plugin::TaintToleration | Plugin::NodeAffinity => false,
+    }
+}
+
+fn spread_counts(template: &PodTemplate, other: &PodTemplate) -> bool {
+    let selects = |constraint: &crate::plan::TopologySpread| {
+        constraint.selector.as_ref().is_some_and(|selector| selector.matches(&other.labels))
+    };
+    template.namespace == other.namespace
+        && template.topology_spread.iter().filter(|constraint| constraint.hard).any(selects)
+}

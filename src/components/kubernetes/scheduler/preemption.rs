@@ -1,0 +1,202 @@
+//! DefaultPreemption: which pods of lower priority would have to go, and on which node.
+//!
+//! Source: `pkg/scheduler/framework/preemption/preemption.go`, `plugins/defaultpreemption/default_preemption.go`.
+
+use super::decide::{Decision, nominated_on};
+use super::filters::{Filters, Trial};
+use super::view::View;
+use crate::engine::Time;
+use crate::world::{Node, NodeId, PodId};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// `minCandidateNodesPercentage` and `minCandidateNodesAbsolute`.
+const CANDIDATES_PERCENTAGE: usize = 10;
+const CANDIDATES_MIN: usize = 100;
+const PREFIX: &str = "no new claims to deallocate, preemption:";
+
+/// What preemption did.
+pub struct Result {
+    /// What becomes of the pod's nomination.
+    pub outcome: Outcome,
+    /// What it says in the pod's event; empty when it found victims.
+    pub message: String,
+    /// The dry runs that would help.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What becomes of the pod's nomination.
+pub enum Outcome {
+    /// The pod may not preempt now.
+    Keep,
+    /// No node can be made free.
+    Clear,
+    /// These pods are deleted, this node is nominated.
+    Nominate {
+        /// The node.
+        node: NodeId,
+        /// Its victims.
+        victims: Vec<PodId>,
+    },
+}
+
+/// A node on which preemption helps.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The node.
+    pub node: NodeId,
+    /// Who would have to go, most important first.
+    pub victims: Vec<PodId>,
+    /// How many of them violate a budget.
+    pub violations: usize,
+}
+
+/// PostFilter for a pod that no node took. `offset`: where among the refused nodes the dry runs begin.
+pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> Result {
+    let template = view.template(pod);
+    let keep = |text: &str| Result {
+        outcome: Outcome::Keep,
+        message: format!("{PREFIX} not eligible due to {text}."),
+        candidates: Vec::new(),
+    };
+    if !template.preempts {
+        return keep("preemptionPolicy=Never");
+    }
+    if waits_for_victims(view, pod, decision) {
+        return keep("a terminating pod on the nominated node");
+    }
+    let potential: Vec<NodeId> =
+        decision.refused.iter().filter(|(_, refusal)| refusal.resolvable).map(|(node, _)| *node).collect();
+    let unhelpful = decision.nodes - potential.len();
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    if unhelpful > 0 {
+        reasons.insert("Preemption is not helpful for scheduling".to_string(), unhelpful);
+    }
+    let candidates = dry_runs(view, pod, &potential, offset, &mut reasons);
+    let chosen = candidates.iter().min_by_key(|candidate| rank(view, candidate)).cloned();
+    match chosen {
+        Some(Candidate { node, victims, .. }) => {
+            Result { outcome: Outcome::Nominate { node, victims }, message: String::new(), candidates }
+        }
+        None => {
+            let mut reasons: Vec<String> =
+                reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            reasons.sort();
+            let message = format!("{PREFIX} 0/{} nodes are available: {}.", decision.nodes, reasons.join(", "));
+            Result { outcome: Outcome::Clear, message, candidates }
+        }
+    }
+}
+
+/// A victim of lower priority is still terminating on the nominated node, which is not hopeless now.
+fn waits_for_victims(view: &View, pod: PodId, decision: &Decision) -> bool {
+    let Some(node) = view.world.pod(pod).nominated else { return false };
+    let hopeless = decision.refused.iter().any(|(other, refusal)| *other == node && !refusal.resolvable);
+    let priority = view.template(pod).priority;
+    !hopeless
+        && view.world.node(node).pods.iter().any(|&other| {
+            let there = view.world.pod(other);
+            there.is_terminating() && there.disruption_target && view.template(other).priority < priority
+        })
+}
+
+fn dry_runs(
+    view: &View,
+    pod: PodId,
+    potential: &[NodeId],
+    offset: usize,
+    reasons: &mut BTreeMap<String, usize>,
+) -> Vec<Candidate> {
+    let count = potential.len();
+    let wanted = (count * CANDIDATES_PERCENTAGE / 100).max(CANDIDATES_MIN).min(count);
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let priority = view.template(pod).priority;
+    let lowest = view.nodes().flat_map(|node| view.pods_on(node)).any(|other| view.template(other).priority < priority);
+    if !lowest {
+        // Nobody is less important anywhere: no dry run can help.
+        if count > 0 {
+            reasons.insert("No preemption victims found for incoming pod".to_string(), count);
+        }
+        return candidates;
+    }
+    let filters = Filters::new(*view, pod);
+    for index in 0..count {
+        let node = view.world.node(potential[(offset + index) % count]);
+        match dry_run(view, &filters, pod, node) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(texts) => texts.into_iter().for_each(|text| *reasons.entry(text).or_insert(0) += 1),
+        }
+        if candidates.len() >= wanted && candidates.iter().any(|candidate| candidate.violations == 0) {
+            break;
+        }
+    }
+    candidates
+}
+
+/// Takes all lower-priority pods off the node and puts back as many as fit.
+fn dry_run(view: &View, filters: &Filters, pod: PodId, node: &Node) -> std::result::Result<Candidate, Vec<String>> {
+    let priority = view.template(pod).priority;
+    let mut lower: Vec<PodId> = view.pods_on(node).filter(|&other| view.template(other).priority < priority).collect();
+    if lower.is_empty() {
+        return Err(vec!["No preemption victims found for incoming pod".to_string()]);
+    }
+    let nominated = nominated_on(view, pod, node.id);
+    let fits = |removed: &[PodId]| {
+        if !nominated.is_empty() {
+            filters.check_trial(node, Trial { added: &nominated, removed })?;
+        }
+        filters.check_trial(node, Trial { added: &[], removed })
+    };
+    fits(&lower).map_err(|refusal| refusal.reasons(view.template(pod)))?;
+    lower.sort_by_key(|&other| importance(view, other));
+    let violating = violations(view, &lower);
+    let (first, second): (Vec<PodId>, Vec<PodId>) = lower.iter().partition(|other| violating.contains(other));
+    let mut removed = lower.clone();
+    for &other in first.iter().chain(&second) {
+        let without: Vec<PodId> = removed.iter().copied().filter(|&victim| victim != other).collect();
+        if fits(&without).is_ok() {
+            removed = without;
+        }
+    }
+    let violations = removed.iter().filter(|victim| violating.contains(victim)).count();
+    Ok(Candidate { node: node.id, victims: removed, violations })
+}
+
+/// Higher priority first, then the earlier start; a pod that has not started starts now.
+fn importance(view: &View, pod: PodId) -> (Reverse<i32>, Time) {
+    (Reverse(view.template(pod).priority), view.world.pod(pod).start_time.unwrap_or(view.world.now))
+}
+
+/// Pods whose eviction would violate a budget; budgets are charged in order of importance.
+fn violations(view: &View, pods: &[PodId]) -> Vec<PodId> {
+    let mut allowed: Vec<i32> = view.world.pdbs.iter().map(|pdb| pdb.disruptions_allowed).collect();
+    let mut violating = Vec::new();
+    for &pod in pods {
+        let template = view.template(pod);
+        let mut violates = false;
+        for (pdb, left) in view.world.pdbs.iter().zip(&mut allowed) {
+            let selector = pdb.spec.selector.as_ref().filter(|selector| !selector.is_empty());
+            let selected = selector.is_some_and(|selector| selector.matches(&template.labels));
+            let disrupted = pdb.disrupted.iter().any(|(other, _)| *other == pod);
+            if selected && pdb.spec.namespace == template.namespace && !template.labels.is_empty() && !disrupted {
+                *left -= 1;
+                violates |= *left < 0;
+            }
+        }
+        if violates {
+            violating.push(pod);
+        }
+    }
+    violating
+}
+
+/// Order of choice: fewest violations, lowest highest priority, lowest sum of priorities, fewest victims, latest of the
+/// earliest starts among the most important victims.
+fn rank(view: &View, candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<Time>) {
+    let priority = |pod: &PodId| view.template(*pod).priority;
+    let highest = candidate.victims.iter().map(priority).max().unwrap_or(i32::MIN);
+    let sum = candidate.victims.iter().map(|pod| i64::from(priority(pod)) + (1 << 31)).sum();
+    let top = candidate.victims.iter().filter(|pod| priority(pod) == highest);
+    let start = top.map(|&pod| importance(view, pod).1).min().unwrap_or(Time::MAX);
+    (candidate.violations, highest, sum, candidate.victims.len(), Reverse(start))
+}

@@ -1,0 +1,224 @@
+//! The default scores, each normalised to 0..100 and weighted.
+//!
+//! Source: `pkg/scheduler/framework/plugins/{noderesources,tainttoleration,nodeaffinity,imagelocality}`; weights:
+//! `apis/config/v1/default_plugins.go`.
+
+use super::view::View;
+use super::{inter_pod, spread};
+use crate::plan::PodTemplate;
+use crate::rules::taint::{TaintEffect, tolerated};
+use crate::world::{Node, NodeId, PodId};
+
+/// Bounds of ImageLocality, bytes.
+const IMAGE_MIN: i64 = 23 << 20;
+const IMAGE_MAX_PER_CONTAINER: i64 = 1000 << 20;
+
+/// Plugins that score, in the order in which kube-scheduler runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scorer {
+    /// Untolerated PreferNoSchedule taints.
+    TaintToleration,
+    /// Preferred node affinity.
+    NodeAffinity,
+    /// Least allocated CPU and memory.
+    NodeResourcesFit,
+    /// Soft spread constraints.
+    PodTopologySpread,
+    /// Preferred pod affinity.
+    InterPodAffinity,
+    /// CPU and memory used alike.
+    BalancedAllocation,
+    /// Images that are there.
+    ImageLocality,
+}
+
+impl Scorer {
+    /// As kube-scheduler names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scorer::TaintToleration => "TaintToleration",
+            Scorer::NodeAffinity => "NodeAffinity",
+            Scorer::NodeResourcesFit => "NodeResourcesFit",
+            Scorer::PodTopologySpread => "PodTopologySpread",
+            Scorer::InterPodAffinity => "InterPodAffinity",
+            Scorer::BalancedAllocation => "NodeResourcesBalancedAllocation",
+            Scorer::ImageLocality => "ImageLocality",
+        }
+    }
+
+    /// Its weight.
+    pub const fn weight(self) -> i64 {
+        match self {
+            Scorer::TaintToleration => 3,
+            Scorer::NodeAffinity | Scorer::PodTopologySpread | Scorer::InterPodAffinity => 2,
+            Scorer::NodeResourcesFit | Scorer::BalancedAllocation | Scorer::ImageLocality => 1,
+        }
+    }
+}
+
+/// The weighted scores of one plugin, by feasible node.
+pub type PluginScores = (Scorer, Vec<i64>);
+
+/// The scores of all plugins that have something to say.
+pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores> {
+    let template = view.template(pod);
+    let world = view.world;
+    let each = |rule: &dyn Fn(&Node) -> i64| feasible.iter().map(|&node| rule(world.node(node))).collect::<Vec<_>>();
+    let mut all = Vec::with_capacity(7);
+    let mut put = |scorer: Scorer, mut values: Vec<i64>| {
+        values.iter_mut().for_each(|value| *value *= scorer.weight());
+        all.push((scorer, values));
+    };
+    put(Scorer::TaintToleration, reversed(each(&|node| untolerated_preferences(template, node))));
+    if !template.affinity.node_preferred.is_empty() {
+        put(Scorer::NodeAffinity, scaled(each(&|node| preferred_affinity(template, node))));
+    }
+    put(Scorer::NodeResourcesFit, each(&|node| least_allocated(view, template, pod, node)));
+    if let Some(values) = spread::scores(view, pod, feasible) {
+        put(Scorer::PodTopologySpread, values);
+    }
+    if let Some(values) = inter_pod::scores(view, pod, feasible) {
+        put(Scorer::InterPodAffinity, values);
+    }
+    if template.requests.cpu.0 != 0 || template.requests.memory.0 != 0 {
+        put(Scorer::BalancedAllocation, each(&|node| balanced(view, template, node)));
+    }
+    put(Scorer::ImageLocality, image_locality(view, template, feasible));
+    all
+}
+
+/// 100 x score div max; unchanged if max is 0.
+fn scaled(mut scores: Vec<i64>) -> Vec<i64> {
+    let maximum = scores.iter().copied().max().unwrap_or(0);
+    if maximum != 0 {
+        scores.iter_mut().for_each(|score| *score = 100 * *score / maximum);
+    }
+    scores
+}
+
+/// 100 less that; all 100 if max is 0.
+fn reversed(mut scores: Vec<i64>) -> Vec<i64> {
+    let maximum = scores.iter().copied().max().unwrap_or(0);
+    let rule = |score: i64| if maximum == 0 { 100 } else { 100 - 100 * score / maximum };
+    scores.iter_mut().for_each(|score| *score = rule(*score));
+    scores
+}
+
+fn untolerated_preferences(template: &PodTemplate, node: &Node) -> i64 {
+    let preferences = node.taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
+    preferences.filter(|taint| !tolerated(&template.tolerations, taint)).count() as i64
+}
+
+fn preferred_affinity(template: &PodTemplate, node: &Node) -> i64 {
+    let terms = template.affinity.node_preferred.iter();
+    terms.filter(|(_, term)| term.matches(&node.name, &node.labels)).map(|(weight, _)| i64::from(*weight)).sum()
+}
+
+/// CPU and memory requested on a node with the pod.
+fn requested(view: &View, template: &PodTemplate, node: &Node) -> (i64, i64) {
+    let assumed = view.assumed.on(node.id).iter().map(|&pod| &view.template(pod).requests);
+    assumed.fold(
+        (node.requested.cpu.0 + template.requests.cpu.0, node.requested.memory.0 + template.requests.memory.0),
+        |sum, requests| (sum.0 + requests.cpu.0, sum.1 + requests.memory.0),
+    )
+}
+
+fn least_allocated(view: &View, template: &PodTemplate, pod: PodId, node: &Node) -> i64 {
+    let (mut cpu, mut memory) = requested(view, template, node);
+    if view.cluster.any_surplus {
+        let others = view.pods_on(node).map(|other| view.template_index(other));
+        for index in others.chain([view.template_index(pod)]) {
+            let (more_cpu, more_memory) = view.cluster.templates[index].surplus;
+            cpu += more_cpu;
+            memory += more_memory;
+        }
+    }
+    least_allocated_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
+}
+
+/// LeastAllocated over (requested, allocatable) pairs of weight 1.
+pub fn least_allocated_score(resources: &[(i64, i64)]) -> i64 {
+    let counted = resources.iter().filter(|(_, allocatable)| *allocatable != 0);
+    let weights = counted.clone().count() as i64;
+    let rule = |(requested, allocatable): (i64, i64)| {
+        if requested > allocatable { 0 } else { (allocatable - requested) * 100 / allocatable }
+    };
+    let sum: i64 = counted.map(|&pair| rule(pair)).sum();
+    if weights == 0 { 0 } else { sum / weights }
+}
+
+fn balanced(view: &View, template: &PodTemplate, node: &Node) -> i64 {
+    let (cpu, memory) = requested(view, template, node);
+    balanced_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
+}
+
+/// BalancedAllocation (up to 1.35) over two resources at most: half the distance of the fractions, taken from 1.
+pub fn balanced_score(resources: &[(i64, i64)]) -> i64 {
+    let fraction = |&(requested, allocatable): &(i64, i64)| (requested as f64 / allocatable as f64).min(1.0);
+    let fractions: Vec<f64> = resources.iter().filter(|(_, allocatable)| *allocatable != 0).map(fraction).collect();
+    let deviation = match fractions[..] {
+        [one, other] => ((one - other) / 2.0).abs(),
+        _ => 0.0,
+    };
+    ((1.0 - deviation) * 100.0) as i64
+}
+
+/// Images of all containers, weighted by the share of nodes that have them.
+fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> Vec<i64> {
+    let containers = template.init_containers.iter().chain(&template.containers);
+    let count = containers.clone().count() as i64;
+    let images = containers.filter_map(|container| container.image_id);
+    let mut sums = vec![0_i64; feasible.len()];
+    for image in images {
+        let Some(spec) = view.plan.images.get(image.index()) else { continue };
+        if spec.size.0 == 0 {
+            continue;
+        }
+        let (mut total, mut having) = (0_i64, 0_i64);
+        for node in view.nodes() {
+            total += 1;
+            having += i64::from(spec.cached || node.images.contains(&image));
+        }
+        let scaled = (spec.size.0 as f64 * (having as f64 / total.max(1) as f64)) as i64;
+        for (sum, &node) in sums.iter_mut().zip(feasible) {
+            if spec.cached || view.world.node(node).images.contains(&image) {
+                *sum += scaled;
+            }
+        }
+    }
+    sums.iter().map(|&sum| image_score(sum, count)).collect()
+}
+
+/// ImageLocality of a sum of scaled sizes.
+pub fn image_score(sum: i64, containers: i64) -> i64 {
+    let maximum = IMAGE_MAX_PER_CONTAINER * containers;
+    if maximum <= IMAGE_MIN {
+        return 0;
+    }
+    100 * (sum.clamp(IMAGE_MIN, maximum) - IMAGE_MIN) / (maximum - IMAGE_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worked_example() {
+        // Node 4000m / 10000 B, pod 3000m / 5000 B, otherwise empty.
+        let used = [(3000, 4000), (5000, 10_000)];
+        assert_eq!(least_allocated_score(&used), 37, "cpu 25, memory 50");
+        assert_eq!(balanced_score(&used), 87, "half of 0.75 - 0.5 is 0.125");
+        assert_eq!(least_allocated_score(&[(5000, 4000), (0, 10_000)]), 50, "over the allocatable scores 0");
+        assert_eq!(least_allocated_score(&[(1, 0), (5000, 10_000)]), 50, "allocatable 0 is left out");
+    }
+
+    #[test]
+    fn normalisation_divides_whole_numbers() {
+        assert_eq!(scaled(vec![1, 2, 3]), [33, 66, 100]);
+        assert_eq!(scaled(vec![0, 0]), [0, 0]);
+        assert_eq!(reversed(vec![0, 1, 3]), [100, 67, 0]);
+        assert_eq!(reversed(vec![0, 0]), [100, 100]);
+        assert_eq!(image_score(23 << 20, 1), 0);
+        assert_eq!(image_score(2000 << 20, 1), 100);
+    }
+}

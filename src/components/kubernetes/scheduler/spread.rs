@@ -1,0 +1,300 @@
+//! PodTopologySpread: the filter of hard constraints and the score of soft ones.
+//!
+//! Source: `pkg/scheduler/framework/plugins/podtopologyspread/{common,filtering,scoring}.go`.
+
+use super::filters::{matches_node_affinity, tolerates_node};
+use super::view::{Column, View};
+use crate::plan::{PodTemplate, TopologySpread};
+use crate::rules::labels::LabelSelector;
+use crate::world::{Node, NodeId, Owner, PodId, World};
+
+/// The label that spans one node.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// `matchLabelKeys` of Deployments: the ReplicaSet controller's label, which templates do not carry.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// Which existing pods a constraint counts.
+#[derive(Clone, Debug)]
+struct Counted {
+    /// By template: namespace and selector fit.
+    templates: Vec<bool>,
+    /// Only pods of this controller (`pod-template-hash`).
+    owner: Option<Owner>,
+    /// An empty selector counts nobody.
+    nobody: bool,
+}
+
+impl Counted {
+    fn new(
+        world: &World,
+        template: &PodTemplate,
+        selects: impl Fn(&PodTemplate) -> bool,
+        owner: Option<Owner>,
+    ) -> Self {
+        let fits = |other: &PodTemplate| other.namespace == template.namespace && selects(other);
+        let templates = world.templates.iter().map(|other| fits(other)).collect();
+        Counted { templates, owner, nobody: false }
+    }
+
+    /// Terminating pods do not count.
+    fn counts(&self, world: &World, id: PodId) -> bool {
+        let pod = world.pod(id);
+        !self.nobody
+            && self.templates[pod.template.index()]
+            && pod.deleting_since.is_none()
+            && self.owner.is_none_or(|owner| owner == pod.owner)
+    }
+
+    fn on(&self, view: &View, node: &Node) -> i64 {
+        view.pods_on(node).filter(|&pod| self.counts(view.world, pod)).count() as i64
+    }
+}
+
+/// One hard constraint with what it counted.
+#[derive(Clone)]
+struct Hard<'a> {
+    constraint: &'a TopologySpread,
+    column: &'a Column,
+    counted: Counted,
+    /// Pods by domain; `None`: no eligible node there.
+    domains: Vec<Option<i64>>,
+    /// The pod matches its own selector.
+    itself: i64,
+    /// Smallest count, or 0 with too few domains.
+    minimum: i64,
+}
+
+impl Hard<'_> {
+    fn find_minimum(&mut self) {
+        let present = self.domains.iter().flatten();
+        let needed = i64::from(self.constraint.min_domains.unwrap_or(1));
+        self.minimum = if (present.clone().count() as i64) < needed {
+            0
+        } else {
+            present.copied().min().unwrap_or(i64::from(i32::MAX))
+        };
+    }
+}
+
+/// The filter's state of one cycle.
+#[derive(Clone, Default)]
+pub struct HardSpread<'a> {
+    constraints: Vec<Hard<'a>>,
+}
+
+/// Why the filter refuses.
+pub enum SpreadRefusal {
+    /// A label of a constraint is missing.
+    MissingLabel,
+    /// The skew would be too large.
+    Skew,
+}
+
+impl<'a> HardSpread<'a> {
+    /// Counts for a pod.
+    pub fn new(view: &View<'a>, pod: PodId) -> HardSpread<'a> {
+        let template: &'a PodTemplate = view.template(pod);
+        let hard = template.topology_spread.iter().filter(|constraint| constraint.hard);
+        let mut constraints: Vec<Hard> = hard.map(|constraint| hard_constraint(view, pod, constraint)).collect();
+        if constraints.is_empty() {
+            return HardSpread { constraints };
+        }
+        for node in view.nodes() {
+            if constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+                continue;
+            }
+            for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
+                let domain = entry.column.of(node.id).unwrap_or(0);
+                *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
+            }
+        }
+        constraints.iter_mut().for_each(Hard::find_minimum);
+        HardSpread { constraints }
+    }
+
+    /// Nothing to do for this pod.
+    pub fn is_empty(&self) -> bool {
+        self.constraints.is_empty()
+    }
+
+    /// A pod comes to a node (1) or leaves it (-1) in a trial.
+    pub fn change(&mut self, view: &View, template: &PodTemplate, node: &Node, pod: PodId, by: i64) {
+        if self.constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+            return;
+        }
+        for entry in &mut self.constraints {
+            if entry.counted.counts(view.world, pod) && is_eligible(template, entry.constraint, node) {
+                let domain = entry.column.of(node.id).unwrap_or(0);
+                *entry.domains[domain].get_or_insert(0) += by;
+                entry.find_minimum();
+            }
+        }
+    }
+
+    /// Whether the pod may go to a node.
+    pub fn check(&self, node: NodeId) -> Result<(), SpreadRefusal> {
+        for entry in &self.constraints {
+            let domain = entry.column.of(node).ok_or(SpreadRefusal::MissingLabel)?;
+            let count = entry.domains[domain].unwrap_or(0);
+            if count + entry.itself - entry.minimum > i64::from(entry.constraint.max_skew) {
+                return Err(SpreadRefusal::Skew);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hard_constraint<'a>(view: &View<'a>, pod: PodId, constraint: &'a TopologySpread) -> Hard<'a> {
+    let template = view.template(pod);
+    let column = view.cluster.column(&constraint.topology_key);
+    let itself = constraint.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels));
+    Hard {
+        constraint,
+        column,
+        counted: counted(view.world, pod, template, constraint),
+        domains: vec![None; column.count],
+        itself: i64::from(itself),
+        minimum: 0,
+    }
+}
+
+fn counted(world: &World, pod: PodId, template: &PodTemplate, constraint: &TopologySpread) -> Counted {
+    let same = |key: &String, other: &PodTemplate| {
+        template.labels.get(key).is_none_or(|value| other.labels.get(key) == Some(value))
+    };
+    let selects = |other: &PodTemplate| {
+        constraint.selector.as_ref().is_some_and(|selector| selector.matches(&other.labels))
+            && constraint.match_label_keys.iter().all(|key| same(key, other))
+    };
+    let by_hash = constraint.match_label_keys.iter().any(|key| key == TEMPLATE_HASH);
+    let owner = (by_hash && !template.labels.contains_key(TEMPLATE_HASH)).then(|| world.pod(pod).owner);
+    let mut counted = Counted::new(world, template, selects, owner);
+    let keys = constraint.match_label_keys.iter().any(|key| template.labels.contains_key(key)) || owner.is_some();
+    counted.nobody = constraint.selector.as_ref().is_some_and(LabelSelector::is_empty) && !keys;
+    counted
+}
+
+/// The node counts for the constraint.
+fn is_eligible(template: &PodTemplate, constraint: &TopologySpread, node: &Node) -> bool {
+    (!constraint.honor_affinity || matches_node_affinity(template, node))
+        && (!constraint.honor_taints || tolerates_node(template, node))
+}
+
+/// One soft constraint, the pod's own or a default.
+struct Soft<'a> {
+    key: &'a str,
+    max_skew: i64,
+    column: &'a Column,
+    counted: Counted,
+    own: Option<&'a TopologySpread>,
+    weight: f64,
+    /// Pods by domain; `None`: no feasible node there.
+    domains: Vec<Option<i64>>,
+}
+
+/// Normalised scores of the feasible nodes; `None`: the plugin has nothing to say.
+pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> {
+    let template = view.template(pod);
+    let (mut soft, defaulted) = soft_constraints(view, pod, template);
+    if soft.is_empty() {
+        return None;
+    }
+    let lacks_key = |soft: &[Soft], node: NodeId| soft.iter().any(|entry| entry.column.of(node).is_none());
+    let ignored: Vec<bool> = feasible.iter().map(|&node| !defaulted && lacks_key(&soft, node)).collect();
+    let scored = ignored.iter().filter(|ignored| !**ignored).count();
+    for entry in &mut soft {
+        weigh(entry, feasible, &ignored, scored);
+    }
+    for node in view.nodes() {
+        if !defaulted && lacks_key(&soft, node.id) {
+            continue;
+        }
+        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+            let eligible = match entry.own {
+                Some(constraint) => is_eligible(template, constraint, node),
+                None => matches_node_affinity(template, node),
+            };
+            let Some(domain) = entry.column.of(node.id).filter(|_| eligible) else { continue };
+            if let Some(count) = &mut entry.domains[domain] {
+                *count += entry.counted.on(view, node);
+            }
+        }
+    }
+    let raw = feasible.iter().zip(&ignored).map(|(&node, &ignored)| if ignored { 0 } else { score(view, &soft, node) });
+    Some(normalise(raw.collect(), &ignored))
+}
+
+/// Counts the domains of the feasible nodes. Nodes without a zone are one more domain together.
+fn weigh(entry: &mut Soft, feasible: &[NodeId], ignored: &[bool], scored: usize) {
+    let mut size = scored;
+    if entry.key != HOSTNAME_LABEL {
+        let mut unlabelled = false;
+        size = 0;
+        for (&node, _) in feasible.iter().zip(ignored).filter(|(_, ignored)| !**ignored) {
+            match entry.column.of(node) {
+                Some(domain) if entry.domains[domain].is_none() => {
+                    entry.domains[domain] = Some(0);
+                    size += 1;
+                }
+                Some(_) => {}
+                None => unlabelled = true,
+            }
+        }
+        size += usize::from(unlabelled);
+    }
+    entry.weight = (size as f64 + 2.0).ln();
+}
+
+fn score(view: &View, soft: &[Soft], node: NodeId) -> i64 {
+    let mut sum = 0.0;
+    for entry in soft {
+        let Some(domain) = entry.column.of(node) else { continue };
+        let count = if entry.key == HOSTNAME_LABEL {
+            entry.counted.on(view, view.world.node(node))
+        } else {
+            entry.domains[domain].unwrap_or(0)
+        };
+        sum += count as f64 * entry.weight + (entry.max_skew - 1) as f64;
+    }
+    f64::round(sum) as i64
+}
+
+/// 100 x (max + min - score) div max over the nodes that are not ignored.
+fn normalise(raw: Vec<i64>, ignored: &[bool]) -> Vec<i64> {
+    let kept = || raw.iter().zip(ignored).filter(|(_, ignored)| !**ignored).map(|(&score, _)| score);
+    let (minimum, maximum) = (kept().min().unwrap_or(0), kept().max().unwrap_or(0));
+    let rule = |score: i64| if maximum == 0 { 100 } else { 100 * (maximum + minimum - score) / maximum };
+    raw.iter().zip(ignored).map(|(&score, &ignored)| if ignored { 0 } else { rule(score) }).collect()
+}
+
+/// The pod's soft constraints, or the system's defaults (true) for a pod without any constraint that a Service or a
+/// ReplicaSet selects.
+fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) -> (Vec<Soft<'a>>, bool) {
+    let world = view.world;
+    let make = |key, max_skew: i32, counted, own| {
+        let column = view.cluster.column(key);
+        let domains = vec![None; column.count];
+        Soft { key, max_skew: i64::from(max_skew), column, counted, own, weight: 0.0, domains }
+    };
+    if !template.topology_spread.is_empty() {
+        let own = template.topology_spread.iter().filter(|constraint| !constraint.hard);
+        let soft = own
+            .map(|entry| make(&entry.topology_key, entry.max_skew, counted(world, pod, template, entry), Some(entry)));
+        return (soft.collect(), false);
+    }
+    let selectors: Vec<&LabelSelector> = world
+        .services
+        .iter()
+        .filter(|service| service.namespace == template.namespace)
+        .filter_map(|service| service.selector.as_ref())
+        .filter(|selector| selector.matches(&template.labels))
+        .collect();
+    let owner = Some(world.pod(pod).owner).filter(|owner| matches!(owner, Owner::ReplicaSet(_)));
+    if owner.is_none() && selectors.iter().all(|selector| selector.is_empty()) {
+        return (Vec::new(), true);
+    }
+    let selects = |other: &PodTemplate| selectors.iter().all(|selector| selector.matches(&other.labels));
+    let counted = || Counted::new(world, template, selects, owner);
+    (vec![make(HOSTNAME_LABEL, 3, counted(), None), make(ZONE_LABEL, 5, counted(), None)], true)
+}

@@ -1,0 +1,236 @@
+//! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
+
+use crate::plan::{Affinity, Container, Plan, PodTemplate};
+use crate::world::{Node, NodeId, PodId, World};
+
+/// A container that asks for no CPU counts as this much in LeastAllocated. Source: `pkg/scheduler/util/pod_resources.go`.
+pub const DEFAULT_MILLI_CPU: i64 = 100;
+/// And for no memory as this many bytes.
+pub const DEFAULT_MEMORY: i64 = 200 << 20;
+
+/// The label of a node's zone and region.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+const REGION_LABEL: &str = "topology.kubernetes.io/region";
+
+/// The domain of nodes without the label.
+pub const NO_DOMAIN: u32 = u32::MAX;
+
+/// Facts of one pod template.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TemplateFacts {
+    /// CPU and memory that defaults add to the request, for LeastAllocated.
+    pub surplus: (i64, i64),
+    /// It has required anti-affinity.
+    pub anti_required: bool,
+    /// It has terms that count in the score of other pods.
+    pub score_terms: bool,
+    /// It has host ports.
+    pub ports: bool,
+}
+
+/// The nodes in the order in which they are tried, their topology domains, and facts of templates.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Nodes, zones interleaved.
+    pub order: Vec<NodeId>,
+    columns: Vec<(String, Column)>,
+    /// By template.
+    pub templates: Vec<TemplateFacts>,
+    /// Some template has required anti-affinity.
+    pub any_anti_required: bool,
+    /// Some template has terms that count in others' scores.
+    pub any_score_terms: bool,
+    /// Some template gets default requests.
+    pub any_surplus: bool,
+}
+
+/// The domain of each node for one topology key.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    /// By node id; [`NO_DOMAIN`] without the label.
+    pub domain: Vec<u32>,
+    /// Number of domains.
+    pub count: usize,
+}
+
+impl Column {
+    /// Domain of a node.
+    pub fn of(&self, node: NodeId) -> Option<usize> {
+        self.domain.get(node.index()).filter(|&&domain| domain != NO_DOMAIN).map(|&domain| domain as usize)
+    }
+}
+
+impl Cluster {
+    /// The cluster as the world has it now.
+    pub fn of(world: &World) -> Cluster {
+        let templates: Vec<TemplateFacts> = world.templates.iter().map(|template| template_facts(template)).collect();
+        let mut cluster = Cluster {
+            order: node_order(world),
+            columns: Vec::new(),
+            any_anti_required: templates.iter().any(|facts| facts.anti_required),
+            any_score_terms: templates.iter().any(|facts| facts.score_terms),
+            any_surplus: templates.iter().any(|facts| facts.surplus != (0, 0)),
+            templates,
+        };
+        for template in &world.templates {
+            let affinity = &template.affinity;
+            let terms = affinity.pod_required.iter().chain(&affinity.anti_required);
+            let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
+            let keys = terms.chain(preferred).map(|term| &term.topology_key);
+            for key in keys.chain(template.topology_spread.iter().map(|constraint| &constraint.topology_key)) {
+                cluster.add_column(world, key);
+            }
+        }
+        cluster.add_column(world, ZONE_LABEL);
+        cluster.add_column(world, super::spread::HOSTNAME_LABEL);
+        cluster
+    }
+
+    /// The column of a key that some template (or the default spreading) uses.
+    pub fn column(&self, key: &str) -> &Column {
+        static EMPTY: Column = Column { domain: Vec::new(), count: 0 };
+        self.columns.iter().find(|(name, _)| name == key).map_or(&EMPTY, |(_, column)| column)
+    }
+
+    fn add_column(&mut self, world: &World, key: &str) {
+        if self.columns.iter().any(|(name, _)| name == key) {
+            return;
+        }
+        let mut values = std::collections::BTreeMap::new();
+        let mut domain = vec![NO_DOMAIN; world.nodes.len()];
+        for &node in &self.order {
+            if let Some(value) = world.node(node).labels.get(key) {
+                let next = values.len() as u32;
+                domain[node.index()] = *values.entry(value.as_str()).or_insert(next);
+            }
+        }
+        let count = values.len();
+        self.columns.push((key.to_string(), Column { domain, count }));
+    }
+}
+
+/// Zones in order of first appearance; the first node of every zone, then the second, and so on.
+///
+/// Source: `pkg/scheduler/backend/cache/node_tree.go`.
+pub fn node_order(world: &World) -> Vec<NodeId> {
+    let mut zones: Vec<(&str, &str, Vec<NodeId>)> = Vec::new();
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        let label = |key| node.labels.get(key).map_or("", String::as_str);
+        let (region, zone) = (label(REGION_LABEL), label(ZONE_LABEL));
+        match zones.iter_mut().find(|entry| (entry.0, entry.1) == (region, zone)) {
+            Some(entry) => entry.2.push(node.id),
+            None => zones.push((region, zone, vec![node.id])),
+        }
+    }
+    let longest = zones.iter().map(|(_, _, nodes)| nodes.len()).max().unwrap_or(0);
+    (0..longest).flat_map(|index| zones.iter().filter_map(move |(_, _, nodes)| nodes.get(index).copied())).collect()
+}
+
+fn template_facts(template: &PodTemplate) -> TemplateFacts {
+    let Affinity { pod_required, pod_preferred, anti_required, anti_preferred, .. } = &template.affinity;
+    TemplateFacts {
+        surplus: surplus(template),
+        anti_required: !anti_required.is_empty(),
+        score_terms: !(pod_required.is_empty() && pod_preferred.is_empty() && anti_preferred.is_empty()),
+        ports: host_ports(template).next().is_some(),
+    }
+}
+
+/// What defaults for missing requests add to the pod's request of CPU and memory.
+fn surplus(template: &PodTemplate) -> (i64, i64) {
+    let mut filled = template.clone();
+    let fill = |container: &mut Container, cpu: bool, memory: bool| {
+        if cpu && container.requests.cpu.is_none() {
+            container.requests.cpu = Some(crate::rules::quantity::Millicores(DEFAULT_MILLI_CPU));
+        }
+        if memory && container.requests.memory.is_none() {
+            container.requests.memory = Some(crate::rules::quantity::Bytes(DEFAULT_MEMORY));
+        }
+    };
+    let cpu = template.pod_requests.cpu.is_none();
+    let memory = template.pod_requests.memory.is_none();
+    filled.init_containers.iter_mut().chain(&mut filled.containers).for_each(|entry| fill(entry, cpu, memory));
+    let (with, without) = (filled.count(), template.count());
+    (with.cpu.0 - without.cpu.0, with.memory.0 - without.memory.0)
+}
+
+/// Host ports of a pod: port, protocol and address.
+pub fn host_ports(template: &PodTemplate) -> impl Iterator<Item = (u16, crate::plan::Protocol, &str)> {
+    let sidecars = template.init_containers.iter().filter(|container| container.restartable);
+    sidecars
+        .chain(&template.containers)
+        .flat_map(|container| &container.ports)
+        .filter(|port| port.host_port > 0)
+        .map(|port| (port.host_port, port.protocol, port.host_ip.as_str()))
+}
+
+/// Pods that have a node in the scheduler's memory but not yet in the API server, by node.
+#[derive(Clone, Debug, Default)]
+pub struct Assumed {
+    by_node: Vec<Vec<PodId>>,
+    count: usize,
+}
+
+impl Assumed {
+    /// The pods assumed on a node.
+    pub fn on(&self, node: NodeId) -> &[PodId] {
+        self.by_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes room on a node.
+    pub fn add(&mut self, pod: PodId, node: NodeId) {
+        if self.by_node.len() <= node.index() {
+            self.by_node.resize(node.index() + 1, Vec::new());
+        }
+        self.by_node[node.index()].push(pod);
+        self.count += 1;
+    }
+
+    /// Gives it back; the node it was on.
+    pub fn remove(&mut self, pod: PodId, node: NodeId) -> bool {
+        let Some(pods) = self.by_node.get_mut(node.index()) else { return false };
+        let before = pods.len();
+        pods.retain(|&other| other != pod);
+        self.count -= before - pods.len();
+        before != pods.len()
+    }
+}
+
+/// Everything a cycle reads.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What the run was given.
+    pub plan: &'a Plan,
+    /// Everything that exists.
+    pub world: &'a World,
+    /// Node order, domains, facts of templates.
+    pub cluster: &'a Cluster,
+    /// Assumed pods.
+    pub assumed: &'a Assumed,
+    /// Pending pods that have nominated a node.
+    pub nominated: &'a [(PodId, NodeId)],
+}
+
+impl<'a> View<'a> {
+    /// Pods that count on a node: bound ones that have not finished, then assumed ones.
+    pub fn pods_on(&self, node: &'a Node) -> impl Iterator<Item = PodId> + use<'a> {
+        let bound = node.pods.iter().copied().filter(move |pod| !node.released.contains(pod));
+        bound.chain(self.assumed.on(node.id).iter().copied())
+    }
+
+    /// The template of a pod.
+    pub fn template(&self, pod: PodId) -> &'a PodTemplate {
+        self.world.template_of(pod)
+    }
+
+    /// Position of a pod's template.
+    pub fn template_index(&self, pod: PodId) -> usize {
+        self.world.pod(pod).template.index()
+    }
+
+    /// Nodes that exist, in the order of the cycle.
+    pub fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        let world = self.world;
+        self.cluster.order.iter().map(move |&node| world.node(node)).filter(|node| node.gone.is_none())
+    }
+}
