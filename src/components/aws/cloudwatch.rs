@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn two_full_minutes_are_needed_and_the_first_partial_one_does_not_count() {
         let alarm = alarm(MissingData::Missing);
-        let at = |seconds| Time::from_unix_seconds(1000 + seconds);
+        let at = |seconds: u64| Time::from_unix_seconds(1000 + seconds);
         let history = [(at(0), 0), (at(40), 1)];
         let points: Vec<Option<f64>> = (0..4)
             .map(|minute| level(history.into_iter(), &alarm, at(minute * 60), at(minute * 60 + 60)))

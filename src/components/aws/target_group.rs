@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn targets_are_ordered_by_their_strings() {
-        let want = |last| Wanted { address: Address(0x0a00_0000 + last), port: 80, pod: PodId(0), node: None };
+        let want = |last: u32| Wanted { address: Address(0x0a00_0000 + last), port: 80, pod: PodId(0), node: None };
         let mut wanted = [want(9), want(10), want(100)];
         wanted.sort_by_cached_key(Wanted::name);
         assert_eq!(wanted.map(|want| want.address.0 & 0xff), [100, 10, 9], "10.0.0.100:80 < 10.0.0.10:80 < 10.0.0.9:80");

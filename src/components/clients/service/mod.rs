@@ -634,6 +634,8 @@ impl Service {
         lane.capacity = if works { by_cpu.min(by_workers).min(1e9) } else { 0.0 };
         let room = workers + f64::from(spec.queue);
         let arriving = if lane.inlet == Inlet::Open { rate * lane.share } else { 0.0 };
+        // While there is a backlog the wait is in it, not in the formula of the steady state.
+        let arriving = if lane.backlog > 10 { f64::INFINITY } else { arriving };
         lane.latency = Span::from_seconds(wait) + fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room);
     }
 }
