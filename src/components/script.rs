@@ -1,7 +1,15 @@
 //! Scripted actions of operators, and faults.
+//!
+//! ```text
+//!  plan.actions ─► World (scale, update, delete, taint, load)      plan.faults ─► World::set_fault, interrupted or dead machines
+//! ```
+//!
+//! An action is what `kubectl` or a console would have done at that instant; one that names nothing does nothing. Faults
+//! that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
-use crate::plan::{ActionId, FaultId};
+use crate::plan::{ActionId, ActionKind, CapacityType, FaultId, FaultKind, NodeChoice};
+use crate::world::{DisruptionReason, InstanceState, NodeId, Owner, World};
 
 /// Its memory.
 #[derive(Default)]
@@ -19,9 +27,124 @@ pub enum Event {
 }
 
 impl Script {
-    /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    /// Schedules everything that is scripted.
+    pub fn start(&mut self, cx: &mut Cx) {
+        for (index, action) in cx.plan.actions.iter().enumerate() {
+            cx.at(action.at, crate::components::Event::Script(Event::Action(ActionId::at(index))));
+        }
+        for (index, fault) in cx.plan.faults.iter().enumerate() {
+            cx.at(fault.at, crate::components::Event::Script(Event::Begin(FaultId::at(index))));
+            if let Some(until) = fault.until {
+                cx.at(until, crate::components::Event::Script(Event::End(FaultId::at(index))));
+            }
+        }
+    }
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Action(action) => act(cx, action),
+            Event::Begin(fault) => begin(cx, fault),
+            Event::End(fault) => end(cx, fault),
+        }
+    }
+}
+
+fn act(cx: &mut Cx, id: ActionId) {
+    match &cx.plan.actions[id.index()].kind {
+        ActionKind::ScaleDeployment(deployment, replicas) => cx.world.scale_deployment(*deployment, *replicas, None),
+        ActionKind::UpdateDeployment(deployment, spec) => cx.world.update_deployment(*deployment, spec.clone()),
+        ActionKind::UpdateHpa(hpa, spec) => cx.world.update_hpa(*hpa, spec.clone()),
+        ActionKind::UpdatePdb(pdb, spec) => cx.world.update_pdb(*pdb, spec.clone()),
+        ActionKind::UpdateNodePool(pool, spec) => cx.world.update_node_pool(*pool, spec.clone()),
+        ActionKind::DeleteNodeClaim(choice) => {
+            for node in chosen(cx.world, choice) {
+                if let Some(claim) = cx.world.node(node).claim {
+                    cx.world.delete_claim(claim, DisruptionReason::User);
+                }
+            }
+        }
+        ActionKind::DeleteNode(choice) => chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node)),
+        ActionKind::TaintNode(choice, taint) => {
+            chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
+        }
+        ActionKind::SetLoad(app, load) => cx.world.set_load(*app, load.clone()),
+    }
+    cx.world.note_action(id);
+}
+
+fn begin(cx: &mut Cx, id: FaultId) {
+    cx.world.set_fault(id, true);
+    let fault = &cx.plan.faults[id.index()];
+    match &fault.kind {
+        FaultKind::SpotInterruption { instance_type, zone } => {
+            let hit: Vec<_> = (cx.world.instances.iter())
+                .filter(|instance| {
+                    instance.state == InstanceState::Running
+                        && instance.capacity_type == CapacityType::Spot
+                        && instance_type.is_none_or(|of| is_type(cx, of, instance.instance_type))
+                        && zone.is_none_or(|zone| zone == instance.zone)
+                })
+                .map(|instance| instance.id)
+                .collect();
+            hit.into_iter().for_each(|instance| cx.world.interrupt_instance(instance));
+        }
+        FaultKind::NodeFailure(choice) => {
+            for node in chosen(cx.world, choice) {
+                cx.world.set_node_alive(node, false);
+                // A failure that ends is a machine that hangs; one without end is a machine that is lost.
+                if let Some(instance) = cx.world.node(node).instance.filter(|_| fault.until.is_none()) {
+                    cx.world.stop_instance(instance);
+                }
+            }
+        }
+        FaultKind::InsufficientCapacity { .. }
+        | FaultKind::HealthCheckFails(_)
+        | FaultKind::Slowdown(..)
+        | FaultKind::SlowRegistry(_) => {}
+    }
+}
+
+fn end(cx: &mut Cx, id: FaultId) {
+    cx.world.set_fault(id, false);
+    if let FaultKind::NodeFailure(choice) = &cx.plan.faults[id.index()].kind {
+        for node in failed(cx.world, choice) {
+            cx.world.set_node_alive(node, true);
+        }
+    }
+}
+
+/// Two entries of the catalogue may be one type as two node classes see it.
+fn is_type(cx: &Cx, wanted: crate::plan::InstanceTypeId, entry: crate::plan::InstanceTypeId) -> bool {
+    wanted == entry || cx.plan.instance_type(wanted).name == cx.plan.instance_type(entry).name
+}
+
+/// The nodes that a choice means now.
+fn chosen(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
+    let there = || world.nodes.iter().filter(|node| node.gone.is_none());
+    match choice {
+        NodeChoice::Named(name) => there().filter(|node| *node.name == **name).map(|node| node.id).collect(),
+        NodeChoice::All => there().map(|node| node.id).collect(),
+        NodeChoice::Fullest => {
+            let counted = |node: NodeId| {
+                let pods = world.node(node).pods.iter();
+                pods.filter(|pod| !matches!(world.pod(**pod).owner, Owner::DaemonSet(_))).count()
+            };
+            let fullest = there().min_by_key(|node| (std::cmp::Reverse(counted(node.id)), node.name.clone()));
+            fullest.map(|node| node.id).into_iter().collect()
+        }
+    }
+}
+
+/// The nodes that a failure hit and that can come back.
+fn failed(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
+    let runs = |node: &crate::world::Node| {
+        node.instance.is_none_or(|instance| world.instances[instance.index()].state == InstanceState::Running)
+    };
+    let dead = world.nodes.iter().filter(|node| node.gone.is_none() && !node.alive && runs(node));
+    let named = |node: &&crate::world::Node| match choice {
+        NodeChoice::Named(name) => *node.name == **name,
+        NodeChoice::Fullest | NodeChoice::All => true,
+    };
+    dead.filter(named).map(|node| node.id).collect()
 }

@@ -5,7 +5,7 @@ use crate::engine::limit::Meter;
 use crate::engine::{LimitReached, Queue, Random, Time};
 use crate::plan::Plan;
 use crate::record::{Detail, Recorder};
-use crate::world::{Change, World};
+use crate::world::{Change, Routed, World};
 
 /// A run in progress.
 pub struct Sim<'p> {
@@ -18,6 +18,7 @@ pub struct Sim<'p> {
     random: Option<Random>,
     meter: Meter,
     journal: Vec<Change>,
+    routed: Vec<Routed>,
     event_hash: u64,
     check_all: bool,
 }
@@ -50,6 +51,7 @@ impl<'p> Sim<'p> {
             random,
             meter: Meter::new(plan.limits),
             journal: Vec::new(),
+            routed: Vec::new(),
             event_hash: 0xcbf2_9ce4_8422_2325,
             check_all: false,
         };
@@ -120,6 +122,10 @@ impl<'p> Sim<'p> {
         }
         journal.clear();
         self.journal = journal;
+        self.world.take_routed(&mut self.routed);
+        for routed in self.routed.drain(..) {
+            self.queue.push(now, wiring::hand_over(routed));
+        }
     }
 
     fn split(&mut self, now: Time) -> (&mut Components, Cx<'_>) {

@@ -7,7 +7,7 @@ use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, Time};
 use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
-use crate::world::{Change, ClaimId, Owner, PodId, World};
+use crate::world::{Change, ClaimId, Owner, PodId, Routed, World};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -85,9 +85,10 @@ impl Wiring {
         termination(change, hop, &mut wakes);
         interruption(change, &mut wakes);
         instance(change, &mut wakes);
-        self.target_group(change, hop, &mut wakes);
+        self.target_group(change, plan, world, hop, &mut wakes);
         alb(change, &mut wakes);
-        traffic(change, &mut wakes);
+        cloudwatch(change, plan, world, &mut wakes);
+        traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
         for (span, event) in wakes.drain(..) {
             if self.on_the_way.insert(event) {
@@ -109,11 +110,28 @@ impl Wiring {
         }
     }
 
-    fn target_group(&self, change: Change, hop: Span, wakes: &mut Wakes) {
-        if let Change::EndpointsChanged(service) = change {
-            for &binding in &self.bindings_of_service[service.index()] {
-                wakes.push((hop, Event::TargetGroup(aws::target_group::Event::Endpoints(binding))));
+    fn target_group(&self, change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
+        use aws::target_group::Event as Group;
+        let wake = |binding| (hop, Event::TargetGroup(Group::Endpoints(binding)));
+        match change {
+            Change::EndpointsChanged(service) => {
+                wakes.extend(self.bindings_of_service[service.index()].iter().map(|&binding| wake(binding)));
             }
+            // From 3.4 on the controller watches pods that carry a gate.
+            Change::PodContainersReady(pod, _) if plan.flags.load_balancer.watches_pods => {
+                let template = world.pod(pod).template.index();
+                if world.templates[template].readiness_gates.is_empty() {
+                    return;
+                }
+                for service in &self.services_of_template[template] {
+                    wakes.extend(self.bindings_of_service[service.index()].iter().map(|&binding| wake(binding)));
+                }
+            }
+            Change::NodeReady(..) | Change::NodeTaints(_) | Change::NodeGone(_) | Change::NodeLabels(_) => {
+                let instance = plan.bindings.iter().enumerate().filter(|(_, binding)| binding.instance_targets);
+                wakes.extend(instance.map(|(index, _)| wake(BindingId::at(index))));
+            }
+            _ => {}
         }
     }
 }
@@ -376,32 +394,69 @@ fn instance(change: Change, wakes: &mut Wakes) {
 
 fn alb(change: Change, wakes: &mut Wakes) {
     use aws::alb::Event as Alb;
-    match change {
-        Change::TargetRegistered(target) => wakes.push((Span::ZERO, Event::Alb(Alb::Registered(target)))),
-        Change::TargetStateChanged(target, crate::world::TargetState::Draining) => {
-            wakes.push((Span::ZERO, Event::Alb(Alb::Deregistered(target))));
-        }
-        Change::PodProcess(pod, _) => wakes.push((Span::ZERO, Event::Alb(Alb::Process(pod)))),
-        _ => {}
+    let event = match change {
+        Change::TargetRegistered(target) => Alb::Registered(target),
+        Change::TargetStateChanged(target, crate::world::TargetState::Draining) => Alb::Deregistered(target),
+        Change::PodProcess(pod, _) => Alb::Process(pod),
+        Change::PodGone(pod) => Alb::Process(pod),
+        Change::NodeAlive(node, _) => Alb::Node(node),
+        Change::FaultChanged(fault, _) => Alb::Fault(fault),
+        _ => return,
+    };
+    wakes.push((Span::ZERO, Event::Alb(event)));
+}
+
+fn cloudwatch(change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
+    let (Change::TargetStateChanged(target, _) | Change::TargetGone(target)) = change else { return };
+    let group = world.targets[target.index()].group;
+    if plan.alarms.iter().any(|alarm| alarm.target_group == Some(group)) {
+        wakes.push((Span::ZERO, Event::CloudWatch(aws::cloudwatch::Event::Hosts(group))));
     }
 }
 
-fn traffic(change: Change, wakes: &mut Wakes) {
+fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
     use super::clients::traffic::Event as Traffic;
-    match change {
-        Change::TargetRoutable(target, _) => wakes.push((Span::ZERO, Event::Traffic(Traffic::Target(target)))),
-        Change::TargetGone(target) => wakes.push((Span::ZERO, Event::Traffic(Traffic::Target(target)))),
-        _ => {}
-    }
+    let event = match change {
+        Change::TargetRoutable(target, _) | Change::TargetWeight(target, _) | Change::TargetGone(target) => {
+            Traffic::Target(target)
+        }
+        Change::LoadChanged(app) => Traffic::Load(app),
+        Change::EndpointsChanged(service) => {
+            wakes.push((hop, Event::Traffic(Traffic::Endpoints(service))));
+            return;
+        }
+        Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodProcess(pod, _) | Change::PodGone(pod) => {
+            // Load that does not come through a target group looks at the pods themselves.
+            let deployment = world.deployment_of(pod);
+            let direct = |app: &crate::plan::App| {
+                Some(app.deployment) == deployment && (app.cores.is_some() || app.target_group.is_none())
+            };
+            let Some(app) = plan.apps.iter().position(direct) else { return };
+            Traffic::Pods(crate::plan::AppId::at(app))
+        }
+        _ => return,
+    };
+    wakes.push((Span::ZERO, Event::Traffic(event)));
 }
 
 fn service(change: Change, wakes: &mut Wakes) {
     use super::clients::service::Event as Service;
-    match change {
-        Change::ContainerStarted(pod, _) | Change::ContainerStopped(pod, _) => {
-            wakes.push((Span::ZERO, Event::Service(Service::Container(pod))));
-        }
-        Change::PodProcess(pod, _) => wakes.push((Span::ZERO, Event::Service(Service::Process(pod)))),
-        _ => {}
+    let event = match change {
+        Change::ContainerStarted(pod, _) | Change::ContainerStopped(pod, _) => Service::Container(pod),
+        Change::PodProcess(pod, _) | Change::PodGone(pod) => Service::Process(pod),
+        Change::TargetGone(target) => Service::Target(target),
+        Change::NodeAlive(node, _) => Service::Node(node),
+        Change::FaultChanged(fault, _) => Service::Fault(fault),
+        _ => return,
+    };
+    wakes.push((Span::ZERO, Event::Service(event)));
+}
+
+/// What clients hand over goes to the applications at once; it is no change of an object and nobody watches it.
+pub fn hand_over(routed: Routed) -> Event {
+    use super::clients::service::Event as Service;
+    match routed {
+        Routed::Request(request) => Event::Service(Service::Arrive(request)),
+        Routed::Flow(app) => Event::Service(Service::Flow(app)),
     }
 }

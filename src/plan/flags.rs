@@ -20,6 +20,8 @@ pub struct Flags {
     pub karpenter: KarpenterFlags,
     /// AWS Load Balancer Controller.
     pub load_balancer: LoadBalancerFlags,
+    /// What clients meet on the way to an application, and CloudWatch.
+    pub serving: ServingFlags,
 }
 
 impl Default for Flags {
@@ -32,6 +34,7 @@ impl Default for Flags {
             kubelet: KubeletFlags::default(),
             karpenter: KarpenterFlags::default(),
             load_balancer: LoadBalancerFlags::default(),
+            serving: ServingFlags::default(),
         }
     }
 }
@@ -344,6 +347,8 @@ pub struct LoadBalancerFlags {
     pub watches_pods: bool,
     /// Register and deregister calls a second, and burst.
     pub register_rate: (f64, f64),
+    /// Chance that a reconcile fails and waits in its back-off; only with noise.
+    pub failure_chance: f64,
 }
 
 impl Default for LoadBalancerFlags {
@@ -357,6 +362,36 @@ impl Default for LoadBalancerFlags {
             cache: Span::from_secs(300),
             watches_pods: false,
             register_rate: (4.0, 20.0),
+            // Controller issues 3622, 1960, 4180, 1205: gates stuck for minutes after an error.
+            failure_chance: 0.002,
+        }
+    }
+}
+
+/// Source: ELB user guide "Troubleshoot your Application Load Balancers" and "Application Load Balancers" (attributes);
+/// CloudWatch publication: Netflix Atlas pull request 1300, Datadog agent pull request 3005.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServingFlags {
+    /// The load balancer gives up connecting to a target after this: 504.
+    pub connect_timeout: Span,
+    /// `idle_timeout.timeout_seconds`: the load balancer gives up waiting for an answer: 504.
+    pub idle_timeout: Span,
+    /// From SIGTERM to the end of a process of which nothing is said: Apache workers exit within about a second.
+    pub stop: Span,
+    /// Flow that changes along a ramp is stepped so often.
+    pub ramp_step: Span,
+    /// CloudWatch: a period is visible so long after its end, at least and at most.
+    pub publication: (Span, Span),
+}
+
+impl Default for ServingFlags {
+    fn default() -> ServingFlags {
+        ServingFlags {
+            connect_timeout: Span::from_secs(10),
+            idle_timeout: Span::from_secs(60),
+            stop: Span::from_secs(1),
+            ramp_step: Span::from_secs(1),
+            publication: (Span::from_secs(60), Span::from_secs(120)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::ids::{ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
 use super::pod::{PodPhase, Process};
 use super::target::TargetState;
-use crate::plan::{ActionId, AlarmId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId};
+use crate::plan::{ActionId, AlarmId, AppId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId};
 
 /// One change of the world.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,6 +86,8 @@ pub enum Change {
     TargetRoutable(TargetId, bool),
     /// The first request reached a target.
     TargetInService(TargetId),
+    /// How many load-balancer nodes have a target healthy.
+    TargetWeight(TargetId, u32),
     /// A target left its group.
     TargetGone(TargetId),
     /// A Node object appeared.
@@ -146,6 +148,8 @@ pub enum Change {
     ActionDone(ActionId),
     /// A fault began (true) or ended.
     FaultChanged(FaultId, bool),
+    /// The load of an application was replaced.
+    LoadChanged(AppId),
 }
 
 /// Why a pod is deleted.

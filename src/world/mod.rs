@@ -11,6 +11,7 @@ pub mod ids;
 pub mod ledger;
 pub mod node;
 pub mod pod;
+pub mod request;
 pub mod target;
 pub mod usage;
 pub mod workload;
@@ -21,6 +22,7 @@ pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
+pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -117,6 +119,12 @@ pub struct World {
     pub pod_metrics: Vec<Option<PodMetrics>>,
     /// Requests by application.
     pub ledgers: Vec<Ledger>,
+    /// Requests on their way.
+    pub requests: Requests,
+    /// Load offered to each application: cores if its load is given so, else requests a second.
+    pub loads: Vec<crate::plan::Curve>,
+    /// Fluid traffic by application.
+    pub flows: Vec<Flow>,
     /// States of alarms.
     pub alarms: Vec<AlarmState>,
     /// Faults that are in force.
@@ -198,6 +206,9 @@ impl World {
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             pod_metrics: Vec::new(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
+            requests: Requests::default(),
+            loads: plan.apps.iter().map(|app| app.cores.as_ref().unwrap_or(&app.traffic).clone()).collect(),
+            flows: vec![Flow::default(); plan.apps.len()],
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],
             counts: Counts::default(),

@@ -120,6 +120,12 @@ pub struct Target {
     pub in_service: Option<Time>,
     /// When it left the group.
     pub gone: Option<Time>,
+    /// Load-balancer nodes that have it healthy: its weight in routing.
+    pub weight: u32,
+    /// Requests in flight through it.
+    pub outstanding: u32,
+    /// The node, for a target of type instance; `pod` is then any pod of the Service.
+    pub node: Option<NodeId>,
 }
 
 impl World {
@@ -148,10 +154,29 @@ impl World {
             routable: false,
             in_service: None,
             gone: None,
+            weight: 0,
+            outstanding: 0,
+            node: None,
         });
         self.group_targets[group.index()].push(id);
         self.push(Change::TargetRegistered(id));
         id
+    }
+
+    /// RegisterTargets accepts a node; `pod` is any pod of the Service behind it.
+    pub fn register_node_target(&mut self, group: TargetGroupId, node: NodeId, pod: PodId, port: u16) -> TargetId {
+        // Nodes have addresses of a range of their own, beside those of pods.
+        let id = self.register_target(group, pod, Address(0x0a80_0000 + node.0), port);
+        self.targets[id.index()].node = Some(node);
+        id
+    }
+
+    /// How many load-balancer nodes have a target healthy.
+    pub fn set_target_weight(&mut self, target: TargetId, weight: u32) {
+        if self.targets[target.index()].weight != weight {
+            self.targets[target.index()].weight = weight;
+            self.push(Change::TargetWeight(target, weight));
+        }
     }
 
     /// A target's state and reason.

@@ -1,27 +1,445 @@
 //! The load balancer: health checks, propagation of registrations, draining.
+//!
+//! ```text
+//!  TargetRegistered ─(TargetRegistration)─► known ─(FirstHealthCheck)─► check at each node, every interval
+//!  check ─► verdict of that node ─► World: weight, state, routable        PodProcess, NodeAlive, faults ─► checks resume
+//!  Draining ─(TargetDeregistration)─► not routable ─(deregistration_delay)─► gone
+//! ```
+//!
+//! Source: ELB user guide "Health checks for your target groups" (one success admits a new target, the healthy threshold
+//! is for unhealthy ones; each load-balancer node checks by itself), "Target groups" (deregistration delay, fail-open).
+//!
+//! A check whose outcome is known is not an event: while a node has the target healthy and the application answers, its
+//! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid.
+//!
+//! Left out: checks that time out because the application is overloaded, thresholds of target-group health, zones.
 
 use crate::components::Cx;
-use crate::world::{PodId, TargetId};
+use crate::engine::{Purpose, Span, Time};
+use crate::plan::{FaultId, FaultKind, HealthCheck, Stage, TargetGroupId};
+use crate::world::{NodeId, PodId, Process, Target, TargetId, TargetReason, TargetState, World};
 
 /// Its memory.
 #[derive(Default)]
-pub struct Alb {}
+pub struct Alb {
+    targets: Vec<Checks>,
+    /// Groups that route to unhealthy targets because no other is left.
+    open: Vec<bool>,
+}
+
+/// The checks of one target.
+#[derive(Clone, Debug, Default)]
+struct Checks {
+    /// By load-balancer node; empty until the registration is known there.
+    nodes: Vec<NodeChecks>,
+}
+
+/// The checks of one target by one load-balancer node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct NodeChecks {
+    /// An instant of its grid.
+    grid: Time,
+    /// The pending check.
+    due: Option<Time>,
+    view: View,
+    /// Checks in a row that contradict the view.
+    streak: u32,
+    reason: TargetReason,
+}
+
+/// What a node thinks of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    Initial,
+    Healthy,
+    Unhealthy,
+}
+
+/// Outcome of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// 200.
+    Success,
+    /// Refused, or another status: known at once.
+    Failure(TargetReason),
+    /// No answer: known after the time-out.
+    Silence,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A target was registered.
     Registered(TargetId),
+    /// A registration has reached all nodes of the load balancer.
+    Known(TargetId),
+    /// A node's check is due.
+    Check(TargetId, u16),
+    /// A node's check has timed out.
+    TimedOut(TargetId, u16),
     /// A target was deregistered.
     Deregistered(TargetId),
+    /// A deregistration has reached all nodes of the load balancer.
+    Silent(TargetId),
+    /// The deregistration delay is over.
+    Drained(TargetId),
     /// What an application does changed.
     Process(PodId),
+    /// A machine stopped answering, or answers again.
+    Node(NodeId),
+    /// A fault began or ended.
+    Fault(FaultId),
 }
 
+const GRID: Purpose = Purpose::named("target.grid");
+
 impl Alb {
-    /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    /// Targets that are healthy already have their grids and no pending checks.
+    pub fn start(&mut self, cx: &mut Cx) {
+        self.open = vec![false; cx.plan.target_groups.len()];
+        for index in 0..cx.world.targets.len() {
+            let target = TargetId::at(index);
+            if cx.world.targets[index].state != TargetState::Healthy {
+                continue;
+            }
+            let group = cx.world.targets[index].group;
+            let (interval, count) = (check_of(cx, group).interval, nodes(cx, group));
+            self.checks(target).nodes = (0..count)
+                .map(|node| NodeChecks {
+                    grid: cx.now + cx.phase(GRID, key(cx.world, target, node), interval),
+                    due: None,
+                    view: View::Healthy,
+                    streak: 0,
+                    reason: TargetReason::None,
+                })
+                .collect();
+            self.publish(cx, target);
+            self.resume(cx, target);
+        }
+    }
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Registered(target) => {
+                let delay = cx.delay(Stage::TargetRegistration, key(cx.world, target, 0));
+                cx.after(delay, crate::components::Event::Alb(Event::Known(target)));
+            }
+            Event::Known(target) => self.known(cx, target),
+            Event::Check(target, node) => self.check(cx, target, usize::from(node)),
+            Event::TimedOut(target, node) => self.verdict(cx, target, usize::from(node), Err(TargetReason::Timeout)),
+            Event::Deregistered(target) => {
+                let delay = cx.delay(Stage::TargetDeregistration, key(cx.world, target, 0));
+                let group = &cx.plan.target_groups[cx.world.targets[target.index()].group.index()];
+                if delay < group.deregistration_delay {
+                    cx.after(delay, crate::components::Event::Alb(Event::Silent(target)));
+                }
+                cx.after(group.deregistration_delay, crate::components::Event::Alb(Event::Drained(target)));
+            }
+            Event::Silent(target) => self.silence(cx, target),
+            Event::Drained(target) => {
+                self.silence(cx, target);
+                cx.world.remove_target(target);
+            }
+            Event::Process(pod) => self.resume_where(cx, |target| target.node.is_none() && target.pod == pod),
+            Event::Node(node) => {
+                let pods = cx.world.node(node).pods.clone();
+                self.resume_where(cx, |target| match target.node {
+                    Some(of) => of == node,
+                    None => pods.contains(&target.pod),
+                });
+            }
+            Event::Fault(fault) => {
+                if let FaultKind::HealthCheckFails(group) = cx.plan.faults[fault.index()].kind {
+                    self.resume_where(cx, |target| target.group == group);
+                }
+            }
+        }
+    }
+
+    fn checks(&mut self, target: TargetId) -> &mut Checks {
+        if self.targets.len() <= target.index() {
+            self.targets.resize(target.index() + 1, Checks::default());
+        }
+        &mut self.targets[target.index()]
+    }
+
+    /// The nodes of the load balancer know the target: their first checks follow.
+    fn known(&mut self, cx: &mut Cx, target: TargetId) {
+        if !is_checked(cx.world, target) {
+            return;
+        }
+        cx.world.set_target_state(target, TargetState::Initial, TargetReason::InitialHealthChecking);
+        let group = cx.world.targets[target.index()].group;
+        let (interval, count) = (check_of(cx, group).interval, nodes(cx, group));
+        let grids: Vec<Time> = (0..count)
+            .map(|node| cx.now + cx.delay(Stage::FirstHealthCheck, key(cx.world, target, node)).min(interval))
+            .collect();
+        let reason = TargetReason::InitialHealthChecking;
+        self.checks(target).nodes = (grids.iter())
+            .map(|&grid| NodeChecks { grid, due: Some(grid), view: View::Initial, streak: 0, reason })
+            .collect();
+        for (node, grid) in (0..).zip(grids) {
+            cx.at(grid, crate::components::Event::Alb(Event::Check(target, node)));
+        }
+    }
+
+    fn check(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
+        let now = cx.now;
+        let checks = self.checks(target);
+        if checks.nodes.get(node).is_none_or(|state| state.due.is_none_or(|due| now < due)) {
+            return;
+        }
+        checks.nodes[node].due = None;
+        if !is_checked(cx.world, target) {
+            return;
+        }
+        match outcome(cx, target) {
+            Outcome::Success => self.verdict(cx, target, node, Ok(())),
+            Outcome::Failure(reason) => self.verdict(cx, target, node, Err(reason)),
+            Outcome::Silence => {
+                let timeout = check_of(cx, cx.world.targets[target.index()].group).timeout;
+                let number = u16::try_from(node).unwrap_or(u16::MAX);
+                cx.after(timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
+                self.arm(cx, target, node);
+            }
+        }
+    }
+
+    /// A check has its outcome: the node's view may change, and the next check is armed unless its outcome is known.
+    fn verdict(&mut self, cx: &mut Cx, target: TargetId, node: usize, result: Result<(), TargetReason>) {
+        if !is_checked(cx.world, target) {
+            return;
+        }
+        let check = check_of(cx, cx.world.targets[target.index()].group);
+        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let before = *state;
+        (state.view, state.streak) = judge(state.view, state.streak, result.is_ok(), check);
+        state.reason = match (state.view, result) {
+            (View::Healthy, _) => TargetReason::None,
+            (View::Unhealthy, Err(reason)) => reason,
+            (View::Unhealthy, Ok(())) | (View::Initial, _) => state.reason,
+        };
+        let changed = (state.view, state.reason) != (before.view, before.reason);
+        let rests = state.view == View::Healthy && state.streak == 0;
+        if !rests || outcome(cx, target) != Outcome::Success {
+            self.arm(cx, target, node);
+        }
+        if changed {
+            self.publish(cx, target);
+        }
+    }
+
+    /// Schedules a node's next check, on its grid.
+    fn arm(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
+        let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
+        let now = cx.now;
+        let state = &mut self.checks(target).nodes[node];
+        if state.due.is_some() {
+            return;
+        }
+        let tick = next_tick(state.grid, now, interval);
+        state.due = Some(tick);
+        let node = u16::try_from(node).unwrap_or(u16::MAX);
+        cx.at(tick, crate::components::Event::Alb(Event::Check(target, node)));
+    }
+
+    fn resume_where(&mut self, cx: &mut Cx, wanted: impl Fn(&Target) -> bool) {
+        let chosen: Vec<TargetId> = (cx.world.group_targets.iter().flatten())
+            .copied()
+            .filter(|target| wanted(&cx.world.targets[target.index()]))
+            .collect();
+        for target in chosen {
+            self.resume(cx, target);
+        }
+    }
+
+    /// The outcome of checks may have changed: those that rest although the outcome contradicts the view are due again.
+    fn resume(&mut self, cx: &mut Cx, target: TargetId) {
+        if !is_checked(cx.world, target) {
+            return;
+        }
+        let success = outcome(cx, target) == Outcome::Success;
+        for node in 0..self.checks(target).nodes.len() {
+            let state = self.checks(target).nodes[node];
+            if !(success && state.view == View::Healthy && state.streak == 0) {
+                self.arm(cx, target, node);
+            }
+        }
+    }
+
+    /// A deregistered target gets no new requests any more.
+    fn silence(&mut self, cx: &mut Cx, target: TargetId) {
+        self.checks(target).nodes.clear();
+        cx.world.set_target_weight(target, 0);
+        cx.world.set_routable(target, false);
+    }
+
+    /// What the nodes think becomes the state that everybody sees: the first node's, and the weight of all.
+    fn publish(&mut self, cx: &mut Cx, target: TargetId) {
+        let checks = self.checks(target);
+        let Some(first) = checks.nodes.first().copied() else { return };
+        let weight = checks.nodes.iter().filter(|node| node.view == View::Healthy).count();
+        let state = match first.view {
+            View::Initial => TargetState::Initial,
+            View::Healthy => TargetState::Healthy,
+            View::Unhealthy => TargetState::Unhealthy,
+        };
+        cx.world.set_target_state(target, state, first.reason);
+        cx.world.set_target_weight(target, u32::try_from(weight).unwrap_or(u32::MAX));
+        let group = cx.world.targets[target.index()].group;
+        if weight > 0 {
+            cx.world.set_routable(target, true);
+        } else if !self.open[group.index()] {
+            cx.world.set_routable(target, false);
+        }
+        self.fail_open(cx, group);
+    }
+
+    /// If every target that has a verdict is unhealthy, all of them get requests; otherwise only healthy ones.
+    fn fail_open(&mut self, cx: &mut Cx, group: TargetGroupId) {
+        let judged: Vec<TargetId> = (cx.world.group_targets[group.index()].iter())
+            .copied()
+            .filter(|target| has_verdict(&cx.world.targets[target.index()]))
+            .collect();
+        let healthy = |target: &TargetId| cx.world.targets[target.index()].weight > 0;
+        let open = !judged.is_empty() && !judged.iter().any(healthy);
+        let was_open = std::mem::replace(&mut self.open[group.index()], open);
+        if !open && !was_open {
+            return;
+        }
+        for target in judged {
+            let routable = open || cx.world.targets[target.index()].weight > 0;
+            cx.world.set_routable(target, routable);
+        }
+    }
+}
+
+/// The next verdict of a node: (view, checks in a row against it).
+fn judge(view: View, streak: u32, success: bool, check: &HealthCheck) -> (View, u32) {
+    match (view, success) {
+        (View::Initial | View::Healthy, true) => (View::Healthy, 0),
+        (View::Initial | View::Healthy, false) if streak + 1 >= check.unhealthy_threshold => (View::Unhealthy, 0),
+        (View::Initial | View::Healthy, false) => (view, streak + 1),
+        (View::Unhealthy, true) if streak + 1 >= check.healthy_threshold => (View::Healthy, 0),
+        (View::Unhealthy, true) => (View::Unhealthy, streak + 1),
+        (View::Unhealthy, false) => (View::Unhealthy, 0),
+    }
+}
+
+/// The first instant of a grid after `now`.
+fn next_tick(grid: Time, now: Time, interval: Span) -> Time {
+    if now < grid {
+        return grid;
+    }
+    let period = interval.micros().max(1);
+    grid + interval * ((now - grid).micros() / period + 1)
+}
+
+/// What a check of a target would find now.
+fn outcome(cx: &Cx, target: TargetId) -> Outcome {
+    let entry = &cx.world.targets[target.index()];
+    let fails = cx.plan.faults.iter().zip(&cx.world.faults);
+    if fails.into_iter().any(|(fault, &active)| active && fault.kind == FaultKind::HealthCheckFails(entry.group)) {
+        return Outcome::Failure(TargetReason::ResponseCodeMismatch);
+    }
+    if let Some(node) = entry.node {
+        // kube-proxy of a living node finds a pod somewhere.
+        return if cx.world.node(node).alive { Outcome::Success } else { Outcome::Silence };
+    }
+    let pod = cx.world.pod(entry.pod);
+    if pod.gone.is_some() || pod.node.is_some_and(|node| !cx.world.node(node).alive) {
+        return Outcome::Silence;
+    }
+    match pod.process {
+        Process::Answering => Outcome::Success,
+        Process::Stopping if drains(cx, entry.pod) => Outcome::Success,
+        Process::Absent | Process::Starting | Process::Stopping | Process::Ended => {
+            Outcome::Failure(TargetReason::FailedHealthChecks)
+        }
+        Process::Vanished => Outcome::Silence,
+    }
+}
+
+/// The application of a pod goes on answering after SIGTERM.
+fn drains(cx: &Cx, pod: PodId) -> bool {
+    let app = cx.world.deployment_of(pod).and_then(|deployment| cx.plan.app_of(deployment));
+    app.is_some_and(|app| cx.plan.apps[app.index()].drains)
+}
+
+/// Registered and not deregistered.
+fn is_checked(world: &World, target: TargetId) -> bool {
+    let entry = &world.targets[target.index()];
+    entry.gone.is_none() && entry.deregistered.is_none()
+}
+
+/// Healthy or unhealthy: neither initial nor draining.
+fn has_verdict(target: &Target) -> bool {
+    matches!(target.state, TargetState::Healthy | TargetState::Unhealthy) && target.deregistered.is_none()
+}
+
+fn check_of<'p>(cx: &Cx<'p>, group: TargetGroupId) -> &'p HealthCheck {
+    &cx.plan.target_groups[group.index()].health_check
+}
+
+fn nodes(cx: &Cx, group: TargetGroupId) -> u16 {
+    u16::try_from(cx.plan.target_groups[group.index()].nodes.max(1)).unwrap_or(u16::MAX)
+}
+
+/// The key of draws for a target at a node of the load balancer: pod (or node), group, node.
+fn key(world: &World, target: TargetId, node: u16) -> u64 {
+    let entry = &world.targets[target.index()];
+    let behind = entry.node.map_or_else(|| world.pod(entry.pod).key(), |node| 4 << 60 | u64::from(node.0));
+    behind ^ u64::from(node) << 16 ^ u64::from(entry.group.0) << 24
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(healthy: u32, unhealthy: u32) -> HealthCheck {
+        HealthCheck {
+            path: "/".into(),
+            interval: Span::from_secs(30),
+            timeout: Span::from_secs(5),
+            healthy_threshold: healthy,
+            unhealthy_threshold: unhealthy,
+        }
+    }
+
+    /// Checks until the view is `wanted`, all with the same outcome.
+    fn checks_until(mut view: View, wanted: View, success: bool, check: &HealthCheck) -> u32 {
+        let (mut streak, mut count) = (0, 0);
+        while view != wanted {
+            (view, streak) = judge(view, streak, success, check);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn one_success_admits_a_new_target_and_thresholds_rule_the_rest() {
+        let aws = check(5, 2);
+        assert_eq!(checks_until(View::Initial, View::Healthy, true, &aws), 1);
+        assert_eq!(checks_until(View::Initial, View::Unhealthy, false, &aws), 2);
+        assert_eq!(checks_until(View::Healthy, View::Unhealthy, false, &aws), 2);
+        assert_eq!(checks_until(View::Unhealthy, View::Healthy, true, &aws), 5);
+    }
+
+    #[test]
+    fn a_contrary_check_starts_the_count_again() {
+        let aws = check(3, 2);
+        assert_eq!(judge(View::Healthy, 1, true, &aws), (View::Healthy, 0));
+        assert_eq!(judge(View::Unhealthy, 2, false, &aws), (View::Unhealthy, 0));
+        assert_eq!(judge(View::Initial, 0, false, &aws), (View::Initial, 1));
+    }
+
+    #[test]
+    fn ticks_stay_on_their_grid() {
+        let (grid, interval) = (Time::from_unix_seconds(107), Span::from_secs(30));
+        let tick = |now| next_tick(grid, Time::from_unix_seconds(now), interval);
+        assert_eq!(tick(100), Time::from_unix_seconds(107));
+        assert_eq!(tick(107), Time::from_unix_seconds(137));
+        assert_eq!(tick(200), Time::from_unix_seconds(227));
+    }
 }

@@ -2,3 +2,6 @@
 
 pub mod service;
 pub mod traffic;
+
+#[cfg(test)]
+mod tests;

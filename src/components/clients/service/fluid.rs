@@ -1,0 +1,289 @@
+//! Fluid traffic at the pods of one application: rates in, backlog, rates out, booked in whole micro-requests.
+//!
+//! Between two changes all rates are constant, so what arrived, was served and waits is a formula, evaluated for each
+//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's law),
+//! booked with the answers of the same second: sums are exact, one request's share of them is not known.
+
+use super::server::CORE;
+use crate::engine::{Span, Time};
+use crate::world::{Ledger, Loss, PodId, TargetId};
+
+/// What a pod does with what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inlet {
+    /// Takes it in.
+    Open,
+    /// Refuses connections.
+    Refused,
+    /// Does not answer at all.
+    Unreachable,
+}
+
+/// One pod in the flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    /// The pod.
+    pub pod: PodId,
+    /// The target through which it gets its share.
+    pub target: Option<TargetId>,
+    /// Its part of the flow.
+    pub share: f64,
+    /// What it does with it.
+    pub inlet: Inlet,
+    /// Requests a second that it can serve.
+    pub capacity: f64,
+    /// Latency without backlog.
+    pub latency: Span,
+    /// Micro-requests that wait.
+    pub backlog: u64,
+    /// Part of a micro-request that capacity has left over.
+    carry: f64,
+    /// Micro-requests times microseconds waited, not yet booked.
+    waited: f64,
+}
+
+impl Lane {
+    /// A pod without backlog.
+    pub fn new(pod: PodId, target: Option<TargetId>, share: f64) -> Lane {
+        Lane {
+            pod,
+            target,
+            share,
+            inlet: Inlet::Open,
+            capacity: 0.0,
+            latency: Span::ZERO,
+            backlog: 0,
+            carry: 0.0,
+            waited: 0.0,
+        }
+    }
+
+    /// The same pod with another share.
+    pub fn with_share(self, target: Option<TargetId>, share: f64) -> Lane {
+        Lane { target, share, ..self }
+    }
+
+    /// Loses the backlog.
+    pub fn lose_backlog(&mut self, at: Time, ledger: &mut Ledger, loss: Loss) {
+        ledger.lose(at, std::mem::take(&mut self.backlog), loss);
+        self.waited = 0.0;
+    }
+
+    /// When the backlog will be gone if `rate` requests a second go on arriving.
+    pub fn empties(&self, now: Time, rate: f64) -> Option<Time> {
+        let arriving = if self.inlet == Inlet::Open { rate * self.share } else { 0.0 };
+        let spare = self.capacity - arriving;
+        let micros = self.backlog as f64 / spare;
+        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros / 1e6) + Span::from_micros(1))
+    }
+}
+
+/// What does not change between two looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Micro-requests that a pod holds at most.
+    pub room: u64,
+    /// A response slower than this is slow.
+    pub objective: Span,
+    /// An unreachable pod costs the client this long.
+    pub connect_timeout: Span,
+    /// Start of the bins.
+    pub origin: Time,
+    /// End of the run.
+    pub until: Time,
+}
+
+/// The flow of one application.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    /// Booked until.
+    pub since: Time,
+    /// Requests a second.
+    pub rate: f64,
+    /// Its pods: those with a share, and those that still have backlog.
+    pub lanes: Vec<Lane>,
+    /// When a backlog will be gone; the pending event.
+    pub edge: Option<Time>,
+    carry: f64,
+}
+
+impl Stream {
+    /// Nothing flows yet.
+    pub fn new(since: Time) -> Stream {
+        Stream { since, ..Stream::default() }
+    }
+
+    /// Books everything until `now`, second by second.
+    pub fn integrate(&mut self, now: Time, terms: Terms, ledger: &mut Ledger) {
+        while self.since < now {
+            let second = self.since.since(terms.origin).whole_seconds() + 1;
+            let end = now.min(terms.origin + Span::from_secs(second));
+            self.segment(end, terms, ledger);
+            self.since = end;
+        }
+    }
+
+    fn segment(&mut self, end: Time, terms: Terms, ledger: &mut Ledger) {
+        let (at, micros) = (self.since, (end - self.since).micros() as f64);
+        if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
+            return;
+        }
+        // Requests a second times microseconds are micro-requests.
+        let exact = self.rate * micros + self.carry;
+        let amount = exact.floor();
+        self.carry = exact - amount;
+        ledger.offer(at, amount as u64);
+        let (mut cumulated, mut given) = (0.0, 0);
+        let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            cumulated += lane.share;
+            let upto = if Some(index) == last { amount } else { (amount * cumulated).round().min(amount) } as u64;
+            let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
+            given += arrived;
+            pass(lane, at, micros, arrived, terms, ledger);
+        }
+        if last.is_none() {
+            ledger.lose(at, amount as u64, Loss::NoTarget);
+        }
+    }
+}
+
+/// One pod over one stretch of constant rates within one second.
+fn pass(lane: &mut Lane, at: Time, micros: f64, arrived: u64, terms: Terms, ledger: &mut Ledger) {
+    let mut taken = arrived;
+    match lane.inlet {
+        Inlet::Open => {}
+        Inlet::Refused => {
+            ledger.lose(at, arrived, Loss::Refused);
+            taken = 0;
+        }
+        Inlet::Unreachable => {
+            // A client whose time-out lies beyond the end of the run is still waiting then.
+            if at + terms.connect_timeout <= terms.until {
+                ledger.lose(at + terms.connect_timeout, arrived, Loss::Unreachable);
+            }
+            taken = 0;
+        }
+    }
+    if taken == 0 && lane.backlog == 0 {
+        lane.carry = 0.0;
+        return;
+    }
+    let before = lane.backlog;
+    let able = (lane.capacity * micros + lane.carry).min(1e18);
+    let served = (able.floor() as u64).min(before + taken);
+    let waiting = before + taken - served;
+    lane.carry = if waiting > 0 { able - able.floor() } else { 0.0 };
+    let lost = waiting.saturating_sub(terms.room);
+    lane.backlog = waiting - lost;
+    lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
+    if served > 0 {
+        let waited = lane.waited / served as f64;
+        let latency = lane.latency + Span::from_seconds(waited / 1e6);
+        ledger.serve(at, served, latency, latency > terms.objective);
+        lane.waited = 0.0;
+    }
+    if lost > 0 {
+        ledger.lose(at, lost, Loss::QueueFull);
+    }
+}
+
+/// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`
+/// out: a straight line, flat from where it met the floor or the ceiling.
+fn area(before: f64, after: f64, taken: f64, able: f64, micros: f64) -> f64 {
+    let slope = taken - able;
+    let moving = if slope == 0.0 { 1.0 } else { ((after - before) / slope).clamp(0.0, 1.0) };
+    (before + after) / 2.0 * micros * moving + after * micros * (1.0 - moving)
+}
+
+/// Mean time in a pod of requests that compute `cpu` on `nanocores` at a rate of `rate` a second: processor sharing,
+/// D/(1-rho), on one core or less; on more, the approximation of Sakasegawa (1977) for several servers, which is the same
+/// formula for one. At most what a full pod takes.
+pub fn sojourn(rate: f64, cpu: Span, nanocores: u64, requests_max: f64) -> Span {
+    let cores = nanocores as f64 / CORE as f64;
+    if cores <= 0.0 || cpu.is_zero() {
+        return cpu;
+    }
+    let demand = cpu.seconds() / cores.min(1.0);
+    let servers = cores.max(1.0);
+    let load = rate * cpu.seconds() / cores;
+    let full = demand * (requests_max / servers).max(1.0);
+    if load >= 1.0 {
+        // The wait is in the backlog.
+        return Span::from_seconds(demand);
+    }
+    let wait = demand * load.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - load));
+    Span::from_seconds((demand + wait).min(full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(start: Time, room: u64) -> Terms {
+        Terms {
+            room,
+            objective: Span::from_secs(1),
+            connect_timeout: Span::from_secs(10),
+            origin: start,
+            until: Time::MAX,
+        }
+    }
+
+    /// Validation oracle 14: C1 = 1000/s, 1500/s offered for 90 s, then C2 = 2000/s.
+    #[test]
+    fn overload_builds_and_drains_the_backlog_of_the_oracle() {
+        let start = Time::from_unix_seconds(1_000);
+        let mut ledger = Ledger::new(start);
+        let mut lane = Lane::new(PodId(0), None, 1.0);
+        lane.capacity = 1000.0;
+        let mut stream = Stream { since: start, rate: 1500.0, lanes: vec![lane], ..Stream::default() };
+        let terms = terms(start, u64::MAX);
+        stream.integrate(start + Span::from_secs(90), terms, &mut ledger);
+        assert_eq!(stream.lanes[0].backlog, 45_000_000_000, "45 000 requests wait");
+        stream.lanes[0].capacity = 2000.0;
+        let drained = stream.lanes[0].empties(stream.since, stream.rate).unwrap();
+        assert_eq!(drained, start + Span::from_secs(180) + Span::from_micros(1), "gone after another 90 s");
+        stream.integrate(start + Span::from_secs(200), terms, &mut ledger);
+        assert_eq!(stream.lanes[0].backlog, 0);
+        assert_eq!(ledger.total.offered, 300_000_000_000);
+        assert_eq!(ledger.total.served, 300_000_000_000);
+        let request_seconds = ledger.total.latency as f64 / 1e12;
+        assert!((request_seconds - 4.05e6).abs() < 1.0, "delay area {request_seconds} request-seconds");
+    }
+
+    #[test]
+    fn shedding_loses_exactly_the_excess() {
+        let start = Time::from_unix_seconds(1_000);
+        let mut ledger = Ledger::new(start);
+        let mut lane = Lane::new(PodId(0), None, 1.0);
+        lane.capacity = 1000.0;
+        let mut stream = Stream { since: start, rate: 1500.0, lanes: vec![lane], ..Stream::default() };
+        stream.integrate(start + Span::from_secs(90), terms(start, 0), &mut ledger);
+        assert_eq!(ledger.total.lost[Loss::QueueFull as usize], 45_000_000_000);
+    }
+
+    #[test]
+    fn odd_rates_and_shares_are_booked_without_losing_a_micro_request() {
+        let start = Time::from_unix_seconds(7);
+        let mut ledger = Ledger::new(start);
+        let lanes = (0..3).map(|pod| Lane { capacity: 9.1, ..Lane::new(PodId(pod), None, 1.0 / 3.0) }).collect();
+        let mut stream = Stream { since: start, rate: 29.0 / 3.0, lanes, ..Stream::default() };
+        for step in 1..4_000_u64 {
+            stream.integrate(start + Span::from_micros(step * 70_001), terms(start, 0), &mut ledger);
+        }
+        let offered = (29.0 / 3.0 * 3_999.0 * 70_001.0_f64).floor() as u64;
+        assert!(ledger.total.offered.abs_diff(offered) <= 1);
+        assert_eq!(ledger.total.offered, ledger.total.served + ledger.total.lost_all() + ledger.in_flight);
+        assert_eq!(ledger.total.lost_all(), 0, "each pod is loaded far below its capacity");
+    }
+
+    #[test]
+    fn the_processor_sharing_formula() {
+        let second = Span::from_secs(1);
+        assert_eq!(sojourn(0.8, second, CORE, 1e6), Span::from_secs(5));
+        assert_eq!(sojourn(0.4, second, CORE / 2, 1e6), Span::from_secs(10));
+        let two = sojourn(1.6, second, 2 * CORE, 1e6).seconds();
+        assert!((two - 2.7778).abs() < 0.1, "M/M/2 at 1.6 has 2.7778, the approximation {two}");
+    }
+}
