@@ -78,7 +78,7 @@ impl<'n> Fields<'n> {
         self.get(key).map_or(&[], |node| list(node, &self.at(key), problems))
     }
 
-    /// A text. In a foreign manifest a number or boolean without quotes is refused, as the API server does.
+    /// A text; a number counts as one, with or without quotes.
     pub fn text(&mut self, key: &'static str, problems: &mut Problems) -> Option<String> {
         let node = self.get(key)?;
         text(node, &self.at(key), problems)
