@@ -1,1 +1,168 @@
-//! catalog
+//! EC2 instance types: what they have, what of it pods may use, what they cost.
+//!
+//! In: the embedded table, a NodeClass, prices. Out: [`InstanceType`]s as Karpenter's AWS provider computes them.
+//! Source: karpenter-provider-aws `pkg/providers/instancetype/types.go`. Left out: metal and accelerated types, local
+//! NVMe, prefix delegation (as there: it only reaches user data).
+
+pub mod capacity;
+pub mod price;
+
+use std::sync::LazyLock;
+
+pub use capacity::{Market, instance_type};
+pub use price::PriceOverride;
+
+/// One row of the table, or a user's own type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// `t3.medium`.
+    pub name: String,
+    /// `amd64` or `arm64`.
+    pub arch: String,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Advertised memory.
+    pub memory_mib: u32,
+    /// Network interfaces of the default card.
+    pub interfaces: u32,
+    /// IPv4 addresses an interface.
+    pub addresses: u32,
+    /// USD an hour in us-east-1.
+    pub price: f64,
+    /// Network baseline, megabits a second.
+    pub network_mbps: Option<u32>,
+    /// EBS bandwidth, megabits a second.
+    pub ebs_mbps: Option<u32>,
+    /// `nitro` or `xen`.
+    pub hypervisor: String,
+    /// `intel`, `amd` or `aws`.
+    pub cpu_vendor: String,
+    /// Recorded spot saving, percent.
+    pub spot_saving: Option<f64>,
+    /// Pod slots of a user's own type, instead of what its interfaces allow.
+    pub pods: Option<i64>,
+}
+
+impl Row {
+    /// `t3` of `t3.medium`.
+    pub fn family(&self) -> &str {
+        self.name.split('.').next().unwrap_or(&self.name)
+    }
+
+    /// `medium` of `t3.medium`.
+    pub fn size(&self) -> &str {
+        self.name.split_once('.').map_or("", |(_, size)| size)
+    }
+
+    /// `t` of `t3.medium`.
+    pub fn category(&self) -> &str {
+        let family = self.family();
+        &family[..family.find(|c: char| c.is_ascii_digit()).unwrap_or(family.len())]
+    }
+
+    /// `3` of `t3.medium`.
+    pub fn generation(&self) -> &str {
+        let rest = &self.family()[self.category().len()..];
+        &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())]
+    }
+
+    /// The `-flex` variants.
+    pub fn is_flex(&self) -> bool {
+        self.family().contains("-flex")
+    }
+
+    /// Pods that the network interfaces allow, `reserved` of them not used for pods.
+    pub fn interface_pods(&self, reserved: u32) -> i64 {
+        let usable = i64::from(self.interfaces.saturating_sub(reserved));
+        if usable == 0 { 0 } else { usable * (i64::from(self.addresses) - 1) + 2 }
+    }
+}
+
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    include_str!("instance_types.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| read_row(line).expect("the embedded table is tested"))
+        .collect()
+});
+
+fn read_row(line: &str) -> Option<Row> {
+    let columns: Vec<&str> = line.split(' ').collect();
+    let &[name, arch, vcpus, memory, interfaces, addresses, price, network, ebs, hypervisor, vendor, saving] =
+        columns.as_slice()
+    else {
+        return None;
+    };
+    Some(Row {
+        name: name.to_string(),
+        arch: arch.to_string(),
+        vcpus: vcpus.parse().ok()?,
+        memory_mib: memory.parse().ok()?,
+        interfaces: interfaces.parse().ok()?,
+        addresses: addresses.parse().ok()?,
+        price: price.parse().ok()?,
+        network_mbps: network.parse().ok(),
+        ebs_mbps: ebs.parse().ok(),
+        hypervisor: hypervisor.to_string(),
+        cpu_vendor: vendor.to_string(),
+        spot_saving: saving.parse().ok(),
+        pods: None,
+    })
+}
+
+/// All types of the table, in its order.
+pub fn rows() -> &'static [Row] {
+    &ROWS
+}
+
+/// A type by name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::flags::KarpenterFlags;
+    use std::path::PathBuf;
+
+    #[test]
+    fn names_give_family_category_generation_and_size() {
+        let row = find("m7i-flex.2xlarge").unwrap();
+        assert_eq!((row.family(), row.category(), row.generation(), row.size()), ("m7i-flex", "m", "7", "2xlarge"));
+        assert!(row.is_flex());
+        assert_eq!(find("t3.medium").unwrap().interface_pods(0), 17);
+        assert_eq!(find("t3.medium").unwrap().interface_pods(3), 0, "no interface is left");
+        assert!(find("t3.gigantic").is_none());
+    }
+
+    /// The table against its source, where the source is at hand.
+    #[test]
+    fn every_row_agrees_with_the_source() {
+        let folder = std::env::var("KUBELAPSE_SHARED").unwrap_or_else(|_| "../shared".to_string());
+        let path = PathBuf::from(folder).join("data/instance_types.csv");
+        let Ok(mut reader) = csv::Reader::from_path(&path) else {
+            eprintln!("SKIPPED: {} is not here, set KUBELAPSE_SHARED", path.display());
+            return;
+        };
+        let class = capacity::tests::class();
+        let headers = reader.headers().unwrap().clone();
+        let mut count = 0;
+        for record in reader.records() {
+            let record = record.unwrap();
+            let column = |name: &str| record.get(headers.iter().position(|header| header == name).unwrap()).unwrap();
+            let name = column("instance_type");
+            let row = find(name).unwrap_or_else(|| panic!("{name} is missing"));
+            let seen = instance_type(row, &class, &KarpenterFlags::default(), &Market::new("us-east-1", 3));
+            assert_eq!(seen.allocatable.cpu.0.to_string(), column("alloc_cpu_millis_al2023"), "{name}");
+            assert_eq!((seen.allocatable.memory.0 >> 20).to_string(), column("alloc_memory_mib_al2023"), "{name}");
+            assert_eq!(seen.capacity.pods.to_string(), column("max_pods"), "{name}");
+            assert_eq!(row.category(), column("category"), "{name}");
+            assert_eq!(row.generation(), column("generation"), "{name}");
+            assert_eq!(row.is_flex().to_string(), column("flex"), "{name}");
+            assert_eq!(row.price.to_string(), column("on_demand_usd_per_hour"), "{name}");
+            count += 1;
+        }
+        assert_eq!(count, rows().len());
+    }
+}

@@ -1,1 +1,169 @@
-//! manifest
+//! Kubernetes, Karpenter, load balancer controller and CloudFormation objects, one file a kind.
+//!
+//! In: documents of unmodified manifests, YAML or JSON. Out: the plan's types with what the API server fills in. Fields
+//! and kinds that make no difference to a run are passed over; what an API rejects today is reported.
+
+pub mod alarm;
+pub mod autoscaler;
+pub mod binding;
+pub mod budget;
+pub mod common;
+pub mod namespace;
+pub mod node_class;
+pub mod node_pool;
+pub mod pod;
+pub mod priority_class;
+pub mod service;
+pub mod workload;
+
+pub use alarm::AlarmObject;
+pub use autoscaler::read_hpa;
+pub use binding::read_binding;
+pub use budget::read_pdb;
+pub use common::Found;
+pub use namespace::read_namespace;
+pub use node_class::read_node_class;
+pub use node_pool::read_node_pool;
+pub use pod::{admit, admit_daemon, read_pod};
+pub use priority_class::{PriorityClass, read_priority_class};
+pub use service::read_service;
+pub use workload::{read_daemon_set, read_deployment};
+
+use crate::plan::{
+    DaemonSetSpec, DeploymentSpec, HpaSpec, NodeClassSpec, NodePoolSpec, PdbSpec, PodTemplate, ServiceSpec,
+    TargetGroupBindingSpec,
+};
+use crate::rules::labels::Labels;
+use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
+use crate::scenario::yaml::{Node, Value};
+use std::collections::BTreeMap;
+
+/// All objects of a set of manifests, in the order read.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Namespaces with their labels.
+    pub namespaces: Vec<Found<(String, Labels)>>,
+    /// Priority classes.
+    pub priority_classes: Vec<Found<PriorityClass>>,
+    /// Deployments with their templates.
+    pub deployments: Vec<Found<(DeploymentSpec, PodTemplate)>>,
+    /// DaemonSets with their templates.
+    pub daemon_sets: Vec<Found<(DaemonSetSpec, PodTemplate)>>,
+    /// Bare pods with their names.
+    pub pods: Vec<Found<(String, PodTemplate)>>,
+    /// Autoscalers.
+    pub hpas: Vec<Found<HpaSpec>>,
+    /// Budgets.
+    pub pdbs: Vec<Found<PdbSpec>>,
+    /// Services.
+    pub services: Vec<Found<ServiceSpec>>,
+    /// TargetGroupBindings.
+    pub bindings: Vec<Found<TargetGroupBindingSpec>>,
+    /// NodePools.
+    pub node_pools: Vec<Found<NodePoolSpec>>,
+    /// EC2NodeClasses.
+    pub node_classes: Vec<Found<NodeClassSpec>>,
+    /// CloudWatch alarms.
+    pub alarms: Vec<Found<AlarmObject>>,
+    /// Kind, namespace and name of everything read, to find what is there twice.
+    seen: BTreeMap<(String, String, String), Place>,
+}
+
+/// Group and kind of what is read.
+const KINDS: [(&str, &str); 12] = [
+    ("", "Namespace"),
+    ("", "Pod"),
+    ("", "Service"),
+    ("apps", "Deployment"),
+    ("apps", "DaemonSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("policy", "PodDisruptionBudget"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("elbv2.k8s.aws", "TargetGroupBinding"),
+    ("karpenter.sh", "NodePool"),
+    ("karpenter.k8s.aws", "EC2NodeClass"),
+    ("", "List"),
+];
+
+/// Reads one document into `objects`.
+pub fn read_document(node: &Node, objects: &mut Objects, problems: &mut Problems) {
+    match node.value {
+        Value::Null => return,
+        Value::Mapping(_) => {}
+        Value::Scalar(_) | Value::Sequence(_) => {
+            problems.error("E020", node.place, format!("expected an object with apiVersion and kind, found {}", node.describe()));
+            return;
+        }
+    }
+    let Some(kind) = node.get("kind").and_then(Node::text) else {
+        if alarm::is_template(node) {
+            objects.alarms.extend(alarm::read_template(node, problems));
+        } else {
+            let place = Place { end: node.place.start, ..node.place };
+            let message = "this is neither a Kubernetes object (no `kind`) nor a CloudFormation template";
+            problems.error("E020", place, message);
+        }
+        return;
+    };
+    if kind.ends_with("List") && node.get("items").is_some() {
+        for item in node.get("items").map_or(&[][..], Node::items) {
+            read_document(item, objects, problems);
+        }
+        return;
+    }
+    let version = node.get("apiVersion").and_then(Node::text);
+    let kind_place = node.get("kind").map_or(node.place, |node| node.place);
+    let group = version.unwrap_or("").rsplit_once('/').map_or("", |(group, _)| group);
+    let Some(&(known_group, _)) = KINDS.iter().find(|(_, name)| *name == kind) else {
+        let near = crate::scenario::diagnostic::nearest(kind, KINDS.iter().map(|(_, name)| *name));
+        let text = format!("{kind} is not modelled: passed over");
+        let help = near.map(|near| format!("did you mean `{near}`?"));
+        problems.push(Diagnostic::note("N101", kind_place, text).maybe_help(help));
+        return;
+    };
+    if version.is_some() && group != known_group {
+        let text = format!("{kind} of API group `{group}` is not modelled: passed over");
+        problems.push(Diagnostic::note("N101", kind_place, text));
+        return;
+    }
+    if version.is_none() {
+        let place = Place { end: node.place.start, ..node.place };
+        problems.error("E011", place, format!("{kind} lacks `apiVersion`"));
+        return;
+    }
+    read_known(kind, node, objects, problems);
+}
+
+fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Problems) {
+    let metadata = node.get("metadata");
+    let text = |key| metadata.and_then(|metadata| metadata.get(key)).and_then(Node::text).map(str::to_string);
+    let place = metadata.and_then(|metadata| metadata.get("name")).map_or(node.place, |name| name.place);
+    let name = text("name").unwrap_or_default();
+    let key = (kind.to_string(), text("namespace").unwrap_or_else(|| "default".to_string()), name.clone());
+    if let Some(first) = objects.seen.get(&key) {
+        problems.push(
+            Diagnostic::error("E021", place, format!("{kind} {name} is there twice"))
+                .label("again")
+                .related(*first, "first"),
+        );
+        return;
+    }
+    objects.seen.insert(key, place);
+    fn keep<T>(list: &mut Vec<Found<T>>, value: Option<T>, place: Place) {
+        list.extend(value.map(|value| Found { value, place }));
+    }
+    match kind {
+        "Namespace" => keep(&mut objects.namespaces, read_namespace(node, problems), place),
+        "Pod" => keep(&mut objects.pods, read_pod(node, problems).map(|pod| (name, pod)), place),
+        "Service" => keep(&mut objects.services, read_service(node, problems), place),
+        "Deployment" => keep(&mut objects.deployments, read_deployment(node, problems), place),
+        "DaemonSet" => keep(&mut objects.daemon_sets, read_daemon_set(node, problems), place),
+        "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), place),
+        "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), place),
+        "PriorityClass" => keep(&mut objects.priority_classes, read_priority_class(node, problems), place),
+        "TargetGroupBinding" => keep(&mut objects.bindings, read_binding(node, problems), place),
+        "NodePool" => keep(&mut objects.node_pools, read_node_pool(node, problems), place),
+        "EC2NodeClass" => keep(&mut objects.node_classes, read_node_class(node, problems), place),
+        _ => {}
+    }
+}

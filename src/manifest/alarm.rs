@@ -1,0 +1,95 @@
+//! CloudWatch alarms of a CloudFormation template, with or without its `Resources:`.
+//!
+//! Source: CloudFormation resource `AWS::CloudWatch::Alarm`; CloudWatch "Using Amazon CloudWatch alarms".
+
+use super::common::Found;
+use crate::engine::Span;
+use crate::plan::{AlarmSpec, Comparison, MissingData};
+use crate::scenario::diagnostic::{Diagnostic, Problems};
+use crate::scenario::reader::Fields;
+use crate::scenario::yaml::Node;
+
+/// An alarm with the target group that its dimensions name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlarmObject {
+    /// The alarm; its target group is found by the scenario.
+    pub spec: AlarmSpec,
+    /// Value of the dimension `TargetGroup`, if it is a plain text.
+    pub target_group: Option<String>,
+}
+
+/// True for a mapping that looks like a CloudFormation template or like a piece of its resources.
+pub fn is_template(node: &Node) -> bool {
+    node.get("Resources").is_some() || node.entries().iter().any(|entry| resource_type(&entry.value).is_some())
+}
+
+fn resource_type(node: &Node) -> Option<&str> {
+    node.get("Type").and_then(Node::text).filter(|kind| kind.starts_with("AWS::"))
+}
+
+/// All alarms of a template. Other resources are foreign.
+pub fn read_template(node: &Node, problems: &mut Problems) -> Vec<Found<AlarmObject>> {
+    let resources = node.get("Resources").unwrap_or(node);
+    let mut found = Vec::new();
+    for entry in resources.entries() {
+        if resource_type(&entry.value) != Some("AWS::CloudWatch::Alarm") {
+            continue;
+        }
+        if let Some(alarm) = read_alarm(&entry.value, &entry.key, problems) {
+            found.push(Found { value: alarm, place: entry.key_place });
+        }
+    }
+    found
+}
+
+fn read_alarm(node: &Node, id: &str, problems: &mut Problems) -> Option<AlarmObject> {
+    const COMPARISONS: [(&str, Comparison); 4] = [
+        ("GreaterThanOrEqualToThreshold", Comparison::GreaterOrEqual),
+        ("GreaterThanThreshold", Comparison::Greater),
+        ("LessThanThreshold", Comparison::Less),
+        ("LessThanOrEqualToThreshold", Comparison::LessOrEqual),
+    ];
+    const MISSING: [(&str, MissingData); 4] = [
+        ("missing", MissingData::Missing),
+        ("notBreaching", MissingData::NotBreaching),
+        ("breaching", MissingData::Breaching),
+        ("ignore", MissingData::Ignore),
+    ];
+    let mut resource = Fields::of(node, id, problems)?;
+    resource.required("Properties", problems)?;
+    let mut fields = resource.fields("Properties", problems)?;
+    for key in ["EvaluationPeriods", "Threshold", "ComparisonOperator"] {
+        fields.required(key, problems)?;
+    }
+    let statistic = fields.text("Statistic", problems).or_else(|| fields.text("ExtendedStatistic", problems));
+    let evaluation_periods = fields.integer_in("EvaluationPeriods", 1, 10_000, problems)? as u32;
+    let datapoints = fields.integer_in("DatapointsToAlarm", 1, i64::from(evaluation_periods), problems);
+    let spec = AlarmSpec {
+        name: fields.text("AlarmName", problems).unwrap_or_else(|| id.to_string()),
+        metric: fields.required_text("MetricName", problems)?,
+        namespace: fields.required_text("Namespace", problems)?,
+        statistic: statistic.unwrap_or_else(|| "Average".to_string()),
+        period: Span::from_secs(fields.integer_in("Period", 1, 86_400, problems).unwrap_or(60).unsigned_abs()),
+        evaluation_periods,
+        datapoints_to_alarm: datapoints.map_or(evaluation_periods, |count| count as u32),
+        threshold: fields.number("Threshold", problems)?,
+        comparison: fields.choice("ComparisonOperator", &COMPARISONS, problems)?,
+        missing: fields.choice("TreatMissingData", &MISSING, problems).unwrap_or(MissingData::Missing),
+        target_group: None,
+    };
+    let target_group = dimension(&mut fields, problems);
+    if fields.get("Dimensions").is_none() {
+        let message = format!("alarm {} has no dimensions: it would watch nothing in AWS", spec.name);
+        problems.push(
+            Diagnostic::warning("W130", node.place, message)
+                .help("give it Dimensions LoadBalancer and TargetGroup; here the scenario's target group is assumed"),
+        );
+    }
+    Some(AlarmObject { spec, target_group })
+}
+
+fn dimension(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<String> {
+    let items = fields.list("Dimensions", problems);
+    let named = items.iter().find(|item| item.get("Name").and_then(Node::text) == Some("TargetGroup"))?;
+    named.get("Value").and_then(Node::text).map(str::to_string)
+}

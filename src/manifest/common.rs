@@ -1,0 +1,269 @@
+//! What several kinds share: metadata, label selectors, resource lists, requirements, taints, tolerations.
+
+use crate::engine::Span;
+use crate::plan::IntOrPercent;
+use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
+use crate::rules::quantity::{Bytes, Millicores};
+use crate::rules::requirement::{NodeOperator, NodeRequirement};
+use crate::rules::resources::ResourceList;
+use crate::rules::taint::{Taint, TaintEffect, Toleration};
+use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
+use crate::scenario::reader::{self, Fields};
+use crate::scenario::yaml::Node;
+
+/// An object with the place where it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<T> {
+    /// The object.
+    pub value: T,
+    /// Where its name stands.
+    pub place: Place,
+}
+
+/// `metadata`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metadata {
+    /// `name`.
+    pub name: String,
+    /// `namespace`, `default` if absent.
+    pub namespace: String,
+    /// `labels`.
+    pub labels: Labels,
+    /// `annotations`.
+    pub annotations: Labels,
+    /// Where the name stands.
+    pub place: Place,
+}
+
+/// Reads `metadata` of an object.
+pub fn metadata(object: &mut Fields<'_>, problems: &mut Problems) -> Option<Metadata> {
+    let node = object.required("metadata", problems)?;
+    let mut fields = Fields::of(node, object.at("metadata"), problems)?;
+    let name_node = fields.required("name", problems)?;
+    let name = reader::strict_text(name_node, &fields.at("name"), problems)?;
+    Some(Metadata {
+        name,
+        namespace: fields.text("namespace", problems).unwrap_or_else(|| "default".to_string()),
+        labels: labels(&mut fields, "labels", problems),
+        annotations: labels(&mut fields, "annotations", problems),
+        place: name_node.place,
+    })
+}
+
+/// A map of texts; empty if absent.
+pub fn labels(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Labels {
+    let path = fields.at(key);
+    let Some(node) = fields.get(key) else { return Labels::new() };
+    labels_of(node, &path, problems)
+}
+
+/// A map of texts.
+pub fn labels_of(node: &Node, path: &str, problems: &mut Problems) -> Labels {
+    if Fields::of(node, path, problems).is_none() {
+        return Labels::new();
+    }
+    let mut labels = Labels::new();
+    for entry in node.entries() {
+        let value = if entry.value.is_null() {
+            Some(String::new())
+        } else {
+            reader::strict_text(&entry.value, &format!("{path}.{}", entry.key), problems)
+        };
+        if let Some(value) = value {
+            labels.insert(entry.key.to_string(), value);
+        }
+    }
+    labels
+}
+
+/// A list of texts.
+pub fn texts(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Vec<String> {
+    let path = fields.at(key);
+    let items = fields.list(key, problems);
+    items.iter().filter_map(|item| reader::strict_text(item, &path, problems)).collect()
+}
+
+/// A label selector, `None` if absent.
+pub fn selector(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Option<LabelSelector> {
+    let mut inner = fields.fields(key, problems)?;
+    let mut selector = LabelSelector::from_labels(&labels(&mut inner, "matchLabels", problems));
+    let path = inner.at("matchExpressions");
+    for item in inner.list("matchExpressions", problems) {
+        let Some(mut expression) = Fields::of(item, path.clone(), problems) else { continue };
+        const OPERATORS: [(&str, LabelOperator); 4] = [
+            ("In", LabelOperator::In),
+            ("NotIn", LabelOperator::NotIn),
+            ("Exists", LabelOperator::Exists),
+            ("DoesNotExist", LabelOperator::DoesNotExist),
+        ];
+        let key = expression.required_text("key", problems);
+        let operator = expression.choice("operator", &OPERATORS, problems);
+        let values = texts(&mut expression, "values", problems);
+        if let (Some(key), Some(operator)) = (key, operator) {
+            selector.requirements.push(LabelRequirement { key, operator, values });
+        }
+    }
+    Some(selector)
+}
+
+/// A resource list; empty if absent.
+pub fn resources(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> ResourceList {
+    let path = fields.at(key);
+    fields.get(key).map_or_else(ResourceList::default, |node| resources_of(node, &path, problems))
+}
+
+/// A resource list.
+pub fn resources_of(node: &Node, path: &str, problems: &mut Problems) -> ResourceList {
+    let mut list = ResourceList::default();
+    if Fields::of(node, path, problems).is_none() {
+        return list;
+    }
+    for entry in node.entries() {
+        let path = format!("{path}.{}", entry.key);
+        let Some(quantity) = reader::quantity(&entry.value, &path, problems) else { continue };
+        // A thousandth of the largest number leaves room for sums over a whole cluster.
+        let largest = i64::MAX / 1_000_000;
+        if quantity.nanos() < 0 || quantity.units_ceil() > largest {
+            reader::out_of_range(&entry.value, &path, "from 0 to 9e12 (9P for bytes)", problems);
+            continue;
+        }
+        match &*entry.key {
+            "cpu" => list.cpu = Some(Millicores(quantity.milli_ceil())),
+            "memory" => list.memory = Some(Bytes(quantity.units_ceil())),
+            "ephemeral-storage" => list.ephemeral_storage = Some(Bytes(quantity.units_ceil())),
+            "pods" => list.pods = Some(quantity.units_ceil()),
+            other => {
+                list.extended.insert(other.to_string(), quantity.units_ceil());
+            }
+        }
+    }
+    list
+}
+
+const NODE_OPERATORS: [(&str, NodeOperator); 8] = [
+    ("In", NodeOperator::In),
+    ("NotIn", NodeOperator::NotIn),
+    ("Exists", NodeOperator::Exists),
+    ("DoesNotExist", NodeOperator::DoesNotExist),
+    ("Gt", NodeOperator::Gt),
+    ("Lt", NodeOperator::Lt),
+    ("Gte", NodeOperator::Gte),
+    ("Lte", NodeOperator::Lte),
+];
+
+/// A list of requirements on node labels. `karpenter` allows all operators and `minValues`.
+pub fn requirements(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    karpenter: bool,
+    problems: &mut Problems,
+) -> Vec<NodeRequirement> {
+    let path = fields.at(key);
+    let operators = if karpenter { &NODE_OPERATORS[..] } else { &NODE_OPERATORS[..6] };
+    let mut found = Vec::new();
+    for (index, item) in fields.list(key, problems).iter().enumerate() {
+        let Some(mut inner) = Fields::of(item, format!("{path}[{index}]"), problems) else { continue };
+        let key = inner.required_text("key", problems);
+        let operator_node = inner.required("operator", problems);
+        let operator = operator_node.and_then(|node| reader::choice(node, &inner.at("operator"), operators, problems));
+        let values = texts(&mut inner, "values", problems);
+        let min_values = inner.integer_in("minValues", 1, 50, problems).filter(|_| karpenter).map(|count| count as u32);
+        let (Some(key), Some(operator)) = (key, operator) else { continue };
+        check_values(operator, &values, inner.place(), &inner.path, problems);
+        found.push(NodeRequirement { key, operator, values, min_values });
+    }
+    found
+}
+
+fn check_values(operator: NodeOperator, values: &[String], place: Place, path: &str, problems: &mut Problems) {
+    let wrong = match operator {
+        NodeOperator::In | NodeOperator::NotIn => values.is_empty().then_some("needs at least one value"),
+        NodeOperator::Exists | NodeOperator::DoesNotExist => (!values.is_empty()).then_some("takes no values"),
+        NodeOperator::Gt | NodeOperator::Lt | NodeOperator::Gte | NodeOperator::Lte => {
+            let integers = values.iter().filter(|value| value.parse::<i64>().is_ok()).count();
+            (values.len() != 1 || integers != 1).then_some("needs exactly one whole number")
+        }
+    };
+    if let Some(wrong) = wrong {
+        problems.error("E015", place, format!("{path}: operator {} {wrong}", operator.name()));
+    }
+}
+
+const EFFECTS: [(&str, TaintEffect); 3] = [
+    ("NoSchedule", TaintEffect::NoSchedule),
+    ("PreferNoSchedule", TaintEffect::PreferNoSchedule),
+    ("NoExecute", TaintEffect::NoExecute),
+];
+
+/// A list of taints.
+pub fn taints(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Vec<Taint> {
+    let path = fields.at(key);
+    let items = fields.list(key, problems);
+    items.iter().enumerate().filter_map(|(index, item)| taint(item, format!("{path}[{index}]"), problems)).collect()
+}
+
+/// A taint.
+pub fn taint(node: &Node, path: String, problems: &mut Problems) -> Option<Taint> {
+    let mut fields = Fields::of(node, path, problems)?;
+    let key = fields.required_text("key", problems);
+    fields.required("effect", problems)?;
+    let effect = fields.choice("effect", &EFFECTS, problems);
+    let value = fields.text("value", problems).unwrap_or_default();
+    Some(Taint { key: key?, value, effect: effect? })
+}
+
+/// A list of tolerations.
+pub fn tolerations(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Toleration> {
+    let path = fields.at("tolerations");
+    let mut found = Vec::new();
+    for (index, item) in fields.list("tolerations", problems).iter().enumerate() {
+        let Some(mut inner) = Fields::of(item, format!("{path}[{index}]"), problems) else { continue };
+        let effect = match inner.get("effect") {
+            Some(node) if node.text() == Some("") => None,
+            Some(_) => inner.choice("effect", &EFFECTS, problems),
+            None => None,
+        };
+        let exists = inner.choice("operator", &[("Equal", false), ("Exists", true)], problems).unwrap_or(false);
+        found.push(Toleration {
+            key: inner.text("key", problems).unwrap_or_default(),
+            exists,
+            value: inner.text("value", problems).unwrap_or_default(),
+            effect,
+            seconds: inner.integer("tolerationSeconds", problems),
+        });
+    }
+    found
+}
+
+/// A count or a percentage.
+pub fn int_or_percent(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Option<IntOrPercent> {
+    let path = fields.at(key);
+    let node = fields.get(key)?;
+    if let Some(percent) = node.text().and_then(|text| text.strip_suffix('%')) {
+        match percent.parse::<i32>() {
+            Ok(percent) if percent >= 0 => return Some(IntOrPercent::Percent(percent)),
+            _ => {
+                reader::wrong_type(node, &path, "a count or a percentage such as 25%", problems);
+                return None;
+            }
+        }
+    }
+    let count = reader::integer_in(node, &path, 0, i64::from(i32::MAX), problems)?;
+    Some(IntOrPercent::Int(count as i32))
+}
+
+/// A Go duration, or `Never` (as `None` inside).
+pub fn duration_or_never(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Option<Option<Span>> {
+    let node = fields.get(key)?;
+    if node.text() == Some("Never") {
+        return Some(None);
+    }
+    let path = fields.at(key);
+    let expected = "a duration such as 30s, or Never";
+    reader::unit(node, &path, expected, crate::scenario::units::duration, problems).map(Some)
+}
+
+/// Adds a remark.
+pub fn remark(code: &'static str, place: Place, text: impl Into<String>, problems: &mut Problems) {
+    problems.push(Diagnostic::note(code, place, text));
+}

@@ -1,0 +1,54 @@
+//! Service. Source: `pkg/apis/core/v1/defaults.go` (`SetDefaults_Service`).
+
+use super::common::{labels, metadata};
+use crate::plan::{ServicePort, ServiceSpec, TargetPort};
+use crate::rules::labels::LabelSelector;
+use crate::scenario::diagnostic::Problems;
+use crate::scenario::reader::{self, Fields};
+use crate::scenario::yaml::Node;
+
+/// A Service.
+pub fn read_service(node: &Node, problems: &mut Problems) -> Option<ServiceSpec> {
+    let mut object = Fields::of(node, "service", problems)?;
+    let metadata = metadata(&mut object, problems)?;
+    object.required("spec", problems)?;
+    let mut fields = object.fields("spec", problems)?;
+    let labels = labels(&mut fields, "selector", problems);
+    Some(ServiceSpec {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        selector: (!labels.is_empty()).then(|| LabelSelector::from_labels(&labels)),
+        ports: ports(&mut fields, problems),
+        publish_not_ready: fields.boolean("publishNotReadyAddresses", problems).unwrap_or(false),
+        prefer_close: fields
+            .text("trafficDistribution", problems)
+            .is_some_and(|text| matches!(text.as_str(), "PreferClose" | "PreferSameZone")),
+    })
+}
+
+fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ServicePort> {
+    let path = fields.at("ports");
+    let items = fields.list("ports", problems);
+    let mut ports = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(mut inner) = Fields::of(item, format!("{path}[{index}]"), problems) else { continue };
+        inner.required("port", problems);
+        let Some(port) = inner.integer_in("port", 1, 65_535, problems) else { continue };
+        let target = match inner.get("targetPort") {
+            None => Some(TargetPort::Number(port as u16)),
+            Some(node) if node.text().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_alphabetic())) => {
+                reader::text(node, &inner.at("targetPort"), problems).map(TargetPort::Name)
+            }
+            Some(node) => reader::integer_in(node, &inner.at("targetPort"), 0, 65_535, problems)
+                .map(|number| TargetPort::Number(if number == 0 { port } else { number } as u16)),
+        };
+        if let Some(target) = target {
+            ports.push(ServicePort {
+                name: inner.text("name", problems).unwrap_or_default(),
+                port: port as u16,
+                target,
+            });
+        }
+    }
+    ports
+}

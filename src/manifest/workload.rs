@@ -1,0 +1,114 @@
+//! Deployments and DaemonSets.
+//!
+//! Source: `pkg/apis/apps/v1/defaults.go`, `pkg/apis/apps/validation`.
+
+use super::common::{int_or_percent, metadata, selector};
+use super::pod::read_template;
+use crate::engine::Span;
+use crate::plan::{DaemonSetSpec, DeploymentSpec, IntOrPercent, PodTemplate, Strategy, TemplateId};
+use crate::rules::labels::LabelSelector;
+use crate::scenario::diagnostic::{Diagnostic, Problems};
+use crate::scenario::reader::Fields;
+use crate::scenario::yaml::Node;
+
+/// The id of a template that is not in a plan yet.
+pub const UNPLACED: TemplateId = TemplateId(u32::MAX);
+
+/// A Deployment and its pods' template (the spec's id is [`UNPLACED`]).
+pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(DeploymentSpec, PodTemplate)> {
+    let mut object = Fields::of(node, "deployment", problems)?;
+    let metadata = metadata(&mut object, problems)?;
+    object.required("spec", problems)?;
+    let mut fields = object.fields("spec", problems)?;
+    fields.required("selector", problems);
+    let selector = selector(&mut fields, "selector", problems);
+    let template_node = fields.required("template", problems)?;
+    let template = read_template(template_node, &fields.at("template"), &metadata.namespace, problems)?;
+    let selector = selector?;
+    check_selector(&selector, &template, template_node, problems);
+    let spec = DeploymentSpec {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        replicas: fields.integer_in("replicas", 0, 10_000, problems).unwrap_or(1) as i32,
+        selector,
+        template: UNPLACED,
+        strategy: strategy(&mut fields, problems),
+        min_ready: fields.seconds("minReadySeconds", problems).unwrap_or(Span::ZERO),
+        progress_deadline: fields.seconds("progressDeadlineSeconds", problems).unwrap_or(Span::from_secs(600)),
+        revision_history_limit: fields.integer_in("revisionHistoryLimit", 0, i32::MAX.into(), problems).unwrap_or(10)
+            as i32,
+        paused: fields.boolean("paused", problems).unwrap_or(false),
+    };
+    Some((spec, template))
+}
+
+fn check_selector(selector: &LabelSelector, template: &PodTemplate, node: &Node, problems: &mut Problems) {
+    if selector.is_empty() || !selector.matches(&template.labels) {
+        let place = node.get("metadata").unwrap_or(node).place;
+        problems.push(
+            Diagnostic::error("E017", place, "the selector does not match the labels of the pod template")
+                .help("the API server refuses this: let spec.selector.matchLabels be labels of the template"),
+        );
+    }
+}
+
+fn strategy(fields: &mut Fields<'_>, problems: &mut Problems) -> Strategy {
+    let quarter = IntOrPercent::Percent(25);
+    let default = Strategy::RollingUpdate { max_surge: quarter, max_unavailable: quarter };
+    let Some(mut inner) = fields.fields("strategy", problems) else { return default };
+    if inner.choice("type", &[("RollingUpdate", false), ("Recreate", true)], problems) == Some(true) {
+        return Strategy::Recreate;
+    }
+    let Some(mut rolling) = inner.fields("rollingUpdate", problems) else { return default };
+    let max_surge = int_or_percent(&mut rolling, "maxSurge", problems).unwrap_or(quarter);
+    let max_unavailable = int_or_percent(&mut rolling, "maxUnavailable", problems).unwrap_or(quarter);
+    let zero = [IntOrPercent::Int(0), IntOrPercent::Percent(0)];
+    if zero.contains(&max_surge) && zero.contains(&max_unavailable) {
+        problems.error("E015", rolling.place(), "maxSurge and maxUnavailable cannot both be zero");
+    }
+    Strategy::RollingUpdate { max_surge, max_unavailable }
+}
+
+/// A DaemonSet and its pods' template (the spec's id is [`UNPLACED`]).
+pub fn read_daemon_set(node: &Node, problems: &mut Problems) -> Option<(DaemonSetSpec, PodTemplate)> {
+    let mut object = Fields::of(node, "daemonset", problems)?;
+    let metadata = metadata(&mut object, problems)?;
+    object.required("spec", problems)?;
+    let mut fields = object.fields("spec", problems)?;
+    let template = fields.required("template", problems)?;
+    let template = read_template(template, &fields.at("template"), &metadata.namespace, problems)?;
+    Some((DaemonSetSpec { namespace: metadata.namespace, name: metadata.name, template: UNPLACED }, template))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pod::document;
+    use super::*;
+
+    const TEXT: &str = "metadata: {name: w, namespace: n}
+spec:
+  selector: {matchLabels: {app: w}}
+  template:
+    metadata: {labels: {app: w}}
+    spec: {containers: [{name: c}]}
+";
+
+    #[test]
+    fn defaults_are_those_of_the_api_server() {
+        let (node, mut problems) = document(TEXT);
+        let (spec, template) = read_deployment(&node, &mut problems).unwrap();
+        let quarter = IntOrPercent::Percent(25);
+        assert_eq!(spec.replicas, 1);
+        assert_eq!(spec.strategy, Strategy::RollingUpdate { max_surge: quarter, max_unavailable: quarter });
+        assert_eq!((spec.progress_deadline, spec.revision_history_limit), (Span::from_secs(600), 10));
+        assert_eq!(template.namespace, "n");
+        assert!(!problems.has_errors());
+    }
+
+    #[test]
+    fn a_selector_that_misses_its_own_pods_is_refused() {
+        let (node, mut problems) = document(&TEXT.replace("labels: {app: w}}", "labels: {app: x}}"));
+        read_deployment(&node, &mut problems);
+        assert!(problems.render(false).contains("does not match the labels"));
+    }
+}

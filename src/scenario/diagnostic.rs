@@ -1,0 +1,404 @@
+//! What is wrong with a user's files, and how it is shown: every problem of every file at once, each with its place, what
+//! was expected, and what to write instead.
+//!
+//! In: problems from all readers. Out: text in the look of rustc, sorted by file and position, coloured only when asked.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// So many problems are kept; the rest are counted.
+const KEPT_MAX: usize = 500;
+/// A line longer than this is not drawn.
+const LINE_MAX: usize = 400;
+
+/// A file that was read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct FileId(pub u32);
+
+/// A stretch of a file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// Which file.
+    pub file: FileId,
+    /// First byte.
+    pub start: u32,
+    /// Byte after the last.
+    pub end: u32,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl Place {
+    /// The beginning of a file.
+    pub const fn top(file: FileId) -> Place {
+        Place { file, start: 0, end: 0, line: 1, column: 1 }
+    }
+
+    /// The bytes, cut to a text of `length` bytes.
+    fn range(self, length: usize) -> Range<usize> {
+        let start = (self.start as usize).min(length);
+        start..(self.end as usize).clamp(start, length)
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Nothing runs until this is put right.
+    Error,
+    /// It runs, but probably not as meant.
+    Warning,
+    /// Worth knowing: something was assumed, converted or left out.
+    Note,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Short code, stable over releases, such as `E012`.
+    pub code: &'static str,
+    /// What is wrong, a lower-case sentence without full stop.
+    pub message: String,
+    /// Where.
+    pub place: Option<Place>,
+    /// A few words under the place.
+    pub label: String,
+    /// Other places that matter, with a few words each.
+    pub related: Vec<(Place, String)>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(code: &'static str, place: Place, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(Severity::Error, code, Some(place), message.into())
+    }
+
+    /// A warning at a place.
+    pub fn warning(code: &'static str, place: Place, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(Severity::Warning, code, Some(place), message.into())
+    }
+
+    /// A remark at a place.
+    pub fn note(code: &'static str, place: Place, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(Severity::Note, code, Some(place), message.into())
+    }
+
+    /// An error that belongs to no file.
+    pub fn nowhere(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(Severity::Error, code, None, message.into())
+    }
+
+    fn new(severity: Severity, code: &'static str, place: Option<Place>, message: String) -> Diagnostic {
+        Diagnostic { severity, code, message, place, label: String::new(), related: Vec::new(), help: None }
+    }
+
+    /// Adds a few words under the place.
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
+        self.label = label.into();
+        self
+    }
+
+    /// Adds advice.
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds advice if there is any.
+    pub fn maybe_help(mut self, help: Option<String>) -> Diagnostic {
+        self.help = help.or(self.help);
+        self
+    }
+
+    /// Points at another place.
+    pub fn related(mut self, place: Place, label: impl Into<String>) -> Diagnostic {
+        self.related.push((place, label.into()));
+        self
+    }
+
+    fn key(&self) -> (Option<Place>, Severity, &'static str) {
+        (self.place, self.severity, self.code)
+    }
+}
+
+/// A file with its text.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Path as shown to people, relative to the scenario root, with forward slashes.
+    pub path: String,
+    /// Its text.
+    pub text: Arc<str>,
+}
+
+/// All files read, and all that is wrong with them.
+#[derive(Clone, Debug, Default)]
+pub struct Problems {
+    /// Files by [`FileId`].
+    pub sources: Vec<Source>,
+    list: Vec<Diagnostic>,
+    errors: usize,
+    dropped: usize,
+}
+
+impl Problems {
+    /// No files, no problems.
+    pub fn new() -> Problems {
+        Problems::default()
+    }
+
+    /// Adds a file.
+    pub fn add_source(&mut self, path: impl Into<String>, text: Arc<str>) -> FileId {
+        let id = FileId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        self.sources.push(Source { path: path.into(), text });
+        id
+    }
+
+    /// The text of a stretch of a file.
+    pub fn excerpt(&self, place: Place) -> &str {
+        let text = self.sources.get(place.file.0 as usize).map_or("", |source| &*source.text);
+        text.get(place.range(text.len())).unwrap_or("")
+    }
+
+    /// Adds a problem.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        if self.list.len() < KEPT_MAX {
+            self.list.push(diagnostic);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>) {
+        self.push(Diagnostic::error(code, place, message));
+    }
+
+    /// True if anything forbids a run.
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// How many forbid a run.
+    pub fn error_count(&self) -> usize {
+        self.errors
+    }
+
+    /// All problems, sorted by file and position.
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut all: Vec<&Diagnostic> = self.list.iter().collect();
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
+        all.dedup();
+        all
+    }
+
+    /// Takes the problems that do not forbid a run, sorted; the files stay.
+    pub fn take_warnings(&mut self) -> Vec<Diagnostic> {
+        let mut list = std::mem::take(&mut self.list);
+        list.retain(|diagnostic| diagnostic.severity != Severity::Error);
+        list.sort_by(|a, b| a.key().cmp(&b.key()));
+        list.dedup();
+        list
+    }
+
+    /// All problems as text, with a last line that counts them.
+    pub fn render(&self, color: bool) -> String {
+        let mut text = render_all(self.sorted(), &self.sources, color);
+        if self.dropped > 0 {
+            text.push_str(&format!("... and {} more\n", self.dropped));
+        }
+        if self.errors > 0 {
+            text.push_str(&format!("{} error{}\n", self.errors, if self.errors == 1 { "" } else { "s" }));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.render(false))
+    }
+}
+
+/// Several problems as text, an empty line after each.
+pub fn render_all<'d>(
+    diagnostics: impl IntoIterator<Item = &'d Diagnostic>,
+    sources: &[Source],
+    color: bool,
+) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        text.push_str(&renderer.render(&groups(diagnostic, sources)));
+        text.push_str("\n\n");
+    }
+    text
+}
+
+fn groups<'a>(diagnostic: &'a Diagnostic, sources: &'a [Source]) -> Vec<Group<'a>> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let title = level.primary_title(printable(&diagnostic.message)).id(diagnostic.code);
+    let mut group = Group::with_title(title);
+    if let Some(place) = diagnostic.place {
+        group = pointed(group, place, &diagnostic.label, AnnotationKind::Primary, sources);
+    }
+    for (place, label) in &diagnostic.related {
+        group = pointed(group, *place, label, AnnotationKind::Context, sources);
+    }
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(printable(help)));
+    }
+    vec![group]
+}
+
+/// Draws one place: only its own lines are handed to the renderer, so that a large file costs nothing.
+fn pointed<'a>(
+    group: Group<'a>,
+    place: Place,
+    label: &'a str,
+    kind: AnnotationKind,
+    sources: &'a [Source],
+) -> Group<'a> {
+    let Some(source) = sources.get(place.file.0 as usize) else { return group };
+    let text: &str = &source.text;
+    let range = place.range(text.len());
+    let line_start = text.as_bytes()[..range.start].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    // Only the first line of a longer stretch is drawn.
+    let line_end = text.as_bytes()[range.start..]
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .map_or(text.len(), |offset| range.start + offset);
+    let drawable = line_end - line_start <= LINE_MAX && text.is_char_boundary(range.start);
+    let line = text.get(line_start..line_end).filter(|line| drawable && !line.contains(unprintable)).map(str::trim_end);
+    let Some(line) = line.filter(|line| !line.is_empty() || text.is_empty()) else {
+        let origin = Origin::path(source.path.as_str()).line(place.line as usize).char_column(place.column as usize);
+        return group.element(origin);
+    };
+    let start = (range.start - line_start).min(line.len());
+    let mut end = (range.end - line_start).clamp(start, line.len());
+    while !line.is_char_boundary(end) {
+        end += 1;
+    }
+    let annotation = kind.span(start..end).label((!label.is_empty()).then(|| printable(label)));
+    let snippet = Snippet::source(line).line_start(place.line as usize).path(source.path.as_str());
+    group.element(snippet.annotation(annotation))
+}
+
+fn unprintable(c: char) -> bool {
+    c.is_control() && c != '\t'
+}
+
+/// Text of users inside messages: control characters are shown, not sent to the terminal; very long texts are cut.
+fn printable(text: &str) -> String {
+    let cut: String = text.chars().take(600).collect();
+    let more = if cut.len() < text.len() { "..." } else { "" };
+    cut.chars()
+        .map(|c| if unprintable(c) && c != '\n' { c.escape_default().to_string() } else { c.to_string() })
+        .chain([more.to_string()])
+        .collect()
+}
+
+/// The candidate nearest to `word`, if it is near enough to be meant.
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= 64)
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= limit || same_but_for_case(word, candidate))
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean" for a word and what it could have been; else the list of candidates, if it is short.
+pub fn suggestion<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    if let Some(near) = nearest(word, candidates.iter().copied()) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    match candidates.len() {
+        0 => None,
+        1..=24 => Some(format!("known here: {}", candidates.join(", "))),
+        _ => None,
+    }
+}
+
+fn same_but_for_case(a: &str, b: &str) -> bool {
+    let plain =
+        |text: &str| text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    plain(a) == plain(b)
+}
+
+/// Edit distance with transpositions (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            row[j] = (last[j] + 1).min(row[j - 1] + 1).min(last[j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_suggested_and_a_far_one_is_not() {
+        let keys = ["deregistration_delay", "health_check", "slow_start"];
+        assert_eq!(nearest("deregistraton_delay", keys), Some("deregistration_delay"));
+        assert_eq!(nearest("heatlh_check", keys), Some("health_check"), "a transposition is one step");
+        assert_eq!(nearest("slowStart", keys), Some("slow_start"), "case and underscores");
+        assert_eq!(nearest("colour", keys), None);
+        assert_eq!(distance("ab", "ba"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn problems_come_sorted_and_count_beyond_the_limit() {
+        let mut problems = Problems::new();
+        let file = problems.add_source("a.yaml", "one\ntwo\n".into());
+        let at = |start, line| Place { file, start, end: start + 3, line, column: 1 };
+        problems.error("E012", at(4, 2), "second");
+        problems.error("E012", at(0, 1), "first");
+        let messages: Vec<&str> = problems.sorted().iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(messages, ["first", "second"]);
+        for _ in 0..2 * KEPT_MAX {
+            problems.error("E012", at(0, 1), "again");
+        }
+        assert_eq!(problems.error_count(), 2 * KEPT_MAX + 2);
+        assert!(problems.render(false).contains("... and 502 more"));
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let mut problems = Problems::new();
+        let file = problems.add_source("a.yaml", "\u{1b}[31mred\n".into());
+        problems.error("E012", Place { file, start: 0, end: 3, line: 1, column: 1 }, "found \u{1b}[31m");
+        assert!(!problems.render(false).contains('\u{1b}'));
+    }
+}
