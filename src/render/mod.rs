@@ -1,1 +1,101 @@
-//! render
+//! From an analysis to the files of a run: bytes only, nothing is written here.
+//!
+//! ```text
+//!  Finished {plan, world, recorder, analysis} ─► csv.rs ─► events, pods, nodes, targets, requests, series, phases
+//!                                             ├► timeline/ ─► timeline.svg, timeline.png (one drawing, two canvases)
+//!                                             ├► summary.json
+//!                                             └► text.rs ─► the screen
+//! ```
+//! Each file names scenario, hash, seed and version, and is the same bytes on every machine.
+
+pub mod csv;
+pub mod describe;
+pub mod text;
+pub mod timeline;
+
+use crate::analysis::summary::VERSION;
+use crate::analysis::{Analysis, summary};
+use crate::engine::LimitReached;
+use crate::plan::Plan;
+use crate::record::Recorder;
+use crate::world::World;
+
+/// A finished run with its analysis: what every output is made of.
+#[derive(Clone, Copy)]
+pub struct Finished<'a> {
+    /// What the run was given.
+    pub plan: &'a Plan,
+    /// The world at the end.
+    pub world: &'a World,
+    /// What happened.
+    pub recorder: &'a Recorder,
+    /// What it means.
+    pub analysis: &'a Analysis,
+    /// Events handled.
+    pub events: u64,
+    /// Hash of all events.
+    pub event_hash: u64,
+    /// A limit that stopped the run.
+    pub limit: Option<LimitReached>,
+}
+
+impl Finished<'_> {
+    /// Scenario, hash, seed and version: the line that every file carries.
+    pub fn provenance(&self) -> String {
+        let noise = if self.plan.noise { "" } else { ", noise off" };
+        let plan = self.plan;
+        format!("kubelapse {VERSION}, scenario {}, hash {}, seed {}{noise}", plan.name, plan.hash, plan.seed)
+    }
+}
+
+/// All files of one run: names and contents.
+pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
+    let summary = summary::summary(
+        finished.plan,
+        finished.world,
+        finished.analysis,
+        (finished.events, finished.event_hash),
+        finished.limit,
+    );
+    let drawing = timeline::draw(finished);
+    let mut files = vec![
+        ("timeline.svg".to_string(), timeline::svg::render(&drawing)),
+        ("timeline.png".to_string(), timeline::png::render(&drawing, &finished.provenance())),
+        ("summary.json".to_string(), format!("{summary:#}\n").into_bytes()),
+    ];
+    files.extend(csv::files(finished));
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::played;
+
+    #[test]
+    fn every_file_names_its_run_and_is_the_same_twice() {
+        let run = played::run();
+        let analysis = run.analysis();
+        let finished = Finished {
+            plan: &run.plan,
+            world: &run.world,
+            recorder: &run.recorder,
+            analysis: &analysis,
+            events: 1,
+            event_hash: 2,
+            limit: None,
+        };
+        let files = files(&finished);
+        for (name, bytes) in &files {
+            let found = bytes.windows(16).any(|window| window == run.plan.hash.as_bytes());
+            assert!(found, "{name} does not name the hash");
+            if let Ok(folder) = std::env::var("KUBELAPSE_LOOK") {
+                std::fs::write(format!("{folder}/{name}"), bytes).unwrap();
+            }
+        }
+        assert_eq!(files, super::files(&finished));
+        if std::env::var("KUBELAPSE_LOOK").is_ok() {
+            println!("{}", text::summary(&finished));
+        }
+    }
+}

@@ -1,6 +1,17 @@
 //! Expectations as users write them: `p95(time_to_serve) <= 3m`, `time_to_serve in 2m..3m`, `share(lost_requests > 0) <= 1%`.
 //!
 //! Here is the text and its meaning; `analysis::expectation` holds it against measured values.
+//!
+//! ```text
+//! expectation = subject [scope] bound [scope]
+//! subject     = measure | statistic "(" measure ")" | "share" "(" measure comparison value ")"
+//! statistic   = "mean" | "median" | "min" | "max" | "p" number
+//! bound       = comparison value | "in" value ".." value
+//! scope       = "of step" number | "of deployment" name, any number of them
+//! value       = 3m, 2m18.5s, 150ms | 12, 0.5 | 1% | $0.25
+//! ```
+
+use std::fmt;
 
 /// Where and why a text is no expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,11 +24,26 @@ pub struct ExpectationError {
     pub suggestion: Option<String>,
 }
 
+impl fmt::Display for ExpectationError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} (at character {})", self.message, self.offset + 1)?;
+        self.suggestion.as_ref().map_or(Ok(()), |suggestion| write!(formatter, "; try `{suggestion}`"))
+    }
+}
+
+impl std::error::Error for ExpectationError {}
+
 /// A statement about a measure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
     /// As written.
     pub text: String,
+    /// What is measured.
+    pub subject: Subject,
+    /// What it must be.
+    pub bound: Bound,
+    /// Which part of a run it is about.
+    pub scope: Scope,
 }
 
 /// What somebody expects a claim to turn out as.
@@ -31,10 +57,632 @@ pub enum Verdict {
     Undecided,
 }
 
+impl Verdict {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Holds => "holds",
+            Verdict::Fails => "fails",
+            Verdict::Undecided => "undecided",
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Subject {
+    /// The value of each run.
+    Each(Measure),
+    /// A statistic over runs.
+    Statistic(Statistic, Measure),
+    /// The share of runs in which a comparison is true.
+    Share(Measure, Comparison, f64),
+}
+
+impl Subject {
+    /// The measure that it is about.
+    pub const fn measure(self) -> Measure {
+        match self {
+            Subject::Each(measure) | Subject::Statistic(_, measure) | Subject::Share(measure, _, _) => measure,
+        }
+    }
+
+    /// The unit of the value that the bound is about.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Subject::Each(measure) | Subject::Statistic(_, measure) => measure.unit(),
+            Subject::Share(..) => Unit::Share,
+        }
+    }
+}
+
+/// A statistic over runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// Arithmetic mean.
+    Mean,
+    /// Smallest.
+    Min,
+    /// Largest.
+    Max,
+    /// The value that so many percent do not exceed.
+    Percentile(f64),
+}
+
+/// What the value must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// On one side of a value.
+    Compare(Comparison, f64),
+    /// From .. to, both included.
+    Within(f64, f64),
+}
+
+impl Bound {
+    /// Does a value meet it?
+    pub fn admits(self, value: f64) -> bool {
+        match self {
+            Bound::Compare(comparison, bound) => comparison.is_true(value, bound),
+            Bound::Within(low, high) => low <= value && value <= high,
+        }
+    }
+}
+
+/// How values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+}
+
+impl Comparison {
+    /// Longer signs first, so that `<=` is not read as `<`.
+    const SIGNS: [(&'static str, Comparison); 9] = [
+        ("<=", Comparison::LessOrEqual),
+        (">=", Comparison::GreaterOrEqual),
+        ("==", Comparison::Equal),
+        ("!=", Comparison::NotEqual),
+        ("≤", Comparison::LessOrEqual),
+        ("≥", Comparison::GreaterOrEqual),
+        ("<", Comparison::Less),
+        (">", Comparison::Greater),
+        ("=", Comparison::Equal),
+    ];
+
+    /// Is it true of these two?
+    pub fn is_true(self, left: f64, right: f64) -> bool {
+        match self {
+            Comparison::Less => left < right,
+            Comparison::LessOrEqual => left <= right,
+            Comparison::Greater => left > right,
+            Comparison::GreaterOrEqual => left >= right,
+            Comparison::Equal => left == right,
+            Comparison::NotEqual => left != right,
+        }
+    }
+
+    /// As it is written.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+            Comparison::Equal => "==",
+            Comparison::NotEqual => "!=",
+        }
+    }
+}
+
+/// Which part of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Only this scaling step, from 1.
+    pub step: Option<u32>,
+    /// Only this Deployment.
+    pub deployment: Option<String>,
+}
+
+/// The unit of a measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// A number of something.
+    Count,
+    /// A share between 0 and 1.
+    Share,
+    /// US dollars.
+    Dollars,
+}
+
+impl Unit {
+    /// A value of this unit for people: `2m18.1s`, `3`, `1.5%`, `$0.0421`.
+    pub fn show(self, value: f64) -> String {
+        if value.is_infinite() {
+            return "never".to_string();
+        }
+        match self {
+            Unit::Seconds => show_seconds(value),
+            Unit::Count => trimmed(value, 3),
+            Unit::Share => format!("{}%", trimmed(value * 100.0, 3)),
+            Unit::Dollars => format!("${}", trimmed(value, 6)),
+        }
+    }
+}
+
+fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+fn show_seconds(value: f64) -> String {
+    let whole = value.abs() as u64;
+    let (hours, minutes) = (whole / 3_600, whole % 3_600 / 60);
+    let seconds = value.abs() - (whole - whole % 60) as f64;
+    let sign = if value < 0.0 { "-" } else { "" };
+    match (hours, minutes) {
+        (0, 0) if value != 0.0 && seconds < 1.0 => format!("{sign}{}ms", trimmed(seconds * 1_000.0, 3)),
+        (0, 0) => format!("{sign}{}s", trimmed(seconds, 3)),
+        (0, _) if seconds == 0.0 => format!("{sign}{minutes}m"),
+        (0, _) => format!("{sign}{minutes}m{}s", trimmed(seconds, 3)),
+        (_, _) => format!("{sign}{hours}h{minutes:02}m{}s", trimmed(seconds, 3)),
+    }
+}
+
+macro_rules! measures {
+    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $unit:ident;)*) => {
+        /// What can be measured of one run.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Measure {
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        impl Measure {
+            /// All measures.
+            pub const ALL: &'static [Measure] = &[$(Measure::$variant),*];
+
+            /// As users write it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Measure::$variant => $name,)* }
+            }
+
+            /// Its unit.
+            pub const fn unit(self) -> Unit {
+                match self { $(Measure::$variant => Unit::$unit,)* }
+            }
+
+            /// What it is, a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Measure::$variant => concat!($($doc),+),)* }
+            }
+        }
+    };
+}
+
+measures! {
+    /// From the trigger of a scaling step until its last pod is in service; of several steps the longest.
+    TimeToServe "time_to_serve" Seconds;
+    /// From the load change to the trigger; of several steps the longest.
+    Detection "detection" Seconds;
+    /// Scaling steps upwards.
+    Steps "steps" Count;
+    /// Requests that arrived.
+    OfferedRequests "offered_requests" Count;
+    /// Requests answered.
+    ServedRequests "served_requests" Count;
+    /// Requests answered later than the objective.
+    SlowRequests "slow_requests" Count;
+    /// Requests that failed.
+    LostRequests "lost_requests" Count;
+    /// Requests that failed, as a share of those offered.
+    LostShare "lost_share" Share;
+    /// Requests answered late, as a share of those answered.
+    SlowShare "slow_share" Share;
+    /// Mean latency of what was answered.
+    MeanLatency "mean_latency" Seconds;
+    /// From the request to delete a pod until it is gone; the longest.
+    PodTermination "pod_termination" Seconds;
+    /// From deregistration of a target until it has left its group; the longest.
+    Drain "drain" Seconds;
+    /// From the moment a node lost its last pod until it is gone; the longest.
+    NodeTerminationAfterEmpty "node_termination_after_empty" Seconds;
+    /// From an interruption until the last replacement is in service; the longest.
+    TimeToReplace "time_to_replace" Seconds;
+    /// Instances launched.
+    NodesLaunched "nodes_launched" Count;
+    /// Instances terminated.
+    NodesTerminated "nodes_terminated" Count;
+    /// Most nodes at one time.
+    NodesMax "nodes_max" Count;
+    /// Nodes at the end.
+    NodesEnd "nodes_end" Count;
+    /// Sum over instances of the seconds they were paid for.
+    NodeSeconds "node_seconds" Count;
+    /// What the instances cost during the run.
+    Cost "cost" Dollars;
+    /// Pods that are waiting for a node at the end.
+    UnscheduledPods "unscheduled_pods" Count;
+    /// Most replicas wanted at one time.
+    ReplicasMax "replicas_max" Count;
+    /// Replicas wanted at the end.
+    ReplicasEnd "replicas_end" Count;
+    /// Fewest replicas in service at one time.
+    InServiceMin "in_service_min" Count;
+    /// Interruption notices.
+    Interruptions "interruptions" Count;
+    /// Pods evicted.
+    Evictions "evictions" Count;
+    /// How often an alarm went to ALARM.
+    Alarms "alarms" Count;
+    /// Deployment and ReplicaSet on the critical path: trigger until the pod exists.
+    PhaseReplicaSet "phase.replica_set" Seconds;
+    /// Scheduling on the critical path: until the pod is bound or found unschedulable.
+    PhaseScheduling "phase.scheduling" Seconds;
+    /// The provisioner's batch on the critical path.
+    PhaseBatching "phase.batching" Seconds;
+    /// Launch planning on the critical path: batch closed until the NodeClaim exists.
+    PhasePlanning "phase.planning" Seconds;
+    /// Launch on the critical path: NodeClaim until it has its instance.
+    PhaseLaunch "phase.launch" Seconds;
+    /// Boot on the critical path: instance launched until the Node object exists.
+    PhaseBoot "phase.boot" Seconds;
+    /// Registration on the critical path: Node object until the NodeClaim is registered.
+    PhaseRegistration "phase.registration" Seconds;
+    /// Node readiness on the critical path: registered until Ready.
+    PhaseNodeReady "phase.node_ready" Seconds;
+    /// Binding on the critical path: node ready until the pod is bound.
+    PhaseBinding "phase.binding" Seconds;
+    /// Sandbox on the critical path: bound until the pod has its address.
+    PhaseSandbox "phase.sandbox" Seconds;
+    /// Image pull on the critical path.
+    PhaseImagePull "phase.image_pull" Seconds;
+    /// Container start on the critical path.
+    PhaseContainerStart "phase.container_start" Seconds;
+    /// Readiness on the critical path: container started until Ready.
+    PhaseReadiness "phase.readiness" Seconds;
+    /// Endpoint on the critical path: Ready until the endpoints are written.
+    PhaseEndpoint "phase.endpoint" Seconds;
+    /// Target registration on the critical path.
+    PhaseTargetRegistration "phase.target_registration" Seconds;
+    /// Health check on the critical path: registered until healthy.
+    PhaseHealthCheck "phase.health_check" Seconds;
+    /// First request on the critical path: healthy until the load balancer routes to the pod.
+    PhaseFirstRequest "phase.first_request" Seconds;
+}
+
+impl Measure {
+    fn named(name: &str) -> Option<Measure> {
+        Measure::ALL.iter().copied().find(|measure| measure.name() == name)
+    }
+}
+
 /// Reads an expectation.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(text: &str) -> Result<Expectation, ExpectationError> {
-    Ok(Expectation { text: text.to_string() })
+    let mut reader = Reader { text, at: 0 };
+    let subject = reader.subject()?;
+    let mut scope = Scope::default();
+    reader.scope(&mut scope)?;
+    let bound = reader.bound(subject)?;
+    reader.scope(&mut scope)?;
+    reader.space();
+    if reader.at < text.len() {
+        return Err(reader.error(reader.at, "nothing more is expected here", None));
+    }
+    Ok(Expectation { text: text.trim().to_string(), subject, bound, scope })
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn space(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    fn error(&self, offset: usize, message: impl Into<String>, suggestion: Option<String>) -> ExpectationError {
+        ExpectationError { offset, message: message.into(), suggestion }
+    }
+
+    fn take(&mut self, sign: &str) -> bool {
+        self.space();
+        let found = self.rest().starts_with(sign);
+        if found {
+            self.at += sign.len();
+        }
+        found
+    }
+
+    fn need(&mut self, sign: &str) -> Result<(), ExpectationError> {
+        if self.take(sign) { Ok(()) } else { Err(self.error(self.at, format!("`{sign}` is missing"), None)) }
+    }
+
+    /// The longest run of characters that satisfy `part`, from here on.
+    fn run(&mut self, part: impl Fn(char) -> bool) -> (usize, &'a str) {
+        self.space();
+        let start = self.at;
+        let rest = self.rest();
+        let length = rest.find(|character: char| !part(character)).unwrap_or(rest.len());
+        self.at += length;
+        (start, &rest[..length])
+    }
+
+    fn name(&mut self) -> (usize, &'a str) {
+        self.run(|character| character.is_alphanumeric() || matches!(character, '_' | '.'))
+    }
+
+    fn subject(&mut self) -> Result<Subject, ExpectationError> {
+        let (start, name) = self.name();
+        if !self.take("(") {
+            return self.measure(start, name).map(Subject::Each);
+        }
+        let subject = if name == "share" {
+            let (start, name) = self.name();
+            let measure = self.measure(start, name)?;
+            let comparison = self.comparison()?;
+            Subject::Share(measure, comparison, self.value(measure.unit())?)
+        } else {
+            let statistic = self.statistic(start, name)?;
+            let (start, name) = self.name();
+            Subject::Statistic(statistic, self.measure(start, name)?)
+        };
+        self.need(")")?;
+        Ok(subject)
+    }
+
+    fn statistic(&self, start: usize, name: &str) -> Result<Statistic, ExpectationError> {
+        let percentile = name.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok());
+        match (name, percentile) {
+            ("mean", _) => Ok(Statistic::Mean),
+            ("median", _) => Ok(Statistic::Percentile(50.0)),
+            ("min", _) => Ok(Statistic::Min),
+            ("max", _) => Ok(Statistic::Max),
+            (_, Some(percent)) if percent > 0.0 && percent < 100.0 => Ok(Statistic::Percentile(percent)),
+            (_, Some(_)) => Err(self.error(start, "a percentile lies between 0 and 100", Some("p95".to_string()))),
+            _ => {
+                let known = ["mean", "median", "min", "max", "share", "p95"];
+                let average = matches!(name, "avg" | "average").then(|| "mean".to_string());
+                let guess = average.or_else(|| nearest(name, known.into_iter()));
+                Err(self.error(start, format!("`{name}` is not a statistic"), guess))
+            }
+        }
+    }
+
+    fn measure(&self, start: usize, name: &str) -> Result<Measure, ExpectationError> {
+        if name.is_empty() {
+            return Err(self.error(start, "a measure is missing", Some("time_to_serve".to_string())));
+        }
+        Measure::named(name).ok_or_else(|| {
+            let guess = nearest(name, Measure::ALL.iter().map(|measure| measure.name()));
+            self.error(start, format!("`{name}` is not a measure"), guess)
+        })
+    }
+
+    fn comparison(&mut self) -> Result<Comparison, ExpectationError> {
+        for (sign, comparison) in Comparison::SIGNS {
+            if self.take(sign) {
+                return Ok(comparison);
+            }
+        }
+        Err(self.error(self.at, "a comparison is missing", Some("<=".to_string())))
+    }
+
+    fn bound(&mut self, subject: Subject) -> Result<Bound, ExpectationError> {
+        self.space();
+        let start = self.at;
+        if self.rest().starts_with("in ") {
+            self.at += 2;
+            let low = self.value(subject.unit())?;
+            self.need("..")?;
+            let high = self.value(subject.unit())?;
+            if low > high {
+                return Err(self.error(start, "the range ends before it begins", None));
+            }
+            return Ok(Bound::Within(low, high));
+        }
+        let comparison = self.comparison()?;
+        self.value(subject.unit()).map(|value| Bound::Compare(comparison, value))
+    }
+
+    fn value(&mut self, unit: Unit) -> Result<f64, ExpectationError> {
+        self.space();
+        let start = self.at;
+        let dollar = self.take("$");
+        let rest = self.rest();
+        let end = rest.find("..").unwrap_or(rest.len());
+        let stop = |character: char| !(character.is_ascii_alphanumeric() || matches!(character, '.' | '%' | '-'));
+        let word = &rest[..rest[..end].find(stop).unwrap_or(end)];
+        self.at += word.len();
+        let value = match unit {
+            Unit::Seconds => seconds(word),
+            Unit::Count => word.parse().ok(),
+            Unit::Dollars => word.parse().ok(),
+            Unit::Share => word.strip_suffix('%').map_or_else(
+                || word.parse().ok(),
+                |percent| percent.parse::<f64>().ok().map(|percent| percent / 100.0),
+            ),
+        };
+        let plain = !dollar || unit == Unit::Dollars;
+        value.filter(|value: &f64| value.is_finite() && plain).ok_or_else(|| {
+            let bare = word.parse::<f64>().is_ok();
+            let (what, suggestion) = match unit {
+                Unit::Seconds if bare => ("a duration needs a unit", Some(format!("{word}s"))),
+                Unit::Seconds => ("a duration is expected", Some("3m".to_string())),
+                Unit::Count => ("a number is expected", None),
+                Unit::Share => ("a share is expected", Some("1%".to_string())),
+                Unit::Dollars => ("an amount of dollars is expected", Some("$0.50".to_string())),
+            };
+            self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
+        })
+    }
+
+    fn scope(&mut self, scope: &mut Scope) -> Result<(), ExpectationError> {
+        loop {
+            self.space();
+            if !self.rest().starts_with("of ") {
+                return Ok(());
+            }
+            self.at += 2;
+            let (start, kind) = self.name();
+            match kind {
+                "step" => {
+                    let (start, number) = self.name();
+                    let step = number.parse().ok().filter(|&step| step > 0);
+                    scope.step = Some(step.ok_or_else(|| {
+                        self.error(start, "the number of a step is expected, counted from 1", Some("1".to_string()))
+                    })?);
+                }
+                "deployment" => {
+                    let (start, name) =
+                        self.run(|character| character.is_alphanumeric() || matches!(character, '-' | '.'));
+                    if name.is_empty() {
+                        return Err(self.error(start, "the name of a Deployment is missing", None));
+                    }
+                    scope.deployment = Some(name.to_string());
+                }
+                _ => {
+                    let guess = nearest(kind, ["step", "deployment"].into_iter());
+                    return Err(self.error(start, format!("`of {kind}` is unknown"), guess));
+                }
+            }
+        }
+    }
+}
+
+/// `2m18.5s` in seconds, by way of whole microseconds.
+fn seconds(word: &str) -> Option<f64> {
+    if word == "0" {
+        return Some(0.0);
+    }
+    let (mut rest, mut micros) = (word, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !(character.is_ascii_digit() || character == '.'))?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|character: char| character.is_ascii_digit()).unwrap_or(rest.len());
+        let factor = match &rest[..letters] {
+            "h" => 3_600e6,
+            "m" => 60e6,
+            "s" => 1e6,
+            "ms" => 1e3,
+            "us" => 1.0,
+            _ => return None,
+        };
+        rest = &rest[letters..];
+        micros += (number * factor).round();
+    }
+    (!word.is_empty()).then_some(micros / 1e6)
+}
+
+/// The candidate that differs least from `name`, if it differs by less than half.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    let best = candidates.map(|candidate| (distance(name, candidate), candidate)).min()?;
+    let close = best.0 * 2 <= name.chars().count().max(best.1.len()) && best.0 < best.1.len();
+    (close || (name.len() > 2 && best.1.contains(name))).then(|| best.1.to_string())
+}
+
+/// Levenshtein distance.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (number, one) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = number + 1;
+        for (index, &other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(one != other);
+            diagonal = row[index + 1];
+            row[index + 1] = replaced.min(row[index] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(text: &str) -> Bound {
+        parse(text).unwrap().bound
+    }
+
+    #[test]
+    fn reads_the_shapes_of_the_contract() {
+        let read = parse("p95(time_to_serve) <= 3m").unwrap();
+        assert_eq!(read.subject, Subject::Statistic(Statistic::Percentile(95.0), Measure::TimeToServe));
+        assert_eq!(read.bound, Bound::Compare(Comparison::LessOrEqual, 180.0));
+        assert_eq!(bound("time_to_serve in 2m..3m"), Bound::Within(120.0, 180.0));
+        assert_eq!(bound("time_to_serve in 2m .. 2m18.5s"), Bound::Within(120.0, 138.5));
+        let read = parse("share(lost_requests > 0) <= 1%").unwrap();
+        assert_eq!(read.subject, Subject::Share(Measure::LostRequests, Comparison::Greater, 0.0));
+        assert_eq!(read.bound, Bound::Compare(Comparison::LessOrEqual, 0.01));
+        assert_eq!(bound("max(cost)<$0.25"), Bound::Compare(Comparison::Less, 0.25));
+        assert_eq!(bound("detection <= 1m30s"), Bound::Compare(Comparison::LessOrEqual, 90.0));
+        assert_eq!(bound("lost_requests = 0"), Bound::Compare(Comparison::Equal, 0.0));
+    }
+
+    #[test]
+    fn a_scope_stands_before_or_after_the_bound() {
+        let expected = Scope { step: Some(2), deployment: Some("word-press".to_string()) };
+        assert_eq!(parse("time_to_serve <= 3m of step 2 of deployment word-press").unwrap().scope, expected);
+        assert_eq!(parse("time_to_serve of deployment word-press of step 2 <= 3m").unwrap().scope, expected);
+    }
+
+    #[test]
+    fn errors_say_where_and_what_instead() {
+        let wrong = |text: &str| {
+            let error = parse(text).unwrap_err();
+            (error.offset, error.suggestion)
+        };
+        assert_eq!(wrong("time_to_server <= 3m"), (0, Some("time_to_serve".to_string())));
+        assert_eq!(wrong("p95(lost_request) == 0"), (4, Some("lost_requests".to_string())));
+        assert_eq!(wrong("avg(cost) < 1"), (0, Some("mean".to_string())));
+        assert_eq!(wrong("time_to_serve <= 180"), (17, Some("180s".to_string())));
+        assert_eq!(wrong("time_to_serve 3m"), (14, Some("<=".to_string())));
+        assert_eq!(wrong("cost <= 3m"), (8, Some("$0.50".to_string())));
+        assert_eq!(wrong("time_to_serve <= 3m of stap 1"), (23, Some("step".to_string())));
+        assert_eq!(wrong("lost_requests == 0 please").0, 19);
+        assert_eq!(wrong("").0, 0);
+        assert_eq!(wrong("p95(cost < 3").0, 9);
+        assert_eq!(wrong("ärger <= 1").0, 0);
+    }
+
+    #[test]
+    fn every_measure_can_be_written_and_read() {
+        for &measure in Measure::ALL {
+            assert_eq!(Measure::named(measure.name()), Some(measure));
+            assert!(measure.meaning().trim().ends_with('.'), "{measure:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_people_write_them() {
+        assert_eq!(Unit::Seconds.show(138.1), "2m18.1s");
+        assert_eq!(Unit::Seconds.show(0.25), "250ms");
+        assert_eq!(Unit::Seconds.show(180.0), "3m");
+        assert_eq!(Unit::Seconds.show(3_661.0), "1h01m1s");
+        assert_eq!(Unit::Share.show(0.01), "1%");
+        assert_eq!(Unit::Count.show(100.0), "100");
+        assert_eq!(Unit::Dollars.show(0.0421), "$0.0421");
+        assert_eq!(Unit::Seconds.show(f64::INFINITY), "never");
+    }
 }

@@ -1,0 +1,333 @@
+//! Expectations held against measured values.
+//!
+//! [`value`] measures one run; [`judge`] takes the values of any number of runs. A replication study keeps one number
+//! per run and expectation and calls the same [`judge`]; where it knows an interval it calls [`decide`].
+
+use super::Analysis;
+use super::history::PodHistory;
+use super::steps::Step;
+use crate::engine::Span;
+use crate::plan::{DeploymentId, Plan};
+use crate::rules::expectation::{Bound, Expectation, Measure, Scope, Statistic, Subject, Verdict};
+use crate::world::{DeleteCause, Owner, REQUEST, Tally, World};
+
+/// How an expectation came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The expectation as written.
+    pub text: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The measured value; `None`: nothing to measure.
+    pub measured: Option<f64>,
+    /// What was measured, in words and with its unit: `2m18.1s of one run`.
+    pub explanation: String,
+}
+
+/// A claim with its verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimJudgement {
+    /// The claim in its author's words.
+    pub claim: String,
+    /// How its check came out.
+    pub judgement: Judgement,
+    /// The verdict that was expected.
+    pub expected: Verdict,
+    /// Why.
+    pub because: String,
+}
+
+impl ClaimJudgement {
+    /// The verdict is the expected one.
+    pub fn as_expected(&self) -> bool {
+        self.judgement.verdict == self.expected
+    }
+}
+
+/// The claims of a plan, held against one run.
+pub fn claims(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<ClaimJudgement> {
+    let judged = plan.claims.iter().map(|claim| ClaimJudgement {
+        claim: claim.text.clone(),
+        judgement: judge_run(&claim.check, plan, world, analysis),
+        expected: claim.expect,
+        because: claim.because.clone(),
+    });
+    judged.collect()
+}
+
+/// The expectations of a plan, held against one run.
+pub fn expectations(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<Judgement> {
+    plan.expectations.iter().map(|expectation| judge_run(expectation, plan, world, analysis)).collect()
+}
+
+fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
+    judge(expectation, &[value(expectation.subject.measure(), &expectation.scope, plan, world, analysis)])
+}
+
+/// Holds an expectation against the values of runs; `None`: that run had nothing to measure.
+pub fn judge(expectation: &Expectation, values: &[Option<f64>]) -> Judgement {
+    let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
+    known.sort_by(f64::total_cmp);
+    let (Some(&low), Some(&high)) = (known.first(), known.last()) else {
+        let measure = expectation.subject.measure().name();
+        return decide(expectation, None, format!("no {measure} to measure"));
+    };
+    let of = if values.len() == 1 { "of one run".to_string() } else { format!("of {} runs", known.len()) };
+    let show = |value: f64| expectation.subject.unit().show(value);
+    match expectation.subject {
+        // Every run must meet it: the interval is that of all runs.
+        Subject::Each(_) if known.len() > 1 => {
+            decide(expectation, Some((high, low, high)), format!("{} to {} {of}", show(low), show(high)))
+        }
+        Subject::Each(_) => decide(expectation, Some((low, low, low)), show(low)),
+        Subject::Statistic(statistic, _) => {
+            let point = statistic_of(statistic, &known);
+            decide(expectation, Some((point, point, point)), format!("{} {of}", show(point)))
+        }
+        Subject::Share(_, comparison, bound) => {
+            let hits = known.iter().filter(|&&value| comparison.is_true(value, bound)).count();
+            let share = hits as f64 / known.len() as f64;
+            decide(expectation, Some((share, share, share)), format!("{} {of}", show(share)))
+        }
+    }
+}
+
+/// The verdict on a point estimate with its interval (point, low, high): the whole interval must meet the bound.
+pub fn decide(expectation: &Expectation, estimate: Option<(f64, f64, f64)>, explanation: String) -> Judgement {
+    let verdict = estimate.map_or(Verdict::Undecided, |(point, low, high)| {
+        let ends = [low, point, high].map(|value| expectation.bound.admits(value));
+        let between = matches!(expectation.bound, Bound::Within(from, to) if low < from && to < high);
+        match ends {
+            [true, true, true] => Verdict::Holds,
+            [false, false, false] if !between => Verdict::Fails,
+            _ => Verdict::Undecided,
+        }
+    });
+    let measured = estimate.map(|(point, _, _)| point);
+    Judgement { text: expectation.text.clone(), verdict, measured, explanation }
+}
+
+/// `sorted` is not empty. A percentile is the smallest value that at least that share of the runs does not exceed.
+fn statistic_of(statistic: Statistic, sorted: &[f64]) -> f64 {
+    let count = sorted.len();
+    match statistic {
+        Statistic::Mean => sorted.iter().sum::<f64>() / count as f64,
+        Statistic::Min => sorted[0],
+        Statistic::Max => sorted[count - 1],
+        Statistic::Percentile(percent) => {
+            let rank = (percent / 100.0 * count as f64).ceil() as usize;
+            sorted[rank.clamp(1, count) - 1]
+        }
+    }
+}
+
+/// The value of a measure in one run. `None`: there is nothing to measure. Infinite: it has not come to an end.
+pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analysis: &Analysis) -> Option<f64> {
+    let within = Within::new(scope, plan, analysis)?;
+    let totals = &analysis.totals;
+    let count = |number: u64| Some(number as f64);
+    match measure {
+        Measure::TimeToServe => within.longest_step(|step| Some(seconds(step.time_to_serve()))),
+        Measure::Detection => within.longest_step(|step| step.detection().map(Span::seconds)),
+        Measure::Steps => count(within.steps().count() as u64),
+        Measure::OfferedRequests
+        | Measure::ServedRequests
+        | Measure::SlowRequests
+        | Measure::LostRequests
+        | Measure::LostShare
+        | Measure::SlowShare
+        | Measure::MeanLatency => requests(measure, &within.tally(plan, world)),
+        Measure::PodTermination => within.longest_pod(|pod| {
+            let deleting = pod.deleting?;
+            Some(seconds(pod.gone.map(|gone| gone.since(deleting))))
+        }),
+        Measure::Drain => within.longest_pod(|pod| {
+            let deregistered = pod.deregistered?;
+            Some(seconds(pod.target_gone.map(|gone| gone.since(deregistered))))
+        }),
+        Measure::NodeTerminationAfterEmpty => longest(analysis.history.nodes.iter().filter_map(|node| {
+            let (emptied, gone) = (node.emptied?, node.gone?);
+            Some(gone.since(emptied).seconds())
+        })),
+        Measure::TimeToReplace => {
+            longest(analysis.replacements.iter().map(|replacement| seconds(replacement.time_to_replace())))
+        }
+        Measure::NodesLaunched => count(totals.nodes_launched),
+        Measure::NodesTerminated => count(totals.nodes_terminated),
+        Measure::NodesMax => longest(analysis.series.samples.iter().map(|sample| f64::from(sample.nodes.total()))),
+        Measure::NodesEnd => analysis.series.samples.last().map(|sample| f64::from(sample.nodes.total())),
+        Measure::NodeSeconds => Some(totals.node_time.seconds()),
+        Measure::Cost => Some(totals.cost.dollars()),
+        Measure::UnscheduledPods => count(totals.unscheduled),
+        Measure::ReplicasMax => longest(within.replicas().map(|replicas| f64::from(replicas.desired))),
+        Measure::ReplicasEnd => within.replicas().last().map(|replicas| f64::from(replicas.desired)),
+        Measure::InServiceMin => within.replicas().map(|replicas| f64::from(replicas.in_service)).reduce(f64::min),
+        Measure::Interruptions => count(totals.interruptions),
+        Measure::Evictions => {
+            count(within.pods().filter(|pod| pod.cause == Some(DeleteCause::Eviction)).count() as u64)
+        }
+        Measure::Alarms => count(totals.alarms.len() as u64),
+        Measure::PhaseReplicaSet
+        | Measure::PhaseScheduling
+        | Measure::PhaseBatching
+        | Measure::PhasePlanning
+        | Measure::PhaseLaunch
+        | Measure::PhaseBoot
+        | Measure::PhaseRegistration
+        | Measure::PhaseNodeReady
+        | Measure::PhaseBinding
+        | Measure::PhaseSandbox
+        | Measure::PhaseImagePull
+        | Measure::PhaseContainerStart
+        | Measure::PhaseReadiness
+        | Measure::PhaseEndpoint
+        | Measure::PhaseTargetRegistration
+        | Measure::PhaseHealthCheck
+        | Measure::PhaseFirstRequest => within.longest_step(|step| {
+            let phases = &step.critical_pod()?.phases;
+            phases.iter().find(|span| span.phase.measure() == measure).map(|span| span.length().seconds())
+        }),
+    }
+}
+
+fn seconds(span: Option<Span>) -> f64 {
+    span.map_or(f64::INFINITY, Span::seconds)
+}
+
+fn longest(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.reduce(f64::max)
+}
+
+fn requests(measure: Measure, tally: &Tally) -> Option<f64> {
+    let whole = |amount: u64| Some(amount as f64 / REQUEST as f64);
+    let share = |part: u64, all: u64| Some(if all == 0 { 0.0 } else { part as f64 / all as f64 });
+    match measure {
+        Measure::OfferedRequests => whole(tally.offered),
+        Measure::ServedRequests => whole(tally.served),
+        Measure::SlowRequests => whole(tally.slow),
+        Measure::LostRequests => whole(tally.lost_all()),
+        Measure::LostShare => share(tally.lost_all(), tally.offered),
+        Measure::SlowShare => share(tally.slow, tally.served),
+        _ => tally.mean_latency().map(Span::seconds),
+    }
+}
+
+/// The part of a run that a scope selects.
+struct Within<'a> {
+    analysis: &'a Analysis,
+    deployment: Option<DeploymentId>,
+    step: Option<u32>,
+}
+
+impl<'a> Within<'a> {
+    /// `None`: there is no such Deployment.
+    fn new(scope: &Scope, plan: &Plan, analysis: &'a Analysis) -> Option<Within<'a>> {
+        let deployment = match &scope.deployment {
+            None => None,
+            Some(name) => {
+                let position = plan.deployments.iter().position(|deployment| deployment.name == *name)?;
+                Some(DeploymentId::at(position))
+            }
+        };
+        Some(Within { analysis, deployment, step: scope.step })
+    }
+
+    fn is_meant(&self, deployment: Option<DeploymentId>) -> bool {
+        self.deployment.is_none() || self.deployment == deployment
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &'a Step> {
+        let (deployment, number) = (self.deployment, self.step);
+        self.analysis.steps.iter().filter(move |step| {
+            let meant = deployment.is_none_or(|deployment| deployment == step.deployment);
+            meant && number.is_none_or(|number| number == step.number)
+        })
+    }
+
+    fn longest_step(&self, value: impl Fn(&Step) -> Option<f64>) -> Option<f64> {
+        longest(self.steps().filter_map(value))
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &'a PodHistory> {
+        let deployment = self.deployment;
+        let pods = self.analysis.history.pods.iter();
+        pods.filter(move |pod| deployment.is_none() || pod.deployment == deployment)
+    }
+
+    fn longest_pod(&self, value: impl Fn(&PodHistory) -> Option<f64>) -> Option<f64> {
+        longest(self.pods().filter(|pod| pod.deployment.is_some()).filter_map(value))
+    }
+
+    /// Replicas of all Deployments that are meant, together, at each sample.
+    fn replicas(&self) -> impl Iterator<Item = super::Replicas> {
+        let deployment = self.deployment;
+        self.analysis.series.samples.iter().map(move |sample| {
+            let mut sum = super::Replicas::default();
+            for (index, replicas) in sample.replicas.iter().enumerate() {
+                if deployment.is_none_or(|deployment| deployment.index() == index) {
+                    sum.desired += replicas.desired;
+                    sum.existing += replicas.existing;
+                    sum.ready += replicas.ready;
+                    sum.in_service += replicas.in_service;
+                    sum.capacity += replicas.capacity;
+                }
+            }
+            sum
+        })
+    }
+
+    fn tally(&self, plan: &Plan, world: &World) -> Tally {
+        let mut sum = Tally::default();
+        for (app, ledger) in plan.apps.iter().zip(&world.ledgers) {
+            if self.is_meant(Some(app.deployment)) {
+                sum += &ledger.total;
+            }
+        }
+        sum
+    }
+}
+
+/// A pod's owner is a DaemonSet: it is part of its node, not of the workload.
+pub fn is_daemon(world: &World, pod: &PodHistory) -> bool {
+    matches!(world.pod(pod.id).owner, Owner::DaemonSet(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::expectation::parse;
+
+    fn verdict(text: &str, values: &[f64]) -> Verdict {
+        let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
+        judge(&parse(text).unwrap(), &values).verdict
+    }
+
+    #[test]
+    fn one_run_is_its_own_statistic_and_says_so() {
+        let expectation = parse("p95(time_to_serve) <= 3m").unwrap();
+        let judged = judge(&expectation, &[Some(138.1)]);
+        assert_eq!((judged.verdict, judged.measured), (Verdict::Holds, Some(138.1)));
+        assert_eq!(judged.explanation, "2m18.1s of one run");
+    }
+
+    #[test]
+    fn bounds_are_kept_by_all_runs_or_by_none_or_it_is_undecided() {
+        assert_eq!(verdict("time_to_serve <= 3m", &[100.0, 180.0]), Verdict::Holds);
+        assert_eq!(verdict("time_to_serve <= 3m", &[100.0, 180.1]), Verdict::Undecided);
+        assert_eq!(verdict("time_to_serve <= 3m", &[181.0, 190.0]), Verdict::Fails);
+        assert_eq!(verdict("time_to_serve in 2m..3m", &[100.0, 200.0]), Verdict::Undecided);
+        assert_eq!(verdict("time_to_serve <= 3m", &[f64::INFINITY]), Verdict::Fails);
+        assert_eq!(verdict("time_to_serve <= 3m", &[]), Verdict::Undecided);
+    }
+
+    #[test]
+    fn statistics_over_runs() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(verdict("p95(time_to_serve) == 95s", &values), Verdict::Holds);
+        assert_eq!(verdict("median(time_to_serve) == 50s", &values), Verdict::Holds);
+        assert_eq!(verdict("mean(time_to_serve) == 50.5s", &values), Verdict::Holds);
+        assert_eq!(verdict("max(time_to_serve) <= 99s", &values), Verdict::Fails);
+        assert_eq!(verdict("share(time_to_serve > 99s) <= 1%", &values), Verdict::Holds);
+        assert_eq!(verdict("share(time_to_serve > 98s) <= 1%", &values), Verdict::Fails);
+    }
+}

@@ -1,0 +1,363 @@
+//! Scaling steps up and down, and replacements of what a node took with it.
+//!
+//! ```text
+//!  DeploymentScaled 2 -> 4 by an HPA ─► step {trigger, the two pods it made, detection, time to serve, phases}
+//!  DeploymentScaled 4 -> 2           ─► step down {victims: deregistered, drained, gone; nodes gone}
+//!  notice, failure or disruption     ─► replacement {pods displaced, pods that took their place}
+//! ```
+
+use super::history::{History, NodeHistory, PodHistory};
+use super::phases::{self, PhaseSpan};
+use crate::engine::{Span, Time};
+use crate::plan::{DeploymentId, Plan};
+use crate::record::Recorder;
+use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, World};
+
+/// One scaling step upwards: an autoscaler wrote more replicas.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What was scaled.
+    pub deployment: DeploymentId,
+    /// Replicas before.
+    pub from: i32,
+    /// Replicas after.
+    pub to: i32,
+    /// When.
+    pub trigger: Time,
+    /// The load change that led to it.
+    pub load_change: Option<Time>,
+    /// The pods created because of it.
+    pub pods: Vec<StepPod>,
+    /// The last of its pods is in service; `None`: not all are by the end of the run.
+    pub served: Option<Time>,
+    /// Position in `pods` of the one that was last.
+    pub critical: Option<usize>,
+}
+
+/// A pod of a step.
+#[derive(Clone, Debug)]
+pub struct StepPod {
+    /// Which.
+    pub pod: PodId,
+    /// When it was in service.
+    pub served: Option<Time>,
+    /// Deletion was asked for before that: the step does not wait for it.
+    pub cancelled: bool,
+    /// Where its time went, from the trigger until it was in service, or until now if it is not.
+    pub phases: Vec<PhaseSpan>,
+}
+
+impl Step {
+    /// From load change to trigger.
+    pub fn detection(&self) -> Option<Span> {
+        self.load_change.map(|change| self.trigger - change)
+    }
+
+    /// From trigger until the last pod is in service.
+    pub fn time_to_serve(&self) -> Option<Span> {
+        self.served.map(|served| served - self.trigger)
+    }
+
+    /// The pod that was last, with its phases: the critical path.
+    pub fn critical_pod(&self) -> Option<&StepPod> {
+        self.critical.map(|index| &self.pods[index])
+    }
+}
+
+/// One scaling step downwards.
+#[derive(Clone, Debug)]
+pub struct StepDown {
+    /// What was scaled.
+    pub deployment: DeploymentId,
+    /// Replicas before.
+    pub from: i32,
+    /// Replicas after.
+    pub to: i32,
+    /// When.
+    pub trigger: Time,
+    /// An autoscaler wrote it.
+    pub by_hpa: bool,
+    /// The pods that were deleted because of it.
+    pub victims: Vec<PodId>,
+    /// Nodes of victims that went afterwards.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Pods that a node took with it, and the pods that took their place.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// Which node.
+    pub node: NodeId,
+    /// Why.
+    pub why: Why,
+    /// The notice, the failure, or the start of the disruption.
+    pub trigger: Time,
+    /// Pods that were on it and had to go.
+    pub displaced: Vec<PodId>,
+    /// The last of them is gone.
+    pub gone: Option<Time>,
+    /// Pods that took their place.
+    pub replacements: Vec<PodId>,
+    /// The last of those is in service; `None`: not all are by the end.
+    pub served: Option<Time>,
+}
+
+/// Why a node goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A spot interruption notice.
+    Interruption,
+    /// It failed without notice.
+    Failure,
+    /// Karpenter disrupted it.
+    Disruption(DisruptionReason),
+    /// Its deletion was asked for otherwise.
+    Deletion,
+}
+
+impl Why {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Why::Interruption => "interruption",
+            Why::Failure => "node failure",
+            Why::Disruption(reason) => reason.name(),
+            Why::Deletion => "deletion",
+        }
+    }
+}
+
+impl Replacement {
+    /// From the trigger until the last replacement is in service.
+    pub fn time_to_replace(&self) -> Option<Span> {
+        self.served.map(|served| served - self.trigger)
+    }
+}
+
+/// Steps up, steps down and the pods that no step made.
+pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> (Vec<Step>, Vec<StepDown>) {
+    let mut book = Book::new(plan, world, history);
+    for fact in &recorder.facts {
+        match fact.change {
+            Change::DeploymentScaled { deployment, from, to, by } => {
+                book.scaled(plan, fact.at, deployment, (from, to), by.is_some());
+            }
+            Change::PodCreated(pod) => book.created(history, pod),
+            Change::PodDeleting(pod, cause) => book.deleting(history, pod, cause),
+            Change::PodGone(pod) => book.deleting(history, pod, DeleteCause::Forced),
+            _ => {}
+        }
+    }
+    let Book { mut ups, mut downs, .. } = book;
+    for step in &mut ups {
+        finish(step, plan, world, history);
+    }
+    for down in &mut downs {
+        down.nodes = nodes_of_victims(world, history, down);
+    }
+    (ups, downs)
+}
+
+/// What is known while the facts are read.
+struct Book {
+    ups: Vec<Step>,
+    downs: Vec<StepDown>,
+    /// Active pods by Deployment.
+    active: Vec<i32>,
+    /// Pods that no longer count as active.
+    left: Vec<bool>,
+    /// First step of the present run of steps upwards, by Deployment.
+    first_of_run: Vec<usize>,
+}
+
+impl Book {
+    fn new(plan: &Plan, world: &World, history: &History) -> Book {
+        let mut active = vec![0; plan.deployments.len()];
+        for pod in history.pods.iter().filter(|pod| pod.initial) {
+            if let Some(deployment) = pod.deployment {
+                active[deployment.index()] += 1;
+            }
+        }
+        let first_of_run = vec![0; active.len()];
+        Book { ups: Vec::new(), downs: Vec::new(), active, left: vec![false; world.pods.len()], first_of_run }
+    }
+
+    fn scaled(&mut self, plan: &Plan, at: Time, deployment: DeploymentId, (from, to): (i32, i32), by_hpa: bool) {
+        if to < from {
+            let (victims, nodes) = (Vec::new(), Vec::new());
+            self.downs.push(StepDown { deployment, from, to, trigger: at, by_hpa, victims, nodes });
+            self.first_of_run[deployment.index()] = self.ups.len();
+        } else if by_hpa {
+            self.ups.push(Step {
+                number: u32::try_from(self.ups.len() + 1).unwrap_or(u32::MAX),
+                deployment,
+                from,
+                to,
+                trigger: at,
+                load_change: load_change(plan, deployment, at),
+                pods: Vec::new(),
+                served: None,
+                critical: None,
+            });
+        }
+    }
+
+    /// The pod that brings a Deployment from n to n + 1 active pods belongs to the step that went from at most n to
+    /// more than n, unless that step has all its pods.
+    fn created(&mut self, history: &History, pod: PodId) {
+        let Some(deployment) = history.pods[pod.index()].deployment else { return };
+        let active = self.active[deployment.index()];
+        self.active[deployment.index()] += 1;
+        let run = self.first_of_run[deployment.index()].min(self.ups.len());
+        let step = self.ups[run..].iter_mut().rev().find(|step| {
+            let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
+            let here = step.deployment == deployment && step.from <= active && active < step.to;
+            here && step.pods.iter().filter(|pod| !pod.cancelled).count() < wanted
+        });
+        if let Some(step) = step {
+            step.pods.push(StepPod { pod, served: None, cancelled: false, phases: Vec::new() });
+        }
+    }
+
+    fn deleting(&mut self, history: &History, pod: PodId, cause: DeleteCause) {
+        if std::mem::replace(&mut self.left[pod.index()], true) {
+            return;
+        }
+        let history = &history.pods[pod.index()];
+        let Some(deployment) = history.deployment else { return };
+        self.active[deployment.index()] -= 1;
+        let before_service = history.serving.is_none();
+        if let Some(entry) = self.ups.iter_mut().flat_map(|step| &mut step.pods).find(|entry| entry.pod == pod) {
+            entry.cancelled = before_service;
+        }
+        if cause == DeleteCause::ScaleDown {
+            let down = self.downs.iter_mut().rev().find(|down| down.deployment == deployment);
+            if let Some(down) = down {
+                down.victims.push(pod);
+            }
+        }
+    }
+}
+
+fn finish(step: &mut Step, plan: &Plan, world: &World, history: &History) {
+    for entry in &mut step.pods {
+        let pod = &history.pods[entry.pod.index()];
+        entry.served = pod.serving.map(|at| at.max(step.trigger));
+        let end = entry.served.or(pod.deleting).unwrap_or(plan.until).max(step.trigger);
+        entry.phases = phases::of_pod(history, world, pod, step.trigger, end);
+    }
+    let kept = || step.pods.iter().enumerate().filter(|(_, entry)| !entry.cancelled);
+    // The pod that is last, or one that is not there yet; of equals the first.
+    let key = |entry: &StepPod| entry.served.unwrap_or(Time::MAX);
+    let last = kept().max_by_key(|(index, entry)| (key(entry), std::cmp::Reverse(*index))).map(|(index, _)| index);
+    let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
+    let cancelled = step.pods.iter().filter(|entry| entry.cancelled).count();
+    let complete = kept().count() + cancelled >= wanted && kept().all(|(_, entry)| entry.served.is_some());
+    let served = last.and_then(|index| step.pods[index].served);
+    step.critical = last;
+    step.served = served.filter(|_| complete);
+}
+
+/// The last corner of the traffic of a Deployment's application before the trigger.
+fn load_change(plan: &Plan, deployment: DeploymentId, trigger: Time) -> Option<Time> {
+    let app = &plan.apps[plan.app_of(deployment)?.index()];
+    let curve = app.cores.as_ref().unwrap_or(&app.traffic);
+    let mut changes = corners(curve);
+    changes.retain(|&at| at <= trigger && at >= plan.start);
+    changes.last().copied()
+}
+
+/// Instants at which a curve really changes: a step, or the start of a slope.
+pub fn corners(curve: &crate::plan::Curve) -> Vec<Time> {
+    let mut changes = Vec::new();
+    for pair in curve.points.windows(2) {
+        if pair[0].1 != pair[1].1 {
+            changes.push(pair[0].0);
+        }
+    }
+    changes.dedup();
+    changes
+}
+
+fn nodes_of_victims(world: &World, history: &History, down: &StepDown) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = down.victims.iter().filter_map(|&pod| world.pod(pod).node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes.retain(|&node| {
+        let gone = history.node(node).and_then(|node| node.gone);
+        gone.is_some_and(|gone| gone >= down.trigger)
+    });
+    nodes
+}
+
+/// Replacements, in order of their triggers.
+pub fn replacements(history: &History, world: &World, ups: &[Step]) -> Vec<Replacement> {
+    let mut taken: Vec<bool> = vec![false; world.pods.len()];
+    for entry in ups.iter().flat_map(|step| &step.pods) {
+        taken[entry.pod.index()] = true;
+    }
+    let mut begun: Vec<(Time, Why, NodeId)> = history.nodes.iter().filter_map(begin).collect();
+    begun.sort_by_key(|&(at, _, node)| (at, node));
+    let found = begun.into_iter().filter_map(|(trigger, why, node)| {
+        let displaced = displaced(history, world, node, trigger);
+        (!displaced.is_empty()).then(|| replace(history, (trigger, why, node), displaced, &mut taken))
+    });
+    found.collect()
+}
+
+fn begin(node: &NodeHistory) -> Option<(Time, Why, NodeId)> {
+    let id = node.node?;
+    let disrupted = node.disrupted.map(|(at, reason)| (at, Why::Disruption(reason)));
+    let deleting = node.deleting.map(|at| (at, node.reason.map_or(Why::Deletion, Why::Disruption)));
+    let interrupted = node.interrupted.map(|at| (at, Why::Interruption));
+    let failed = node.failed.map(|at| (at, Why::Failure));
+    let causes = [interrupted, disrupted, deleting, failed];
+    causes.into_iter().flatten().min_by_key(|&(at, _)| at).map(|(at, why)| (at, why, id))
+}
+
+fn displaced(history: &History, world: &World, node: NodeId, trigger: Time) -> Vec<PodId> {
+    let on_it = history.pods.iter().filter(|pod| {
+        let entry = world.pod(pod.id);
+        let there = entry.node == Some(node) && pod.bound.is_some_and(|bound| bound <= trigger);
+        there && matches!(entry.owner, Owner::ReplicaSet(_)) && pod.deleting.is_none_or(|deleting| deleting >= trigger)
+    });
+    // What a scale-down took anyway, or nobody took by the end, was not displaced.
+    let displaced = on_it.filter(|pod| pod.deleting.is_some() && pod.cause != Some(DeleteCause::ScaleDown));
+    displaced.map(|pod| pod.id).collect()
+}
+
+fn replace(
+    history: &History,
+    (trigger, why, node): (Time, Why, NodeId),
+    displaced: Vec<PodId>,
+    taken: &mut [bool],
+) -> Replacement {
+    let mut replacements = Vec::new();
+    for &old in &displaced {
+        let old = &history.pods[old.index()];
+        let new = history.pods.iter().find(|pod| {
+            let follows = !pod.initial && pod.deployment == old.deployment && pod.deployment.is_some();
+            follows && !taken[pod.id.index()] && Some(pod.created) >= old.deleting.max(Some(trigger))
+        });
+        if let Some(new) = new {
+            taken[new.id.index()] = true;
+            replacements.push(new.id);
+        }
+    }
+    let ends = |pods: &[PodId], end: fn(&PodHistory) -> Option<Time>| -> Option<Time> {
+        let ends: Option<Vec<Time>> = pods.iter().map(|pod| end(&history.pods[pod.index()])).collect();
+        ends.and_then(|ends| ends.into_iter().max())
+    };
+    let served = ends(&replacements, |pod| pod.serving);
+    Replacement {
+        node,
+        why,
+        trigger,
+        gone: ends(&displaced, |pod| pod.gone),
+        served: served.filter(|_| replacements.len() == displaced.len()),
+        displaced,
+        replacements,
+    }
+}

@@ -1,0 +1,80 @@
+//! Sums over a run: nodes, money, interruptions, alarms, evictions.
+
+use super::history::History;
+use crate::engine::{Span, Time};
+use crate::plan::{CapacityType, MicroDollars, Plan};
+use crate::record::Recorder;
+use crate::world::{AlarmState, Change, DeleteCause, Instance, Owner, World};
+use std::collections::BTreeMap;
+
+/// Sums over a run.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Totals {
+    /// Instances launched during the run.
+    pub nodes_launched: u64,
+    /// Instances terminated (shutting down at least) during the run.
+    pub nodes_terminated: u64,
+    /// Time that instances were paid for during the run.
+    pub node_time: Span,
+    /// Cost during the run.
+    pub cost: MicroDollars,
+    /// Cost by NodePool (`-` for none) and capacity type.
+    pub cost_by: BTreeMap<(String, &'static str), MicroDollars>,
+    /// Interruption notices.
+    pub interruptions: u64,
+    /// Times an alarm went to ALARM: when, and position in the plan.
+    pub alarms: Vec<(Time, usize)>,
+    /// Pods evicted.
+    pub evictions: u64,
+    /// Launches that found no capacity.
+    pub launch_failures: u64,
+    /// Pods waiting for a node at the end.
+    pub unscheduled: u64,
+}
+
+/// Adds everything up.
+pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> Totals {
+    let mut totals = Totals::default();
+    for fact in &recorder.facts {
+        match fact.change {
+            Change::InstanceLaunched(_) => totals.nodes_launched += 1,
+            Change::InstanceShuttingDown(_) => totals.nodes_terminated += 1,
+            Change::InstanceInterrupted(_) => totals.interruptions += 1,
+            Change::AlarmChanged(alarm, AlarmState::Alarm) => totals.alarms.push((fact.at, alarm.index())),
+            Change::ClaimNoCapacity(_) => totals.launch_failures += 1,
+            _ => {}
+        }
+    }
+    totals.evictions = history.pods.iter().filter(|pod| pod.cause == Some(DeleteCause::Eviction)).count() as u64;
+    let waiting =
+        |pod: &&crate::world::Pod| pod.is_active() && pod.node.is_none() && !matches!(pod.owner, Owner::DaemonSet(_));
+    totals.unscheduled = world.pods.iter().filter(waiting).count() as u64;
+    for instance in &world.instances {
+        let cost = cost(plan, instance);
+        let pool = instance.claim.map(|claim| world.node_pools[world.claim(claim).pool.index()].name.clone());
+        let entry = totals.cost_by.entry((pool.unwrap_or_else(|| "-".to_string()), capacity(instance.capacity_type)));
+        entry.or_default().0 += cost.0;
+        totals.cost.0 += cost.0;
+        totals.node_time += paid(plan, instance);
+    }
+    totals
+}
+
+const fn capacity(capacity_type: CapacityType) -> &'static str {
+    capacity_type.name()
+}
+
+/// The time an instance was paid for within the run.
+pub fn paid(plan: &Plan, instance: &Instance) -> Span {
+    instance.stopped.unwrap_or(plan.until).since(instance.launched.max(plan.start))
+}
+
+/// What an instance cost within the run: its bill at the end less its bill at the start.
+pub fn cost(plan: &Plan, instance: &Instance) -> MicroDollars {
+    let end = instance.cost(plan.until);
+    if instance.launched >= plan.start {
+        return end;
+    }
+    let before = Instance { stopped: instance.stopped.map(|at| at.min(plan.start)), ..instance.clone() };
+    MicroDollars(end.0 - before.cost(plan.start).0)
+}

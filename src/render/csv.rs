@@ -1,0 +1,380 @@
+//! The tables of a run. The first line of each is a comment that says which run it is of.
+
+use super::Finished;
+use super::describe::describe;
+use crate::analysis::totals;
+use crate::engine::{Span, Time};
+use crate::world::{Change, Loss, Owner};
+
+/// All tables: names and contents.
+pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
+    let tables: [(&str, fn(&Finished, &mut Table)); 7] = [
+        ("events.csv", events),
+        ("phases.csv", phases),
+        ("pods.csv", pods),
+        ("nodes.csv", nodes),
+        ("targets.csv", targets),
+        ("requests.csv", requests),
+        ("series.csv", series),
+    ];
+    let render = |(name, fill): (&str, fn(&Finished, &mut Table))| {
+        let mut table = Table::new(finished);
+        fill(finished, &mut table);
+        (name.to_string(), table.bytes())
+    };
+    tables.into_iter().map(render).collect()
+}
+
+/// A table in memory; writing to memory cannot fail.
+struct Table(csv::Writer<Vec<u8>>);
+
+impl Table {
+    fn new(finished: &Finished) -> Table {
+        Table(csv::Writer::from_writer(format!("# {}\n", finished.provenance()).into_bytes()))
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        self.0.write_record(cells).expect("rows of a table have one length and memory takes them");
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.0.into_inner().expect("memory takes all rows")
+    }
+}
+
+fn at(finished: &Finished, at: Time) -> String {
+    at.decimal_from(finished.plan.start)
+}
+
+fn maybe(finished: &Finished, time: Option<Time>) -> String {
+    time.map(|time| at(finished, time)).unwrap_or_default()
+}
+
+fn amount(micro_requests: u64) -> String {
+    Span::from_micros(micro_requests).decimal()
+}
+
+fn events(finished: &Finished, table: &mut Table) {
+    table.row(["time_s", "component", "object", "what", "from", "to", "reason"]);
+    let mut syncs = finished.recorder.hpa_syncs.iter();
+    for fact in &finished.recorder.facts {
+        let mut row = describe(fact.change, finished.world);
+        match fact.change {
+            Change::HpaSynced(_) => {
+                if let Some((_, _, status)) = syncs.next() {
+                    row.from = status.current.to_string();
+                    row.to = status.desired.to_string();
+                    row.reason = status.utilization.map(|percent| format!("cpu {percent}%")).unwrap_or_default();
+                }
+            }
+            Change::AlarmChanged(alarm, _) => {
+                row.object = format!("alarm/{}", finished.plan.alarms[alarm.index()].name);
+            }
+            _ => {}
+        }
+        let time = at(finished, fact.at);
+        table.row([&time, row.component, &row.object, row.what, &row.from, &row.to, &row.reason]);
+    }
+}
+
+fn phases(finished: &Finished, table: &mut Table) {
+    table.row(["step", "pod", "phase", "start_s", "end_s", "critical"]);
+    for step in &finished.analysis.steps {
+        for (index, entry) in step.pods.iter().enumerate() {
+            let name = finished.world.pod_name(entry.pod);
+            let critical = (step.critical == Some(index)).to_string();
+            for span in entry.phases.iter().filter(|span| !span.length().is_zero()) {
+                let number = step.number.to_string();
+                let (start, end) = (at(finished, span.start), at(finished, span.end));
+                table.row([&number, &name, span.phase.name(), &start, &end, &critical]);
+            }
+        }
+    }
+}
+
+fn pods(finished: &Finished, table: &mut Table) {
+    table.row([
+        "pod",
+        "deployment",
+        "node",
+        "step",
+        "created_s",
+        "unschedulable_s",
+        "bound_s",
+        "address_s",
+        "pulled_s",
+        "started_s",
+        "answering_s",
+        "ready_s",
+        "endpoint_s",
+        "registered_s",
+        "healthy_s",
+        "in_service_s",
+        "deleting_s",
+        "cause",
+        "deregistered_s",
+        "target_gone_s",
+        "stopped_s",
+        "gone_s",
+    ]);
+    let world = finished.world;
+    for pod in &finished.analysis.history.pods {
+        let entry = world.pod(pod.id);
+        let owner = match entry.owner {
+            Owner::ReplicaSet(_) => pod.deployment.map(|id| world.deployments[id.index()].spec.name.clone()),
+            Owner::DaemonSet(id) => Some(world.daemon_sets[id.index()].name.clone()),
+            Owner::Bare => None,
+        };
+        let is_here = |step: &&crate::analysis::Step| step.pods.iter().any(|entry| entry.pod == pod.id);
+        let step = finished.analysis.steps.iter().find(is_here).map(|step| step.number.to_string());
+        let time = |milestone| maybe(finished, milestone);
+        table.row([
+            world.pod_name(pod.id),
+            owner.unwrap_or_default(),
+            entry.node.map(|node| world.node(node).name.to_string()).unwrap_or_default(),
+            step.unwrap_or_default(),
+            at(finished, pod.created),
+            time(pod.unschedulable),
+            time(pod.bound),
+            time(pod.address),
+            time(pod.pulled),
+            time(pod.started),
+            time(pod.answering),
+            time(pod.ready),
+            time(pod.endpoint),
+            time(pod.registered),
+            time(pod.healthy),
+            time(pod.serving),
+            time(pod.deleting),
+            pod.cause.map(|cause| cause.name().to_string()).unwrap_or_default(),
+            time(pod.deregistered),
+            time(pod.target_gone),
+            time(pod.stopped),
+            time(pod.gone),
+        ]);
+    }
+}
+
+fn nodes(finished: &Finished, table: &mut Table) {
+    table.row([
+        "node",
+        "claim",
+        "node_pool",
+        "instance_type",
+        "capacity_type",
+        "zone",
+        "claimed_s",
+        "launched_s",
+        "created_s",
+        "registered_s",
+        "ready_s",
+        "initialized_s",
+        "interrupted_s",
+        "disrupted_s",
+        "emptied_s",
+        "deleting_s",
+        "reason",
+        "drained_s",
+        "stopped_s",
+        "terminated_s",
+        "gone_s",
+        "paid_s",
+        "dollars",
+    ]);
+    let (plan, world) = (finished.plan, finished.world);
+    for node in &finished.analysis.history.nodes {
+        let claim = node.claim.map(|claim| world.claim(claim));
+        let instance = node.instance.map(|instance| &world.instances[instance.index()]);
+        let reason = node.reason.or(node.disrupted.map(|(_, reason)| reason));
+        let time = |milestone| maybe(finished, milestone);
+        let dollars = instance.map(|instance| totals::cost(plan, instance).0.unsigned_abs());
+        table.row([
+            node.name.clone(),
+            claim.map(|claim| claim.name.to_string()).unwrap_or_default(),
+            claim.map(|claim| world.node_pools[claim.pool.index()].name.clone()).unwrap_or_default(),
+            instance.map(|instance| plan.instance_type(instance.instance_type).name.clone()).unwrap_or_default(),
+            instance.map(|instance| instance.capacity_type.name().to_string()).unwrap_or_default(),
+            instance.and_then(|instance| plan.zones.get(instance.zone.index()).cloned()).unwrap_or_default(),
+            time(node.claimed),
+            time(node.launched),
+            time(node.created),
+            time(node.registered),
+            time(node.ready),
+            time(node.initialized),
+            time(node.interrupted),
+            time(node.disrupted.map(|(at, _)| at)),
+            time(node.emptied),
+            time(node.deleting),
+            reason.map(|reason| reason.name().to_string()).unwrap_or_default(),
+            time(node.drained),
+            time(node.stopped),
+            time(node.terminated),
+            time(node.gone),
+            instance.map(|instance| totals::paid(plan, instance).decimal()).unwrap_or_default(),
+            dollars.map(amount).unwrap_or_default(),
+        ]);
+    }
+}
+
+fn targets(finished: &Finished, table: &mut Table) {
+    table.row([
+        "target_group",
+        "address",
+        "port",
+        "pod",
+        "state_at_the_end",
+        "reason",
+        "registered_s",
+        "healthy_since_s",
+        "in_service_s",
+        "deregistered_s",
+        "gone_s",
+    ]);
+    for target in &finished.world.targets {
+        let time = |milestone| maybe(finished, milestone);
+        let state = if target.gone.is_some() { "gone" } else { target.state.name() };
+        table.row([
+            finished.plan.target_groups[target.group.index()].name.as_str(),
+            &target.address.to_string(),
+            &target.port.to_string(),
+            &finished.world.pod_name(target.pod),
+            state,
+            target.reason.name(),
+            &at(finished, target.registered),
+            &time(target.healthy_since),
+            &time(target.in_service),
+            &time(target.deregistered),
+            &time(target.gone),
+        ]);
+    }
+}
+
+fn requests(finished: &Finished, table: &mut Table) {
+    let mut header = ["second", "app", "offered", "served", "slow"].map(str::to_string).to_vec();
+    header.extend(Loss::ALL.map(|loss| format!("lost_{}", loss.name().replace(' ', "_"))));
+    header.push("mean_latency_s".to_string());
+    table.row(&header);
+    for (app, ledger) in finished.plan.apps.iter().zip(&finished.world.ledgers) {
+        for (second, tally) in ledger.bins.iter().enumerate() {
+            let mut row = vec![second.to_string(), app.name.clone()];
+            row.extend([tally.offered, tally.served, tally.slow].map(amount));
+            row.extend(tally.lost.map(amount));
+            row.push(tally.mean_latency().map(Span::decimal).unwrap_or_default());
+            table.row(&row);
+        }
+    }
+}
+
+/// How long the series keep silent when nothing changes.
+const SILENCE_SECONDS: u64 = 5;
+
+fn series(finished: &Finished, table: &mut Table) {
+    let plan = finished.plan;
+    let mut header = vec!["second".to_string()];
+    for deployment in &plan.deployments {
+        let columns = ["desired", "existing", "ready", "in_service", "capacity", "load", "cpu_percent"];
+        header.extend(columns.map(|column| format!("{}_{column}", deployment.name)));
+    }
+    header.extend(["launching", "not_ready", "ready", "terminating"].map(|state| format!("nodes_{state}")));
+    table.row(&header);
+    let samples = &finished.analysis.series.samples;
+    let syncs = &finished.recorder.hpa_syncs;
+    let (mut next_sample, mut next_sync) = (0, 0);
+    let mut seen: Vec<Option<i32>> = vec![None; plan.deployments.len()];
+    for second in 0..=(plan.until - plan.start).whole_seconds() {
+        let now = plan.start + Span::from_secs(second);
+        let mut changed = second % SILENCE_SECONDS == 0;
+        while samples.get(next_sample).is_some_and(|sample| sample.at <= now) {
+            next_sample += 1;
+            changed = true;
+        }
+        while let Some(&(_, hpa, status)) = syncs.get(next_sync).filter(|&&(at, _, _)| at <= now) {
+            if let Some(deployment) = finished.world.hpas[hpa.index()].target {
+                changed |= seen[deployment.index()] != status.utilization;
+                seen[deployment.index()] = status.utilization;
+            }
+            next_sync += 1;
+        }
+        if changed {
+            let mut row = vec![second.to_string()];
+            series_row(finished, now, next_sample.saturating_sub(1), &seen, &mut row);
+            table.row(&row);
+        }
+    }
+}
+
+fn series_row(finished: &Finished, now: Time, sample: usize, seen: &[Option<i32>], row: &mut Vec<String>) {
+    let sample = &finished.analysis.series.samples[sample];
+    for (index, replicas) in sample.replicas.iter().enumerate() {
+        let app = finished.plan.apps.iter().find(|app| app.deployment.index() == index);
+        let load = app.map(|app| app.cores.as_ref().unwrap_or(&app.traffic).at(now));
+        let whole = [replicas.desired, replicas.existing, replicas.ready, replicas.in_service];
+        row.extend(whole.map(|number| number.to_string()));
+        row.push(rate(replicas.capacity));
+        row.push(load.map(rate).unwrap_or_default());
+        row.push(seen[index].map(|percent| percent.to_string()).unwrap_or_default());
+    }
+    let nodes = sample.nodes;
+    row.extend([nodes.launching, nodes.not_ready, nodes.ready, nodes.terminating].map(|number| number.to_string()));
+}
+
+/// At most three decimals.
+fn rate(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::played;
+
+    fn tables() -> Vec<(String, String)> {
+        let run = played::run();
+        let analysis = run.analysis();
+        let finished = Finished {
+            plan: &run.plan,
+            world: &run.world,
+            recorder: &run.recorder,
+            analysis: &analysis,
+            events: 0,
+            event_hash: 0,
+            limit: None,
+        };
+        files(&finished).into_iter().map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap())).collect()
+    }
+
+    fn rows(text: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).has_headers(false).from_reader(text.as_bytes());
+        reader.records().map(|record| record.unwrap().iter().map(str::to_string).collect()).collect()
+    }
+
+    #[test]
+    fn each_table_says_which_run_it_is_of_and_has_even_rows() {
+        for (name, text) in tables() {
+            assert!(text.starts_with("# kubelapse "), "{name}");
+            assert!(rows(&text).len() > 1, "{name} is empty");
+        }
+    }
+
+    #[test]
+    fn every_fact_is_one_row_in_words() {
+        let run = played::run();
+        let (_, text) = tables().into_iter().find(|(name, _)| name == "events.csv").unwrap();
+        let rows = rows(&text);
+        assert_eq!(rows.len() - 1, run.recorder.facts.len());
+        assert!(rows.iter().all(|row| row[1] != "kubelapse"), "a change was sent to the wrong function");
+        let scaled = rows.iter().find(|row| row[3] == "scaled" && row[5] == "4").unwrap();
+        assert_eq!(scaled[..], ["352.5", "hpa", "deployment/wordpress", "scaled", "2", "4", "hpa/wordpress"]);
+        assert!(rows.iter().any(|row| row[2] == "alarm/UnhealthyHosts" && row[5] == "ALARM"));
+    }
+
+    #[test]
+    fn phases_of_a_pod_in_the_table_join_without_gaps() {
+        let (_, text) = tables().into_iter().find(|(name, _)| name == "phases.csv").unwrap();
+        let rows = rows(&text);
+        for pair in rows[1..].windows(2).filter(|pair| pair[0][1] == pair[1][1]) {
+            assert_eq!(pair[0][4], pair[1][3]);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The one-screen summary: 80 columns, plain text.
+
+use super::Finished;
+use crate::analysis::expectation::{claims, expectations};
+use crate::analysis::{Replacement, Step, StepDown};
+use crate::engine::{Span, Time};
+use crate::world::{Loss, REQUEST, Tally};
+use std::fmt::Write;
+
+const WIDTH: usize = 80;
+const BAR: usize = 34;
+
+/// One sentence that says how the run came out.
+pub fn headline(finished: &Finished) -> String {
+    let steps = &finished.analysis.steps;
+    let mut tally = Tally::default();
+    finished.world.ledgers.iter().for_each(|ledger| tally += &ledger.total);
+    let lost = format!("{} requests lost", whole(tally.lost_all()));
+    let pods: usize = steps.iter().map(|step| step.pods.iter().filter(|pod| !pod.cancelled).count()).sum();
+    let served: Option<Vec<Span>> = steps.iter().map(Step::time_to_serve).collect();
+    let replaced = finished.analysis.replacements.iter().filter_map(Replacement::time_to_replace).max();
+    let grown = match (steps.len(), served.as_deref()) {
+        (0, _) => match replaced {
+            Some(span) => format!("Replacements served {} after the node was lost", tenths(span)),
+            None if finished.analysis.steps_down.is_empty() => "No scaling".to_string(),
+            None => format!("{} scaled down", plural(finished.analysis.steps_down.len(), "step")),
+        },
+        (1, Some([span])) => format!("{} served {} after the trigger", plural(pods, "new pod"), tenths(*span)),
+        (_, Some(spans)) => {
+            let longest = spans.iter().max().copied().unwrap_or_default();
+            format!(
+                "{} in {} served at most {} after its trigger",
+                plural(pods, "new pod"),
+                plural(steps.len(), "step"),
+                tenths(longest)
+            )
+        }
+        (_, None) => {
+            let open = steps.iter().filter(|step| step.served.is_none()).count();
+            format!("{} of {} not served by the end", open, plural(steps.len(), "scaling step"))
+        }
+    };
+    if tally.offered == 0 { grown } else { format!("{grown}; {lost}") }
+}
+
+/// A span for people, to a tenth of a second.
+pub fn tenths(span: Span) -> String {
+    let tenth = 100_000;
+    Span::from_micros((span.micros() + tenth / 2) / tenth * tenth).to_string()
+}
+
+/// `1 pod`, `2 pods`.
+pub fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Micro-requests as requests: whole if they are, otherwise to a tenth.
+pub fn whole(amount: u64) -> String {
+    if amount % REQUEST == 0 {
+        (amount / REQUEST).to_string()
+    } else {
+        format!("{:.1}", amount as f64 / REQUEST as f64)
+    }
+}
+
+/// The summary for the terminal.
+pub fn summary(finished: &Finished) -> String {
+    let mut out = String::new();
+    let plan = finished.plan;
+    line(&mut out, "", &format!("{}: {}.", plan.name, headline(finished)));
+    if let Some(limit) = finished.limit {
+        line(&mut out, "", &format!("The run was stopped early: {limit:?}."));
+    }
+    for step in &finished.analysis.steps {
+        step_up(&mut out, finished, step);
+    }
+    for down in &finished.analysis.steps_down {
+        step_down(&mut out, finished, down);
+    }
+    for one in &finished.analysis.replacements {
+        replacement(&mut out, finished, one);
+    }
+    requests(&mut out, finished);
+    nodes(&mut out, finished);
+    verdicts(&mut out, finished);
+    if !plan.remarks.is_empty() {
+        out.push_str("\nRemarks\n");
+        plan.remarks.iter().for_each(|remark| line(&mut out, "  - ", remark));
+    }
+    out.push('\n');
+    line(&mut out, "", &finished.provenance());
+    out
+}
+
+/// Wraps `text` at 80 columns; further lines are indented as the first one's prefix is wide.
+fn line(out: &mut String, prefix: &str, text: &str) {
+    let indent = " ".repeat(prefix.chars().count());
+    let mut current = prefix.to_string();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && current.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(current.trim_end());
+            out.push('\n');
+            current.clone_from(&indent);
+            empty = true;
+        }
+        if !empty {
+            current.push(' ');
+        }
+        current.push_str(word);
+        empty = false;
+    }
+    out.push_str(current.trim_end());
+    out.push('\n');
+}
+
+fn at(finished: &Finished, time: Time) -> String {
+    tenths(time.since(finished.plan.start))
+}
+
+fn step_up(out: &mut String, finished: &Finished, step: &Step) {
+    let name = &finished.plan.deployments[step.deployment.index()].name;
+    let detection = step.detection().map(|span| format!(", {} after the load changed", tenths(span)));
+    let title = format!(
+        "Step {}: {name} {} -> {} at {}{}",
+        step.number,
+        step.from,
+        step.to,
+        at(finished, step.trigger),
+        detection.unwrap_or_default()
+    );
+    out.push('\n');
+    line(out, "", &title);
+    let Some(critical) = step.critical_pod() else {
+        line(out, "  ", "no pod was created for it");
+        return;
+    };
+    let total: u64 = critical.phases.iter().map(|span| span.length().micros()).sum();
+    for span in critical.phases.iter().filter(|span| !span.length().is_zero()) {
+        let offset = (span.start - step.trigger).micros();
+        let bar = bar(offset, span.length().micros(), total);
+        let share = 100.0 * span.length().micros() as f64 / total.max(1) as f64;
+        let _ = writeln!(out, "  {:<20}{:>9} {:>4.0}%  {bar}", span.phase.name(), tenths(span.length()), share);
+    }
+    let state = if step.served.is_some() { "time to serve" } else { "so far (not served)" };
+    let _ = writeln!(
+        out,
+        "  {state:<20}{:>9}        {}",
+        tenths(Span::from_micros(total)),
+        finished.world.pod_name(critical.pod)
+    );
+}
+
+/// A bar that begins where the phase begins: eighths of a column at its end.
+fn bar(offset: u64, length: u64, total: u64) -> String {
+    let eighths = |amount: u64| (u128::from(amount) * (BAR as u128) * 8 / u128::from(total.max(1))) as usize;
+    let start = eighths(offset) / 8;
+    let end = eighths(offset + length).max(start * 8 + 1);
+    let (full, rest) = ((end / 8).saturating_sub(start), end % 8);
+    let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][rest];
+    format!("{}{}{}", " ".repeat(start), "█".repeat(full), part)
+}
+
+fn step_down(out: &mut String, finished: &Finished, down: &StepDown) {
+    let name = &finished.plan.deployments[down.deployment.index()].name;
+    let pods = down.victims.iter().map(|pod| &finished.analysis.history.pods[pod.index()]);
+    let gone = pods.clone().filter_map(|pod| pod.gone).max();
+    let drained = pods.filter_map(|pod| pod.target_gone).max();
+    let nodes = down.nodes.iter().filter_map(|&node| finished.analysis.history.node(node)?.gone);
+    let (count, last) = (nodes.clone().count(), nodes.max());
+    let after = |what: &str, time: Option<Time>| {
+        time.map(|time| format!(", {what} after {}", tenths(time.since(down.trigger)))).unwrap_or_default()
+    };
+    let text = format!(
+        "Down: {name} {} -> {} at {}{}{}{}",
+        down.from,
+        down.to,
+        at(finished, down.trigger),
+        after("pods gone", gone),
+        after("targets drained", drained),
+        after(&format!("{} gone", plural(count, "node")), last),
+    );
+    out.push('\n');
+    line(out, "", &text);
+}
+
+fn replacement(out: &mut String, finished: &Finished, one: &Replacement) {
+    let end = one.time_to_replace().map_or_else(
+        || "replacements were not all in service by the end".to_string(),
+        |span| format!("replacements in service after {}", tenths(span)),
+    );
+    let pods = plural(one.displaced.len(), "pod");
+    let node = &finished.world.node(one.node).name;
+    out.push('\n');
+    line(
+        out,
+        "",
+        &format!("Lost: node {node} with {pods} at {} ({}); {end}", at(finished, one.trigger), one.why.name()),
+    );
+}
+
+fn requests(out: &mut String, finished: &Finished) {
+    let apps = finished.plan.apps.iter().zip(&finished.world.ledgers);
+    let apps: Vec<_> = apps.filter(|(_, ledger)| ledger.total.offered > 0).collect();
+    if apps.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n{:<22}{:>11}{:>11}{:>11}{:>11}{:>12}",
+        "Requests", "offered", "served", "slow", "lost", "latency"
+    );
+    for (app, ledger) in apps {
+        let total = &ledger.total;
+        let latency = total.mean_latency().map(|span| Span::from_millis(span.micros() / 1_000).to_string());
+        let name: String = app.name.chars().take(19).collect();
+        let cells = [total.offered, total.served, total.slow, total.lost_all()].map(whole);
+        let [offered, served, slow, lost] = cells;
+        let latency = latency.unwrap_or_default();
+        let _ = writeln!(out, "  {name:<20}{offered:>11}{served:>11}{slow:>11}{lost:>11}{latency:>12}");
+        for loss in Loss::ALL.into_iter().filter(|&loss| total.lost[loss as usize] > 0) {
+            let cause = format!("{} {}", loss.status(), loss.name());
+            let _ = writeln!(out, "    {cause:<51}{:>11}", whole(total.lost[loss as usize]));
+        }
+    }
+}
+
+fn nodes(out: &mut String, finished: &Finished) {
+    let totals = &finished.analysis.totals;
+    out.push('\n');
+    let mut text = format!(
+        "{} launched, {} terminated, {:.0} node seconds, ${:.4}",
+        plural(totals.nodes_launched as usize, "node"),
+        totals.nodes_terminated,
+        totals.node_time.seconds(),
+        totals.cost.dollars()
+    );
+    let parts = totals.cost_by.iter().filter(|(_, dollars)| dollars.0 > 0);
+    let parts: Vec<String> = parts
+        .map(|((pool, kind), dollars)| {
+            let pool = if pool == "-" { "no pool" } else { pool };
+            format!("{pool} {kind} ${:.4}", dollars.dollars())
+        })
+        .collect();
+    if parts.len() > 1 {
+        let _ = write!(text, " ({})", parts.join(", "));
+    }
+    line(out, "Nodes: ", &text);
+    let counts = [
+        (totals.interruptions, "interruption"),
+        (totals.evictions, "eviction"),
+        (totals.launch_failures, "launch without capacity"),
+        (totals.unscheduled, "pod without a node at the end"),
+        (totals.alarms.len() as u64, "alarm"),
+    ];
+    let noted: Vec<String> = counts
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, what)| match what {
+            "launch without capacity" if count > 1 => format!("{count} launches without capacity"),
+            "pod without a node at the end" if count > 1 => format!("{count} pods without a node at the end"),
+            _ => plural(count as usize, what),
+        })
+        .collect();
+    if !noted.is_empty() {
+        line(out, "Also: ", &noted.join(", "));
+    }
+    for &(time, alarm) in &totals.alarms {
+        line(out, "  - ", &format!("alarm {} at {}", finished.plan.alarms[alarm].name, at(finished, time)));
+    }
+}
+
+fn verdicts(out: &mut String, finished: &Finished) {
+    let (plan, world, analysis) = (finished.plan, finished.world, finished.analysis);
+    let claims = claims(plan, world, analysis);
+    if !claims.is_empty() {
+        out.push_str("\nClaims\n");
+    }
+    for claim in &claims {
+        let sign = if claim.as_expected() { "ok " } else { "NOT AS EXPECTED " };
+        let judgement = &claim.judgement;
+        let verdict = judgement.verdict.name();
+        line(
+            out,
+            "  ",
+            &format!("{sign} \"{}\": {verdict} ({}: {})", claim.claim, judgement.text, judgement.explanation),
+        );
+        if !claim.because.is_empty() {
+            line(out, "      ", &claim.because);
+        }
+    }
+    let expectations = expectations(plan, world, analysis);
+    if !expectations.is_empty() {
+        out.push_str("\nExpectations\n");
+    }
+    for judgement in &expectations {
+        let text = format!("{}: {}", judgement.text, judgement.explanation);
+        line(out, &format!("  {:<9} ", judgement.verdict.name()), &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::played;
+
+    #[test]
+    fn fits_eighty_columns_and_says_what_happened() {
+        let run = played::run();
+        let analysis = run.analysis();
+        let finished = Finished {
+            plan: &run.plan,
+            world: &run.world,
+            recorder: &run.recorder,
+            analysis: &analysis,
+            events: 0,
+            event_hash: 0,
+            limit: None,
+        };
+        let text = summary(&finished);
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        assert!(text.starts_with("scale-up: 2 new pods served 1m58.4s after the trigger;"), "{text}");
+        assert!(text.contains("image pull"), "{text}");
+        assert!(text.contains("holds"), "{text}");
+    }
+
+    #[test]
+    fn bars_lie_end_to_end() {
+        assert_eq!(bar(0, 50, 100), "█".repeat(BAR / 2));
+        assert_eq!(bar(50, 50, 100).chars().filter(|&c| c == ' ').count(), BAR / 2);
+        assert_eq!(bar(0, 0, 100), "▏");
+    }
+}

@@ -1,0 +1,256 @@
+//! The picture of a run: stacked panels on one time axis.
+//!
+//! ```text
+//!  title, one sentence                               mod.rs     axis, markers
+//!  load, capacity, lost requests                     panels.rs
+//!  replicas: desired, ready, in service
+//!  nodes by state
+//!  a lane per node and pod, critical path marked     lanes.rs
+//!  where the time of each step went                  breakdown.rs
+//! ```
+//! One drawing of simple shapes (`canvas.rs`); `svg.rs` and `png.rs` write it.
+
+mod breakdown;
+pub mod canvas;
+mod lanes;
+mod panels;
+pub mod png;
+pub mod svg;
+
+use super::Finished;
+use super::text::{headline, plural, tenths};
+use crate::analysis::{Step, Why};
+use crate::engine::{Span, Time};
+use canvas::{Anchor, Colour, Drawing, fitted, text_width};
+
+/// Width of the picture.
+const WIDTH: f64 = 1_600.0;
+/// Left end of the time axis.
+const LEFT: f64 = 290.0;
+/// Right end of the time axis.
+const RIGHT: f64 = 1_400.0;
+/// Left and right edge of texts.
+const EDGE: f64 = 24.0;
+
+/// Colours: those of Okabe and Ito, which people with any colour vision tell apart, with tints of them.
+mod palette {
+    use super::Colour;
+    pub const INK: Colour = Colour::hex(0x1f2933);
+    pub const FAINT_INK: Colour = Colour::hex(0x616e7c);
+    pub const GRID: Colour = Colour::hex(0xe4e7eb);
+    pub const FRAME: Colour = Colour::hex(0xcbd2d9);
+    pub const BLACK: Colour = Colour::hex(0x000000);
+    pub const WHITE: Colour = Colour::hex(0xffffff);
+    pub const PENDING: Colour = Colour::hex(0xbcc4cc);
+    pub const LAUNCHING: Colour = Colour::hex(0xcfc1e6);
+    pub const BOOTING: Colour = Colour::hex(0xa48fcf);
+    pub const JOINING: Colour = Colour::hex(0x7a62b3);
+    pub const NODE_READY: Colour = Colour::hex(0xd5dde5);
+    pub const PULLING: Colour = Colour::hex(0x56b4e9);
+    pub const STARTING: Colour = Colour::hex(0x0072b2);
+    pub const NOT_READY: Colour = Colour::hex(0xe69f00);
+    pub const REGISTERING: Colour = Colour::hex(0xf0e442);
+    pub const IN_SERVICE: Colour = Colour::hex(0x009e73);
+    pub const TERMINATING: Colour = Colour::hex(0xcc79a7);
+    pub const ALARM: Colour = Colour::hex(0xd55e00);
+}
+
+/// Maps time to pixels.
+#[derive(Clone, Copy)]
+struct Axis {
+    start: Time,
+    until: Time,
+}
+
+impl Axis {
+    fn x(&self, at: Time) -> f64 {
+        let length = (self.until - self.start).seconds().max(1e-6);
+        LEFT + (RIGHT - LEFT) * at.clamp(self.start, self.until).since(self.start).seconds() / length
+    }
+
+    /// Round distances between ticks, about ten of them.
+    fn ticks(&self) -> Vec<Time> {
+        const STEPS: [u64; 15] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 86_400];
+        let length = (self.until - self.start).whole_seconds();
+        let step = STEPS.into_iter().find(|step| length / step <= 12).unwrap_or((length / 10).max(1));
+        (0..=length / step).map(|number| self.start + Span::from_secs(number * step)).collect()
+    }
+}
+
+/// An upright line with words.
+struct Marker {
+    at: Time,
+    words: String,
+    colour: Colour,
+    /// The lower the more important.
+    rank: u8,
+}
+
+/// Draws a run.
+pub fn draw(finished: &Finished) -> Drawing {
+    let plan = finished.plan;
+    let axis = Axis { start: plan.start, until: plan.until };
+    let mut drawing = Drawing {
+        width: WIDTH,
+        height: 0.0,
+        title: format!("{}: {}", plan.name, headline(finished)),
+        description: finished.provenance(),
+        shapes: Vec::new(),
+    };
+    drawing.rect([0.0, 0.0, WIDTH, 0.0], palette::WHITE, "");
+    drawing.text((EDGE, 42.0), (25.0, true), Anchor::Start, palette::INK, plan.name.clone());
+    let sentence = fitted(&headline(finished), 17.0, false, WIDTH - 2.0 * EDGE);
+    drawing.text((EDGE, 70.0), (17.0, false), Anchor::Start, palette::INK, sentence);
+
+    let markers = markers(finished);
+    let placed = place(&markers, &axis);
+    let rows = placed.iter().flatten().max().map_or(0, |row| row + 1);
+    let mut y = 92.0 + rows as f64 * 18.0;
+    // What lies behind everything is put in front of the list when the height is known.
+    let behind = drawing.shapes.len();
+    let top = y;
+    y = panels::load(&mut drawing, finished, &axis, y) + 26.0;
+    y = panels::replicas(&mut drawing, finished, &axis, y) + 26.0;
+    y = panels::nodes(&mut drawing, finished, &axis, y);
+    tick_labels(&mut drawing, &axis, y + 16.0);
+    y = lanes::draw(&mut drawing, finished, &axis, y + 42.0);
+    tick_labels(&mut drawing, &axis, y + 16.0);
+    let bottom = y;
+    mark(&mut drawing, &axis, &markers, &placed, (top, bottom));
+    y = breakdown::draw(&mut drawing, finished, y + 50.0);
+    let height = (y + 44.0).ceil();
+    drawing.text((EDGE, height - 16.0), (12.0, false), Anchor::Start, palette::FAINT_INK, finished.provenance());
+    drawing.height = height;
+    drawing.shapes[0] =
+        canvas::Shape::Rect { area: [0.0, 0.0, WIDTH, height], fill: palette::WHITE, tip: String::new() };
+    let mut grid = Drawing { shapes: Vec::new(), ..drawing.clone() };
+    for tick in axis.ticks() {
+        grid.line(vec![(axis.x(tick), top), (axis.x(tick), bottom)], palette::GRID, 1.0, false);
+    }
+    drawing.shapes.splice(behind..behind, grid.shapes);
+    drawing
+}
+
+fn tick_labels(drawing: &mut Drawing, axis: &Axis, y: f64) {
+    for tick in axis.ticks() {
+        let label = tick.since(axis.start).to_string();
+        drawing.text((axis.x(tick), y), (12.0, false), Anchor::Middle, palette::FAINT_INK, label);
+    }
+}
+
+/// A panel's heading on the left, with a line that explains it.
+fn heading(drawing: &mut Drawing, y: f64, title: &str, explanation: &[&str]) {
+    drawing.text((EDGE, y + 14.0), (14.0, true), Anchor::Start, palette::INK, title);
+    for (row, text) in explanation.iter().enumerate() {
+        let at = (EDGE, y + 32.0 + 16.0 * row as f64);
+        drawing.text(at, (12.0, false), Anchor::Start, palette::FAINT_INK, *text);
+    }
+}
+
+/// A legend on the right: a swatch and a word a row.
+fn legend(drawing: &mut Drawing, y: f64, entries: &[(Colour, &str)]) {
+    for (row, &(colour, text)) in entries.iter().enumerate() {
+        let top = y + 17.0 * row as f64;
+        drawing.rect([RIGHT + 18.0, top, 14.0, 11.0], colour, "");
+        drawing.text((RIGHT + 40.0, top + 10.0), (12.0, false), Anchor::Start, palette::INK, text);
+    }
+}
+
+fn markers(finished: &Finished) -> Vec<Marker> {
+    let plan = finished.plan;
+    let mut markers = Vec::new();
+    for app in &plan.apps {
+        let curve = app.cores.as_ref().unwrap_or(&app.traffic);
+        let changes = crate::analysis::steps::corners(curve);
+        if changes.len() <= 12 {
+            for at in changes.into_iter().filter(|&at| at > plan.start && at < plan.until) {
+                let words = load_words(curve, at, app.cores.is_some());
+                markers.push(Marker { at, words, colour: palette::FAINT_INK, rank: 2 });
+            }
+        }
+    }
+    for step in &finished.analysis.steps {
+        let words = format!("trigger: {} → {} replicas", step.from, step.to);
+        markers.push(Marker { at: step.trigger, words, colour: palette::BLACK, rank: 1 });
+    }
+    for down in &finished.analysis.steps_down {
+        let words = format!("scale-down: {} → {}", down.from, down.to);
+        markers.push(Marker { at: down.trigger, words, colour: palette::TERMINATING, rank: 3 });
+    }
+    let ended = |why| matches!(why, Why::Interruption | Why::Failure);
+    for one in finished.analysis.replacements.iter().filter(|one| ended(one.why)) {
+        let words = match one.why {
+            Why::Interruption => "spot interruption notice".to_string(),
+            other => other.name().to_string(),
+        };
+        markers.push(Marker { at: one.trigger, words, colour: palette::ALARM, rank: 0 });
+    }
+    for &(at, alarm) in &finished.analysis.totals.alarms {
+        let words = format!("alarm {}", plan.alarms[alarm].name);
+        markers.push(Marker { at, words, colour: palette::ALARM, rank: 4 });
+    }
+    markers.sort_by_key(|marker| (marker.at, marker.rank));
+    markers.dedup_by(|later, earlier| later.at == earlier.at && later.words == earlier.words);
+    markers
+}
+
+fn load_words(curve: &crate::plan::Curve, at: Time, cores: bool) -> String {
+    let unit = if cores { " cores" } else { "/s" };
+    let before = curve.at(at.back(Span::from_micros(1)));
+    let after = curve.at(at);
+    if (before - after).abs() > 1e-3 * before.abs().max(after.abs()) {
+        format!("load {} → {}{unit}", panels::short(before), panels::short(after))
+    } else {
+        "load begins to change".to_string()
+    }
+}
+
+/// The row of each marker's label so that none overlap; `None`: no room, its line stands alone.
+fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
+    const ROWS: usize = 4;
+    let mut taken: Vec<Vec<(f64, f64)>> = vec![Vec::new(); ROWS];
+    let mut placed = vec![None; markers.len()];
+    let mut order: Vec<usize> = (0..markers.len()).collect();
+    order.sort_by_key(|&index| (markers[index].rank, markers[index].at));
+    for index in order {
+        let (start, end) = extent(&markers[index], axis);
+        let free = |row: &Vec<(f64, f64)>| row.iter().all(|&(from, to)| end + 10.0 < from || start - 10.0 > to);
+        if let Some(row) = taken.iter().position(free) {
+            taken[row].push((start, end));
+            placed[index] = Some(row);
+        }
+    }
+    placed
+}
+
+fn extent(marker: &Marker, axis: &Axis) -> (f64, f64) {
+    let width = text_width(&marker.words, 12.0, true);
+    let start = (axis.x(marker.at) - width / 2.0).clamp(EDGE, WIDTH - EDGE - width);
+    (start, start + width)
+}
+
+fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option<usize>], (top, bottom): (f64, f64)) {
+    for (marker, row) in markers.iter().zip(placed) {
+        let x = axis.x(marker.at);
+        let label = row.map(|row| top - 12.0 - 18.0 * row as f64);
+        let from = if *row == Some(0) { top - 8.0 } else { top };
+        drawing.line(vec![(x, from), (x, bottom)], marker.colour.opacity(0.75), 1.0, true);
+        if let Some(y) = label {
+            let (start, _) = extent(marker, axis);
+            if *row != Some(0) {
+                // A leader from the higher row, behind the labels of lower rows.
+                drawing.line(vec![(x, y + 4.0), (x, top)], marker.colour.opacity(0.35), 1.0, true);
+            }
+            drawing.text((start, y), (12.0, true), Anchor::Start, marker.colour, marker.words.clone());
+        }
+    }
+}
+
+/// `2 pods in 1m58.4s`, for tooltips and labels.
+fn step_words(step: &Step) -> String {
+    let pods = plural(step.pods.iter().filter(|pod| !pod.cancelled).count(), "pod");
+    match step.time_to_serve() {
+        Some(span) => format!("{pods} in service {} after the trigger", tenths(span)),
+        None => format!("{pods}, not all in service by the end"),
+    }
+}
