@@ -12,7 +12,7 @@ use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, Targe
 use crate::rules::labels::Labels;
 use crate::rules::taint::first_untolerated;
 use crate::world::{
-    ContainerStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase, Process,
+    ContainerStatus, DeploymentStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase, Process,
     TargetReason, TargetState, World,
 };
 
@@ -145,9 +145,8 @@ fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId) {
     }
     let status = crate::world::ReplicaSetStatus { replicas: spec.replicas, ready, available: ready, failure: false };
     world.set_replica_set_status(set, status);
-    let surge =
-        crate::world::DeploymentStatus { replicas: spec.replicas, updated: spec.replicas, ready, available: ready };
-    world.deployments[deployment.index()].status = surge;
+    let counted = DeploymentStatus { replicas: spec.replicas, updated: spec.replicas, ready, available: ready };
+    world.set_deployment_status(deployment, counted);
 }
 
 fn create_replica(world: &mut World, set: crate::world::ReplicaSetId, template: TemplateId) -> PodId {

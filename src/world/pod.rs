@@ -233,7 +233,9 @@ impl World {
             deletion_cost: cost.map_or(0, |text| canonical_i32(text)),
         });
         if let Owner::ReplicaSet(owner) = new.owner {
-            self.replica_sets[owner.index()].pods.push(id);
+            let set = &mut self.replica_sets[owner.index()];
+            set.pods.push(id);
+            set.created_pods = set.created_pods.max(new.ordinal);
         }
         self.counts.pods_created += 1;
         self.push(Change::PodCreated(id));

@@ -209,6 +209,18 @@ impl World {
         }
     }
 
+    /// Writes a ReplicaSet's annotations desired-replicas and max-replicas. Nobody watches them alone.
+    pub fn annotate_replica_set(&mut self, replica_set: ReplicaSetId, desired: i32, max: i32) {
+        let entry = &mut self.replica_sets[replica_set.index()];
+        entry.desired_annotation = desired;
+        entry.max_annotation = max;
+    }
+
+    /// Writes a Deployment's status. Nobody in this world watches it.
+    pub fn set_deployment_status(&mut self, deployment: DeploymentId, status: DeploymentStatus) {
+        self.deployments[deployment.index()].status = status;
+    }
+
     /// Writes a ReplicaSet's status.
     pub fn set_replica_set_status(&mut self, replica_set: ReplicaSetId, status: ReplicaSetStatus) {
         if self.replica_sets[replica_set.index()].status != status {
