@@ -64,7 +64,9 @@ fn act(cx: &mut Cx, id: ActionId) {
                 }
             }
         }
-        ActionKind::DeleteNode(choice) => chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node)),
+        ActionKind::DeleteNode(choice) => {
+            chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
+        }
         ActionKind::TaintNode(choice, taint) => {
             chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
         }

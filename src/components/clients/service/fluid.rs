@@ -74,7 +74,7 @@ impl Lane {
         let arriving = if self.inlet == Inlet::Open { rate * self.share } else { 0.0 };
         let spare = self.capacity - arriving;
         let micros = self.backlog as f64 / spare;
-        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros / 1e6) + Span::from_micros(1))
+        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros.ceil() / 1e6))
     }
 }
 
@@ -115,6 +115,9 @@ impl Stream {
 
     /// Books everything until `now`, second by second.
     pub fn integrate(&mut self, now: Time, terms: Terms, ledger: &mut Ledger) {
+        if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
+            self.since = now;
+        }
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
@@ -125,9 +128,6 @@ impl Stream {
 
     fn segment(&mut self, end: Time, terms: Terms, ledger: &mut Ledger) {
         let (at, micros) = (self.since, (end - self.since).micros() as f64);
-        if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
-            return;
-        }
         // Requests a second times microseconds are micro-requests.
         let exact = self.rate * micros + self.carry;
         let amount = exact.floor();
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(stream.lanes[0].backlog, 45_000_000_000, "45 000 requests wait");
         stream.lanes[0].capacity = 2000.0;
         let drained = stream.lanes[0].empties(stream.since, stream.rate).unwrap();
-        assert_eq!(drained, start + Span::from_secs(180) + Span::from_micros(1), "gone after another 90 s");
+        assert_eq!(drained, start + Span::from_secs(180), "gone after another 90 s");
         stream.integrate(start + Span::from_secs(200), terms, &mut ledger);
         assert_eq!(stream.lanes[0].backlog, 0);
         assert_eq!(ledger.total.offered, 300_000_000_000);
