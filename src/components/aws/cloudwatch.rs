@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  targets (TargetStateChanged) ─► host counts over time ─┐
-//!  ledgers (requests, latency, errors) ───────────────────┴─► datapoint a period ─(publication)─► alarm ─► World::set_alarm
+//!  ledgers (requests, latency, errors) ───────────────────┴─► datapoint ─(publication)─► alarm ─► World::set_alarm
 //! ```
 //!
 //! Source: ELB user guide "CloudWatch metrics for your Application Load Balancer" (what is reported when);

@@ -10,8 +10,8 @@
 //! `pkg/targetgroupbinding/resource_manager.go`, `targets_manager.go`, `pkg/backend/endpoint_utils.go`,
 //! `pkg/aws/throttle/defaults.go`; controller-runtime 0.23 `pkg/controller/priorityqueue`.
 //!
-//! Left out: the controller's patches of the binding and the reconciles they cause, the deferred re-check after a restart,
-//! security groups, availability zones of addresses, limits of a target group.
+//! Left out: the controller's patches of the binding and the reconciles they cause, the deferred re-check after a
+//! restart, security groups, availability zones of addresses, limits of a target group.
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
@@ -276,8 +276,8 @@ fn backoff(failures: u32, initial: Span, max: Span) -> Span {
     (initial * 2_u64.saturating_pow(failures)).min(max)
 }
 
-/// Which targets should be registered, in the order of their strings; and whether some pod that does not count may count
-/// soon without an event that says so.
+/// Which targets should be registered, in the order of their strings; and whether some pod that does not count may
+/// count soon without an event that says so.
 fn resolve(plan: &Plan, world: &World, binding: &TargetGroupBindingSpec) -> (Vec<Wanted>, bool) {
     let named = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
         service.namespace == binding.namespace && service.name == binding.service_name

@@ -23,6 +23,47 @@ fn seconds(seconds: f64) -> Span {
     Span::from_seconds(seconds)
 }
 
+fn target_group() -> TargetGroup {
+    TargetGroup {
+        name: "web".into(),
+        deregistration_delay: seconds(30.0),
+        health_check: HealthCheck {
+            path: "/".into(),
+            interval: seconds(30.0),
+            timeout: seconds(5.0),
+            healthy_threshold: 5,
+            unhealthy_threshold: 2,
+        },
+        slow_start: Span::ZERO,
+        algorithm: RoutingAlgorithm::RoundRobin,
+        stickiness: None,
+        cross_zone: true,
+        nodes: 1,
+    }
+}
+
+/// One second of CPU a request, as many at once as come, one core.
+fn app(rate: f64) -> App {
+    App {
+        name: "web".into(),
+        deployment: DeploymentId(0),
+        target_group: Some(TargetGroupId(0)),
+        cpu_per_request: seconds(1.0),
+        wait_per_request: Span::ZERO,
+        workers: 1_000_000,
+        queue: 0,
+        start: Distribution::Constant(seconds(12.0)),
+        stop: Distribution::Constant(seconds(1.0)),
+        drains: false,
+        idle_cpu: Millicores(0),
+        memory: 0,
+        latency_objective: seconds(10.0),
+        cores: None,
+        traffic: Curve { points: vec![(START, rate)] },
+        mode: TrafficMode::Requests,
+    }
+}
+
 /// A Deployment behind a target group, with a load of its own.
 fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
     let mut plan = Plan::empty(START, seconds(length));
@@ -54,22 +95,7 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         publish_not_ready: false,
         prefer_close: false,
     }));
-    plan.target_groups.push(TargetGroup {
-        name: "web".into(),
-        deregistration_delay: seconds(30.0),
-        health_check: HealthCheck {
-            path: "/".into(),
-            interval: seconds(30.0),
-            timeout: seconds(5.0),
-            healthy_threshold: 5,
-            unhealthy_threshold: 2,
-        },
-        slow_start: Span::ZERO,
-        algorithm: RoutingAlgorithm::RoundRobin,
-        stickiness: None,
-        cross_zone: true,
-        nodes: 1,
-    });
+    plan.target_groups.push(target_group());
     plan.bindings.push(TargetGroupBindingSpec {
         namespace: "default".into(),
         name: "web".into(),
@@ -80,24 +106,7 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         instance_targets: false,
         node_selector: None,
     });
-    plan.apps.push(App {
-        name: "web".into(),
-        deployment: DeploymentId(0),
-        target_group: Some(TargetGroupId(0)),
-        cpu_per_request: seconds(1.0),
-        wait_per_request: Span::ZERO,
-        workers: 1_000_000,
-        queue: 0,
-        start: Distribution::Constant(seconds(12.0)),
-        stop: Distribution::Constant(seconds(1.0)),
-        drains: false,
-        idle_cpu: Millicores(0),
-        memory: 0,
-        latency_objective: seconds(10.0),
-        cores: None,
-        traffic: Curve { points: vec![(START, rate)] },
-        mode: TrafficMode::Requests,
-    });
+    plan.apps.push(app(rate));
     // Without a time-out of the load balancer, queueing formulas hold.
     plan.flags.serving.idle_timeout = Span::from_secs(1_000_000);
     edit(&mut plan);
@@ -718,8 +727,8 @@ fn the_whole_loop_hands_requests_over_and_alarms_see_the_errors() {
                 _ => None,
             })
             .collect();
-        // The period that ends at 60 s is visible 90 s later. The range looks two periods back for real points: those of
-        // the first two minutes keep the alarm until they have left it.
+        // The period that ends at 60 s is visible 90 s later. The range looks two periods back for real points: those
+        // of the first two minutes keep the alarm until they have left it.
         assert_eq!(alarms, [(150.0, AlarmState::Alarm), (390.0, AlarmState::Ok)], "{mode:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Fluid traffic at the pods of one application: rates in, backlog, rates out, booked in whole micro-requests.
 //!
 //! Between two changes all rates are constant, so what arrived, was served and waits is a formula, evaluated for each
-//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's law),
-//! booked with the answers of the same second: sums are exact, one request's share of them is not known.
+//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's
+//! law), booked with the answers of the same second: sums are exact, one request's share of them is not known.
 
 use super::server::CORE;
 use crate::engine::{Span, Time};
@@ -197,8 +197,8 @@ fn area(before: f64, after: f64, taken: f64, able: f64, micros: f64) -> f64 {
 }
 
 /// Mean time in a pod of requests that compute `cpu` on `nanocores` at a rate of `rate` a second: processor sharing,
-/// D/(1-rho), on one core or less; on more, the approximation of Sakasegawa (1977) for several servers, which is the same
-/// formula for one. At most what a full pod takes.
+/// D/(1-rho), on one core or less; on more, the approximation of Sakasegawa (1977) for several servers, which is the
+/// same formula for one. At most what a full pod takes.
 pub fn sojourn(rate: f64, cpu: Span, nanocores: u64, requests_max: f64) -> Span {
     let cores = nanocores as f64 / CORE as f64;
     if cores <= 0.0 || cpu.is_zero() {

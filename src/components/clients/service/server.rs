@@ -182,8 +182,8 @@ impl Server {
     }
 }
 
-/// Divides `capacity` among contenders of (weight, demand) as the kernel's fair scheduler does: nobody gets more than it
-/// asks for, what is left goes to the others by weight.
+/// Divides `capacity` among contenders of (weight, demand) as the kernel's fair scheduler does: nobody gets more than
+/// it asks for, what is left goes to the others by weight.
 pub fn share_out(capacity: u64, contenders: &[(u64, u64)]) -> Vec<u64> {
     let mut shares = vec![0; contenders.len()];
     let mut open: Vec<usize> = (0..contenders.len()).collect();

@@ -5,10 +5,10 @@
 //!                                       └─ nowhere to go: Loss::NoTarget
 //! ```
 //!
-//! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round robin
-//! (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding requests,
-//! weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group: all ready
-//! endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
+//! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round
+//! robin (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding
+//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group:
+//! all ready endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
 //! Left out: stickiness (clients have no identity), zones (cross-zone off), anomaly detection of weighted random.
 
