@@ -1,11 +1,12 @@
 //! Scripted actions of operators, and faults.
 //!
 //! ```text
-//!  plan.actions ─► World (scale, update, delete, taint, load)      plan.faults ─► World::set_fault, interrupted or dead machines
+//!  plan.actions ─► World (scale, update, delete, taint, load)
+//!  plan.faults ─► World::set_fault; machines interrupted or dead
 //! ```
 //!
-//! An action is what `kubectl` or a console would have done at that instant; one that names nothing does nothing. Faults
-//! that last are flags in the world which the components concerned read; faults of an instant act here.
+//! An action is what `kubectl` or a console would have done at that instant; one that names nothing does nothing.
+//! Faults that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
 use crate::plan::{ActionId, ActionKind, CapacityType, FaultId, FaultKind, NodeChoice};
@@ -64,7 +65,9 @@ fn act(cx: &mut Cx, id: ActionId) {
                 }
             }
         }
-        ActionKind::DeleteNode(choice) => chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node)),
+        ActionKind::DeleteNode(choice) => {
+            chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
+        }
         ActionKind::TaintNode(choice, taint) => {
             chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
         }
@@ -147,4 +150,79 @@ fn failed(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
         NodeChoice::Fullest | NodeChoice::All => true,
     };
     dead.filter(named).map(|node| node.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::Event as Any;
+    use crate::engine::{Queue, Span, Time};
+    use crate::plan::{Fault, MicroDollars, Plan, ZoneId};
+    use crate::record::{Detail, Recorder};
+    use crate::rules::labels::Labels;
+    use crate::rules::resources::Resources;
+    use crate::world::{NewNode, NewPod};
+    use std::sync::Arc;
+
+    const START: Time = Time::from_unix_seconds(1_000);
+
+    fn add_node(world: &mut World, name: &str, instance: Option<crate::world::InstanceId>) -> NodeId {
+        let allocatable = Resources { pods: 10, ..Resources::default() };
+        let (labels, capacity) = (Labels::new(), allocatable.clone());
+        let new = NewNode {
+            name: name.into(),
+            labels,
+            taints: Vec::new(),
+            allocatable,
+            capacity,
+            claim: None,
+            instance,
+            zone: None,
+        };
+        world.create_node(new)
+    }
+
+    #[test]
+    fn the_fullest_node_is_the_one_with_most_pods_and_ties_go_by_name() {
+        let mut plan = Plan::empty(START, Span::from_secs(10));
+        plan.templates.push(Arc::default());
+        let mut world = World::new(&plan);
+        let nodes = ["c", "b", "a"].map(|name| add_node(&mut world, name, None));
+        assert_eq!(chosen(&world, &NodeChoice::Fullest), [nodes[2]]);
+        for ordinal in 1..3 {
+            let template = crate::plan::TemplateId(0);
+            let pod = world.create_pod(NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name: None });
+            world.bind_pod(pod, nodes[ordinal as usize - 1]);
+        }
+        assert_eq!(chosen(&world, &NodeChoice::Fullest), [nodes[1]], "b and c have one each");
+        assert_eq!(chosen(&world, &NodeChoice::Named("c".into())), [nodes[0]]);
+    }
+
+    #[test]
+    fn a_spot_interruption_hits_running_spot_instances_of_the_zone_and_a_failed_machine_stops() {
+        let mut plan = Plan::empty(START, Span::from_secs(10));
+        let kinds = [
+            FaultKind::SpotInterruption { instance_type: None, zone: Some(ZoneId(1)) },
+            FaultKind::NodeFailure(NodeChoice::Named("n".into())),
+        ];
+        plan.faults.extend(kinds.map(|kind| Fault { at: START, until: None, kind }));
+        let mut world = World::new(&plan);
+        let launches = [(1, CapacityType::Spot), (1, CapacityType::OnDemand), (0, CapacityType::Spot)];
+        let instances = launches.map(|(zone, capacity)| {
+            let kind = crate::plan::InstanceTypeId(0);
+            world.launch_instance(None, kind, ZoneId(zone), capacity, MicroDollars(1))
+        });
+        let node = add_node(&mut world, "n", Some(instances[1]));
+        let (mut queue, mut recorder) = (Queue::<Any>::new(), Recorder::new(Detail::Facts));
+        let (queue, recorder) = (&mut queue, &mut recorder);
+        let mut cx = Cx { now: START, plan: &plan, world: &mut world, queue, recorder, random: None };
+        let mut script = Script::default();
+        script.handle(&mut cx, Event::Begin(FaultId(0)));
+        script.handle(&mut cx, Event::Begin(FaultId(1)));
+        let noticed = instances.map(|instance| world.instances[instance.index()].interrupted.is_some());
+        assert_eq!(noticed, [true, false, false]);
+        assert!(!world.node(node).alive);
+        assert_eq!(world.instances[instances[1].index()].state, InstanceState::ShuttingDown);
+        assert_eq!(world.faults, [true, true]);
+    }
 }

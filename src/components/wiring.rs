@@ -55,6 +55,11 @@ impl Wiring {
 
     /// A wake has arrived: the next change sends a new one.
     pub fn delivered(&mut self, event: Event) {
+        use super::clients::{service::Event as Service, traffic::Event as Traffic};
+        // Requests are most of all events, and never wakes.
+        if matches!(event, Event::Traffic(Traffic::Next(_)) | Event::Service(Service::Arrive(_) | Service::Work(_))) {
+            return;
+        }
         self.on_the_way.remove(&event);
     }
 

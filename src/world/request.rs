@@ -1,7 +1,7 @@
 //! Requests on their way, the load offered, and what clients hand over to applications.
 //!
-//! Traffic writes, applications read: `routed` is the wire between them. It is no journal: nothing of it is recorded as a
-//! fact. Slots of finished requests are used again, so that a request needs no allocation.
+//! Traffic writes, applications read: `routed` is the wire between them. It is no journal: nothing of it is recorded as
+//! a fact. Slots of finished requests are used again, so that a request needs no allocation.
 
 use super::World;
 use super::change::Change;

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  TargetRegistered ─(TargetRegistration)─► known ─(FirstHealthCheck)─► check at each node, every interval
-//!  check ─► verdict of that node ─► World: weight, state, routable        PodProcess, NodeAlive, faults ─► checks resume
+//!  check ─► verdict of that node ─► World: weight, state, routable     PodProcess, NodeAlive, faults ─► checks resume
 //!  Draining ─(TargetDeregistration)─► not routable ─(deregistration_delay)─► gone
 //! ```
 //!
-//! Source: ELB user guide "Health checks for your target groups" (one success admits a new target, the healthy threshold
-//! is for unhealthy ones; each load-balancer node checks by itself), "Target groups" (deregistration delay, fail-open).
+//! Source: ELB user guide "Health checks for your target groups" (one success admits a new target, the healthy
+//! threshold is for unhealthy ones; each load-balancer node checks by itself), "Target groups" (deregistration delay,
+//! fail-open).
 //!
 //! A check whose outcome is known is not an event: while a node has the target healthy and the application answers, its
 //! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid.

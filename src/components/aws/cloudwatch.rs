@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  targets (TargetStateChanged) ─► host counts over time ─┐
-//!  ledgers (requests, latency, errors) ───────────────────┴─► datapoint a period ─(publication)─► alarm ─► World::set_alarm
+//!  ledgers (requests, latency, errors) ───────────────────┴─► datapoint ─(publication)─► alarm ─► World::set_alarm
 //! ```
 //!
 //! Source: ELB user guide "CloudWatch metrics for your Application Load Balancer" (what is reported when);
@@ -250,9 +250,8 @@ mod tests {
         let alarm = alarm(MissingData::Missing);
         let at = |seconds: u64| Time::from_unix_seconds(1000 + seconds);
         let history = [(at(0), 0), (at(40), 1)];
-        let points: Vec<Option<f64>> = (0..4)
-            .map(|minute| level(history.into_iter(), &alarm, at(minute * 60), at(minute * 60 + 60)))
-            .collect();
+        let points: Vec<Option<f64>> =
+            (0..4).map(|minute| level(history.into_iter(), &alarm, at(minute * 60), at(minute * 60 + 60))).collect();
         assert!((points[0].unwrap() - 20.0 / 60.0).abs() < 1e-12);
         assert_eq!(points[1..], [Some(1.0); 3]);
         assert_eq!(evaluate(&alarm, &points[..2]), Some(AlarmState::Ok));

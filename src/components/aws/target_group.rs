@@ -10,8 +10,8 @@
 //! `pkg/targetgroupbinding/resource_manager.go`, `targets_manager.go`, `pkg/backend/endpoint_utils.go`,
 //! `pkg/aws/throttle/defaults.go`; controller-runtime 0.23 `pkg/controller/priorityqueue`.
 //!
-//! Left out: the controller's patches of the binding and the reconciles they cause, the deferred re-check after a restart,
-//! security groups, availability zones of addresses, limits of a target group.
+//! Left out: the controller's patches of the binding and the reconciles they cause, the deferred re-check after a
+//! restart, security groups, availability zones of addresses, limits of a target group.
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
@@ -180,7 +180,8 @@ impl TargetGroupController {
         state.number += 1;
         let key = u64::from(id.0) << 32 | state.number;
         let (wanted, potentially_ready) = resolve(cx.plan, cx.world, binding);
-        let gates = cx.plan.flags.load_balancer.watches_pods && wanted.iter().any(|want| gate_open(cx.world, binding, want.pod));
+        let gates = cx.plan.flags.load_balancer.watches_pods
+            && wanted.iter().any(|want| gate_open(cx.world, binding, want.pod));
         if state.checkpoint.as_ref() == Some(&wanted) && !potentially_ready && !gates {
             return;
         }
@@ -275,8 +276,8 @@ fn backoff(failures: u32, initial: Span, max: Span) -> Span {
     (initial * 2_u64.saturating_pow(failures)).min(max)
 }
 
-/// Which targets should be registered, in the order of their strings; and whether some pod that does not count may count
-/// soon without an event that says so.
+/// Which targets should be registered, in the order of their strings; and whether some pod that does not count may
+/// count soon without an event that says so.
 fn resolve(plan: &Plan, world: &World, binding: &TargetGroupBindingSpec) -> (Vec<Wanted>, bool) {
     let named = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
         service.namespace == binding.namespace && service.name == binding.service_name
@@ -351,7 +352,10 @@ fn nodes(world: &World, binding: &TargetGroupBindingSpec, endpoints: &[Endpoint]
             && !EXCLUDED.iter().any(|label| node.labels.contains_key(*label))
             && node.labels.get("eks.amazonaws.com/compute-type").map(String::as_str) != Some("fargate")
             && binding.node_selector.as_ref().is_none_or(|selector| selector.matches(&node.labels))
-            && !node.taints.iter().any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler" || taint.is_same(&disrupted))
+            && !node
+                .taints
+                .iter()
+                .any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler" || taint.is_same(&disrupted))
     };
     let with = |readiness| {
         let chosen = world.nodes.iter().filter(suitable).filter(move |node| node.readiness == readiness);
@@ -485,6 +489,10 @@ mod tests {
         let want = |last: u32| Wanted { address: Address(0x0a00_0000 + last), port: 80, pod: PodId(0), node: None };
         let mut wanted = [want(9), want(10), want(100)];
         wanted.sort_by_cached_key(Wanted::name);
-        assert_eq!(wanted.map(|want| want.address.0 & 0xff), [100, 10, 9], "10.0.0.100:80 < 10.0.0.10:80 < 10.0.0.9:80");
+        assert_eq!(
+            wanted.map(|want| want.address.0 & 0xff),
+            [100, 10, 9],
+            "10.0.0.100:80 < 10.0.0.10:80 < 10.0.0.9:80"
+        );
     }
 }

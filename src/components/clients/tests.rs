@@ -23,6 +23,47 @@ fn seconds(seconds: f64) -> Span {
     Span::from_seconds(seconds)
 }
 
+fn target_group() -> TargetGroup {
+    TargetGroup {
+        name: "web".into(),
+        deregistration_delay: seconds(30.0),
+        health_check: HealthCheck {
+            path: "/".into(),
+            interval: seconds(30.0),
+            timeout: seconds(5.0),
+            healthy_threshold: 5,
+            unhealthy_threshold: 2,
+        },
+        slow_start: Span::ZERO,
+        algorithm: RoutingAlgorithm::RoundRobin,
+        stickiness: None,
+        cross_zone: true,
+        nodes: 1,
+    }
+}
+
+/// One second of CPU a request, as many at once as come, one core.
+fn app(rate: f64) -> App {
+    App {
+        name: "web".into(),
+        deployment: DeploymentId(0),
+        target_group: Some(TargetGroupId(0)),
+        cpu_per_request: seconds(1.0),
+        wait_per_request: Span::ZERO,
+        workers: 1_000_000,
+        queue: 0,
+        start: Distribution::Constant(seconds(12.0)),
+        stop: Distribution::Constant(seconds(1.0)),
+        drains: false,
+        idle_cpu: Millicores(0),
+        memory: 0,
+        latency_objective: seconds(10.0),
+        cores: None,
+        traffic: Curve { points: vec![(START, rate)] },
+        mode: TrafficMode::Requests,
+    }
+}
+
 /// A Deployment behind a target group, with a load of its own.
 fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
     let mut plan = Plan::empty(START, seconds(length));
@@ -54,22 +95,7 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         publish_not_ready: false,
         prefer_close: false,
     }));
-    plan.target_groups.push(TargetGroup {
-        name: "web".into(),
-        deregistration_delay: seconds(30.0),
-        health_check: HealthCheck {
-            path: "/".into(),
-            interval: seconds(30.0),
-            timeout: seconds(5.0),
-            healthy_threshold: 5,
-            unhealthy_threshold: 2,
-        },
-        slow_start: Span::ZERO,
-        algorithm: RoutingAlgorithm::RoundRobin,
-        stickiness: None,
-        cross_zone: true,
-        nodes: 1,
-    });
+    plan.target_groups.push(target_group());
     plan.bindings.push(TargetGroupBindingSpec {
         namespace: "default".into(),
         name: "web".into(),
@@ -80,24 +106,7 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         instance_targets: false,
         node_selector: None,
     });
-    plan.apps.push(App {
-        name: "web".into(),
-        deployment: DeploymentId(0),
-        target_group: Some(TargetGroupId(0)),
-        cpu_per_request: seconds(1.0),
-        wait_per_request: Span::ZERO,
-        workers: 1_000_000,
-        queue: 0,
-        start: Distribution::Constant(seconds(12.0)),
-        stop: Distribution::Constant(seconds(1.0)),
-        drains: false,
-        idle_cpu: Millicores(0),
-        memory: 0,
-        latency_objective: seconds(10.0),
-        cores: None,
-        traffic: Curve { points: vec![(START, rate)] },
-        mode: TrafficMode::Requests,
-    });
+    plan.apps.push(app(rate));
     // Without a time-out of the load balancer, queueing formulas hold.
     plan.flags.serving.idle_timeout = Span::from_secs(1_000_000);
     edit(&mut plan);
@@ -122,6 +131,10 @@ struct Rig<'p> {
 
 impl<'p> Rig<'p> {
     fn new(plan: &'p Plan, pods: usize) -> Rig<'p> {
+        Rig::with_node(plan, pods, Millicores(1_000_000))
+    }
+
+    fn with_node(plan: &'p Plan, pods: usize, cpu: Millicores) -> Rig<'p> {
         let mut rig = Rig {
             plan,
             world: World::new(plan),
@@ -137,7 +150,7 @@ impl<'p> Rig<'p> {
             end: plan.start,
         };
         rig.world.now = plan.start.back(seconds(3600.0));
-        let cpu = Resources { pods: 1000, ..Resources::cpu_memory(Millicores(1_000_000), Bytes(1 << 40)) };
+        let cpu = Resources { pods: 1000, ..Resources::cpu_memory(cpu, Bytes(1 << 40)) };
         let node = rig.world.create_node(NewNode {
             name: "node-1".into(),
             labels: Labels::new(),
@@ -338,7 +351,11 @@ fn a_full_pod_answers_503_itself_and_clients_give_up_after_the_idle_time_out() {
     });
     let mut rig = Rig::new(&plan, 1);
     rig.run(plan.until);
-    assert!((rig.lost(Loss::QueueFull) - 96.0).abs() <= 2.0, "half of 200 less 4 places: {}", rig.lost(Loss::QueueFull));
+    assert!(
+        (rig.lost(Loss::QueueFull) - 96.0).abs() <= 2.0,
+        "half of 200 less 4 places: {}",
+        rig.lost(Loss::QueueFull)
+    );
 }
 
 #[test]
@@ -487,7 +504,11 @@ fn oracle_14_through_the_whole_path() {
     let computing = 90_000.0 * 0.001 + 180_000.0 * 0.0005;
     assert!((area - 4.05e6 - computing).abs() < 10.0, "{area}");
     assert!(rig.events < 30, "a flow that does not change is no event: {}", rig.events);
-    assert_eq!(rig.world.cpu_used(PodId(0)), 180_000_000_000 + 90_000_000_000, "full for 180 s, then 0.75 cores for 120 s");
+    assert_eq!(
+        rig.world.cpu_used(PodId(0)),
+        180_000_000_000 + 90_000_000_000,
+        "full for 180 s, then 0.75 cores for 120 s"
+    );
 }
 
 #[test]
@@ -531,4 +552,183 @@ fn load_in_cores_is_shared_by_ready_pods_up_to_their_limits() {
     rig.act(at(60.0), |rig| rig.world.set_pod_ready(PodId(0), false));
     rig.run(at(61.0));
     assert_eq!(rig.world.cpu_meter(PodId(0)).rate(), 0);
+}
+
+#[test]
+fn pods_that_want_more_than_their_node_has_share_it() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(200.0, 12.0, |plan| {
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.1);
+            plan.apps[0].workers = 4;
+            plan.apps[0].queue = 1_000_000;
+        });
+        let mut rig = Rig::with_node(&plan, 2, Millicores(1000));
+        rig.run(at(100.0));
+        rig.run(plan.until);
+        let served = rig.tally().served as f64 / 1e6;
+        // Up to eight requests are half done at the end.
+        assert!((served - 2000.0).abs() <= 8.0, "{mode:?}: one core serves 10 a second, not {served} in 200 s");
+        let used: u128 = [PodId(0), PodId(1)].iter().map(|&pod| rig.world.cpu_used(pod)).sum();
+        assert!(used.abs_diff(200_000_000_000) < 500_000_000, "{mode:?}: {used}");
+    }
+}
+
+#[test]
+fn a_target_in_slow_start_gets_a_share_that_grows_to_full() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(200.0, 30.0, |plan| {
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.001);
+            plan.target_groups[0].slow_start = seconds(60.0);
+        });
+        let mut rig = Rig::new(&plan, 2);
+        rig.act(at(10.0), |rig| {
+            let pod = rig.pod();
+            rig.world.set_process(pod, Process::Answering);
+            rig.ready(pod);
+            rig.publish();
+        });
+        let share = |rig: &mut Rig, from: f64, to: f64| {
+            rig.run(at(from));
+            let before = rig.world.cpu_used(PodId(2));
+            rig.run(at(to));
+            (rig.world.cpu_used(PodId(2)) - before) as f64 / 1e6 / (30.0 * (to - from))
+        };
+        // Half of the ramp: weight 1/2 beside two of weight 1.
+        let (half, full) = (share(&mut rig, 38.5, 41.5), share(&mut rig, 100.0, 103.0));
+        assert!((half - 0.5 / 2.5).abs() < 0.02, "{mode:?}: {half}");
+        assert!((full - 1.0 / 3.0).abs() < 0.01, "{mode:?}: {full}");
+    }
+}
+
+#[test]
+fn each_node_of_the_load_balancer_checks_for_itself() {
+    let plan = plan(400.0, 0.0, |plan| {
+        plan.noise = true;
+        plan.target_groups[0].nodes = 3;
+        let interval = plan.target_groups[0].health_check.interval;
+        plan.timings.set(Stage::FirstHealthCheck, Distribution::Uniform(Span::ZERO, interval));
+    });
+    let mut rig = Rig::new(&plan, 1);
+    rig.act(at(10.0), |rig| {
+        let pod = rig.pod();
+        rig.world.set_process(pod, Process::Answering);
+        rig.ready(pod);
+        rig.publish();
+    });
+    rig.run(at(100.0));
+    let weights = rig.moments(|change| matches!(change, Change::TargetWeight(TargetId(1), _)));
+    assert_eq!(weights.len(), 3);
+    assert!(weights[0] < weights[1] && weights[1] < weights[2] && weights[2] <= 10.0 + 31.0, "{weights:?}");
+    assert_eq!(rig.moments(|change| change == Change::TargetRoutable(TargetId(1), true)), [weights[0]]);
+}
+
+#[test]
+fn instance_targets_are_nodes_and_pass_requests_on() {
+    let plan = plan(100.0, 10.0, |plan| {
+        plan.bindings[0].instance_targets = true;
+        plan.apps[0].cpu_per_request = seconds(0.01);
+    });
+    let mut rig = Rig::new(&plan, 0);
+    rig.act(at(10.0), |rig| {
+        for _ in 0..2 {
+            let pod = rig.pod();
+            rig.world.set_process(pod, Process::Answering);
+            rig.ready(pod);
+        }
+        rig.publish();
+    });
+    rig.run(plan.until);
+    assert_eq!(rig.world.targets.len(), 1);
+    assert_eq!(rig.world.targets[0].node, Some(NodeId(0)));
+    assert!(rig.tally().served >= 890 * REQUEST);
+    let used = [PodId(0), PodId(1)].map(|pod| rig.world.cpu_used(pod));
+    assert!(used[0].abs_diff(used[1]) <= 10_000_000, "both pods serve: {used:?}");
+}
+
+#[test]
+fn requests_in_flight_when_the_deregistration_delay_ends_fail() {
+    let plan = plan(200.0, 0.1, |plan| {
+        plan.apps[0].cpu_per_request = Span::ZERO;
+        plan.apps[0].wait_per_request = seconds(50.0);
+        plan.apps[0].drains = true;
+        plan.apps[0].stop = Distribution::Constant(seconds(1.0));
+    });
+    let mut rig = Rig::new(&plan, 1);
+    // Arrivals at 5, 15, 25 s; deregistered at 26 s, out of the group at 56 s: the first has had its 50 s.
+    rig.act(at(26.0), |rig| rig.delete(PodId(0)));
+    rig.run(at(60.0));
+    assert_eq!((rig.tally().served, rig.lost(Loss::DrainEnded)), (REQUEST, 2.0));
+}
+
+#[test]
+fn the_least_loaded_target_is_chosen() {
+    let plan = plan(100.0, 4.0, |plan| {
+        plan.target_groups[0].algorithm = RoutingAlgorithm::LeastOutstandingRequests;
+        plan.apps[0].cpu_per_request = seconds(0.4);
+    });
+    let mut rig = Rig::new(&plan, 2);
+    // One pod at a hundredth of its speed keeps its requests: nearly all others go to its neighbour.
+    rig.run(at(1.0));
+    rig.world.targets[0].outstanding += 1_000;
+    rig.run(at(90.0));
+    let used = [PodId(0), PodId(1)].map(|pod| rig.world.cpu_used(pod));
+    assert!(used[0] < 3_000_000_000 && used[1] > 80_000_000_000, "{used:?}");
+}
+
+#[test]
+fn a_load_that_is_replaced_counts_from_then_on() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(100.0, 10.0, |plan| {
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.001);
+        });
+        let mut rig = Rig::new(&plan, 1);
+        rig.act(at(50.0), |rig| rig.world.set_load(AppId(0), Curve { points: vec![(START, 2.0)] }));
+        rig.run(at(99.99));
+        let served = rig.tally().served + rig.world.ledgers[0].in_flight;
+        if mode == TrafficMode::Requests {
+            assert_eq!(served, 600 * REQUEST);
+        }
+        rig.run(at(100.0) + Span::from_millis(1));
+        assert!(rig.tally().offered.abs_diff(600 * REQUEST) <= 1, "{mode:?}");
+    }
+}
+
+#[test]
+fn the_whole_loop_hands_requests_over_and_alarms_see_the_errors() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(400.0, 7.0, |plan| {
+            let deployment = Arc::make_mut(&mut plan.deployments[0]);
+            deployment.replicas = 0;
+            plan.apps[0].mode = mode;
+            let quiet = Curve { points: vec![(START, 0.0)] };
+            plan.actions.push(Action { at: at(100.0), kind: ActionKind::SetLoad(AppId(0), quiet) });
+            plan.alarms.push(AlarmSpec {
+                name: "errors".into(),
+                metric: "HTTPCode_ELB_503_Count".into(),
+                namespace: "AWS/ApplicationELB".into(),
+                statistic: "Sum".into(),
+                period: seconds(60.0),
+                evaluation_periods: 1,
+                datapoints_to_alarm: 1,
+                threshold: 1.0,
+                comparison: Comparison::GreaterOrEqual,
+                missing: MissingData::NotBreaching,
+                target_group: Some(TargetGroupId(0)),
+            });
+        });
+        let outcome = crate::components::Sim::new(&plan, 0, Detail::Facts).run();
+        assert_eq!(outcome.world.ledgers[0].total.lost[Loss::NoTarget as usize], 700 * REQUEST);
+        let alarms: Vec<(f64, AlarmState)> = (outcome.recorder.facts.iter())
+            .filter_map(|fact| match fact.change {
+                Change::AlarmChanged(_, state) => Some((fact.at.seconds_from(START), state)),
+                _ => None,
+            })
+            .collect();
+        // The period that ends at 60 s is visible 90 s later. The range looks two periods back for real points: those
+        // of the first two minutes keep the alarm until they have left it.
+        assert_eq!(alarms, [(150.0, AlarmState::Alarm), (390.0, AlarmState::Ok)], "{mode:?}");
+    }
 }

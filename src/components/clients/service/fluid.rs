@@ -1,8 +1,8 @@
 //! Fluid traffic at the pods of one application: rates in, backlog, rates out, booked in whole micro-requests.
 //!
 //! Between two changes all rates are constant, so what arrived, was served and waits is a formula, evaluated for each
-//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's law),
-//! booked with the answers of the same second: sums are exact, one request's share of them is not known.
+//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's
+//! law), booked with the answers of the same second: sums are exact, one request's share of them is not known.
 
 use super::server::CORE;
 use crate::engine::{Span, Time};
@@ -74,7 +74,7 @@ impl Lane {
         let arriving = if self.inlet == Inlet::Open { rate * self.share } else { 0.0 };
         let spare = self.capacity - arriving;
         let micros = self.backlog as f64 / spare;
-        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros / 1e6) + Span::from_micros(1))
+        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros.ceil() / 1e6))
     }
 }
 
@@ -115,6 +115,9 @@ impl Stream {
 
     /// Books everything until `now`, second by second.
     pub fn integrate(&mut self, now: Time, terms: Terms, ledger: &mut Ledger) {
+        if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
+            self.since = now;
+        }
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
@@ -125,9 +128,6 @@ impl Stream {
 
     fn segment(&mut self, end: Time, terms: Terms, ledger: &mut Ledger) {
         let (at, micros) = (self.since, (end - self.since).micros() as f64);
-        if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
-            return;
-        }
         // Requests a second times microseconds are micro-requests.
         let exact = self.rate * micros + self.carry;
         let amount = exact.floor();
@@ -197,8 +197,8 @@ fn area(before: f64, after: f64, taken: f64, able: f64, micros: f64) -> f64 {
 }
 
 /// Mean time in a pod of requests that compute `cpu` on `nanocores` at a rate of `rate` a second: processor sharing,
-/// D/(1-rho), on one core or less; on more, the approximation of Sakasegawa (1977) for several servers, which is the same
-/// formula for one. At most what a full pod takes.
+/// D/(1-rho), on one core or less; on more, the approximation of Sakasegawa (1977) for several servers, which is the
+/// same formula for one. At most what a full pod takes.
 pub fn sojourn(rate: f64, cpu: Span, nanocores: u64, requests_max: f64) -> Span {
     let cores = nanocores as f64 / CORE as f64;
     if cores <= 0.0 || cpu.is_zero() {
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(stream.lanes[0].backlog, 45_000_000_000, "45 000 requests wait");
         stream.lanes[0].capacity = 2000.0;
         let drained = stream.lanes[0].empties(stream.since, stream.rate).unwrap();
-        assert_eq!(drained, start + Span::from_secs(180) + Span::from_micros(1), "gone after another 90 s");
+        assert_eq!(drained, start + Span::from_secs(180), "gone after another 90 s");
         stream.integrate(start + Span::from_secs(200), terms, &mut ledger);
         assert_eq!(stream.lanes[0].backlog, 0);
         assert_eq!(ledger.total.offered, 300_000_000_000);

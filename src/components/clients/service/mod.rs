@@ -291,9 +291,8 @@ impl Service {
         let there: Vec<PodId> = (cx.world.node(node).pods.iter().copied())
             .filter(|&other| other == pod || self.pods.get(other.index()).is_some_and(|state| state.demand > 0))
             .collect();
-        let contenders: Vec<(u64, u64)> = (there.iter())
-            .map(|other| (self.pods[other.index()].weight, self.pods[other.index()].demand))
-            .collect();
+        let contenders: Vec<(u64, u64)> =
+            (there.iter()).map(|other| (self.pods[other.index()].weight, self.pods[other.index()].demand)).collect();
         let shares = share_out(self.nodes[node.index()].capacity, &contenders);
         for (&other, share) in there.iter().zip(shares) {
             let changed = self.pods[other.index()].share != share;
@@ -549,8 +548,9 @@ impl Service {
             self.rate_lane(cx, app, lane);
         }
         let stream = &mut self.apps[app.index()].stream;
-        stream.edge = stream.lanes.iter().filter_map(|lane| lane.empties(cx.now, stream.rate)).min();
-        if let Some(edge) = stream.edge {
+        let edge = stream.lanes.iter().filter_map(|lane| lane.empties(cx.now, stream.rate)).min();
+        let before = std::mem::replace(&mut stream.edge, edge);
+        if let Some(edge) = edge.filter(|&edge| before != Some(edge) || edge <= cx.now) {
             cx.at(edge, crate::components::Event::Service(Event::Edge(app)));
         }
     }
@@ -625,7 +625,8 @@ impl Service {
         let pod = &self.pods[lane.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
         let cores = if contended { pod.share } else { pod.limit };
-        let (cpu, wait) = (spec.cpu_per_request.seconds() * state.factor, spec.wait_per_request.seconds() * state.factor);
+        let (cpu, wait) =
+            (spec.cpu_per_request.seconds() * state.factor, spec.wait_per_request.seconds() * state.factor);
         let works = alive(cx.world, lane.pod)
             && matches!(cx.world.pod(lane.pod).process, Process::Answering | Process::Stopping);
         let workers = f64::from(spec.workers.max(1));

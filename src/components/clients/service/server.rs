@@ -182,15 +182,16 @@ impl Server {
     }
 }
 
-/// Divides `capacity` among contenders of (weight, demand) as the kernel's fair scheduler does: nobody gets more than it
-/// asks for, what is left goes to the others by weight.
+/// Divides `capacity` among contenders of (weight, demand) as the kernel's fair scheduler does: nobody gets more than
+/// it asks for, what is left goes to the others by weight.
 pub fn share_out(capacity: u64, contenders: &[(u64, u64)]) -> Vec<u64> {
     let mut shares = vec![0; contenders.len()];
     let mut open: Vec<usize> = (0..contenders.len()).collect();
     let mut left = capacity;
     loop {
         let weights: u64 = open.iter().map(|&index| contenders[index].0.max(1)).sum();
-        let fair = |index: usize| (u128::from(left) * u128::from(contenders[index].0.max(1))) / u128::from(weights.max(1));
+        let fair =
+            |index: usize| (u128::from(left) * u128::from(contenders[index].0.max(1))) / u128::from(weights.max(1));
         let content: Vec<usize> =
             open.iter().copied().filter(|&index| u128::from(contenders[index].1) <= fair(index)).collect();
         if content.is_empty() {

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_ramp_and_a_step_bring_as_many_requests_as_their_area() {
-        let points = vec![(second(0), 0.0), (second(10), 8.0), (second(10), 20.0), (second(20), 20.0), (second(20), 0.0)];
+        let points =
+            vec![(second(0), 0.0), (second(10), 8.0), (second(10), 20.0), (second(20), 20.0), (second(20), 0.0)];
         let times = all(Curve { points }, second(100));
         assert_eq!(times.len(), 40 + 200);
         assert_eq!(times.iter().filter(|&&at| at <= second(5)).count(), 10, "a quarter of the ramp's area");

@@ -5,10 +5,10 @@
 //!                                       └─ nowhere to go: Loss::NoTarget
 //! ```
 //!
-//! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round robin
-//! (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding requests,
-//! weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group: all ready
-//! endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
+//! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round
+//! robin (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding
+//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group:
+//! all ready endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
 //! Left out: stickiness (clients have no identity), zones (cross-zone off), anomaly detection of weighted random.
 
@@ -117,10 +117,12 @@ impl Traffic {
                 self.rerouted_where(cx, |app| app.target_group == Some(group));
             }
             Event::Endpoints(service) => {
-                let behind_nodes = |app: &App| app.target_group.is_some_and(|group| {
-                    let mut bindings = cx.plan.bindings.iter().filter(|binding| binding.target_group == group);
-                    bindings.any(|binding| binding.instance_targets)
-                });
+                let behind_nodes = |app: &App| {
+                    app.target_group.is_some_and(|group| {
+                        let mut bindings = cx.plan.bindings.iter().filter(|binding| binding.target_group == group);
+                        bindings.any(|binding| binding.instance_targets)
+                    })
+                };
                 let named: Vec<bool> = (cx.plan.apps.iter())
                     .map(|app| behind_nodes(app) || service_of(cx.plan, cx.world, app) == Some(service))
                     .collect();
@@ -402,12 +404,11 @@ fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId) -> Vec<Po
 fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
     let total: f64 = routes.iter().map(|route| route.weight).sum();
     let mut shares: Vec<Share> = Vec::with_capacity(routes.len());
-    let mut add = |pod: PodId, target, share: f64, merge: bool| {
-        match shares.iter_mut().find(|other| merge && other.pod == pod) {
+    let mut add =
+        |pod: PodId, target, share: f64, merge: bool| match shares.iter_mut().find(|other| merge && other.pod == pod) {
             Some(other) => *other = Share { target, share: other.share + share, ..*other },
             None => shares.push(Share { pod, target, share }),
-        }
-    };
+        };
     // Only nodes, or an address registered again while it drains, lead to a pod twice.
     let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
     seen.sort_unstable();
@@ -432,7 +433,9 @@ fn share_cores(cx: &mut Cx, app: &App, cores: f64) {
     let pods: Vec<PodId> = pods_of(cx.world, app).collect();
     let loaded = pods.iter().filter(|&&pod| is_loaded(cx.world, pod)).count();
     for pod in pods {
-        let runs = matches!(cx.world.pod(pod).process, Process::Starting | Process::Answering | Process::Stopping);
+        let lives = cx.world.pod(pod).node.is_none_or(|node| cx.world.node(node).alive);
+        let process = cx.world.pod(pod).process;
+        let runs = lives && matches!(process, Process::Starting | Process::Answering | Process::Stopping);
         let idle = app.idle_cpu.0 as f64 / 1e3;
         let limit = cx.world.template_of(pod).cpu_limit().map_or(1.0, |cpu| cpu.0 as f64 / 1e3);
         let cores = match (runs, is_loaded(cx.world, pod)) {
