@@ -9,9 +9,7 @@ use super::yaml::{Node, Value};
 use super::{Draft, timings};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
-use crate::plan::{
-    App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode,
-};
+use crate::plan::{App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode};
 use crate::rules::quantity::{Bytes, Millicores};
 
 /// `timings:`, a preset and single stages.
@@ -295,7 +293,8 @@ fn bound_group(deployment: DeploymentId, draft: &Draft) -> Option<TargetGroupId>
             && service.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
     };
     let binding = plan.bindings.iter().find(|binding| {
-        let named = |service: &ServiceSpec| service.name == binding.service_name && service.namespace == binding.namespace;
+        let named =
+            |service: &ServiceSpec| service.name == binding.service_name && service.namespace == binding.namespace;
         plan.services.iter().any(|service| named(service) && selects(service))
     })?;
     (binding.target_group.index() < plan.target_groups.len()).then_some(binding.target_group)

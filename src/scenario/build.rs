@@ -106,7 +106,8 @@ fn place_autoscalers(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
     for Found { value: hpa, place } in &objects.hpas {
         if hpa.target_kind != "Deployment" {
-            let text = format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
+            let text =
+                format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
             problems.push(Diagnostic::warning("W150", *place, text));
         } else if !plan.deployments.iter().any(|d| d.name == hpa.target_name && d.namespace == hpa.namespace) {
             let message = format!(
@@ -126,7 +127,8 @@ fn place_pools(draft: &mut Draft) {
         let mut pool = pool.clone();
         let class = plan.node_classes.iter().position(|class| class.name == pool.node_class_name);
         if class.is_none() {
-            let message = format!("NodePool {} names EC2NodeClass `{}`, which is not there", pool.name, pool.node_class_name);
+            let message =
+                format!("NodePool {} names EC2NodeClass `{}`, which is not there", pool.name, pool.node_class_name);
             let names = plan.node_classes.iter().map(|class| class.name.as_str());
             let help = suggestion(&pool.node_class_name, names);
             problems.push(Diagnostic::error("E016", *place, message).maybe_help(help));

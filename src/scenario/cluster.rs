@@ -1,15 +1,13 @@
 //! `cluster:`, the region with its zones and prices, the instance types, and the nodes that exist at the start.
 
+use super::Draft;
 use super::controllers;
 use super::diagnostic::{Diagnostic, suggestion};
 use super::reader::{self, Fields};
 use super::yaml::Node;
-use super::Draft;
 use crate::catalog::{self, Market, PriceOverride, Row};
 use crate::manifest::common;
-use crate::plan::{
-    AmiFamily, CapacityType, InitialNode, InstanceTypeId, NodeClassSpec, NodePoolId, ZoneId,
-};
+use crate::plan::{AmiFamily, CapacityType, InitialNode, InstanceTypeId, NodeClassSpec, NodePoolId, ZoneId};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
 use crate::rules::resources::ResourceList;
@@ -189,7 +187,8 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
             Some(id) => {
                 if of_class[id.index()].is_empty() {
                     for row in &rows {
-                        let seen = catalog::instance_type(row, &classes[id.index()], &plan.flags.karpenter, &cluster.market);
+                        let seen =
+                            catalog::instance_type(row, &classes[id.index()], &plan.flags.karpenter, &cluster.market);
                         of_class[id.index()].push(InstanceTypeId::at(plan.instance_types.len()));
                         plan.instance_types.push(Arc::new(seen));
                     }

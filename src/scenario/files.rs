@@ -40,7 +40,8 @@ impl Files {
         root: Option<&Path>,
         data: BTreeMap<String, PathBuf>,
     ) -> Result<(Files, PathBuf), FileError> {
-        let missing = |path: &Path, error: std::io::Error| ("E001", format!("cannot read {}: {error}", path.display()), None);
+        let missing =
+            |path: &Path, error: std::io::Error| ("E001", format!("cannot read {}: {error}", path.display()), None);
         let scenario = fs::canonicalize(scenario).map_err(|error| missing(scenario, error))?;
         let base = scenario.parent().unwrap_or(Path::new("/")).to_path_buf();
         let root = match root {
@@ -107,9 +108,10 @@ impl Files {
     /// # Errors
     /// When no such name was given.
     pub fn data(&self, name: &str) -> Result<PathBuf, FileError> {
-        self.data.get(name).cloned().ok_or_else(|| {
-            ("E001", format!("no data named {name}"), Some(format!("give it with --data {name}=FILE")))
-        })
+        self.data
+            .get(name)
+            .cloned()
+            .ok_or_else(|| ("E001", format!("no data named {name}"), Some(format!("give it with --data {name}=FILE"))))
     }
 
     /// The manifests in a folder, sorted by name; a file is itself.
@@ -117,9 +119,8 @@ impl Files {
         if !path.is_dir() {
             return vec![path.to_path_buf()];
         }
-        let is_manifest = |name: &String| {
-            [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.')
-        };
+        let is_manifest =
+            |name: &String| [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
         names_in(path)
             .into_iter()
             .filter(is_manifest)
@@ -181,7 +182,9 @@ impl Files {
     fn text(&mut self, path: &Path) -> Result<String, FileError> {
         let name = self.shown(path);
         let bytes = self.bytes(path, &name)?;
-        yaml::decode(&bytes).map(str::to_string).map_err(|(code, message, _)| (code, format!("{name}: {message}"), None))
+        yaml::decode(&bytes)
+            .map(str::to_string)
+            .map_err(|(code, message, _)| (code, format!("{name}: {message}"), None))
     }
 
     /// A table of a data file: header and rows.

@@ -1,5 +1,6 @@
 //! `faults:`, `actions:`, `claims:` and `expect:`.
 
+use super::Draft;
 use super::build::place_template;
 use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
 use super::curve::{self, CORES, RATE};
@@ -7,7 +8,6 @@ use super::diagnostic::Diagnostic;
 use super::files;
 use super::reader::{self, Fields};
 use super::yaml::{Node, Value};
-use super::Draft;
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
@@ -32,7 +32,11 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
             draft.problems.error("E015", item.place, format!("{}: ends before it begins", fields.path));
         }
         let kinds = [
-            "spot_interruption", "node_failure", "insufficient_capacity", "health_check_fails", "slowdown",
+            "spot_interruption",
+            "node_failure",
+            "insufficient_capacity",
+            "health_check_fails",
+            "slowdown",
             "slow_registry",
         ];
         let kind = one_of(&mut fields, &kinds, draft).and_then(|(key, node)| {
@@ -51,11 +55,7 @@ fn read_at(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<Time> {
 }
 
 /// The one field that says what happens. It may be null (`spot_interruption:` means any).
-fn one_of<'n>(
-    fields: &mut Fields<'n>,
-    kinds: &[&'static str],
-    draft: &mut Draft,
-) -> Option<(&'static str, &'n Node)> {
+fn one_of<'n>(fields: &mut Fields<'n>, kinds: &[&'static str], draft: &mut Draft) -> Option<(&'static str, &'n Node)> {
     let mut found = Vec::new();
     for key in kinds {
         fields.get(key);
@@ -219,8 +219,7 @@ fn rollout(fields: &mut Fields<'_>, deployment: DeploymentId, at: Time, draft: &
     let mut template = (*draft.plan.templates[spec.template.index()]).clone();
     let stamp = at.since(draft.plan.start).decimal();
     template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), stamp);
-    if let (Some(image), Some(container)) =
-        (fields.text("image", &mut draft.problems), template.containers.first_mut())
+    if let (Some(image), Some(container)) = (fields.text("image", &mut draft.problems), template.containers.first_mut())
     {
         container.image = image;
     }
@@ -256,14 +255,18 @@ fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
         kinds.push(ActionKind::UpdateDeployment(DeploymentId::at(index), Arc::new(spec)));
     }
     for found in objects.hpas {
-        let same = |known: &&Arc<crate::plan::HpaSpec>| known.name == found.value.name && known.namespace == found.value.namespace;
+        let same = |known: &&Arc<crate::plan::HpaSpec>| {
+            known.name == found.value.name && known.namespace == found.value.namespace
+        };
         match draft.plan.hpas.iter().position(|known| same(&known)) {
             Some(index) => kinds.push(ActionKind::UpdateHpa(HpaId::at(index), Arc::new(found.value))),
             None => unmatched.push((found.place, found.value.name)),
         }
     }
     for found in objects.pdbs {
-        let same = |known: &&Arc<crate::plan::PdbSpec>| known.name == found.value.name && known.namespace == found.value.namespace;
+        let same = |known: &&Arc<crate::plan::PdbSpec>| {
+            known.name == found.value.name && known.namespace == found.value.namespace
+        };
         match draft.plan.pdbs.iter().position(|known| same(&known)) {
             Some(index) => kinds.push(ActionKind::UpdatePdb(PdbId::at(index), Arc::new(found.value))),
             None => unmatched.push((found.place, found.value.name)),
@@ -273,7 +276,8 @@ fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
         match draft.plan.node_pools.iter().position(|known| known.name == found.value.name) {
             Some(index) => {
                 let old = &draft.plan.node_pools[index];
-                let spec = crate::plan::NodePoolSpec { node_class: old.node_class, v1beta1: old.v1beta1, ..found.value };
+                let spec =
+                    crate::plan::NodePoolSpec { node_class: old.node_class, v1beta1: old.v1beta1, ..found.value };
                 kinds.push(ActionKind::UpdateNodePool(NodePoolId::at(index), Arc::new(spec)));
             }
             None => unmatched.push((found.place, found.value.name)),
@@ -283,7 +287,8 @@ fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
         draft.problems.error("E016", place, format!("{path}: `{name}` does not exist before, so it cannot be changed"));
     }
     if kinds.is_empty() && !draft.problems.has_errors() {
-        let message = format!("{path}: the file changes no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget or NodePool");
+        let message =
+            format!("{path}: the file changes no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget or NodePool");
         draft.problems.error("E018", node.place, message);
     }
     kinds

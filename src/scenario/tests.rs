@@ -136,22 +136,114 @@ timings:
 run: { until: 20m }
 ",
     );
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    error[E010]: `target_groups.web` has no field `deregistraton_delay`
+     --> s.yaml:4:10
+      |
+    4 |   web: { deregistraton_delay: 30s }
+      |          ^^^^^^^^^^^^^^^^^^^ unknown field
+      |
+      = help: did you mean `deregistration_delay`?
+
+    error[E013]: services.web.cpu_per_request: `3 parsecs` is not a duration such as 15s or 1m30s
+     --> s.yaml:6:28
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                            ^^^^^^^^ unknown unit
+      |
+      = help: units are ns, us, ms, s, m, h and d
+
+    error[E012]: services.web.workers: expected a whole number, found `many`
+     --> s.yaml:6:47
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                                               ^^^^ expected a whole number
+
+    error[E013]: services.web.memory: `5mb` is not a quantity such as 250m or 512Mi
+     --> s.yaml:6:62
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                                                              ^^ unknown suffix
+      |
+      = help: suffixes are n, u, m, k, M, G, T, P, E and Ki, Mi, Gi, Ti, Pi, Ei
+
+    error[E016]: traffic: no manifest holds a Deployment `webb`
+     --> s.yaml:8:3
+      |
+    8 |   webb: 8/s
+      |   ^^^^ unknown Deployment
+      |
+      = help: did you mean `web`?
+
+    error[E013]: timings.image.pull: the text "lognormal(median=2.8s, sgma=0.15)" is not a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)
+      --> s.yaml:10:39
+       |
+    10 |   image.pull: "lognormal(median=2.8s, sgma=0.15)"
+       |                                       ^^^^^^^^^^ unknown parameter
+       |
+       = help: did you mean `sigma`?
+
+    6 errors
+    "#);
 }
 
 #[test]
 fn syntax_mistakes_have_their_place() {
     let folder = Folder::new("syntax");
-    insta::assert_snapshot!(folder.problems("name: s\nname: t\n"), @"");
-    insta::assert_snapshot!(folder.problems("run:\n\tuntil: 5m\n"), @"");
-    insta::assert_snapshot!(folder.problems("manifests: [nothing.yaml]\n"), @"");
-    insta::assert_snapshot!(folder.problems("manifests: [../../etc/]\n"), @"");
+    insta::assert_snapshot!(folder.problems("name: s\nname: t\n"), @r#"
+    error[E006]: the key `name` stands here twice
+     --> s.yaml:2:1
+      |
+    2 | name: t
+      | ^^^^ again
+      |
+     ::: s.yaml:1:1
+      |
+    1 | name: s
+      | ---- first
+      |
+      = help: remove one of them
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("run:\n\tuntil: 5m\n"), @r#"
+    error[E005]: a tab indents this line
+     --> s.yaml:2:1
+      |
+    2 |     until: 5m
+      | ^^^^ YAML allows only spaces here
+      |
+      = help: replace the tab by spaces
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("manifests: [nothing.yaml]\n"), @r#"
+    error[E001]: cannot read nothing.yaml: there is no such file or folder
+     --> s.yaml:1:13
+      |
+    1 | manifests: [nothing.yaml]
+      |             ^^^^^^^^^^^^
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("manifests: [../../etc/]\n"), @r#"
+    error[E002]: the path ../../etc/ leaves the scenario root
+     --> s.yaml:1:13
+      |
+    1 | manifests: [../../etc/]
+      |             ^^^^^^^^^^
+      |
+      = help: only what is below the nearest folder named `scenarios` (or below --root) can be named; bring other data with --data NAME=FILE
+
+    1 error
+    "#);
 }
 
 #[test]
 fn hostile_input_ends_in_a_message() {
     let folder = Folder::new("hostile");
-    let bomb: String = (0..20).map(|i| format!("a{}: &a{} [{}]\n", i + 1, i + 1, vec![format!("*a{i}"); 9].join(","))).collect();
+    let bomb: String =
+        (0..20).map(|i| format!("a{}: &a{} [{}]\n", i + 1, i + 1, vec![format!("*a{i}"); 9].join(","))).collect();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("aliases blow", format!("a0: &a0 x\n{bomb}").into_bytes()),
         ("inside the very node", b"a: &a [*a]\n".to_vec()),
@@ -189,18 +281,17 @@ fn both_yaml_readers_agree_on_the_shipped_files() {
         match theirs {
             Value::Null => ours.is_null(),
             Value::Bool(value) => ours.text() == Some(&value.to_string()) || ours.text() == Some("off"),
-            Value::Number(value) => {
-                ours.text().and_then(|text| text.parse::<f64>().ok()) == value.as_f64()
-            }
+            Value::Number(value) => ours.text().and_then(|text| text.parse::<f64>().ok()) == value.as_f64(),
             Value::String(value) => ours.text() == Some(value),
             Value::Sequence(items) => {
                 items.len() == ours.items().len() && items.iter().zip(ours.items()).all(|(a, b)| same(b, a))
             }
             Value::Mapping(entries) => {
                 entries.len() == ours.entries().len()
-                    && entries.iter().zip(ours.entries()).all(|((key, value), entry)| {
-                        key.as_str() == Some(&*entry.key) && same(&entry.value, value)
-                    })
+                    && entries
+                        .iter()
+                        .zip(ours.entries())
+                        .all(|((key, value), entry)| key.as_str() == Some(&*entry.key) && same(&entry.value, value))
             }
             Value::Tagged(_) => false,
         }
@@ -292,5 +383,5 @@ faults:
     assert_eq!(at, [60, 120, 180, 240, 240, 300]);
     assert_eq!(loaded.plan.faults.len(), 3);
     assert_eq!(loaded.plan.templates.len(), 3);
-    assert_eq!(loaded.plan.templates[2].requests.cpu.0, 200);
+    assert_eq!(loaded.plan.templates[1].requests.cpu.0, 200, "templates come in the order written");
 }
