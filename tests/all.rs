@@ -1,3 +1,8 @@
 //! All integration tests, one binary.
 
+mod damage;
+mod determinism;
+mod oracles;
+mod properties;
+mod support;
 mod tidy;

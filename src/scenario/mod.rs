@@ -1,8 +1,232 @@
 //! From text to a plan: everything a user can get wrong is found and said here.
+//!
+//! In: a scenario file and the manifests it names. Out: a checked [`Plan`] with its warnings, or every problem at once.
+//!
+//! ```text
+//! bytes --files--> text --yaml--> tree --reader, units--> typed sections --\
+//!                                      --manifest-------> objects ---------> build --> Plan
+//! ```
 
+pub mod apps;
+pub mod build;
+pub mod cluster;
+pub mod controllers;
+pub mod curve;
 pub mod diagnostic;
+pub mod files;
 pub mod reader;
+pub mod script;
 pub mod units;
 pub mod yaml;
 
+pub use diagnostic::{Diagnostic, Problems, Severity, Source, render_all};
 pub use units::timings;
+
+use crate::engine::{Span, Time};
+use crate::manifest::Objects;
+use crate::plan::{Flags, Plan};
+use curve::Window;
+use files::Files;
+use reader::Fields;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use yaml::Node;
+
+/// Longest run.
+const UNTIL_MAX: Span = Span::from_secs(30 * 86_400);
+/// 2026-01-05T00:00:00Z, a Monday.
+const START: u64 = 1_767_571_200;
+
+/// What the command line says; it wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// `--root`: files may be read below this folder; else below the nearest folder named `scenarios`.
+    pub root: Option<PathBuf>,
+    /// `--noise`.
+    pub noise: Option<bool>,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// `--until`.
+    pub until: Option<Span>,
+    /// `--data NAME=FILE`.
+    pub data: BTreeMap<String, PathBuf>,
+}
+
+/// A scenario that can run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The plan.
+    pub plan: Plan,
+    /// What its author should know, sorted.
+    pub warnings: Vec<Diagnostic>,
+    /// All files read; [`render_all`] needs them.
+    pub sources: Vec<Source>,
+}
+
+/// Everything at hand while a scenario becomes a plan.
+pub(crate) struct Draft {
+    pub(crate) plan: Plan,
+    pub(crate) objects: Objects,
+    pub(crate) files: Files,
+    pub(crate) problems: Problems,
+}
+
+impl Draft {
+    pub(crate) fn window(&self) -> Window {
+        Window { start: self.plan.start, until: self.plan.until }
+    }
+
+    /// The beginning of the scenario, for problems that belong to no field.
+    pub(crate) fn problems_place(&self) -> diagnostic::Place {
+        diagnostic::Place::top(diagnostic::FileId(0))
+    }
+
+    /// An instant of the run.
+    pub(crate) fn instant(&mut self, node: &Node, path: &str) -> Option<Time> {
+        let at = self.plan.start + reader::duration(node, path, &mut self.problems)?;
+        if at > self.plan.until {
+            let until = self.plan.until.since(self.plan.start);
+            reader::out_of_range(node, path, &format!("within the run, which ends at {until}"), &mut self.problems);
+            return None;
+        }
+        Some(at)
+    }
+}
+
+/// Reads a scenario with everything it names.
+///
+/// # Errors
+/// All problems of all files, if any of them forbids a run.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
+    let mut problems = Problems::new();
+    let (mut files, file) = match Files::new(path, options.root.as_deref(), options.data.clone()) {
+        Ok(found) => found,
+        Err(error) => {
+            files::report(error, None, &mut problems);
+            return Err(problems);
+        }
+    };
+    let (id, documents) = files.documents(&file, None, &mut problems);
+    let Some(scenario) = documents.first() else {
+        if !problems.has_errors() {
+            problems.error("E011", diagnostic::Place::top(id), "the scenario is empty");
+        }
+        return Err(problems);
+    };
+    if let Some(second) = documents.get(1) {
+        problems.error("E005", second.place, "a scenario is one document, a second begins here");
+    }
+    let stem = path.file_stem().map_or_else(|| "scenario".to_string(), |stem| stem.to_string_lossy().to_string());
+    let plan = Plan::empty(Time::from_unix_seconds(START), Span::from_secs(1200));
+    let plan = Plan { name: stem, timings: timings("default").expect("the default preset exists"), ..plan };
+    let mut draft = Draft { plan, objects: Objects::default(), files, problems };
+    read_scenario(scenario, &mut draft, options);
+    let Draft { mut plan, files, mut problems, .. } = draft;
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    plan.hash = files.hash();
+    let warnings = problems.take_warnings();
+    plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
+    Ok(Loaded { plan, warnings, sources: problems.sources })
+}
+
+fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
+    let Some(mut fields) = Fields::of(node, "", &mut draft.problems) else { return };
+    read_name(&mut fields, draft);
+    fields.get("about");
+    read_run(fields.get("run"), draft, options);
+    let cluster = cluster::read(fields.get("cluster"), draft);
+    if let Some(controllers) = fields.get("controllers") {
+        let mut flags: Flags = draft.plan.flags.clone();
+        controllers::read(controllers, &mut flags, &mut draft.problems);
+        draft.plan.flags = flags;
+    }
+    read_manifests(&mut fields, draft);
+    if let Some(timings) = fields.get("timings") {
+        apps::read_timings(timings, draft);
+    }
+    if let Some(groups) = fields.get("target_groups") {
+        apps::read_target_groups(groups, draft);
+    }
+    build::place_objects(draft);
+    cluster::place(cluster, draft);
+    if let Some(images) = fields.get("images") {
+        apps::read_images(images, draft);
+    }
+    let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
+    apps::read_apps(services, traffic, load, draft);
+    script::read_faults(fields.list("faults", &mut draft.problems), draft);
+    script::read_actions(fields.list("actions", &mut draft.problems), draft);
+    script::read_claims(fields.list("claims", &mut draft.problems), draft);
+    script::read_expectations(fields.list("expect", &mut draft.problems), draft);
+    fields.finish(&mut draft.problems);
+}
+
+/// The name is the folder that results go to.
+fn read_name(fields: &mut Fields<'_>, draft: &mut Draft) {
+    let Some(node) = fields.get("name") else { return };
+    let Some(name) = reader::text(node, "name", &mut draft.problems) else { return };
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !plain || name.is_empty() || name.len() > 64 || name.starts_with('.') {
+        let message = "name: a name is made of letters, digits, -, _ and .";
+        draft.problems.error("E015", node.place, message);
+    }
+    draft.plan.name = name;
+}
+
+fn read_run(node: Option<&Node>, draft: &mut Draft, options: &LoadOptions) {
+    let plan = &mut draft.plan;
+    let problems = &mut draft.problems;
+    let mut length = Span::from_secs(1200);
+    if let Some(mut fields) = node.and_then(|node| Fields::of(node, "run", problems)) {
+        if let Some(node) = fields.get("start") {
+            let expected = "a timestamp such as 2026-01-05T00:00:00Z";
+            if let Some(seconds) = reader::unit(node, "run.start", expected, units::timestamp, problems) {
+                plan.start = Time::from_unix_seconds(seconds);
+            }
+        }
+        if let Some(until) = fields.duration("until", problems) {
+            length = until;
+            if until.is_zero() || until > UNTIL_MAX {
+                let node = fields.get("until").unwrap_or(fields.node());
+                reader::out_of_range(node, "run.until", "more than 0s and at most 30d", problems);
+            }
+        }
+        if let Some(noise) = fields.boolean("noise", problems) {
+            plan.noise = noise;
+        }
+        if let Some(seed) = fields.integer_in("seed", 0, i64::MAX, problems) {
+            plan.seed = seed.unsigned_abs();
+        }
+        fields.finish(problems);
+    }
+    plan.noise = options.noise.unwrap_or(plan.noise);
+    plan.seed = options.seed.unwrap_or(plan.seed);
+    plan.until = plan.start + options.until.unwrap_or(length).min(UNTIL_MAX);
+}
+
+fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {
+    for item in fields.list("manifests", &mut draft.problems) {
+        let Some(written) = reader::text(item, "manifests", &mut draft.problems) else { continue };
+        let found = match draft.files.resolve(&written) {
+            Ok(path) => draft.files.manifests(&path),
+            Err(error) => {
+                files::report(error, Some(item.place), &mut draft.problems);
+                continue;
+            }
+        };
+        if found.is_empty() {
+            draft.problems.error("E001", item.place, format!("the folder {written} holds no manifests"));
+        }
+        for path in found {
+            let (_, documents) = draft.files.documents(&path, Some(item.place), &mut draft.problems);
+            for document in &documents {
+                crate::manifest::read_document(document, &mut draft.objects, &mut draft.problems);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,9 @@ fn syntax_error(info: &str, place: Place, text: &str) -> Diagnostic {
                 .help("replace the tab by spaces");
         }
     }
+    if info == "recursion limit exceeded" {
+        return Diagnostic::error("E004", place, format!("nested deeper than {DEPTH_MAX} levels"));
+    }
     let info: String = info.chars().take(200).collect();
     Diagnostic::error("E005", place, format!("this is not YAML: {info}"))
 }

@@ -1,0 +1,317 @@
+//! What manifests do not say about applications: target groups, work a request, images, delays, and the load.
+
+use super::build::default_target_group;
+use super::cluster::find;
+use super::curve::{self, CORES, RATE};
+use super::diagnostic::{Diagnostic, Problems, suggestion};
+use super::reader::{self, Fields};
+use super::yaml::{Node, Value};
+use super::{Draft, timings};
+use crate::engine::Span;
+use crate::plan::timing::{PRESETS, STAGES};
+use crate::plan::{App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode};
+use crate::rules::quantity::{Bytes, Millicores};
+
+/// `timings:`, a preset and single stages.
+pub(crate) fn read_timings(node: &Node, draft: &mut Draft) {
+    let problems = &mut draft.problems;
+    if Fields::of(node, "timings", problems).is_none() {
+        return;
+    }
+    if let Some(preset) = node.get("preset") {
+        let names: Vec<(&str, &str)> = PRESETS.iter().map(|name| (*name, *name)).collect();
+        if let Some(found) = reader::choice(preset, "timings.preset", &names, problems).and_then(timings) {
+            draft.plan.timings = found;
+        }
+    }
+    for entry in node.entries().iter().filter(|entry| &*entry.key != "preset") {
+        let Some(row) = STAGES.iter().find(|row| row.key == &*entry.key) else {
+            let known = STAGES.iter().map(|row| row.key).chain(["preset"]);
+            problems.push(
+                Diagnostic::error("E010", entry.key_place, format!("`timings` has no stage `{}`", entry.key))
+                    .label("unknown stage")
+                    .maybe_help(suggestion(&entry.key, known)),
+            );
+            continue;
+        };
+        let path = format!("timings.{}", entry.key);
+        if let Some(distribution) = draft.files.distribution(&entry.value, &path, problems) {
+            draft.plan.timings.set(row.stage, distribution);
+        }
+    }
+}
+
+/// `target_groups:`, by name.
+pub(crate) fn read_target_groups(node: &Node, draft: &mut Draft) {
+    let problems = &mut draft.problems;
+    if Fields::of(node, "target_groups", problems).is_none() {
+        return;
+    }
+    for entry in node.entries() {
+        let mut group = default_target_group(entry.key.to_string(), draft.plan.zones.len());
+        if !entry.value.is_null()
+            && let Some(mut fields) = Fields::of(&entry.value, format!("target_groups.{}", entry.key), problems)
+        {
+            read_group(&mut fields, &mut group, problems);
+            fields.finish(problems);
+        }
+        draft.plan.target_groups.push(group);
+    }
+}
+
+fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, problems: &mut Problems) {
+    const ALGORITHMS: [(&str, RoutingAlgorithm); 3] = [
+        ("round_robin", RoutingAlgorithm::RoundRobin),
+        ("least_outstanding_requests", RoutingAlgorithm::LeastOutstandingRequests),
+        ("weighted_random", RoutingAlgorithm::WeightedRandom),
+    ];
+    let delay = fields.duration("deregistration_delay", problems);
+    if let Some(delay) = bounded(fields, "deregistration_delay", delay, 0, 3600, problems) {
+        group.deregistration_delay = delay;
+    }
+    let slow_start = fields.duration("slow_start", problems);
+    if let Some(slow_start) = bounded(fields, "slow_start", slow_start, 0, 900, problems) {
+        group.slow_start = slow_start;
+    }
+    group.algorithm = fields.choice("algorithm", &ALGORITHMS, problems).unwrap_or(group.algorithm);
+    group.stickiness = fields.duration("stickiness", problems).filter(|span| !span.is_zero());
+    group.cross_zone = fields.boolean("cross_zone", problems).unwrap_or(true);
+    if let Some(nodes) = fields.integer_in("nodes", 1, 1000, problems) {
+        group.nodes = nodes as u32;
+    }
+    let Some(mut check) = fields.fields("health_check", problems) else { return };
+    let health = &mut group.health_check;
+    if let Some(path) = check.text("path", problems) {
+        health.path = path;
+    }
+    let interval = check.duration("interval", problems);
+    health.interval = bounded(&mut check, "interval", interval, 5, 300, problems).unwrap_or(health.interval);
+    let timeout = check.duration("timeout", problems);
+    health.timeout = bounded(&mut check, "timeout", timeout, 2, 120, problems).unwrap_or(health.timeout);
+    if let Some(count) = check.integer_in("healthy", 2, 10, problems) {
+        health.healthy_threshold = count as u32;
+    }
+    if let Some(count) = check.integer_in("unhealthy", 2, 10, problems) {
+        health.unhealthy_threshold = count as u32;
+    }
+    if health.timeout >= health.interval {
+        let message = format!("{}: AWS wants a timeout that is shorter than the interval", check.path);
+        problems.error("E015", check.place(), message);
+    }
+    check.finish(problems);
+}
+
+/// A duration within what AWS allows, in seconds.
+fn bounded(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    value: Option<Span>,
+    low: u64,
+    high: u64,
+    problems: &mut Problems,
+) -> Option<Span> {
+    let value = value?;
+    if (Span::from_secs(low)..=Span::from_secs(high)).contains(&value) {
+        return Some(value);
+    }
+    let node = fields.get(key).unwrap_or(fields.node());
+    reader::out_of_range(node, &fields.at(key), &format!("from {low}s to {high}s, the limits of AWS"), problems);
+    None
+}
+
+/// `images:`, by the name that manifests use.
+pub(crate) fn read_images(node: &Node, draft: &mut Draft) {
+    if Fields::of(node, "images", &mut draft.problems).is_none() {
+        return;
+    }
+    for entry in node.entries() {
+        let problems = &mut draft.problems;
+        let path = format!("images.{}", entry.key);
+        let Some(mut fields) = Fields::of(&entry.value, path, problems) else { continue };
+        let size = fields.quantity("size", problems).map(|size| Bytes(size.units_ceil().clamp(0, 1 << 50)));
+        let pull = fields.get("pull").and_then(|node| draft.files.distribution(node, &fields.at("pull"), problems));
+        let cached = fields.boolean("cached", problems).unwrap_or(false);
+        fields.finish(problems);
+        match draft.plan.images.iter_mut().find(|image| image.name == *entry.key) {
+            Some(image) => {
+                image.size = size.unwrap_or(image.size);
+                image.pull = pull;
+                image.cached = cached;
+            }
+            None => {
+                let names = draft.plan.images.iter().map(|image| image.name.as_str());
+                let message = format!("images: no container uses `{}`", entry.key);
+                let help = suggestion(&entry.key, names);
+                problems.push(Diagnostic::error("E016", entry.key_place, message).maybe_help(help));
+            }
+        }
+    }
+    // Images that nodes hold from the start get the sizes said here.
+    for node in &mut draft.plan.nodes {
+        for (name, size) in &mut node.images {
+            if let Some(image) = draft.plan.images.iter().find(|image| image.name == *name) {
+                *size = image.size;
+            }
+        }
+    }
+}
+
+/// `services:`, `traffic:` and `load:`; all three by the name of the Deployment.
+pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: Option<&Node>, draft: &mut Draft) {
+    let mut names = Vec::new();
+    for (section, node) in [("services", services), ("traffic", traffic), ("load", load)] {
+        let Some(node) = node.filter(|node| Fields::of(node, section, &mut draft.problems).is_some()) else { continue };
+        for entry in node.entries() {
+            if names.iter().any(|(name, _)| *name == &*entry.key) {
+                continue;
+            }
+            if let Some(deployment) = find_deployment(&entry.key, entry.key_place, section, draft) {
+                names.push((&*entry.key, deployment));
+            }
+        }
+    }
+    for (name, deployment) in names {
+        let service = services.and_then(|node| node.get(name));
+        let traffic_node = traffic.and_then(|node| node.get(name)).filter(|node| !node.is_null());
+        let load_node = load.and_then(|node| node.get(name)).filter(|node| !node.is_null());
+        let mut app = read_app(name, deployment, service, traffic_node.is_some(), draft);
+        if let Some(node) = traffic_node {
+            app.traffic = read_traffic(node, &format!("traffic.{name}"), &mut app.mode, draft);
+        }
+        if let Some(node) = load_node {
+            let (path, window) = (format!("load.{name}"), draft.window());
+            app.cores = curve::read(node, &path, &CORES, window, &mut draft.files, &mut draft.problems);
+        }
+        draft.plan.apps.push(app);
+    }
+}
+
+/// A Deployment by `name` or `namespace/name`.
+fn find_deployment(
+    name: &str,
+    place: super::diagnostic::Place,
+    section: &str,
+    draft: &mut Draft,
+) -> Option<DeploymentId> {
+    let deployments = &draft.plan.deployments;
+    let (namespace, plain) = name.split_once('/').map_or((None, name), |(space, name)| (Some(space), name));
+    let matches: Vec<usize> = (deployments.iter().enumerate())
+        .filter(|(_, spec)| spec.name == plain && namespace.is_none_or(|space| space == spec.namespace))
+        .map(|(index, _)| index)
+        .collect();
+    let diagnostic = match matches.as_slice() {
+        [only] => return Some(DeploymentId::at(*only)),
+        [] => Diagnostic::error("E016", place, format!("{section}: no manifest holds a Deployment `{name}`"))
+            .label("unknown Deployment")
+            .maybe_help(suggestion(name, deployments.iter().map(|spec| spec.name.as_str()))),
+        _ => Diagnostic::error("E016", place, format!("{section}: several namespaces hold a Deployment `{name}`"))
+            .help("write namespace/name"),
+    };
+    draft.problems.push(diagnostic);
+    None
+}
+
+fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traffic: bool, draft: &mut Draft) -> App {
+    let template = draft.plan.templates[draft.plan.deployments[deployment.index()].template.index()].clone();
+    let mut app = App {
+        name: name.to_string(),
+        deployment,
+        target_group: bound_group(deployment, draft),
+        cpu_per_request: Span::ZERO,
+        wait_per_request: Span::ZERO,
+        // Apache's listen backlog is 511; ten workers is what two hundred MiB of PHP processes allow in 512 MiB or so.
+        workers: 10,
+        queue: 511,
+        start: Distribution::Constant(Span::ZERO),
+        // Apache's workers leave within about a second of SIGTERM.
+        stop: Distribution::Constant(Span::from_secs(1)),
+        drains: false,
+        idle_cpu: Millicores(0),
+        memory: template.requests.memory.0,
+        latency_objective: Span::from_secs(1),
+        cores: None,
+        traffic: Curve::default(),
+        mode: TrafficMode::Requests,
+    };
+    let Some(node) = node.filter(|node| !node.is_null()) else {
+        if has_traffic {
+            let place = draft.problems_place();
+            let message = format!("services: `{name}` gets traffic, but how much work a request is, is not said");
+            let help = format!("write services: {{ {name}: {{ cpu_per_request: 100ms }} }}");
+            draft.problems.push(Diagnostic::error("E011", place, message).help(help));
+        }
+        return app;
+    };
+    let Some(mut fields) = Fields::of(node, format!("services.{name}"), &mut draft.problems) else { return app };
+    if has_traffic {
+        fields.required("cpu_per_request", &mut draft.problems);
+    }
+    if let Some(node) = fields.get("target_group") {
+        app.target_group = if node.text() == Some("none") {
+            None
+        } else {
+            let names: Vec<&str> = draft.plan.target_groups.iter().map(|group| group.name.as_str()).collect();
+            find(node, &fields.at("target_group"), "target group", &names, &mut draft.problems).map(TargetGroupId::at)
+        };
+    }
+    read_work(&mut fields, &mut app, draft);
+    fields.finish(&mut draft.problems);
+    app
+}
+
+fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
+    let problems = &mut draft.problems;
+    app.cpu_per_request = fields.duration("cpu_per_request", problems).unwrap_or(app.cpu_per_request);
+    app.wait_per_request = fields.duration("wait_per_request", problems).unwrap_or(app.wait_per_request);
+    if let Some(workers) = fields.integer_in("workers", 1, 100_000, problems) {
+        app.workers = workers as u32;
+    }
+    if let Some(queue) = fields.integer_in("queue", 0, 10_000_000, problems) {
+        app.queue = queue as u32;
+    }
+    for key in ["start", "stop"] {
+        let Some(node) = fields.get(key) else { continue };
+        let Some(found) = draft.files.distribution(node, &fields.at(key), problems) else { continue };
+        if key == "start" { app.start = found } else { app.stop = found }
+    }
+    app.drains = fields.boolean("drains", problems).unwrap_or(app.drains);
+    if let Some(cpu) = fields.quantity("idle_cpu", problems) {
+        app.idle_cpu = Millicores(cpu.milli_ceil().clamp(0, 1_000_000_000));
+    }
+    if let Some(memory) = fields.quantity("memory", problems) {
+        app.memory = memory.units_ceil().clamp(0, 1 << 50);
+    }
+    app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
+}
+
+/// The target group that a binding's Service leads to, if it selects the Deployment's pods.
+fn bound_group(deployment: DeploymentId, draft: &Draft) -> Option<TargetGroupId> {
+    let plan = &draft.plan;
+    let template = &plan.templates[plan.deployments[deployment.index()].template.index()];
+    let selects = |service: &ServiceSpec| {
+        service.namespace == template.namespace
+            && service.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+    };
+    let binding = plan.bindings.iter().find(|binding| {
+        let named =
+            |service: &ServiceSpec| service.name == binding.service_name && service.namespace == binding.namespace;
+        plan.services.iter().any(|service| named(service) && selects(service))
+    })?;
+    (binding.target_group.index() < plan.target_groups.len()).then_some(binding.target_group)
+}
+
+/// Traffic of one application: a curve, or a mapping with `mode` and `curve`.
+fn read_traffic(node: &Node, path: &str, mode: &mut TrafficMode, draft: &mut Draft) -> Curve {
+    const MODES: [(&str, TrafficMode); 2] = [("requests", TrafficMode::Requests), ("fluid", TrafficMode::Fluid)];
+    let window = draft.window();
+    let mut curve = Some((node, path.to_string()));
+    if let Value::Mapping(_) = node.value
+        && let Some(mut fields) = Fields::of(node, path, &mut draft.problems)
+    {
+        *mode = fields.choice("mode", &MODES, &mut draft.problems).unwrap_or_default();
+        curve = fields.required("curve", &mut draft.problems).map(|node| (node, fields.at("curve")));
+        fields.finish(&mut draft.problems);
+    }
+    let Some((node, path)) = curve else { return Curve::default() };
+    curve::read(node, &path, &RATE, window, &mut draft.files, &mut draft.problems).unwrap_or_default()
+}

@@ -1,0 +1,220 @@
+//! Objects into the plan: ids assigned, names resolved, admission done.
+
+use super::Draft;
+use super::diagnostic::{Diagnostic, Place, Problems, suggestion};
+use crate::engine::Span;
+use crate::manifest::common::Found;
+use crate::manifest::namespace::NAME_LABEL;
+use crate::manifest::pod::SYSTEM_CLASSES;
+use crate::manifest::{admit, admit_daemon};
+use crate::plan::{
+    HealthCheck, Image, InitialPod, NodeClassId, Plan, PodTemplate, RoutingAlgorithm, TargetGroup, TargetGroupId,
+    TemplateId,
+};
+use crate::rules::labels::Labels;
+use crate::rules::quantity::Bytes;
+use std::sync::Arc;
+
+/// Puts all objects of the manifests into the plan.
+pub(crate) fn place_objects(draft: &mut Draft) {
+    place_names(draft);
+    let objects = &draft.objects;
+    let default_class = objects.priority_classes.iter().find(|class| class.value.global_default);
+    let default_class = default_class.map(|class| class.value.name.clone());
+    for found in objects.deployments.clone() {
+        let (mut spec, template) = found.value;
+        spec.template =
+            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        draft.plan.deployments.push(Arc::new(spec));
+    }
+    for found in draft.objects.daemon_sets.clone() {
+        let (mut spec, mut template) = found.value;
+        admit_daemon(&mut template);
+        spec.template =
+            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        draft.plan.daemon_sets.push(Arc::new(spec));
+    }
+    for found in draft.objects.pods.clone() {
+        let (name, template) = found.value;
+        let template =
+            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        draft.plan.pods.push(InitialPod { name, template, node: None });
+    }
+    let plan = &mut draft.plan;
+    plan.pdbs = draft.objects.pdbs.iter().map(|found| Arc::new(found.value.clone())).collect();
+    plan.services = draft.objects.services.iter().map(|found| Arc::new(found.value.clone())).collect();
+    plan.node_classes = draft.objects.node_classes.iter().map(|found| Arc::new(found.value.clone())).collect();
+    place_autoscalers(draft);
+    place_pools(draft);
+    place_bindings(draft);
+    place_alarms(draft);
+}
+
+fn place_names(draft: &mut Draft) {
+    let Draft { plan, objects, .. } = draft;
+    plan.priority_classes.extend(SYSTEM_CLASSES.map(|(name, value)| (name.to_string(), value)));
+    for found in &objects.priority_classes {
+        plan.priority_classes.insert(found.value.name.clone(), found.value.value);
+    }
+    for found in &objects.namespaces {
+        plan.namespaces.insert(found.value.0.clone(), found.value.1.clone());
+    }
+    let used = (objects.deployments.iter().map(|found| &found.value.0.namespace))
+        .chain(objects.daemon_sets.iter().map(|found| &found.value.0.namespace))
+        .chain(objects.pods.iter().map(|found| &found.value.1.namespace))
+        .chain(objects.services.iter().map(|found| &found.value.namespace));
+    for name in used.cloned().chain(["default".to_string(), "kube-system".to_string()]).collect::<Vec<_>>() {
+        let labels = Labels::from([(NAME_LABEL.to_string(), name.clone())]);
+        plan.namespaces.entry(name).or_insert(labels);
+    }
+}
+
+/// Admits a template and gives it an id; its images join the plan's.
+pub(crate) fn place_template(
+    mut template: PodTemplate,
+    place: Place,
+    default_class: Option<&str>,
+    plan: &mut Plan,
+    problems: &mut Problems,
+) -> TemplateId {
+    if let Some(class) = &template.priority_class
+        && !plan.priority_classes.contains_key(class)
+    {
+        let help = suggestion(class, plan.priority_classes.keys().map(String::as_str));
+        let message = format!("there is no PriorityClass `{class}`");
+        problems.push(Diagnostic::error("E016", place, message).label("its pods ask for it").maybe_help(help));
+    }
+    admit(&mut template, &plan.priority_classes, default_class, plan.flags.controllers.default_toleration);
+    template.requests = template.count();
+    for container in template.init_containers.iter_mut().chain(&mut template.containers) {
+        if container.image.is_empty() {
+            continue;
+        }
+        let known = plan.images.iter().position(|image| image.name == container.image);
+        let index = known.unwrap_or_else(|| {
+            let name = container.image.clone();
+            plan.images.push(Image { name, size: Bytes(0), pull: None, cached: false });
+            plan.images.len() - 1
+        });
+        container.image_id = Some(crate::plan::ImageId::at(index));
+    }
+    plan.templates.push(Arc::new(template));
+    TemplateId::at(plan.templates.len() - 1)
+}
+
+fn place_autoscalers(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: hpa, place } in &objects.hpas {
+        if hpa.target_kind != "Deployment" {
+            let text =
+                format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
+            problems.push(Diagnostic::warning("W150", *place, text));
+        } else if !plan.deployments.iter().any(|d| d.name == hpa.target_name && d.namespace == hpa.namespace) {
+            let message = format!(
+                "HorizontalPodAutoscaler {} scales Deployment `{}`, which is not in namespace {}",
+                hpa.name, hpa.target_name, hpa.namespace
+            );
+            let names = plan.deployments.iter().map(|deployment| deployment.name.as_str());
+            problems.push(Diagnostic::error("E016", *place, message).maybe_help(suggestion(&hpa.target_name, names)));
+        }
+        plan.hpas.push(Arc::new(hpa.clone()));
+    }
+}
+
+fn place_pools(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: pool, place } in &objects.node_pools {
+        let mut pool = pool.clone();
+        let class = plan.node_classes.iter().position(|class| class.name == pool.node_class_name);
+        if class.is_none() {
+            let message =
+                format!("NodePool {} names EC2NodeClass `{}`, which is not there", pool.name, pool.node_class_name);
+            let names = plan.node_classes.iter().map(|class| class.name.as_str());
+            let help = suggestion(&pool.node_class_name, names);
+            problems.push(Diagnostic::error("E016", *place, message).maybe_help(help));
+        }
+        pool.node_class = class.map(NodeClassId::at);
+        pool.v1beta1 = plan.flags.karpenter.version < (1, 0);
+        plan.node_pools.push(Arc::new(pool));
+    }
+}
+
+fn place_bindings(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: binding, place } in &objects.bindings {
+        let mut binding = binding.clone();
+        binding.target_group = target_group(&binding.target_group_reference, *place, plan, problems);
+        if !plan.services.iter().any(|s| s.name == binding.service_name && s.namespace == binding.namespace) {
+            let message = format!(
+                "TargetGroupBinding {} names Service `{}`, which is not in namespace {}",
+                binding.name, binding.service_name, binding.namespace
+            );
+            let names = plan.services.iter().map(|service| service.name.as_str());
+            let help = suggestion(&binding.service_name, names);
+            problems.push(Diagnostic::error("E016", *place, message).maybe_help(help));
+        }
+        plan.bindings.push(binding);
+    }
+}
+
+/// The target group that a name or ARN means.
+fn target_group(reference: &str, place: Place, plan: &mut Plan, problems: &mut Problems) -> TargetGroupId {
+    let names_it = |name: &str| reference.split('/').any(|part| part == name);
+    if let Some(index) = plan.target_groups.iter().position(|group| names_it(&group.name)) {
+        return TargetGroupId::at(index);
+    }
+    match plan.target_groups.len() {
+        0 => {
+            let name = reference.rsplit('/').nth(1).unwrap_or(reference).to_string();
+            let text = format!("target_groups: does not describe `{name}`: the defaults of AWS are assumed");
+            problems.push(Diagnostic::note("N103", place, text));
+            plan.target_groups.push(default_target_group(name, plan.zones.len()));
+        }
+        1 => {
+            let text = format!("`{reference}` is taken to be the only target group, {}", plan.target_groups[0].name);
+            problems.push(Diagnostic::note("N103", place, text));
+        }
+        _ => {
+            let message = format!("target_groups: none is named by `{reference}`");
+            let names = plan.target_groups.iter().map(|group| group.name.as_str());
+            problems.push(Diagnostic::error("E016", place, message).maybe_help(suggestion(reference, names)));
+        }
+    }
+    TargetGroupId(0)
+}
+
+/// A target group as AWS makes it.
+pub(crate) fn default_target_group(name: String, zones: usize) -> TargetGroup {
+    TargetGroup {
+        name,
+        deregistration_delay: Span::from_secs(300),
+        health_check: HealthCheck {
+            path: "/".to_string(),
+            interval: Span::from_secs(30),
+            timeout: Span::from_secs(5),
+            healthy_threshold: 5,
+            unhealthy_threshold: 2,
+        },
+        slow_start: Span::ZERO,
+        algorithm: RoutingAlgorithm::RoundRobin,
+        stickiness: None,
+        cross_zone: true,
+        nodes: zones.max(1) as u32,
+    }
+}
+
+fn place_alarms(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: alarm, place } in &objects.alarms {
+        let mut spec = alarm.spec.clone();
+        let named = alarm.target_group.as_deref().and_then(|value| {
+            plan.target_groups.iter().position(|group| value.split('/').any(|part| part == group.name))
+        });
+        spec.target_group = named.or((!plan.target_groups.is_empty()).then_some(0)).map(TargetGroupId::at);
+        if let (None, Some(group)) = (named, plan.target_groups.first()) {
+            let text = format!("alarm {} is taken to watch target group {}", spec.name, group.name);
+            problems.push(Diagnostic::note("N104", *place, text));
+        }
+        plan.alarms.push(spec);
+    }
+}

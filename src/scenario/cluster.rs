@@ -1,0 +1,329 @@
+//! `cluster:`, the region with its zones and prices, the instance types, and the nodes that exist at the start.
+
+use super::Draft;
+use super::controllers;
+use super::diagnostic::{Diagnostic, suggestion};
+use super::reader::{self, Fields};
+use super::yaml::Node;
+use crate::catalog::{self, Market, PriceOverride, Row};
+use crate::manifest::common;
+use crate::plan::{AmiFamily, CapacityType, InitialNode, InstanceTypeId, NodeClassSpec, NodePoolId, ZoneId};
+use crate::rules::labels::Labels;
+use crate::rules::quantity::Bytes;
+use crate::rules::resources::ResourceList;
+use std::sync::Arc;
+
+/// What is kept of the section until the manifests are known.
+pub(crate) struct Cluster<'n> {
+    market: Market,
+    own_types: Vec<Row>,
+    nodes: &'n [Node],
+}
+
+/// Capacity types by name.
+pub(crate) const CAPACITY_TYPES: [(&str, CapacityType); 2] =
+    [("spot", CapacityType::Spot), ("on-demand", CapacityType::OnDemand)];
+
+/// Reads the section; nodes wait for [`place`].
+pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n> {
+    let problems = &mut draft.problems;
+    let plan = &mut draft.plan;
+    let fields = node.and_then(|node| Fields::of(node, "cluster", problems));
+    let mut cluster = Cluster { market: Market::new(&plan.region, 0), own_types: Vec::new(), nodes: &[] };
+    if let Some(mut fields) = fields {
+        if let Some(node) = fields.get("kubernetes")
+            && let Some(version) = controllers::version(node, "cluster.kubernetes", problems)
+        {
+            controllers::apply_kubernetes(version, &mut plan.flags);
+        }
+        if let Some(node) = fields.get("karpenter")
+            && let Some(version) = controllers::version(node, "cluster.karpenter", problems)
+        {
+            plan.flags.karpenter.version = version;
+        }
+        if let Some(node) = fields.get("load_balancer_controller")
+            && let Some(version) = controllers::version(node, "cluster.load_balancer_controller", problems)
+        {
+            plan.flags.load_balancer.watches_pods = version >= (3, 4);
+        }
+        if let Some(region) = fields.text("region", problems) {
+            plan.region = region;
+        }
+        for item in fields.list("zones", problems) {
+            let Some(zone) = reader::text(item, "cluster.zones", problems) else { continue };
+            if plan.zones.contains(&zone) {
+                problems.error("E021", item.place, format!("cluster.zones: {zone} is there twice"));
+            } else if plan.zones.len() < 64 {
+                plan.zones.push(zone);
+            }
+        }
+        let factor = fields.number("price_factor", problems);
+        if let Some(factor) = factor.filter(|factor| !(1e-6..=1e3).contains(factor)) {
+            let node = fields.get("price_factor").unwrap_or(fields.node());
+            reader::out_of_range(node, &format!("cluster.price_factor {factor}"), "from 1e-6 to 1000", problems);
+        }
+        cluster.market.price_factor = factor.unwrap_or(1.0).clamp(1e-6, 1e3);
+        if factor.is_none() && plan.region != "us-east-1" {
+            let place = fields.get("region").map_or(fields.place(), |node| node.place);
+            let text = format!("prices of {} are not known: those of us-east-1 are taken", plan.region);
+            problems.push(Diagnostic::note("N102", place, text).help("set cluster.price_factor or cluster.prices"));
+        }
+        for (index, item) in fields.list("instance_types", problems).iter().enumerate() {
+            let row = own_type(item, format!("cluster.instance_types[{index}]"), problems);
+            cluster.own_types.extend(row);
+        }
+        if let Some(prices) = fields.get("prices") {
+            read_prices(prices, &mut cluster, problems);
+        }
+        cluster.nodes = fields.list("nodes", problems);
+        fields.finish(problems);
+    }
+    if plan.zones.is_empty() {
+        plan.zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", plan.region)).to_vec();
+    }
+    cluster.market.region.clone_from(&plan.region);
+    cluster.market.zones = plan.zones.len();
+    cluster
+}
+
+fn read_prices(node: &Node, cluster: &mut Cluster<'_>, problems: &mut super::Problems) {
+    if Fields::of(node, "cluster.prices", problems).is_none() {
+        return;
+    }
+    for entry in node.entries() {
+        let name = &*entry.key;
+        let own = cluster.own_types.iter().any(|row| row.name == name);
+        if !own && catalog::find(name).is_none() {
+            problems.push(unknown_type(name, entry.key_place, &[]));
+            continue;
+        }
+        let path = format!("cluster.prices.{name}");
+        let price = |node: &Node, problems: &mut super::Problems| {
+            let value = reader::number(node, &path, problems)?;
+            if (0.0..=1e4).contains(&value) {
+                return Some(value);
+            }
+            reader::out_of_range(node, &path, "from 0 to 10000 USD an hour", problems);
+            None
+        };
+        let mut own = PriceOverride::default();
+        if entry.value.text().is_some() {
+            own.on_demand = price(&entry.value, problems);
+        } else if let Some(mut fields) = Fields::of(&entry.value, path.clone(), problems) {
+            own.on_demand = fields.get("on_demand").and_then(|node| price(node, problems));
+            own.spot = fields.get("spot").and_then(|node| price(node, problems));
+            fields.finish(problems);
+        }
+        cluster.market.overrides.insert(name.to_string(), own);
+    }
+}
+
+/// A type of the user's own.
+fn own_type(node: &Node, path: String, problems: &mut super::Problems) -> Option<Row> {
+    let mut fields = Fields::of(node, path, problems)?;
+    for key in ["cpu", "memory", "price"] {
+        fields.required(key, problems);
+    }
+    let name = fields.required_text("name", problems);
+    let vcpus = fields.integer_in("cpu", 1, 1024, problems);
+    let memory = fields.quantity("memory", problems).map(|memory| memory.units_ceil() >> 20);
+    let arch = fields.choice("arch", &[("amd64", "amd64"), ("arm64", "arm64")], problems).unwrap_or("amd64");
+    let price = fields.number("price", problems);
+    let spot = fields.number("spot_price", problems);
+    let row = Row {
+        name: name.unwrap_or_default(),
+        arch: arch.to_string(),
+        vcpus: vcpus.unwrap_or(1) as u32,
+        memory_mib: memory.unwrap_or(0).clamp(0, 1 << 30) as u32,
+        interfaces: fields.integer_in("network_interfaces", 1, 64, problems).unwrap_or(4) as u32,
+        addresses: fields.integer_in("addresses_per_interface", 1, 64, problems).unwrap_or(15) as u32,
+        price: price.unwrap_or(0.0).clamp(0.0, 1e4),
+        network_mbps: fields.integer_in("network_mbps", 1, 10_000_000, problems).map(|value| value as u32),
+        ebs_mbps: None,
+        hypervisor: "nitro".to_string(),
+        cpu_vendor: fields.text("cpu_manufacturer", problems).unwrap_or_else(|| "intel".to_string()),
+        spot_saving: match (price, spot) {
+            (Some(price), Some(spot)) if price > 0.0 => Some((1.0 - spot / price).clamp(0.0, 1.0) * 100.0),
+            _ => None,
+        },
+        pods: fields.integer_in("pods", 0, 10_000, problems),
+    };
+    fields.finish(problems);
+    (!row.name.is_empty()).then_some(row)
+}
+
+fn unknown_type(name: &str, place: super::diagnostic::Place, own: &[Row]) -> Diagnostic {
+    let known = own.iter().chain(catalog::rows()).map(|row| row.name.as_str());
+    Diagnostic::error("E016", place, format!("there is no instance type `{name}`"))
+        .label("unknown type")
+        .maybe_help(suggestion(name, known))
+}
+
+/// The class of nodes that no pool owns.
+fn default_class() -> NodeClassSpec {
+    NodeClassSpec {
+        name: "default".to_string(),
+        family: AmiFamily::Al2023,
+        max_pods: None,
+        pods_per_core: None,
+        kube_reserved: ResourceList::default(),
+        system_reserved: ResourceList::default(),
+        eviction_hard: Labels::new(),
+        volume: Bytes(20 << 30),
+    }
+}
+
+/// Puts instance types and nodes into the plan, once pools and classes are there.
+pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
+    let plan = &mut draft.plan;
+    let rows: Vec<&Row> = {
+        let own = |name: &str| cluster.own_types.iter().any(|row| row.name == name);
+        cluster.own_types.iter().chain(catalog::rows().iter().filter(|row| !own(&row.name))).collect()
+    };
+    let classes = plan.node_classes.clone();
+    let mut of_class: Vec<Vec<InstanceTypeId>> = vec![Vec::new(); classes.len()];
+    for pool in plan.node_pools.clone() {
+        let types = match pool.node_class {
+            Some(id) => {
+                if of_class[id.index()].is_empty() {
+                    for row in &rows {
+                        let seen =
+                            catalog::instance_type(row, &classes[id.index()], &plan.flags.karpenter, &cluster.market);
+                        of_class[id.index()].push(InstanceTypeId::at(plan.instance_types.len()));
+                        plan.instance_types.push(Arc::new(seen));
+                    }
+                }
+                of_class[id.index()].clone()
+            }
+            None => Vec::new(),
+        };
+        plan.pool_types.push(types);
+    }
+    for (index, item) in cluster.nodes.iter().enumerate() {
+        place_nodes(item, format!("cluster.nodes[{index}]"), &cluster, &rows, draft);
+    }
+    let plan = &mut draft.plan;
+    for pod in &mut plan.pods {
+        let wanted = plan.templates[pod.template.index()].node_name.as_deref();
+        pod.node = wanted.and_then(|wanted| plan.nodes.iter().position(|node| node.name == wanted));
+    }
+}
+
+fn place_nodes(node: &Node, path: String, cluster: &Cluster<'_>, rows: &[&Row], draft: &mut Draft) {
+    let Some(mut fields) = Fields::of(node, path, &mut draft.problems) else { return };
+    let pool = fields.get("node_pool").and_then(|node| find_pool(node, &fields.at("node_pool"), draft));
+    let type_node = fields.required("instance_type", &mut draft.problems);
+    let instance_type = type_node.and_then(|node| type_of(node, pool, cluster, rows, draft));
+    let zone = fields.get("zone").and_then(|node| find_zone(node, &fields.at("zone"), draft));
+    let problems = &mut draft.problems;
+    let capacity_type = fields.choice("capacity_type", &CAPACITY_TYPES, problems).unwrap_or(CapacityType::OnDemand);
+    let count = fields.integer_in("count", 1, 10_000, problems).unwrap_or(1) as usize;
+    let name = fields.text("name", problems);
+    let labels = common::labels(&mut fields, "labels", problems);
+    let mut taints = common::taints(&mut fields, "taints", problems);
+    let unschedulable = fields.boolean("unschedulable", problems).unwrap_or(false);
+    let images = common::texts(&mut fields, "images", problems);
+    fields.finish(problems);
+    let plan = &mut draft.plan;
+    if let Some(pool) = pool {
+        // What the pool puts on its nodes; startup taints are gone from a node that is initialised.
+        for taint in &plan.node_pools[pool.index()].taints {
+            if !taints.iter().any(|own| own.is_same(taint)) {
+                taints.push(taint.clone());
+            }
+        }
+    }
+    let prefix = match (&name, pool) {
+        (Some(name), _) => name.clone(),
+        (None, Some(pool)) => format!("{}-initial", plan.node_pools[pool.index()].name),
+        (None, None) => "node".to_string(),
+    };
+    for index in 0..count {
+        let mut node_name = prefix.clone();
+        if count > 1 || name.is_none() {
+            let taken = plan.nodes.iter().filter(|node| node.name.starts_with(&format!("{prefix}-"))).count();
+            node_name = format!("{prefix}-{:02}", if name.is_some() { index + 1 } else { taken + 1 });
+        }
+        if plan.nodes.iter().any(|node| node.name == node_name) {
+            draft.problems.error("E021", node.place, format!("a node named {node_name} is there twice"));
+            return;
+        }
+        plan.nodes.push(InitialNode {
+            name: node_name,
+            node_pool: pool,
+            instance_type,
+            zone: Some(zone.unwrap_or(ZoneId::at(index % plan.zones.len()))),
+            capacity_type,
+            labels: labels.clone(),
+            taints: taints.clone(),
+            allocatable: None,
+            unschedulable,
+            images: images.iter().map(|image| (image.clone(), Bytes(0))).collect(),
+        });
+    }
+    if plan.nodes.len() > 20_000 {
+        draft.problems.error("E015", node.place, "more than 20000 nodes at the start");
+    }
+}
+
+fn type_of(
+    node: &Node,
+    pool: Option<NodePoolId>,
+    cluster: &Cluster<'_>,
+    rows: &[&Row],
+    draft: &mut Draft,
+) -> Option<InstanceTypeId> {
+    let plan = &mut draft.plan;
+    let name = reader::text(node, "instance_type", &mut draft.problems)?;
+    let Some(row) = rows.iter().find(|row| row.name == name) else {
+        draft.problems.push(unknown_type(&name, node.place, &cluster.own_types));
+        return None;
+    };
+    if let Some(pool) = pool {
+        return plan.pool_types[pool.index()].iter().copied().find(|&id| plan.instance_type(id).name == name);
+    }
+    let known = plan.instance_types.iter().position(|known| known.name == name);
+    Some(InstanceTypeId::at(known.unwrap_or_else(|| {
+        let class = plan.node_classes.first().map_or_else(default_class, |class| (**class).clone());
+        let seen = catalog::instance_type(row, &class, &plan.flags.karpenter, &cluster.market);
+        plan.instance_types.push(Arc::new(seen));
+        plan.instance_types.len() - 1
+    })))
+}
+
+fn find_pool(node: &Node, path: &str, draft: &mut Draft) -> Option<NodePoolId> {
+    let names: Vec<&str> = draft.plan.node_pools.iter().map(|pool| pool.name.as_str()).collect();
+    find(node, path, "NodePool", &names, &mut draft.problems).map(NodePoolId::at)
+}
+
+/// A zone by name.
+pub(crate) fn find_zone(node: &Node, path: &str, draft: &mut Draft) -> Option<ZoneId> {
+    let names: Vec<&str> = draft.plan.zones.iter().map(String::as_str).collect();
+    find(node, path, "zone", &names, &mut draft.problems).map(ZoneId::at)
+}
+
+/// An instance type of the plan by name.
+pub(crate) fn find_type(node: &Node, path: &str, draft: &mut Draft) -> Option<InstanceTypeId> {
+    let names: Vec<&str> = draft.plan.instance_types.iter().map(|known| known.name.as_str()).collect();
+    find(node, path, "instance type", &names, &mut draft.problems).map(InstanceTypeId::at)
+}
+
+/// The position of a name in a list; a problem with a suggestion if it is not there.
+pub(crate) fn find(
+    node: &Node,
+    path: &str,
+    what: &str,
+    names: &[&str],
+    problems: &mut super::Problems,
+) -> Option<usize> {
+    let name = reader::text(node, path, problems)?;
+    let found = names.iter().position(|known| *known == name);
+    if found.is_none() {
+        problems.push(
+            Diagnostic::error("E016", node.place, format!("{path}: there is no {what} `{name}`"))
+                .label(format!("unknown {what}"))
+                .maybe_help(suggestion(&name, names.iter().copied())),
+        );
+    }
+    found
+}

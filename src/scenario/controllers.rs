@@ -1,0 +1,198 @@
+//! `controllers:`, the flags of the controllers by name, and what a version of Kubernetes, Karpenter or the load balancer
+//! controller means for them.
+
+use super::diagnostic::{Diagnostic, Problems, suggestion};
+use super::reader;
+use super::yaml::{Node, Value};
+use crate::engine::Span;
+use crate::plan::Flags;
+
+/// A value that a flag can have.
+trait FlagValue: Sized {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<Self>;
+}
+
+impl FlagValue for Span {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<Span> {
+        reader::duration(node, path, problems)
+    }
+}
+
+impl FlagValue for Option<Span> {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<Option<Span>> {
+        reader::duration(node, path, problems).map(Some)
+    }
+}
+
+impl FlagValue for f64 {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<f64> {
+        let value = reader::number(node, path, problems)?;
+        if (0.0..=1e9).contains(&value) {
+            return Some(value);
+        }
+        reader::out_of_range(node, path, "from 0 to 1e9", problems);
+        None
+    }
+}
+
+impl FlagValue for u32 {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<u32> {
+        reader::integer_in(node, path, 0, 1_000_000_000, problems).map(|value| value as u32)
+    }
+}
+
+impl FlagValue for Option<u32> {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<Option<u32>> {
+        reader::integer_in(node, path, 1, 1_000_000, problems).map(|value| Some(value as u32))
+    }
+}
+
+impl FlagValue for bool {
+    fn read(node: &Node, path: &str, problems: &mut Problems) -> Option<bool> {
+        reader::boolean(node, path, problems)
+    }
+}
+
+macro_rules! flags {
+    ($($group:ident: $($field:ident)*;)*) => {
+        /// Names of all flags.
+        pub const NAMES: &[&str] = &[$($(concat!(stringify!($group), ".", stringify!($field)),)*)*];
+
+        /// Sets a flag by name; false if there is none.
+        fn set(flags: &mut Flags, name: &str, node: &Node, path: &str, problems: &mut Problems) -> bool {
+            $($(if name == concat!(stringify!($group), ".", stringify!($field)) {
+                if let Some(value) = FlagValue::read(node, path, problems) {
+                    flags.$group.$field = value;
+                }
+                return true;
+            })*)*
+            false
+        }
+    };
+}
+
+flags! {
+    hpa: sync_period downscale_stabilization tolerance cpu_initialization_period initial_readiness_delay workers
+        configurable_tolerance scale_to_zero pod_level_resources legacy_tolerance_test;
+    controllers: client_qps client_burst node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
+        secondary_node_eviction_rate large_cluster_size unhealthy_zone_threshold endpoint_batch_period
+        endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration;
+    metrics: resolution phase housekeeping_busy housekeeping_idle scrape_spread_per_node scrape_spread_max exact;
+    scheduler: backoff_initial backoff_max unschedulable_max flush_period percentage_of_nodes_to_score
+        pop_from_backoff start_index;
+    kubelet: relist_period serialize_image_pulls max_parallel_image_pulls restart_backoff_initial restart_backoff_max
+        first_probe_at_relist lease_period;
+    karpenter: batch_idle batch_max retrigger disruption_period validation_delay queue_period memo drain_min
+        drain_period termination_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
+        launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
+        min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
+    load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods;
+}
+
+/// Periods of loops: zero would make a loop without end.
+const PERIODS: [&str; 11] = [
+    "hpa.sync_period",
+    "controllers.node_monitor_period",
+    "controllers.pod_gc_period",
+    "metrics.resolution",
+    "scheduler.flush_period",
+    "kubelet.relist_period",
+    "kubelet.lease_period",
+    "karpenter.disruption_period",
+    "karpenter.queue_period",
+    "karpenter.termination_period",
+    "karpenter.drain_period",
+];
+
+/// Reads `controllers:`, flat (`hpa.sync_period: 15s`) or nested (`hpa: { sync_period: 15s }`).
+pub fn read(node: &Node, flags: &mut Flags, problems: &mut Problems) {
+    if !matches!(node.value, Value::Mapping(_)) {
+        reader::wrong_type(node, "controllers", "a mapping of flags", problems);
+    }
+    for entry in node.entries() {
+        if matches!(entry.value.value, Value::Mapping(_)) {
+            for inner in entry.value.entries() {
+                read_flag(&format!("{}.{}", entry.key, inner.key), inner, flags, problems);
+            }
+        } else {
+            read_flag(&entry.key, entry, flags, problems);
+        }
+    }
+}
+
+fn read_flag(name: &str, entry: &super::yaml::Entry, flags: &mut Flags, problems: &mut Problems) {
+    let path = format!("controllers.{name}");
+    if !set(flags, name, &entry.value, &path, problems) {
+        let group = name.split('.').next().unwrap_or(name);
+        let help = suggestion(name, NAMES.iter().copied())
+            .or_else(|| suggestion("", NAMES.iter().copied().filter(|known| known.starts_with(&format!("{group}.")))));
+        let diagnostic = Diagnostic::error("E010", entry.key_place, format!("there is no flag `{name}`"));
+        problems.push(diagnostic.label("unknown flag").maybe_help(help));
+        return;
+    }
+    let short = reader::unit(&entry.value, &path, "", super::units::duration, &mut Problems::new());
+    if PERIODS.contains(&name) && short.is_some_and(|span| span < Span::from_millis(10)) {
+        reader::out_of_range(&entry.value, &path, "at least 10ms", problems);
+    }
+}
+
+/// A version such as `1.34` or `"1.14"`.
+pub fn version(node: &Node, path: &str, problems: &mut Problems) -> Option<(u32, u32)> {
+    let text = node.text().unwrap_or("");
+    let mut parts = text.strip_prefix('v').unwrap_or(text).split('.').map(str::parse::<u32>);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if major < 100 && minor < 1000 => Some((major, minor)),
+        _ => {
+            reader::wrong_type(node, path, "a version such as \"1.34\"", problems);
+            None
+        }
+    }
+}
+
+/// What a version of Kubernetes changes.
+pub fn apply_kubernetes((major, minor): (u32, u32), flags: &mut Flags) {
+    let at_least = |wanted| (major, minor) >= (1, wanted);
+    flags.hpa.legacy_tolerance_test = !at_least(33);
+    flags.hpa.configurable_tolerance = at_least(35);
+    flags.hpa.scale_to_zero = at_least(37);
+    flags.hpa.pod_level_resources = at_least(34);
+    flags.scheduler.pop_from_backoff = at_least(33);
+    if !at_least(32) {
+        flags.controllers.node_monitor_grace = Span::from_secs(40);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> (Flags, Problems) {
+        let mut problems = Problems::new();
+        let file = problems.add_source("s.yaml", text.into());
+        let node = super::super::yaml::parse_one(file, text, &mut problems).unwrap();
+        let mut flags = Flags::default();
+        read(&node, &mut flags, &mut problems);
+        (flags, problems)
+    }
+
+    #[test]
+    fn flags_are_set_flat_or_nested_and_unknown_ones_are_errors() {
+        let (flags, problems) = read_text("hpa.sync_period: 30s\nkarpenter: { spot_to_spot: true, batch_max: 5s }\n");
+        assert_eq!(problems.render(false), "");
+        assert_eq!(flags.hpa.sync_period, Span::from_secs(30));
+        assert!(flags.karpenter.spot_to_spot);
+        assert_eq!(flags.karpenter.batch_max, Span::from_secs(5));
+        assert!(read_text("hpa.sync_perod: 30s\n").1.render(false).contains("did you mean `hpa.sync_period`?"));
+        assert!(read_text("hpa.sync_period: 0s\n").1.has_errors(), "a loop without pause would never end");
+    }
+
+    #[test]
+    fn the_default_version_changes_nothing() {
+        let mut flags = Flags::default();
+        apply_kubernetes((1, 34), &mut flags);
+        assert_eq!(flags, Flags::default());
+        apply_kubernetes((1, 31), &mut flags);
+        assert_eq!(flags.controllers.node_monitor_grace, Span::from_secs(40));
+        assert!(flags.hpa.legacy_tolerance_test);
+    }
+}

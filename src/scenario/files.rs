@@ -1,0 +1,262 @@
+//! The only place that reads files: inside the scenario root and nowhere else, all bytes counted into one hash.
+
+use super::diagnostic::{Diagnostic, FileId, Place, Problems, Source};
+use super::reader;
+use super::units;
+use super::yaml::{self, Node};
+use crate::engine::Span;
+use crate::plan::Distribution;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// Most files of a scenario.
+const FILES_MAX: usize = 1000;
+
+/// Files of one scenario.
+pub struct Files {
+    root: PathBuf,
+    /// Folder of the scenario: relative paths start here.
+    base: PathBuf,
+    /// Files named by the caller (`--data NAME=FILE`); they may stand anywhere.
+    data: BTreeMap<String, PathBuf>,
+    /// Bytes of everything read, by name.
+    read: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// Why a file cannot be had: code, message, advice.
+pub type FileError = (&'static str, String, Option<String>);
+
+impl Files {
+    /// The files of a scenario. Without a given root it is the nearest folder above that is named `scenarios`, else the
+    /// scenario's own folder.
+    ///
+    /// # Errors
+    /// When the scenario cannot be reached, or stands outside of the root.
+    pub fn new(
+        scenario: &Path,
+        root: Option<&Path>,
+        data: BTreeMap<String, PathBuf>,
+    ) -> Result<(Files, PathBuf), FileError> {
+        let missing =
+            |path: &Path, error: std::io::Error| ("E001", format!("cannot read {}: {error}", path.display()), None);
+        let scenario = fs::canonicalize(scenario).map_err(|error| missing(scenario, error))?;
+        let base = scenario.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let root = match root {
+            Some(root) => fs::canonicalize(root).map_err(|error| missing(root, error))?,
+            None => base
+                .ancestors()
+                .find(|folder| folder.file_name().is_some_and(|name| name == "scenarios"))
+                .unwrap_or(&base)
+                .to_path_buf(),
+        };
+        if !scenario.starts_with(&root) {
+            return Err(("E002", format!("the scenario stands outside of the root {}", root.display()), None));
+        }
+        Ok((Files { root, base, data, read: BTreeMap::new() }, scenario))
+    }
+
+    /// Path for people: relative to the root, forward slashes.
+    pub fn shown(&self, path: &Path) -> String {
+        let relative = path.strip_prefix(&self.root).unwrap_or(path);
+        let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        parts.join("/")
+    }
+
+    /// A path as written in the scenario, made absolute and kept inside the root.
+    ///
+    /// # Errors
+    /// When it leaves the root or does not exist.
+    pub fn resolve(&self, written: &str) -> Result<PathBuf, FileError> {
+        let leaves = || {
+            let help = "only what is below the nearest folder named `scenarios` (or below --root) can be named; bring other \
+                        data with --data NAME=FILE";
+            ("E002", format!("the path {written} leaves the scenario root"), Some(help.to_string()))
+        };
+        let mut path = self.base.clone();
+        for part in Path::new(written).components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(name) => path.push(name),
+                Component::ParentDir => {
+                    path.pop();
+                }
+                Component::RootDir | Component::Prefix(_) => return Err(leaves()),
+            }
+        }
+        if !path.starts_with(&self.root) {
+            return Err(leaves());
+        }
+        let real = fs::canonicalize(&path).map_err(|error| {
+            let siblings = path.parent().map(names_in).unwrap_or_default();
+            let name = path.file_name().map(|name| name.to_string_lossy().to_string()).unwrap_or_default();
+            let near = super::diagnostic::nearest(&name, siblings.iter().map(String::as_str));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
+                _ => error.to_string(),
+            };
+            ("E001", format!("cannot read {written}: {reason}"), help)
+        })?;
+        if real.starts_with(&self.root) { Ok(real) } else { Err(leaves()) }
+    }
+
+    /// The file given by `--data NAME=FILE`.
+    ///
+    /// # Errors
+    /// When no such name was given.
+    pub fn data(&self, name: &str) -> Result<PathBuf, FileError> {
+        self.data
+            .get(name)
+            .cloned()
+            .ok_or_else(|| ("E001", format!("no data named {name}"), Some(format!("give it with --data {name}=FILE"))))
+    }
+
+    /// The manifests in a folder, sorted by name; a file is itself.
+    pub fn manifests(&self, path: &Path) -> Vec<PathBuf> {
+        if !path.is_dir() {
+            return vec![path.to_path_buf()];
+        }
+        let is_manifest =
+            |name: &String| [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
+        names_in(path)
+            .into_iter()
+            .filter(is_manifest)
+            .map(|name| path.join(name))
+            .filter(|file| file.is_file() && fs::canonicalize(file).is_ok_and(|real| real.starts_with(&self.root)))
+            .collect()
+    }
+
+    /// The bytes of a file, counted into the hash.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no ordinary file, or is too large or one too many.
+    pub fn bytes(&mut self, path: &Path, name: &str) -> Result<Arc<[u8]>, FileError> {
+        if let Some(bytes) = self.read.get(name) {
+            return Ok(bytes.clone());
+        }
+        if self.read.len() >= FILES_MAX {
+            return Err(("E004", format!("more than {FILES_MAX} files"), None));
+        }
+        let failed = |error: std::io::Error| ("E001", format!("cannot read {name}: {error}"), None);
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(("E001", format!("cannot read {name}: it is no ordinary file"), None));
+        }
+        let mut bytes = Vec::new();
+        let limit = yaml::FILE_BYTES_MAX as u64 + 1;
+        fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        let bytes: Arc<[u8]> = bytes.into();
+        self.read.insert(name.to_string(), bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Documents of a YAML file.
+    pub fn documents(&mut self, path: &Path, asked: Option<Place>, problems: &mut Problems) -> (FileId, Vec<Node>) {
+        let name = self.shown(path);
+        let bytes = match self.bytes(path, &name) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                report(error, asked, problems);
+                return (problems.add_source(name, "".into()), Vec::new());
+            }
+        };
+        match yaml::decode(&bytes) {
+            Ok(text) => {
+                let file = problems.add_source(name, text.into());
+                (file, yaml::parse(file, text, problems))
+            }
+            Err((code, message, at)) => {
+                let clean: String = String::from_utf8_lossy(&bytes[..at.min(bytes.len())]).into_owned();
+                let file = problems.add_source(name, "".into());
+                let line = clean.matches('\n').count() as u32 + 1;
+                let column = clean.chars().rev().take_while(|c| *c != '\n').count() as u32 + 1;
+                problems.error(code, Place { line, column, ..Place::top(file) }, message);
+                (file, Vec::new())
+            }
+        }
+    }
+
+    /// The text of a data file.
+    fn text(&mut self, path: &Path) -> Result<String, FileError> {
+        let name = self.shown(path);
+        let bytes = self.bytes(path, &name)?;
+        yaml::decode(&bytes)
+            .map(str::to_string)
+            .map_err(|(code, message, _)| (code, format!("{name}: {message}"), None))
+    }
+
+    /// A table of a data file: header and rows.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no table.
+    pub fn table(&mut self, path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>), FileError> {
+        let text = self.text(path)?;
+        let mut reader = csv::ReaderBuilder::new().flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
+        let wrong = |error: csv::Error| ("E012", format!("no table: {error}"), None);
+        let header = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
+        let rows = reader
+            .records()
+            .map(|record| record.map(|record| record.iter().map(str::to_string).collect()))
+            .collect::<Result<_, _>>()
+            .map_err(wrong)?;
+        Ok((header, rows))
+    }
+
+    /// Recorded durations: the first column that holds one, seconds or with unit; lines without are passed over.
+    fn recorded(&mut self, written: &str) -> Result<Vec<Span>, String> {
+        let path = self.resolve(written).map_err(|(_, message, _)| message)?;
+        let text = self.text(&path).map_err(|(_, message, _)| message)?;
+        let value = |field: &str| match field.trim().parse::<f64>() {
+            Ok(seconds) if seconds >= 0.0 && seconds.is_finite() => Some(Span::from_seconds(seconds)),
+            _ => units::duration(field).ok(),
+        };
+        Ok(text.lines().filter_map(|line| line.split(',').find_map(value)).collect())
+    }
+
+    /// A distribution, with recorded values from a file if it says so.
+    pub fn distribution(&mut self, node: &Node, path: &str, problems: &mut Problems) -> Option<Distribution> {
+        let expected = "a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)";
+        let parse = |text: &str| units::distribution(text, &mut |name| self.recorded(name));
+        reader::unit(node, path, expected, parse, problems)
+    }
+
+    /// Hash over names and bytes of all files read: FNV-1a, 16 hexadecimal digits.
+    pub fn hash(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut feed = |bytes: &[u8]| {
+            for &byte in bytes {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        };
+        for (name, bytes) in &self.read {
+            feed(name.as_bytes());
+            feed(&[0]);
+            feed(&(bytes.len() as u64).to_le_bytes());
+            feed(bytes);
+        }
+        format!("{hash:016x}")
+    }
+}
+
+/// Notes a file problem at the place that asked for the file.
+pub fn report((code, message, help): FileError, asked: Option<Place>, problems: &mut Problems) {
+    let diagnostic = match asked {
+        Some(place) => Diagnostic::error(code, place, message),
+        None => Diagnostic::nowhere(code, message),
+    };
+    problems.push(diagnostic.maybe_help(help));
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().take(10 * FILES_MAX).flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// The files as they are shown beside warnings.
+pub fn shown_sources(problems: &Problems) -> Vec<Source> {
+    problems.sources.clone()
+}

@@ -1,0 +1,338 @@
+//! `faults:`, `actions:`, `claims:` and `expect:`.
+
+use super::Draft;
+use super::build::place_template;
+use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
+use super::curve::{self, CORES, RATE};
+use super::diagnostic::Diagnostic;
+use super::files;
+use super::reader::{self, Fields};
+use super::yaml::{Node, Value};
+use crate::engine::Time;
+use crate::manifest::{self, Objects, common};
+use crate::plan::{
+    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, NodeChoice, NodePoolId, PdbId,
+    TargetGroupId,
+};
+use crate::rules::expectation::{self, Expectation, Verdict};
+use std::sync::Arc;
+
+/// `faults:`, in order of time.
+pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("faults[{index}]");
+        let Some(mut fields) = Fields::of(item, path, &mut draft.problems) else { continue };
+        let Some(at) = read_at(&mut fields, draft) else { continue };
+        let until_node = fields.get("until");
+        let mut until = until_node.and_then(|node| draft.instant(node, &fields.at("until")));
+        if let Some(span) = fields.duration("for", &mut draft.problems) {
+            until = Some(at + span);
+        }
+        if until.is_some_and(|until| until <= at) {
+            draft.problems.error("E015", item.place, format!("{}: ends before it begins", fields.path));
+        }
+        let kinds = [
+            "spot_interruption",
+            "node_failure",
+            "insufficient_capacity",
+            "health_check_fails",
+            "slowdown",
+            "slow_registry",
+        ];
+        let kind = one_of(&mut fields, &kinds, draft).and_then(|(key, node)| {
+            let path = fields.at(key);
+            fault_kind(key, node, &path, draft)
+        });
+        fields.finish(&mut draft.problems);
+        draft.plan.faults.extend(kind.map(|kind| Fault { at, until, kind }));
+    }
+    draft.plan.faults.sort_by_key(|fault| fault.at);
+}
+
+fn read_at(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<Time> {
+    let node = fields.required("at", &mut draft.problems)?;
+    draft.instant(node, &fields.at("at"))
+}
+
+/// The one field that says what happens. It may be null (`spot_interruption:` means any).
+fn one_of<'n>(fields: &mut Fields<'n>, kinds: &[&'static str], draft: &mut Draft) -> Option<(&'static str, &'n Node)> {
+    let mut found = Vec::new();
+    for key in kinds {
+        fields.get(key);
+        found.extend(fields.node().get(key).map(|node| (*key, node)));
+    }
+    if let [only] = found.as_slice() {
+        return Some(*only);
+    }
+    let message = format!("{}: needs exactly one of {}", fields.path, kinds.join(", "));
+    draft.problems.error("E018", fields.place(), message);
+    None
+}
+
+fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
+    match key {
+        "spot_interruption" | "insufficient_capacity" => {
+            let (mut instance_type, mut zone, mut capacity_type) = (None, None, None);
+            if !node.is_null() {
+                let mut fields = Fields::of(node, path, &mut draft.problems)?;
+                if let Some(node) = fields.get("instance_type") {
+                    instance_type = Some(find_type(node, &fields.at("instance_type"), draft)?);
+                }
+                if let Some(node) = fields.get("zone") {
+                    zone = Some(find_zone(node, &fields.at("zone"), draft)?);
+                }
+                if key == "insufficient_capacity" {
+                    capacity_type = fields.choice("capacity_type", &CAPACITY_TYPES, &mut draft.problems);
+                }
+                fields.finish(&mut draft.problems);
+            }
+            Some(if key == "spot_interruption" {
+                FaultKind::SpotInterruption { instance_type, zone }
+            } else {
+                FaultKind::InsufficientCapacity { instance_type, zone, capacity_type }
+            })
+        }
+        "node_failure" => node_choice(node, path, draft).map(FaultKind::NodeFailure),
+        "health_check_fails" => {
+            let names: Vec<&str> = draft.plan.target_groups.iter().map(|group| group.name.as_str()).collect();
+            let index = find(node, path, "target group", &names, &mut draft.problems)?;
+            Some(FaultKind::HealthCheckFails(TargetGroupId::at(index)))
+        }
+        "slowdown" => {
+            let mut fields = Fields::of(node, path, &mut draft.problems)?;
+            let service = fields.required("service", &mut draft.problems)?;
+            let app = find_app(service, &fields.at("service"), draft)?;
+            let factor = fields.required("factor", &mut draft.problems)?;
+            let factor = factor_of(factor, &fields.at("factor"), draft)?;
+            fields.finish(&mut draft.problems);
+            Some(FaultKind::Slowdown(app, factor))
+        }
+        _ => factor_of(node, path, draft).map(FaultKind::SlowRegistry),
+    }
+}
+
+fn factor_of(node: &Node, path: &str, draft: &mut Draft) -> Option<f64> {
+    let factor = reader::number(node, path, &mut draft.problems)?;
+    if (1e-3..=1e6).contains(&factor) {
+        return Some(factor);
+    }
+    reader::out_of_range(node, path, "from 0.001 to 1e6", &mut draft.problems);
+    None
+}
+
+fn find_app(node: &Node, path: &str, draft: &mut Draft) -> Option<AppId> {
+    let names: Vec<&str> = draft.plan.apps.iter().map(|app| app.name.as_str()).collect();
+    find(node, path, "service", &names, &mut draft.problems).map(AppId::at)
+}
+
+/// `fullest`, `all`, or the name of a node (which may come up during the run, so it is not checked).
+fn node_choice(node: &Node, path: &str, draft: &mut Draft) -> Option<NodeChoice> {
+    let name = reader::text(node, path, &mut draft.problems)?;
+    Some(match name.as_str() {
+        "fullest" => NodeChoice::Fullest,
+        "all" => NodeChoice::All,
+        _ => NodeChoice::Named(name),
+    })
+}
+
+/// `actions:`, in order of time.
+pub(crate) fn read_actions(items: &[Node], draft: &mut Draft) {
+    let mut actions: Vec<Action> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("actions[{index}]");
+        let Some(mut fields) = Fields::of(item, path, &mut draft.problems) else { continue };
+        let Some(at) = read_at(&mut fields, draft) else { continue };
+        let kinds = ["scale", "rollout", "apply", "delete_node_claim", "delete_node", "taint_node", "set_load"];
+        if let Some((key, node)) = one_of(&mut fields, &kinds, draft) {
+            let path = fields.at(key);
+            let found = if key == "apply" {
+                apply(node, &path, draft)
+            } else {
+                action_kind(key, node, &path, at, draft).into_iter().collect()
+            };
+            actions.extend(found.into_iter().map(|kind| Action { at, kind }));
+        }
+        fields.finish(&mut draft.problems);
+    }
+    actions.sort_by_key(|action| action.at);
+    draft.plan.actions = actions;
+}
+
+fn action_kind(key: &str, node: &Node, path: &str, at: Time, draft: &mut Draft) -> Option<ActionKind> {
+    match key {
+        "delete_node_claim" => return node_choice(node, path, draft).map(ActionKind::DeleteNodeClaim),
+        "delete_node" => return node_choice(node, path, draft).map(ActionKind::DeleteNode),
+        _ => {}
+    }
+    let mut fields = Fields::of(node, path, &mut draft.problems)?;
+    let kind = match key {
+        "scale" => {
+            let deployment = find_deployment(&mut fields, draft)?;
+            fields.required("replicas", &mut draft.problems)?;
+            let replicas = fields.integer_in("replicas", 0, 10_000, &mut draft.problems)?;
+            ActionKind::ScaleDeployment(deployment, replicas as i32)
+        }
+        "rollout" => {
+            let deployment = find_deployment(&mut fields, draft)?;
+            rollout(&mut fields, deployment, at, draft)
+        }
+        "taint_node" => {
+            let node = fields.required("node", &mut draft.problems)?;
+            let choice = node_choice(node, &fields.at("node"), draft)?;
+            for key in ["key", "value", "effect"] {
+                fields.get(key);
+            }
+            let taint = common::taint(fields.node(), path.to_string(), &mut draft.problems)?;
+            ActionKind::TaintNode(choice, taint)
+        }
+        _ => {
+            let service = fields.required("service", &mut draft.problems)?;
+            let app = find_app(service, &fields.at("service"), draft)?;
+            let (rate, cores) = (fields.get("rate"), fields.get("cores"));
+            let (node, measure) = match (rate, cores) {
+                (Some(node), None) => (node, &RATE),
+                (None, Some(node)) => (node, &CORES),
+                (None, None) | (Some(_), Some(_)) => {
+                    draft.problems.error("E018", fields.place(), format!("{path}: needs exactly one of rate, cores"));
+                    return None;
+                }
+            };
+            let window = curve::Window { start: at, ..draft.window() };
+            let path = fields.at(measure.key);
+            let curve = curve::read(node, &path, measure, window, &mut draft.files, &mut draft.problems)?;
+            ActionKind::SetLoad(app, curve)
+        }
+    };
+    fields.finish(&mut draft.problems);
+    Some(kind)
+}
+
+fn find_deployment(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<DeploymentId> {
+    let node = fields.required("deployment", &mut draft.problems)?;
+    let names: Vec<&str> = draft.plan.deployments.iter().map(|spec| spec.name.as_str()).collect();
+    find(node, &fields.at("deployment"), "Deployment", &names, &mut draft.problems).map(DeploymentId::at)
+}
+
+/// A new revision: another image, or the same again as `kubectl rollout restart` does it.
+fn rollout(fields: &mut Fields<'_>, deployment: DeploymentId, at: Time, draft: &mut Draft) -> ActionKind {
+    let mut spec = (*draft.plan.deployments[deployment.index()]).clone();
+    let mut template = (*draft.plan.templates[spec.template.index()]).clone();
+    let stamp = at.since(draft.plan.start).decimal();
+    template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), stamp);
+    if let (Some(image), Some(container)) = (fields.text("image", &mut draft.problems), template.containers.first_mut())
+    {
+        container.image = image;
+    }
+    spec.template = place_template(template, fields.place(), None, &mut draft.plan, &mut draft.problems);
+    ActionKind::UpdateDeployment(deployment, Arc::new(spec))
+}
+
+/// `apply: FILE`, a manifest whose objects replace those of the same name.
+fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
+    let Some(written) = reader::text(node, path, &mut draft.problems) else { return Vec::new() };
+    let file = match draft.files.resolve(&written) {
+        Ok(file) => file,
+        Err(error) => {
+            files::report(error, Some(node.place), &mut draft.problems);
+            return Vec::new();
+        }
+    };
+    let (_, documents) = draft.files.documents(&file, Some(node.place), &mut draft.problems);
+    let mut objects = Objects::default();
+    for document in &documents {
+        manifest::read_document(document, &mut objects, &mut draft.problems);
+    }
+    let mut kinds = Vec::new();
+    let mut unmatched = Vec::new();
+    for found in objects.deployments {
+        let (mut spec, template) = found.value;
+        let known = draft.plan.deployments.iter().position(|d| d.name == spec.name && d.namespace == spec.namespace);
+        let Some(index) = known else {
+            unmatched.push((found.place, spec.name));
+            continue;
+        };
+        spec.template = place_template(template, found.place, None, &mut draft.plan, &mut draft.problems);
+        kinds.push(ActionKind::UpdateDeployment(DeploymentId::at(index), Arc::new(spec)));
+    }
+    for found in objects.hpas {
+        let same = |known: &&Arc<crate::plan::HpaSpec>| {
+            known.name == found.value.name && known.namespace == found.value.namespace
+        };
+        match draft.plan.hpas.iter().position(|known| same(&known)) {
+            Some(index) => kinds.push(ActionKind::UpdateHpa(HpaId::at(index), Arc::new(found.value))),
+            None => unmatched.push((found.place, found.value.name)),
+        }
+    }
+    for found in objects.pdbs {
+        let same = |known: &&Arc<crate::plan::PdbSpec>| {
+            known.name == found.value.name && known.namespace == found.value.namespace
+        };
+        match draft.plan.pdbs.iter().position(|known| same(&known)) {
+            Some(index) => kinds.push(ActionKind::UpdatePdb(PdbId::at(index), Arc::new(found.value))),
+            None => unmatched.push((found.place, found.value.name)),
+        }
+    }
+    for found in objects.node_pools {
+        match draft.plan.node_pools.iter().position(|known| known.name == found.value.name) {
+            Some(index) => {
+                let old = &draft.plan.node_pools[index];
+                let spec =
+                    crate::plan::NodePoolSpec { node_class: old.node_class, v1beta1: old.v1beta1, ..found.value };
+                kinds.push(ActionKind::UpdateNodePool(NodePoolId::at(index), Arc::new(spec)));
+            }
+            None => unmatched.push((found.place, found.value.name)),
+        }
+    }
+    for (place, name) in unmatched {
+        draft.problems.error("E016", place, format!("{path}: `{name}` does not exist before, so it cannot be changed"));
+    }
+    if kinds.is_empty() && !draft.problems.has_errors() {
+        let message =
+            format!("{path}: the file changes no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget or NodePool");
+        draft.problems.error("E018", node.place, message);
+    }
+    kinds
+}
+
+/// `claims:`, with the verdict that is expected.
+pub(crate) fn read_claims(items: &[Node], draft: &mut Draft) {
+    const VERDICTS: [(&str, Verdict); 3] =
+        [("holds", Verdict::Holds), ("fails", Verdict::Fails), ("undecided", Verdict::Undecided)];
+    for (index, item) in items.iter().enumerate() {
+        let Some(mut fields) = Fields::of(item, format!("claims[{index}]"), &mut draft.problems) else { continue };
+        let text = fields.required_text("text", &mut draft.problems);
+        let check = fields.required("check", &mut draft.problems);
+        let check = check.and_then(|node| read_expectation(node, &fields.at("check"), draft));
+        let expect = fields.choice("expect", &VERDICTS, &mut draft.problems).unwrap_or(Verdict::Holds);
+        let because = fields.text("because", &mut draft.problems).unwrap_or_default();
+        fields.finish(&mut draft.problems);
+        if let (Some(text), Some(check)) = (text, check) {
+            draft.plan.claims.push(Claim { text, check, expect, because });
+        }
+    }
+}
+
+/// `expect:`, a list of statements.
+pub(crate) fn read_expectations(items: &[Node], draft: &mut Draft) {
+    for (index, item) in items.iter().enumerate() {
+        let expectation = read_expectation(item, &format!("expect[{index}]"), draft);
+        draft.plan.expectations.extend(expectation);
+    }
+}
+
+fn read_expectation(node: &Node, path: &str, draft: &mut Draft) -> Option<Expectation> {
+    if !matches!(node.value, Value::Scalar(_)) {
+        reader::wrong_type(node, path, "a statement such as time_to_serve <= 3m", &mut draft.problems);
+        return None;
+    }
+    match expectation::parse(node.text().unwrap_or("")) {
+        Ok(expectation) => Some(expectation),
+        Err(error) => {
+            let place = reader::inside(node, error.offset, &draft.problems);
+            let help = error.suggestion.map(|suggestion| format!("did you mean `{suggestion}`?"));
+            let message = format!("{path}: {} is no expectation", node.describe());
+            draft.problems.push(Diagnostic::error("E019", place, message).label(error.message).maybe_help(help));
+            None
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Whole scenarios: the shipped ones become plans, mistakes become messages.
+
+use super::*;
+use crate::plan::{CapacityType, ConsolidationPolicy, ProbeHandler, Stage};
+use std::fs;
+
+/// A folder named `scenarios` of its own for each test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let base = std::env::temp_dir().join(format!("kubelapse-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        fs::create_dir_all(base.join("scenarios")).unwrap();
+        Folder(base)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join("scenarios").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The text shown for a scenario that cannot run.
+    fn problems(&self, text: &str) -> String {
+        let path = self.write("s.yaml", text);
+        load(&path, &LoadOptions::default()).expect_err("the scenario is wrong").render(false)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn shipped(name: &str) -> Loaded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+    match load(&path, &LoadOptions::default()) {
+        Ok(loaded) => loaded,
+        Err(problems) => panic!("{}", problems.render(false)),
+    }
+}
+
+const DEPLOYMENT: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: c, resources: { requests: { cpu: 100m } } }] }
+";
+
+#[test]
+fn the_shipped_scale_up_becomes_the_plan_it_describes() {
+    let loaded = shipped("scale-up.yaml");
+    let plan = &loaded.plan;
+    assert_eq!(render_all(&loaded.warnings, &loaded.sources, false), "");
+    assert_eq!((plan.name.as_str(), plan.noise, plan.seed), ("scale-up", false, 1));
+    assert_eq!(plan.until.since(plan.start), Span::from_secs(1200));
+    let app = &plan.apps[0];
+    assert_eq!(app.cpu_per_request, Span::from_millis(120));
+    assert_eq!(app.target_group, Some(crate::plan::TargetGroupId(0)));
+    assert_eq!(app.traffic.at(plan.start + Span::from_secs(299)), 8.0);
+    assert_eq!(app.traffic.at(plan.start + Span::from_secs(300)), 30.0);
+    assert_eq!(plan.nodes.len(), 2);
+    assert_eq!(plan.nodes[1].name, "wordpress-nodepool-initial-02");
+    assert_eq!(plan.nodes[0].capacity_type, CapacityType::OnDemand);
+    assert_eq!(plan.nodes[0].taints.len(), 1, "the pool's taint");
+    let node = plan.instance_type(plan.nodes[0].instance_type.unwrap());
+    assert_eq!((node.name.as_str(), node.allocatable.cpu.0, node.offerings.len()), ("t3.medium", 1930, 6));
+    let template = plan.template(plan.deployments[0].template);
+    assert_eq!(template.requests.cpu.0, 500);
+    assert_eq!(template.containers[0].pre_stop, Some(Span::from_secs(25)));
+    let probe = template.containers[0].readiness.as_ref().unwrap();
+    assert_eq!(probe.handler, ProbeHandler::Http("/wp-login.php".to_string()));
+    assert_eq!(template.tolerations.len(), 3, "its own and the two of admission");
+    let pool = &plan.node_pools[0];
+    assert_eq!(pool.expire_after, Some(Span::from_secs(1800)));
+    assert_eq!(pool.consolidate_after, Some(Span::from_secs(30)));
+    assert_eq!(plan.alarms[0].target_group, Some(crate::plan::TargetGroupId(0)));
+    assert_eq!(plan.template(plan.daemon_sets[0].template).priority, 2_000_001_000);
+    assert_eq!(plan.timings.median(Stage::ImagePull), Span::from_secs(12));
+    assert!(plan.images.iter().any(|image| image.cached));
+    assert_eq!(plan.claims.len(), 1);
+    assert_eq!(plan.hash.len(), 16);
+}
+
+#[test]
+fn all_shipped_scenarios_load_and_loading_is_repeatable() {
+    for name in ["scale-up.yaml", "scale-down.yaml", "spot-replacement.yaml"] {
+        assert_eq!(shipped(name).plan.hash, shipped(name).plan.hash);
+    }
+    assert_ne!(shipped("scale-up.yaml").plan.hash, shipped("scale-down.yaml").plan.hash);
+    assert_eq!(shipped("spot-replacement.yaml").plan.faults.len(), 1);
+}
+
+#[test]
+fn the_printed_manifests_are_reported_and_converted() {
+    let folder = Folder::new("seed");
+    for name in ["v1beta1.yaml", "deployment.yaml", "alarms.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/wordpress/seed").join(name);
+        folder.write(&format!("seed/{name}"), fs::read(path).unwrap());
+    }
+    let path = folder.write("s.yaml", "manifests: [seed/]\ntarget_groups: { wordpress: }\n");
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let codes: Vec<&str> = loaded.warnings.iter().map(|warning| warning.code).collect();
+    for code in ["W110", "W111", "W112", "W113", "W130", "N104"] {
+        assert!(codes.contains(&code), "{code} in {codes:?}");
+    }
+    let pool = &loaded.plan.node_pools[0];
+    assert_eq!(pool.consolidation_policy, ConsolidationPolicy::WhenEmptyOrUnderutilized);
+    assert_eq!(pool.consolidate_after, Some(Span::from_secs(30)));
+    assert_eq!(pool.expire_after, Some(Span::from_secs(1800)));
+    let text = render_all(&loaded.warnings, &loaded.sources, false);
+    assert!(text.contains("v1beta1 rejects consolidateAfter with WhenUnderutilized"), "{text}");
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once_in_order() {
+    let folder = Folder::new("mistakes");
+    folder.write("web.yaml", DEPLOYMENT);
+    let text = folder.problems(
+        "name: s
+manifests: [web.yaml]
+target_groups:
+  web: { deregistraton_delay: 30s }
+services:
+  web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+traffic:
+  webb: 8/s
+timings:
+  image.pull: \"lognormal(median=2.8s, sgma=0.15)\"
+run: { until: 20m }
+",
+    );
+    insta::assert_snapshot!(text, @r#"
+    error[E010]: `target_groups.web` has no field `deregistraton_delay`
+     --> s.yaml:4:10
+      |
+    4 |   web: { deregistraton_delay: 30s }
+      |          ^^^^^^^^^^^^^^^^^^^ unknown field
+      |
+      = help: did you mean `deregistration_delay`?
+
+    error[E013]: services.web.cpu_per_request: `3 parsecs` is not a duration such as 15s or 1m30s
+     --> s.yaml:6:28
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                            ^^^^^^^^ unknown unit
+      |
+      = help: units are ns, us, ms, s, m, h and d
+
+    error[E012]: services.web.workers: expected a whole number, found `many`
+     --> s.yaml:6:47
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                                               ^^^^ expected a whole number
+
+    error[E013]: services.web.memory: `5mb` is not a quantity such as 250m or 512Mi
+     --> s.yaml:6:62
+      |
+    6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
+      |                                                              ^^ unknown suffix
+      |
+      = help: suffixes are n, u, m, k, M, G, T, P, E and Ki, Mi, Gi, Ti, Pi, Ei
+
+    error[E016]: traffic: no manifest holds a Deployment `webb`
+     --> s.yaml:8:3
+      |
+    8 |   webb: 8/s
+      |   ^^^^ unknown Deployment
+      |
+      = help: did you mean `web`?
+
+    error[E013]: timings.image.pull: the text "lognormal(median=2.8s, sgma=0.15)" is not a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)
+      --> s.yaml:10:39
+       |
+    10 |   image.pull: "lognormal(median=2.8s, sgma=0.15)"
+       |                                       ^^^^^^^^^^ unknown parameter
+       |
+       = help: did you mean `sigma`?
+
+    6 errors
+    "#);
+}
+
+#[test]
+fn syntax_mistakes_have_their_place() {
+    let folder = Folder::new("syntax");
+    insta::assert_snapshot!(folder.problems("name: s\nname: t\n"), @r#"
+    error[E006]: the key `name` stands here twice
+     --> s.yaml:2:1
+      |
+    2 | name: t
+      | ^^^^ again
+      |
+     ::: s.yaml:1:1
+      |
+    1 | name: s
+      | ---- first
+      |
+      = help: remove one of them
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("run:\n\tuntil: 5m\n"), @r#"
+    error[E005]: a tab indents this line
+     --> s.yaml:2:1
+      |
+    2 |     until: 5m
+      | ^^^^ YAML allows only spaces here
+      |
+      = help: replace the tab by spaces
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("manifests: [nothing.yaml]\n"), @r#"
+    error[E001]: cannot read nothing.yaml: there is no such file or folder
+     --> s.yaml:1:13
+      |
+    1 | manifests: [nothing.yaml]
+      |             ^^^^^^^^^^^^
+
+    1 error
+    "#);
+    insta::assert_snapshot!(folder.problems("manifests: [../../etc/]\n"), @r#"
+    error[E002]: the path ../../etc/ leaves the scenario root
+     --> s.yaml:1:13
+      |
+    1 | manifests: [../../etc/]
+      |             ^^^^^^^^^^
+      |
+      = help: only what is below the nearest folder named `scenarios` (or below --root) can be named; bring other data with --data NAME=FILE
+
+    1 error
+    "#);
+}
+
+#[test]
+fn hostile_input_ends_in_a_message() {
+    let folder = Folder::new("hostile");
+    let bomb: String =
+        (0..20).map(|i| format!("a{}: &a{} [{}]\n", i + 1, i + 1, vec![format!("*a{i}"); 9].join(","))).collect();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("aliases blow", format!("a0: &a0 x\n{bomb}").into_bytes()),
+        ("inside the very node", b"a: &a [*a]\n".to_vec()),
+        ("nested deeper", "[".repeat(100_000).into_bytes()),
+        ("not UTF-8", b"name: \xff\xfe\n".to_vec()),
+        ("NUL", b"name: a\0b\n".to_vec()),
+        ("bytes", vec![b'a'; yaml::FILE_BYTES_MAX + 1]),
+        ("a text of", format!("name: {}\n", "a".repeat(yaml::SCALAR_BYTES_MAX + 1)).into_bytes()),
+        ("more than 200000 nodes", "- a\n".repeat(200_001).into_bytes()),
+        ("out of range", b"run: { seed: 99999999999999999999 }\nrun2: 1\n".to_vec()),
+    ];
+    for (expected, bytes) in cases {
+        let path = folder.write("s.yaml", bytes);
+        let shown = load(&path, &LoadOptions::default()).expect_err(expected).render(false);
+        assert!(shown.contains(expected) || shown.contains("whole number"), "{expected}: {shown}");
+    }
+}
+
+#[test]
+fn anchors_and_merge_keys_are_resolved() {
+    let mut problems = Problems::new();
+    let text = "base: &base { a: 1, b: 2 }\nown: { <<: *base, b: 3 }\n";
+    let file = problems.add_source("t.yaml", text.into());
+    let node = yaml::parse_one(file, text, &mut problems).unwrap();
+    let own = node.get("own").unwrap();
+    assert_eq!(own.get("a").and_then(Node::text), Some("1"));
+    assert_eq!(own.get("b").and_then(Node::text), Some("3"), "what is written wins");
+    assert!(!problems.has_errors());
+}
+
+#[test]
+fn both_yaml_readers_agree_on_the_shipped_files() {
+    fn same(ours: &Node, theirs: &serde_yaml::Value) -> bool {
+        use serde_yaml::Value;
+        match theirs {
+            Value::Null => ours.is_null(),
+            Value::Bool(value) => ours.text() == Some(&value.to_string()) || ours.text() == Some("off"),
+            Value::Number(value) => ours.text().and_then(|text| text.parse::<f64>().ok()) == value.as_f64(),
+            Value::String(value) => ours.text() == Some(value),
+            Value::Sequence(items) => {
+                items.len() == ours.items().len() && items.iter().zip(ours.items()).all(|(a, b)| same(b, a))
+            }
+            Value::Mapping(entries) => {
+                entries.len() == ours.entries().len()
+                    && entries
+                        .iter()
+                        .zip(ours.entries())
+                        .all(|((key, value), entry)| key.as_str() == Some(&*entry.key) && same(&entry.value, value))
+            }
+            Value::Tagged(_) => false,
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for folder in [root.clone(), root.join("wordpress"), root.join("wordpress/seed")] {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_none_or(|end| end != "yaml") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let mut problems = Problems::new();
+            let file = problems.add_source("t.yaml", text.as_str().into());
+            let ours = yaml::parse(file, &text, &mut problems);
+            use serde::Deserialize;
+            let theirs: Vec<serde_yaml::Value> = serde_yaml::Deserializer::from_str(&text)
+                .map(|document| serde_yaml::Value::deserialize(document).unwrap())
+                .collect();
+            assert_eq!(ours.len(), theirs.len(), "{}", path.display());
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                assert!(same(ours, theirs), "{}", path.display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 10);
+}
+
+#[test]
+fn loads_of_every_shape() {
+    let folder = Folder::new("shapes");
+    folder.write("web.yaml", DEPLOYMENT);
+    folder.write("trace.csv", "minute,requests\n0,60\n1,120\n");
+    let path = folder.write(
+        "s.yaml",
+        "manifests: [web.yaml]
+services: { web: { cpu_per_request: 10ms } }
+traffic:
+  web:
+    mode: fluid
+    curve:
+      - { rate: 8/s }
+      - { at: 1m, ramp_to: 20/s, over: 1m }
+      - { at: 3m, spike: 100/s, for: 30s }
+      - { at: 5m, trace: trace.csv, column: requests }
+      - { at: 10m, sine: { mean: 10/s, amplitude: 5/s, period: 8m }, for: 8m }
+      - { at: 20m, schedule: { \"00:30\": 7/s, \"01:00\": 3/s } }
+load: { web: 1500m }
+run: { until: 2h }
+",
+    );
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let app = &loaded.plan.apps[0];
+    let rate = |seconds| app.traffic.at(loaded.plan.start + Span::from_secs(seconds));
+    assert_eq!((rate(30), rate(90), rate(150)), (8.0, 14.0, 20.0));
+    assert_eq!((rate(190), rate(220)), (100.0, 20.0));
+    assert_eq!((rate(310), rate(370)), (1.0, 2.0));
+    assert!((rate(720) - 15.0).abs() < 1e-9, "a quarter of the period after its start");
+    assert_eq!((rate(1200), rate(1800), rate(3600)), (3.0, 7.0, 3.0), "yesterday's last level holds until 00:30");
+    assert_eq!(app.cores.as_ref().unwrap().at(loaded.plan.start), 1.5);
+    assert_eq!(app.mode, crate::plan::TrafficMode::Fluid);
+}
+
+#[test]
+fn actions_and_faults() {
+    let folder = Folder::new("actions");
+    folder.write("web.yaml", DEPLOYMENT);
+    folder.write("web2.yaml", DEPLOYMENT.replace("100m", "200m"));
+    let path = folder.write(
+        "s.yaml",
+        "manifests: [web.yaml]
+services: { web: { cpu_per_request: 10ms } }
+actions:
+  - { at: 5m, apply: web2.yaml }
+  - { at: 1m, scale: { deployment: web, replicas: 7 } }
+  - { at: 2m, rollout: { deployment: web, image: web:2 } }
+  - { at: 3m, delete_node: fullest }
+  - { at: 4m, set_load: { service: web, rate: 5/s } }
+  - { at: 4m, taint_node: { node: all, key: k, effect: NoExecute } }
+faults:
+  - { at: 5m, for: 1m, slowdown: { service: web, factor: 3 } }
+  - { at: 1m, spot_interruption: }
+  - { at: 2m, slow_registry: 4 }
+",
+    );
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let at: Vec<u64> = loaded.plan.actions.iter().map(|a| a.at.since(loaded.plan.start).whole_seconds()).collect();
+    assert_eq!(at, [60, 120, 180, 240, 240, 300]);
+    assert_eq!(loaded.plan.faults.len(), 3);
+    assert_eq!(loaded.plan.templates.len(), 3);
+    assert_eq!(loaded.plan.templates[1].requests.cpu.0, 200, "templates come in the order written");
+}
