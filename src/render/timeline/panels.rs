@@ -74,10 +74,15 @@ fn scaled(points: &[(f64, f64)], scale: &Scale) -> Vec<(f64, f64)> {
 }
 
 fn filled(drawing: &mut Drawing, points: &[(f64, f64)], scale: &Scale, fill: Colour) {
-    let Some((&(first, _), &(last, _))) = points.first().zip(points.last()) else { return };
-    let mut outline = scaled(points, scale);
-    outline.extend([(last, scale.bottom), (first, scale.bottom)]);
-    drawing.area(outline, fill);
+    // One polygon for each stretch above zero.
+    for stretch in points.chunk_by(|one, other| one.1 > 0.0 && other.1 > 0.0) {
+        let (Some(&(first, value)), Some(&(last, _))) = (stretch.first(), stretch.last()) else { continue };
+        if value > 0.0 && last > first {
+            let mut outline = scaled(stretch, scale);
+            outline.extend([(last, scale.bottom), (first, scale.bottom)]);
+            drawing.area(outline, fill);
+        }
+    }
 }
 
 fn greatest(points: &[(f64, f64)]) -> f64 {
@@ -166,7 +171,7 @@ pub fn replicas(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f6
     let desired = sum(|replicas| replicas.desired);
     let ready = sum(|replicas| replicas.ready);
     let in_service = sum(|replicas| replicas.in_service);
-    let scale = frame(drawing, (top, height), greatest(&desired).max(greatest(&ready)).max(1.0) * 1.1, true);
+    let scale = frame(drawing, (top, height), greatest(&desired).max(greatest(&ready)).max(1.0), true);
     filled(drawing, &in_service, &scale, palette::IN_SERVICE.opacity(0.30));
     drawing.line(scaled(&in_service, &scale), palette::IN_SERVICE, 2.0, false);
     drawing.line(scaled(&ready, &scale), palette::NOT_READY, 2.0, true);
@@ -188,7 +193,7 @@ pub fn nodes(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) 
         (|sample| sample.nodes.total(), palette::TERMINATING, "draining, terminating"),
         (|sample| sample.nodes.total() - sample.nodes.terminating, palette::LAUNCHING, "launching, booting"),
         (|sample| sample.nodes.ready + sample.nodes.not_ready, palette::JOINING, "joined, not ready"),
-        (|sample| sample.nodes.ready, palette::PENDING, "ready"),
+        (|sample| sample.nodes.ready, palette::NODE_READY, "ready"),
     ];
     let all = steps(finished, axis, |sample| f64::from(sample.nodes.total()));
     let scale = frame(drawing, (top, height), greatest(&all).max(1.0), true);
