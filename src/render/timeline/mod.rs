@@ -113,19 +113,23 @@ pub fn draw(finished: &Finished) -> Drawing {
     y = panels::replicas(&mut drawing, finished, &axis, y) + 26.0;
     y = panels::nodes(&mut drawing, finished, &axis, y);
     tick_labels(&mut drawing, &axis, y + 16.0);
+    let gap = (y + 4.0, y + 22.0);
     y = lanes::draw(&mut drawing, finished, &axis, y + 42.0);
     tick_labels(&mut drawing, &axis, y + 16.0);
     let bottom = y;
-    mark(&mut drawing, &axis, &markers, &placed, (top, bottom));
+    mark(&mut drawing, &axis, &markers, &placed, &[(top, gap.0), (gap.1, bottom)]);
     y = breakdown::draw(&mut drawing, finished, y + 50.0);
     let height = (y + 44.0).ceil();
     drawing.text((EDGE, height - 16.0), (12.0, false), Anchor::Start, palette::FAINT_INK, finished.provenance());
     drawing.height = height;
     drawing.shapes[0] =
         canvas::Shape::Rect { area: [0.0, 0.0, WIDTH, height], fill: palette::WHITE, tip: String::new() };
-    let mut grid = Drawing { shapes: Vec::new(), ..drawing.clone() };
+    let (title, description) = (String::new(), String::new());
+    let mut grid = Drawing { width: WIDTH, height, title, description, shapes: Vec::new() };
     for tick in axis.ticks() {
-        grid.line(vec![(axis.x(tick), top), (axis.x(tick), bottom)], palette::GRID, 1.0, false);
+        let x = axis.x(tick);
+        grid.line(vec![(x, top), (x, gap.0)], palette::GRID, 1.0, false);
+        grid.line(vec![(x, gap.1), (x, bottom)], palette::GRID, 1.0, false);
     }
     drawing.shapes.splice(behind..behind, grid.shapes);
     drawing
@@ -226,12 +230,15 @@ fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
     }
 }
 
-fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option<usize>], (top, bottom): (f64, f64)) {
+fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option<usize>], stretches: &[(f64, f64)]) {
+    let top = stretches.first().map_or(0.0, |&(top, _)| top);
     for (marker, row) in markers.iter().zip(placed) {
         let x = axis.x(marker.at);
         let label = row.map(|row| top - 12.0 - 18.0 * row as f64);
-        let from = label.map_or(top, |y| y - 10.0);
-        drawing.line(vec![(x, from), (x, bottom)], marker.colour.opacity(0.75), 1.0, true);
+        let flag = label.map(|y| (y - 10.0, top));
+        for (from, to) in flag.into_iter().chain(stretches.iter().copied()) {
+            drawing.line(vec![(x, from), (x, to)], marker.colour.opacity(0.75), 1.0, true);
+        }
         if let Some(y) = label {
             let words = fitted(&marker.words, 12.0, true, WIDTH - 8.0 - x);
             drawing.text((x + 5.0, y), (12.0, true), Anchor::Start, marker.colour, words);

@@ -48,7 +48,12 @@ fn frame(drawing: &mut Drawing, (top, height): (f64, f64), most: f64, whole: boo
 /// 1, 2 or 5 times a power of ten, at least `rough`.
 fn nice(rough: f64, whole: bool) -> f64 {
     let rough = if whole { rough.max(1.0) } else { rough.max(1e-6) };
-    let power = 10_f64.powf(rough.log10().floor());
+    // By multiplication alone: logarithms differ in their last bit from one machine to another.
+    let mut power = if whole { 1.0 } else { 1e-6 };
+    while power * 10.0 <= rough {
+        power *= 10.0;
+    }
+    let power: f64 = format!("{power:.6}").parse().unwrap_or(power);
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|&step| step >= rough * 0.999).unwrap_or(rough)
 }
 
