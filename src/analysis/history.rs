@@ -157,12 +157,14 @@ pub struct History {
     pub initial_targets: Vec<bool>,
     /// Times at which batches closed.
     pub batches: Vec<Time>,
+    /// Position in `nodes` of each node.
+    of_node: Vec<usize>,
 }
 
 impl History {
     /// The history of a node.
     pub fn node(&self, node: NodeId) -> Option<&NodeHistory> {
-        self.nodes.iter().find(|history| history.node == Some(node))
+        self.nodes.get(self.of_node[node.index()])
     }
 }
 
@@ -172,13 +174,18 @@ pub fn read(plan: &Plan, world: &World, recorder: &Recorder) -> History {
     let services_of: Vec<Vec<ServiceId>> = services_of_templates(world);
     let mut initial_targets = vec![true; world.targets.len()];
     let mut batches = Vec::new();
+    let mut ready = Vec::new();
     for fact in &recorder.facts {
         match fact.change {
+            Change::PodReady(pod, true) | Change::PodContainersReady(pod, true) => ready.push(pod),
+            Change::EndpointsChanged(service) => {
+                ready.retain(|&pod| !note_endpoint(fact.at, service, world, &services_of, &mut pods[pod.index()]));
+            }
             Change::BatchClosed(_) => batches.push(fact.at),
             Change::TargetRegistered(target) => initial_targets[target.index()] = false,
             _ => {}
         }
-        note_pod(fact, world, &services_of, &mut pods);
+        note_pod(fact, world, &mut pods);
     }
     for (target, _) in initial_targets.iter().enumerate().filter(|&(_, &initial)| initial) {
         let entry = &world.targets[target];
@@ -192,7 +199,13 @@ pub fn read(plan: &Plan, world: &World, recorder: &Recorder) -> History {
         finish_pod(plan, world, pod);
     }
     let nodes = nodes(world, recorder, &pods);
-    History { pods, nodes, initial_targets, batches }
+    let mut of_node = vec![usize::MAX; world.nodes.len()];
+    for (index, history) in nodes.iter().enumerate() {
+        if let Some(node) = history.node {
+            of_node[node.index()] = index;
+        }
+    }
+    History { pods, nodes, initial_targets, batches, of_node }
 }
 
 fn blank_pod(plan: &Plan, world: &World, id: PodId) -> PodHistory {
@@ -264,7 +277,23 @@ fn services_of_templates(world: &World) -> Vec<Vec<ServiceId>> {
     world.templates.iter().map(|template| of(template)).collect()
 }
 
-fn note_pod(fact: &Fact, world: &World, services_of: &[Vec<ServiceId>], pods: &mut [PodHistory]) {
+/// The endpoints of a Service were written; true when that was what a ready pod waited for, or it waits no more.
+fn note_endpoint(
+    at: Time,
+    service: ServiceId,
+    world: &World,
+    services_of: &[Vec<ServiceId>],
+    pod: &mut PodHistory,
+) -> bool {
+    let gated = !world.template_of(pod.id).readiness_gates.is_empty();
+    let serves = services_of[world.pod(pod.id).template.index()].contains(&service);
+    if pod.endpoint.is_none() && serves && pod.ready_for_endpoint(gated).is_some() {
+        pod.endpoint = Some(at);
+    }
+    pod.endpoint.is_some() || pod.deleting.is_some_and(|deleting| deleting <= at)
+}
+
+fn note_pod(fact: &Fact, world: &World, pods: &mut [PodHistory]) {
     let at = fact.at;
     let pod_of = |target: TargetId| world.targets[target.index()].pod.index();
     match fact.change {
@@ -292,16 +321,6 @@ fn note_pod(fact: &Fact, world: &World, services_of: &[Vec<ServiceId>], pods: &m
         }
         Change::PodDeleting(pod, cause) => {
             pods[pod.index()].cause.get_or_insert(cause);
-        }
-        Change::EndpointsChanged(service) => {
-            for pod in pods.iter_mut().filter(|pod| pod.endpoint.is_none()) {
-                let entry = world.pod(pod.id);
-                let gated = !world.template_of(pod.id).readiness_gates.is_empty();
-                let ready = pod.ready_for_endpoint(gated).is_some();
-                if ready && services_of[entry.template.index()].contains(&service) {
-                    pod.endpoint = Some(at);
-                }
-            }
         }
         Change::TargetRegistered(target) => first(&mut pods[pod_of(target)].registered, at),
         Change::TargetStateChanged(target, TargetState::Healthy) => first(&mut pods[pod_of(target)].healthy, at),
@@ -383,10 +402,14 @@ fn nodes(world: &World, recorder: &Recorder, pods: &[PodHistory]) -> Vec<NodeHis
             _ => {}
         }
     }
+    let emptied = emptied(world, pods);
     for history in &mut histories {
-        history.emptied = history.node.and_then(|node| emptied(world, pods, node));
+        history.emptied = history.node.and_then(|node| emptied[node.index()]);
     }
-    histories.sort_by_key(|history| (!history.initial, history.begin(), history.claim.map(|claim| claim.0)));
+    histories.sort_by_key(|history| {
+        let begin = history.begin().filter(|_| !history.initial);
+        (!history.initial, begin, history.node, history.claim)
+    });
     histories
 }
 
@@ -423,15 +446,15 @@ fn node_history(world: &World, claim: Option<ClaimId>, node: Option<NodeId>) -> 
     }
 }
 
-/// When a node lost its last pod that is no DaemonSet's, if none came after.
-fn emptied(world: &World, pods: &[PodHistory], node: NodeId) -> Option<Time> {
-    let here = pods.iter().filter(|pod| {
+/// When each node lost its last pod that is no DaemonSet's, if it has lost them all.
+fn emptied(world: &World, pods: &[PodHistory]) -> Vec<Option<Time>> {
+    let mut last: Vec<Option<Time>> = vec![None; world.nodes.len()];
+    for pod in pods {
         let entry = world.pod(pod.id);
-        entry.node == Some(node) && !matches!(entry.owner, Owner::DaemonSet(_))
-    });
-    let mut last = None;
-    for pod in here {
-        last = last.max(Some(pod.gone?));
+        if let (Some(node), false) = (entry.node, matches!(entry.owner, Owner::DaemonSet(_))) {
+            let slot = &mut last[node.index()];
+            *slot = (*slot).max(Some(pod.gone.unwrap_or(Time::MAX)));
+        }
     }
-    last
+    last.into_iter().map(|time| time.filter(|&time| time != Time::MAX)).collect()
 }

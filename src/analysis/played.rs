@@ -407,6 +407,71 @@ fn interruption(run: &mut Run, set: ReplicaSetId) {
     run.at(1_011.0).remove_claim(claim);
 }
 
+/// A crowd: `steps` steps of `pods` pods each, four pods to a new node, 25 s apart.
+pub(crate) fn crowd(steps: u32, pods: u32) -> Run {
+    let mut plan = plan();
+    plan.name = "crowd".to_string();
+    let mut run = Run { world: World::new(&plan), recorder: Recorder::new(Detail::Facts), plan };
+    let set = initial(&mut run);
+    // (when, what): 0 bind, 1 ready, 2 in service; played in order of time.
+    let mut later: Vec<(u64, u32, PodId)> = Vec::new();
+    let mut created = 2;
+    for step in 0..steps {
+        let begin = 310_000 + 25_000 * u64::from(step);
+        play(&mut run, &mut later, begin);
+        let wanted = created + i32::try_from(pods).unwrap();
+        hpa_sync(run.at(begin as f64 / 1e3), created, wanted, 150);
+        created = wanted;
+        for number in 0..pods {
+            let pod = new_pod(run.at(begin as f64 / 1e3 + 0.05), set);
+            run.world.mark_unschedulable(pod);
+            let wait = 4_000 * u64::from(number / 4);
+            later.push((begin + 40_000 + wait, 0, pod));
+            later.push((begin + 70_000 + wait, 1, pod));
+            later.push((begin + 90_000 + wait, 2, pod));
+        }
+    }
+    play(&mut run, &mut later, u64::MAX);
+    requests(&mut run);
+    run.at(1_200.0);
+    run.world.check().unwrap();
+    run
+}
+
+fn play(run: &mut Run, later: &mut Vec<(u64, u32, PodId)>, until: u64) {
+    later.sort();
+    let due = later.iter().take_while(|&&(at, ..)| at < until).count();
+    for (at, what, pod) in later.drain(..due).collect::<Vec<_>>() {
+        let world = run.at(at as f64 / 1e3);
+        match what {
+            0 => {
+                let last = world.nodes.last().filter(|node| node.pods.len() < 3).map(|node| node.id);
+                let node = last.unwrap_or_else(|| {
+                    let name = format!("ip-10-0-1-{}", world.nodes.len());
+                    let (claim, instance, node) = launch(world, true, &name, CapacityType::Spot);
+                    world.launch_claim(claim.unwrap(), instance, Labels::new());
+                    let node = world.create_node(node);
+                    world.set_node_readiness(node, NodeReadiness::Ready);
+                    node
+                });
+                world.bind_pod(pod, node);
+                world.assign_address(pod);
+            }
+            1 => {
+                start_container(world, pod);
+                world.set_pod_ready(pod, true);
+                register(world, pod);
+            }
+            _ => {
+                let target = world.targets.iter().find(|target| target.pod == pod).unwrap().id;
+                world.set_target_state(target, TargetState::Healthy, TargetReason::None);
+                world.set_routable(target, true);
+                world.note_in_service(target);
+            }
+        }
+    }
+}
+
 /// The load as it was; some requests are slow and a few lost while capacity lacks.
 fn requests(run: &mut Run) {
     let curve = run.plan.apps[0].traffic.clone();
@@ -462,6 +527,18 @@ mod tests {
         assert_eq!(replaced.why, crate::analysis::Why::Interruption);
         assert_eq!((replaced.displaced.len(), replaced.replacements.len()), (1, 1));
         assert_eq!(replaced.time_to_replace(), Some(Span::from_millis(32_500)));
+    }
+
+    #[test]
+    fn overlapping_steps_share_no_pod_and_miss_none() {
+        let run = crowd(9, 12);
+        let analysis = run.analysis();
+        assert_eq!(analysis.steps.len(), 9);
+        assert!(analysis.steps.iter().all(|step| step.pods.len() == 12 && step.served.is_some()));
+        let mut pods: Vec<PodId> = analysis.steps.iter().flat_map(|step| &step.pods).map(|pod| pod.pod).collect();
+        pods.sort();
+        pods.dedup();
+        assert_eq!(pods.len(), 9 * 12);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct StepDown {
     pub by_hpa: bool,
     /// The pods that were deleted because of it.
     pub victims: Vec<PodId>,
-    /// Nodes of victims that went afterwards.
+    /// Nodes of victims that were consolidated afterwards.
     pub nodes: Vec<NodeId>,
 }
 
@@ -170,6 +170,10 @@ struct Book {
     left: Vec<bool>,
     /// First step of the present run of steps upwards, by Deployment.
     first_of_run: Vec<usize>,
+    /// Pods of each step that were not cancelled.
+    kept: Vec<usize>,
+    /// Step of each pod, and its position there.
+    step_of: Vec<Option<(usize, usize)>>,
 }
 
 impl Book {
@@ -181,7 +185,15 @@ impl Book {
             }
         }
         let first_of_run = vec![0; active.len()];
-        Book { ups: Vec::new(), downs: Vec::new(), active, left: vec![false; world.pods.len()], first_of_run }
+        Book {
+            ups: Vec::new(),
+            downs: Vec::new(),
+            active,
+            left: vec![false; world.pods.len()],
+            first_of_run,
+            kept: Vec::new(),
+            step_of: vec![None; world.pods.len()],
+        }
     }
 
     fn scaled(&mut self, plan: &Plan, at: Time, deployment: DeploymentId, (from, to): (i32, i32), by_hpa: bool) {
@@ -190,6 +202,7 @@ impl Book {
             self.downs.push(StepDown { deployment, from, to, trigger: at, by_hpa, victims, nodes });
             self.first_of_run[deployment.index()] = self.ups.len();
         } else if by_hpa {
+            self.kept.push(0);
             self.ups.push(Step {
                 number: u32::try_from(self.ups.len() + 1).unwrap_or(u32::MAX),
                 deployment,
@@ -211,13 +224,16 @@ impl Book {
         let active = self.active[deployment.index()];
         self.active[deployment.index()] += 1;
         let run = self.first_of_run[deployment.index()].min(self.ups.len());
-        let step = self.ups[run..].iter_mut().rev().find(|step| {
+        let found = (run..self.ups.len()).rev().find(|&index| {
+            let step = &self.ups[index];
             let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
             let here = step.deployment == deployment && step.from <= active && active < step.to;
-            here && step.pods.iter().filter(|pod| !pod.cancelled).count() < wanted
+            here && self.kept[index] < wanted
         });
-        if let Some(step) = step {
-            step.pods.push(StepPod { pod, served: None, cancelled: false, phases: Vec::new() });
+        if let Some(index) = found {
+            self.kept[index] += 1;
+            self.step_of[pod.index()] = Some((index, self.ups[index].pods.len()));
+            self.ups[index].pods.push(StepPod { pod, served: None, cancelled: false, phases: Vec::new() });
         }
     }
 
@@ -228,9 +244,9 @@ impl Book {
         let history = &history.pods[pod.index()];
         let Some(deployment) = history.deployment else { return };
         self.active[deployment.index()] -= 1;
-        let before_service = history.serving.is_none();
-        if let Some(entry) = self.ups.iter_mut().flat_map(|step| &mut step.pods).find(|entry| entry.pod == pod) {
-            entry.cancelled = before_service;
+        if let (Some((step, position)), None) = (self.step_of[pod.index()], history.serving) {
+            self.ups[step].pods[position].cancelled = true;
+            self.kept[step] -= 1;
         }
         if cause == DeleteCause::ScaleDown {
             let down = self.downs.iter_mut().rev().find(|down| down.deployment == deployment);
@@ -286,8 +302,11 @@ fn nodes_of_victims(world: &World, history: &History, down: &StepDown) -> Vec<No
     nodes.sort_unstable();
     nodes.dedup();
     nodes.retain(|&node| {
-        let gone = history.node(node).and_then(|node| node.gone);
-        gone.is_some_and(|gone| gone >= down.trigger)
+        let history = history.node(node);
+        let consolidated = history
+            .and_then(|node| node.reason)
+            .is_some_and(|reason| matches!(reason, DisruptionReason::Empty | DisruptionReason::Underutilized));
+        consolidated && history.and_then(|node| node.gone).is_some_and(|gone| gone >= down.trigger)
     });
     nodes
 }

@@ -118,6 +118,10 @@ fn pods(finished: &Finished, table: &mut Table) {
         "gone_s",
     ]);
     let world = finished.world;
+    let mut step_of: Vec<Option<u32>> = vec![None; world.pods.len()];
+    for step in &finished.analysis.steps {
+        step.pods.iter().for_each(|entry| step_of[entry.pod.index()] = Some(step.number));
+    }
     for pod in &finished.analysis.history.pods {
         let entry = world.pod(pod.id);
         let owner = match entry.owner {
@@ -125,8 +129,7 @@ fn pods(finished: &Finished, table: &mut Table) {
             Owner::DaemonSet(id) => Some(world.daemon_sets[id.index()].name.clone()),
             Owner::Bare => None,
         };
-        let is_here = |step: &&crate::analysis::Step| step.pods.iter().any(|entry| entry.pod == pod.id);
-        let step = finished.analysis.steps.iter().find(is_here).map(|step| step.number.to_string());
+        let step = step_of[pod.id.index()].map(|step| step.to_string());
         let time = |milestone| maybe(finished, milestone);
         table.row([
             world.pod_name(pod.id),

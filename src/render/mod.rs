@@ -98,4 +98,25 @@ mod tests {
             println!("{}", text::summary(&finished));
         }
     }
+
+    #[test]
+    fn a_crowd_is_drawn_on_forty_lanes_at_most() {
+        let run = played::crowd(9, 12);
+        let analysis = run.analysis();
+        let finished = Finished {
+            plan: &run.plan,
+            world: &run.world,
+            recorder: &run.recorder,
+            analysis: &analysis,
+            events: 1,
+            event_hash: 2,
+            limit: None,
+        };
+        let drawing = timeline::draw(&finished);
+        assert!(drawing.height < 1_900.0, "{}", drawing.height);
+        if let Ok(folder) = std::env::var("KUBELAPSE_LOOK") {
+            std::fs::write(format!("{folder}/crowd.png"), timeline::png::render(&drawing, "")).unwrap();
+            std::fs::write(format!("{folder}/crowd.txt"), text::summary(&finished)).unwrap();
+        }
+    }
 }

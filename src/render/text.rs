@@ -25,7 +25,13 @@ pub fn headline(finished: &Finished) -> String {
             None if finished.analysis.steps_down.is_empty() => "No scaling".to_string(),
             None => format!("{} scaled down", plural(finished.analysis.steps_down.len(), "step")),
         },
-        (1, Some([span])) => format!("{} served {} after the trigger", plural(pods, "new pod"), tenths(*span)),
+        (1, Some([span])) => {
+            let detection = steps[0]
+                .detection()
+                .map(|detection| format!(" ({} after the load changed)", tenths(detection + *span)));
+            let detection = detection.unwrap_or_default();
+            format!("{} served {} after the trigger{detection}", plural(pods, "new pod"), tenths(*span))
+        }
         (_, Some(spans)) => {
             let longest = spans.iter().max().copied().unwrap_or_default();
             format!(
@@ -43,10 +49,10 @@ pub fn headline(finished: &Finished) -> String {
     if tally.offered == 0 { grown } else { format!("{grown}; {lost}") }
 }
 
-/// A span for people, to a tenth of a second.
+/// A span for people: to a tenth of a second, below a second to ten milliseconds.
 pub fn tenths(span: Span) -> String {
-    let tenth = 100_000;
-    Span::from_micros((span.micros() + tenth / 2) / tenth * tenth).to_string()
+    let unit = if span < Span::from_secs(1) { 10_000 } else { 100_000 };
+    Span::from_micros((span.micros() + unit / 2) / unit * unit).to_string()
 }
 
 /// `1 pod`, `2 pods`.
@@ -321,7 +327,7 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
-        assert!(text.starts_with("scale-up: 2 new pods served 1m58.4s after the trigger;"), "{text}");
+        assert!(text.starts_with("scale-up: 2 new pods served 1m58.4s after the trigger (2m50.9s after"), "{text}");
         assert!(text.contains("image pull"), "{text}");
         assert!(text.contains("holds"), "{text}");
     }

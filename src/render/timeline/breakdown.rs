@@ -1,6 +1,6 @@
 //! Where the time of each step went: its critical path, enlarged to the width of the picture.
 
-use super::canvas::{Anchor, Colour, Drawing, text_width};
+use super::canvas::{Anchor, Colour, Drawing, staircase, text_width};
 use super::{EDGE, LEFT, RIGHT, heading, palette};
 use crate::analysis::{Phase, Step};
 use crate::render::Finished;
@@ -9,6 +9,8 @@ use crate::render::text::tenths;
 /// The longest steps are drawn, this many of them.
 const STEPS_MAX: usize = 4;
 const BAR: f64 = 26.0;
+/// A phase shorter than this part of the whole is drawn without words.
+const WORTH_WORDS: u64 = 1_000;
 
 /// The colour of a phase: that of the state in which its lane shows the pod or node.
 const fn colour(phase: Phase) -> Colour {
@@ -57,38 +59,36 @@ fn bar(drawing: &mut Drawing, finished: &Finished, step: &Step, longest: u64, y:
     drawing.text((EDGE, y + 27.0), (12.0, false), Anchor::Start, palette::INK, words);
     let scale = (RIGHT - LEFT) / longest as f64;
     let x = |micros: u64| LEFT + micros as f64 * scale;
-    let mut rows: Vec<f64> = vec![LEFT - 1e3; 3];
+    let mut small: Vec<(f64, String)> = Vec::new();
     for span in critical.phases.iter().filter(|span| !span.length().is_zero()) {
         let from = x((span.start - step.trigger).micros());
         let to = x((span.end - step.trigger).micros());
         let label = format!("{} {}", span.phase.name(), tenths(span.length()));
         let gap = if to - from > 3.0 { 1.0 } else { 0.0 };
         drawing.rect([from, y, (to - from - gap).max(0.5), BAR], colour(span.phase), label.clone());
-        let width = text_width(&label, 12.0, false);
-        if width + 10.0 < to - from {
-            let ink = if matches!(span.phase, Phase::Registration | Phase::NodeReady | Phase::ContainerStart) {
-                palette::WHITE
-            } else {
-                palette::BLACK
-            };
+        if text_width(&label, 12.0, false) + 10.0 < to - from {
+            let dark = matches!(span.phase, Phase::Registration | Phase::NodeReady | Phase::ContainerStart);
+            let ink = if dark { palette::WHITE } else { palette::BLACK };
             drawing.text(((from + to) / 2.0, y + 17.0), (12.0, false), Anchor::Middle, ink, label);
-            continue;
-        }
-        // Small phases get their words below, in the first row with room; under a twentieth of a second none.
-        if span.length().micros() < 50_000 {
-            continue;
-        }
-        let middle = (from + to) / 2.0;
-        if let Some(row) = rows.iter().position(|&end| end + 12.0 < middle) {
-            let base = y + BAR + 17.0 + 15.0 * row as f64;
-            drawing.line(vec![(middle, y + BAR), (middle, base + 2.0)], palette::FAINT_INK, 1.0, false);
-            drawing.text((middle + 4.0, base), (11.0, false), Anchor::Start, palette::INK, label.clone());
-            rows[row] = middle + 4.0 + text_width(&label, 11.0, false);
+        } else if span.length().micros() * WORTH_WORDS >= total {
+            small.push(((from + to) / 2.0, label));
         }
     }
+    let used = small_labels(drawing, &small, y + BAR);
     let end = x(total);
     let words = step.time_to_serve().map_or_else(|| "not served".to_string(), tenths);
     drawing.text((end + 10.0, y + 18.0), (14.0, true), Anchor::Start, palette::INK, words);
-    let used = rows.iter().rposition(|&end| end > LEFT).map_or(0, |row| row + 1);
     y + BAR + 15.0 * used as f64 + 22.0
+}
+
+/// Words of small phases under the bar, with lines to them; returns how many rows they take.
+fn small_labels(drawing: &mut Drawing, labels: &[(f64, String)], y: f64) -> usize {
+    let extents: Vec<(f64, f64)> = labels.iter().map(|(x, text)| (*x, text_width(text, 11.0, false) + 4.0)).collect();
+    let rows = staircase(&extents);
+    for ((x, text), &row) in labels.iter().zip(&rows) {
+        let base = y + 17.0 + 15.0 * row as f64;
+        drawing.line(vec![(*x, y), (*x, base + 2.0)], palette::FAINT_INK, 1.0, false);
+        drawing.text((x + 4.0, base), (11.0, false), Anchor::Start, palette::INK, text.clone());
+    }
+    rows.into_iter().max().map_or(0, |row| row + 1)
 }

@@ -176,6 +176,18 @@ pub fn fitted(text: &str, size: f64, bold: bool, width: f64) -> String {
     String::new()
 }
 
+/// Rows for labels that stand to the right of upright lines, each `(x of its line, width of its label)` in order of x:
+/// of two that overlap the earlier is further from the lines' ends, so no line runs through a label.
+pub fn staircase(labels: &[(f64, f64)]) -> Vec<usize> {
+    const GAP: f64 = 10.0;
+    let mut rows = vec![0; labels.len()];
+    for (index, &(x, width)) in labels.iter().enumerate().rev() {
+        let covered = (index + 1..labels.len()).take_while(|&later| labels[later].0 <= x + width + GAP);
+        rows[index] = covered.map(|later| rows[later] + 1).max().unwrap_or(0);
+    }
+    rows
+}
+
 /// Per pixel column the first, lowest, highest and last point: the same picture from fewer points.
 pub fn decimated(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::with_capacity(points.len().min(8_192));
@@ -211,6 +223,11 @@ mod tests {
         let cut = fitted("a-very-long-name-of-a-pod", 12.0, false, 80.0);
         assert!(cut.ends_with('…') && text_width(&cut, 12.0, false) <= 80.0);
         assert!(text_width("bold", 12.0, true) > text_width("bold", 12.0, false));
+    }
+
+    #[test]
+    fn no_line_runs_through_a_label() {
+        assert_eq!(staircase(&[(0.0, 50.0), (20.0, 50.0), (40.0, 50.0), (200.0, 10.0)]), [2, 1, 0, 0]);
     }
 
     #[test]

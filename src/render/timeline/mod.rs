@@ -113,19 +113,23 @@ pub fn draw(finished: &Finished) -> Drawing {
     y = panels::replicas(&mut drawing, finished, &axis, y) + 26.0;
     y = panels::nodes(&mut drawing, finished, &axis, y);
     tick_labels(&mut drawing, &axis, y + 16.0);
+    let gap = (y + 4.0, y + 22.0);
     y = lanes::draw(&mut drawing, finished, &axis, y + 42.0);
     tick_labels(&mut drawing, &axis, y + 16.0);
     let bottom = y;
-    mark(&mut drawing, &axis, &markers, &placed, (top, bottom));
+    mark(&mut drawing, &axis, &markers, &placed, &[(top, gap.0), (gap.1, bottom)]);
     y = breakdown::draw(&mut drawing, finished, y + 50.0);
     let height = (y + 44.0).ceil();
     drawing.text((EDGE, height - 16.0), (12.0, false), Anchor::Start, palette::FAINT_INK, finished.provenance());
     drawing.height = height;
     drawing.shapes[0] =
         canvas::Shape::Rect { area: [0.0, 0.0, WIDTH, height], fill: palette::WHITE, tip: String::new() };
-    let mut grid = Drawing { shapes: Vec::new(), ..drawing.clone() };
+    let (title, description) = (String::new(), String::new());
+    let mut grid = Drawing { width: WIDTH, height, title, description, shapes: Vec::new() };
     for tick in axis.ticks() {
-        grid.line(vec![(axis.x(tick), top), (axis.x(tick), bottom)], palette::GRID, 1.0, false);
+        let x = axis.x(tick);
+        grid.line(vec![(x, top), (x, gap.0)], palette::GRID, 1.0, false);
+        grid.line(vec![(x, gap.1), (x, bottom)], palette::GRID, 1.0, false);
     }
     drawing.shapes.splice(behind..behind, grid.shapes);
     drawing
@@ -205,43 +209,39 @@ fn load_words(curve: &crate::plan::Curve, at: Time, cores: bool) -> String {
     }
 }
 
-/// The row of each marker's label so that none overlap; `None`: no room, its line stands alone.
+/// The row of each marker's label, counted from the panels up; `None`: no room, its line stands alone.
 fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
-    const ROWS: usize = 4;
-    let mut taken: Vec<Vec<(f64, f64)>> = vec![Vec::new(); ROWS];
-    let mut placed = vec![None; markers.len()];
-    let mut order: Vec<usize> = (0..markers.len()).collect();
-    order.sort_by_key(|&index| (markers[index].rank, markers[index].at));
-    for index in order {
-        let (start, end) = extent(&markers[index], axis);
-        let free = |row: &Vec<(f64, f64)>| row.iter().all(|&(from, to)| end + 10.0 < from || start - 10.0 > to);
-        if let Some(row) = taken.iter().position(free) {
-            taken[row].push((start, end));
-            placed[index] = Some(row);
-        }
+    const ROWS: usize = 5;
+    let mut labelled: Vec<usize> = (0..markers.len()).collect();
+    loop {
+        let extent = |&index: &usize| (axis.x(markers[index].at), text_width(&markers[index].words, 12.0, true) + 5.0);
+        let extents: Vec<(f64, f64)> = labelled.iter().map(extent).collect();
+        let rows = canvas::staircase(&extents);
+        let Some(crowded) = rows.iter().position(|&row| row >= ROWS) else {
+            let mut placed = vec![None; markers.len()];
+            labelled.iter().zip(rows).for_each(|(&index, row)| placed[index] = Some(row));
+            return placed;
+        };
+        // The least important of those that crowd each other goes without words.
+        let (x, width) = extents[crowded];
+        let near = (crowded..labelled.len()).take_while(|&other| extents[other].0 <= x + width);
+        let worst = near.max_by_key(|&other| (markers[labelled[other]].rank, other)).unwrap_or(crowded);
+        labelled.remove(worst);
     }
-    placed
 }
 
-fn extent(marker: &Marker, axis: &Axis) -> (f64, f64) {
-    let width = text_width(&marker.words, 12.0, true);
-    let start = (axis.x(marker.at) - width / 2.0).clamp(EDGE, WIDTH - EDGE - width);
-    (start, start + width)
-}
-
-fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option<usize>], (top, bottom): (f64, f64)) {
+fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option<usize>], stretches: &[(f64, f64)]) {
+    let top = stretches.first().map_or(0.0, |&(top, _)| top);
     for (marker, row) in markers.iter().zip(placed) {
         let x = axis.x(marker.at);
         let label = row.map(|row| top - 12.0 - 18.0 * row as f64);
-        let from = if *row == Some(0) { top - 8.0 } else { top };
-        drawing.line(vec![(x, from), (x, bottom)], marker.colour.opacity(0.75), 1.0, true);
+        let flag = label.map(|y| (y - 10.0, top));
+        for (from, to) in flag.into_iter().chain(stretches.iter().copied()) {
+            drawing.line(vec![(x, from), (x, to)], marker.colour.opacity(0.75), 1.0, true);
+        }
         if let Some(y) = label {
-            let (start, _) = extent(marker, axis);
-            if *row != Some(0) {
-                // A leader from the higher row, behind the labels of lower rows.
-                drawing.line(vec![(x, y + 4.0), (x, top)], marker.colour.opacity(0.35), 1.0, true);
-            }
-            drawing.text((start, y), (12.0, true), Anchor::Start, marker.colour, marker.words.clone());
+            let words = fitted(&marker.words, 12.0, true, WIDTH - 8.0 - x);
+            drawing.text((x + 5.0, y), (12.0, true), Anchor::Start, marker.colour, words);
         }
     }
 }

@@ -48,7 +48,12 @@ fn frame(drawing: &mut Drawing, (top, height): (f64, f64), most: f64, whole: boo
 /// 1, 2 or 5 times a power of ten, at least `rough`.
 fn nice(rough: f64, whole: bool) -> f64 {
     let rough = if whole { rough.max(1.0) } else { rough.max(1e-6) };
-    let power = 10_f64.powf(rough.log10().floor());
+    // By multiplication alone: logarithms differ in their last bit from one machine to another.
+    let mut power = if whole { 1.0 } else { 1e-6 };
+    while power * 10.0 <= rough {
+        power *= 10.0;
+    }
+    let power: f64 = format!("{power:.6}").parse().unwrap_or(power);
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|&step| step >= rough * 0.999).unwrap_or(rough)
 }
 
@@ -74,10 +79,15 @@ fn scaled(points: &[(f64, f64)], scale: &Scale) -> Vec<(f64, f64)> {
 }
 
 fn filled(drawing: &mut Drawing, points: &[(f64, f64)], scale: &Scale, fill: Colour) {
-    let Some((&(first, _), &(last, _))) = points.first().zip(points.last()) else { return };
-    let mut outline = scaled(points, scale);
-    outline.extend([(last, scale.bottom), (first, scale.bottom)]);
-    drawing.area(outline, fill);
+    // One polygon for each stretch above zero.
+    for stretch in points.chunk_by(|one, other| one.1 > 0.0 && other.1 > 0.0) {
+        let (Some(&(first, value)), Some(&(last, _))) = (stretch.first(), stretch.last()) else { continue };
+        if value > 0.0 && last > first {
+            let mut outline = scaled(stretch, scale);
+            outline.extend([(last, scale.bottom), (first, scale.bottom)]);
+            drawing.area(outline, fill);
+        }
+    }
 }
 
 fn greatest(points: &[(f64, f64)]) -> f64 {
@@ -166,7 +176,7 @@ pub fn replicas(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f6
     let desired = sum(|replicas| replicas.desired);
     let ready = sum(|replicas| replicas.ready);
     let in_service = sum(|replicas| replicas.in_service);
-    let scale = frame(drawing, (top, height), greatest(&desired).max(greatest(&ready)).max(1.0) * 1.1, true);
+    let scale = frame(drawing, (top, height), greatest(&desired).max(greatest(&ready)).max(1.0), true);
     filled(drawing, &in_service, &scale, palette::IN_SERVICE.opacity(0.30));
     drawing.line(scaled(&in_service, &scale), palette::IN_SERVICE, 2.0, false);
     drawing.line(scaled(&ready, &scale), palette::NOT_READY, 2.0, true);
@@ -188,7 +198,7 @@ pub fn nodes(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) 
         (|sample| sample.nodes.total(), palette::TERMINATING, "draining, terminating"),
         (|sample| sample.nodes.total() - sample.nodes.terminating, palette::LAUNCHING, "launching, booting"),
         (|sample| sample.nodes.ready + sample.nodes.not_ready, palette::JOINING, "joined, not ready"),
-        (|sample| sample.nodes.ready, palette::PENDING, "ready"),
+        (|sample| sample.nodes.ready, palette::NODE_READY, "ready"),
     ];
     let all = steps(finished, axis, |sample| f64::from(sample.nodes.total()));
     let scale = frame(drawing, (top, height), greatest(&all).max(1.0), true);

@@ -135,6 +135,7 @@ fn encode(pixels: &[u8], width: u32, height: u32, comment: &str) -> Vec<u8> {
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_filter(png::FilterType::Up);
+    encoder.set_compression(png::Compression::Default);
     let latin: String = comment.chars().map(|character| if character.is_ascii() { character } else { '?' }).collect();
     encoder.add_text_chunk("Comment".to_string(), latin).expect("the keyword is short and the text Latin");
     let mut writer = encoder.write_header().expect("memory takes the header");
