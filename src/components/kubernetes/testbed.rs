@@ -10,6 +10,7 @@ use crate::record::{Detail, Recorder};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::resources::Resources;
+use crate::rules::taint::{TaintEffect, Toleration};
 use crate::world::{Change, NewNode, NewPod, NodeId, Owner, PodId, Process, World};
 use std::sync::Arc;
 
@@ -52,12 +53,20 @@ pub fn plan(templates: Vec<PodTemplate>) -> Plan {
     plan
 }
 
-/// A template of one container.
+/// A template of one container, with the tolerations that admission adds.
 pub fn template(cpu: i64) -> PodTemplate {
     let mut container = crate::plan::Container { name: "app".into(), ..Default::default() };
     container.requests.cpu = Some(Millicores(cpu));
     container.requests.memory = Some(Bytes(1 << 20));
-    PodTemplate { containers: vec![container], ..PodTemplate::default() }
+    let toleration = |key: &str| Toleration {
+        key: key.into(),
+        exists: true,
+        value: String::new(),
+        effect: Some(TaintEffect::NoExecute),
+        seconds: Some(300),
+    };
+    let tolerations = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(toleration).to_vec();
+    PodTemplate { containers: vec![container], tolerations, ..PodTemplate::default() }
 }
 
 /// A probe with the API's defaults.
