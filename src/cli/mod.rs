@@ -72,7 +72,7 @@ impl ScenarioArguments {
             noise: self.noise.map(|noise| matches!(noise, Noise::On)),
             seed: self.seed,
             until: self.until,
-            data: self.data.clone(),
+            data: self.data.iter().cloned().collect(),
         }
     }
 
@@ -81,7 +81,7 @@ impl ScenarioArguments {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         match scenario::load(path, &self.load_options()) {
             Ok(loaded) => {
-                tell(&loaded.warnings.render(color));
+                tell(&loaded.render_warnings(color));
                 Ok(loaded)
             }
             Err(problems) => Err(Failure::Input(problems.render(color))),
@@ -106,7 +106,7 @@ enum Failure {
 }
 
 fn duration(text: &str) -> Result<Span, String> {
-    scenario::parse_duration(text).map_err(|error| error.to_string())
+    scenario::parse_duration(text)
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {

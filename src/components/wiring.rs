@@ -176,6 +176,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::TargetRegistered(id)
         | Change::TargetStateChanged(id, _)
         | Change::TargetRoutable(id, _)
+        | Change::TargetWeight(id, _)
         | Change::TargetInService(id)
         | Change::TargetGone(id) => other(9, id.0),
         Change::InstanceLaunched(id)
@@ -187,6 +188,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::AlarmChanged(id, _) => other(13, id.0),
         Change::ActionDone(id) => other(14, id.0),
         Change::FaultChanged(id, _) => other(15, id.0),
+        Change::LoadChanged(id) => other(16, id.0),
     }
 }
 

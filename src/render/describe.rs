@@ -75,6 +75,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::TargetRegistered(_)
         | Change::TargetStateChanged(..)
         | Change::TargetRoutable(..)
+        | Change::TargetWeight(..)
         | Change::TargetInService(_)
         | Change::TargetGone(_) => traffic(change, world),
         Change::NodeCreated(_)
@@ -116,6 +117,7 @@ pub fn describe(change: Change, world: &World) -> Row {
             Row::new("cloudwatch", format!("alarm/{}", alarm.index()), "state").to(state.name())
         }
         Change::ActionDone(action) => Row::new("operator", format!("action/{}", action.index() + 1), "carried out"),
+        Change::LoadChanged(app) => Row::new("operator", format!("app/{}", app.index() + 1), "load replaced"),
         Change::FaultChanged(fault, active) => {
             let what = if active { "begins" } else { "ends" };
             Row::new("fault", format!("fault/{}", fault.index() + 1), what)
@@ -221,6 +223,9 @@ fn traffic(change: Change, world: &World) -> Row {
         Change::TargetStateChanged(target, state) => row("load balancer", target, "state").to(state.name()),
         Change::TargetRoutable(target, true) => row("load balancer", target, "routed to"),
         Change::TargetRoutable(target, false) => row("load balancer", target, "no longer routed to"),
+        Change::TargetWeight(target, nodes) => {
+            row("load balancer", target, "load balancer nodes that hold it healthy").to(nodes.to_string())
+        }
         Change::TargetInService(target) => row("load balancer", target, "first request"),
         Change::TargetGone(target) => row("load balancer", target, "gone"),
         other => unreachable_row(other),

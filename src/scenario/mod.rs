@@ -52,6 +52,24 @@ pub struct LoadOptions {
     pub data: BTreeMap<String, PathBuf>,
 }
 
+impl Loaded {
+    /// The warnings as text, with the lines they are about.
+    pub fn render_warnings(&self, color: bool) -> String {
+        render_all(&self.warnings, &self.sources, color)
+    }
+}
+
+/// A duration as users write it, such as `1h30m` or `500ms`.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn parse_duration(text: &str) -> Result<Span, String> {
+    units::duration(text).map_err(|error| match error.help {
+        Some(help) => format!("{} ({help})", error.message),
+        None => error.message,
+    })
+}
+
 /// A scenario that can run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
