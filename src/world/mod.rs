@@ -10,6 +10,7 @@ pub mod eviction;
 pub mod ids;
 pub mod ledger;
 pub mod node;
+pub mod offering;
 pub mod pod;
 pub mod target;
 pub mod usage;
@@ -20,6 +21,7 @@ pub use eviction::Eviction;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
+pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
@@ -121,6 +123,8 @@ pub struct World {
     pub alarms: Vec<AlarmState>,
     /// Faults that are in force.
     pub faults: Vec<bool>,
+    /// Offerings that Karpenter believes sold out.
+    pub unavailable_offerings: UnavailableOfferings,
     /// Counters for conservation.
     pub counts: Counts,
     next_address: u32,
@@ -200,6 +204,7 @@ impl World {
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],
+            unavailable_offerings: UnavailableOfferings::default(),
             counts: Counts::default(),
             next_address: 0x10,
             journal: Vec::new(),
