@@ -62,7 +62,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
         labels.insert("topology.kubernetes.io/zone".to_string(), plan.zones[zone.index()].clone());
         labels.insert("topology.kubernetes.io/region".to_string(), plan.region.clone());
     }
-    let mut taints = initial.taints.clone();
+    let taints = initial.taints.clone();
     let mut claim = None;
     if let Some(pool) = initial.node_pool {
         let spec = plan.node_pools[pool.index()].clone();
@@ -70,7 +70,6 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
         labels.insert("karpenter.sh/nodepool".to_string(), spec.name.clone());
         labels.insert("karpenter.sh/registered".to_string(), "true".to_string());
         labels.insert("karpenter.sh/initialized".to_string(), "true".to_string());
-        taints.extend(spec.taints.clone());
         claim = Some(world.create_claim(NewClaim {
             pool,
             requirements: spec.requirements.clone(),

@@ -89,6 +89,7 @@ impl Wiring {
         disruption(change, hop, &mut wakes);
         termination(change, hop, &mut wakes);
         interruption(change, &mut wakes);
+        fleet(change, &mut wakes);
         instance(change, &mut wakes);
         self.target_group(change, plan, world, hop, &mut wakes);
         alb(change, &mut wakes);
@@ -342,6 +343,7 @@ fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
             claim.map(|_| Claim::Pod(pod))
         }
         Change::NodePoolChanged(pool) => Some(Claim::Pool(pool)),
+        Change::InstanceTerminated(_) => Some(Claim::InstanceGone),
         _ => None,
     };
     if let Some(event) = event {
@@ -360,17 +362,26 @@ fn disruption(change: Change, hop: Span, wakes: &mut Wakes) {
             | Change::ClaimCreated(_)
             | Change::ClaimGone(_)
             | Change::ClaimInitialized(_)
-            | Change::ClaimDeleting(..)
             | Change::NodePoolChanged(_)
-    );
+    ) || begun_by_others(change);
     if moves_the_memo {
         wakes.push((hop, Event::Disruption(Disruption::Unconsolidated)));
     }
 }
 
+/// A deletion that the disruption queue did not order itself.
+fn begun_by_others(change: Change) -> bool {
+    use crate::world::DisruptionReason as Reason;
+    let Change::ClaimDeleting(_, reason) = change else { return false };
+    !matches!(reason, Reason::Empty | Reason::Underutilized | Reason::Drifted)
+}
+
 fn termination(change: Change, hop: Span, wakes: &mut Wakes) {
-    if let Change::ClaimDeleting(claim, _) = change {
-        wakes.push((hop, Event::Termination(karpenter::termination::Event::Reconcile(claim))));
+    use karpenter::termination::Event as Termination;
+    match change {
+        Change::ClaimDeleting(claim, _) => wakes.push((hop, Event::Termination(Termination::Reconcile(claim)))),
+        Change::NodeDeleting(node) => wakes.push((hop, Event::Termination(Termination::NodeDeleting(node)))),
+        _ => {}
     }
 }
 
@@ -384,6 +395,13 @@ fn interruption(change: Change, wakes: &mut Wakes) {
             wakes.push((Span::ZERO, Event::Interruption(Interruption::StateChange(instance))));
         }
         _ => {}
+    }
+}
+
+/// The recorded launch time runs from the creation of the claim: no watch delay of its own.
+fn fleet(change: Change, wakes: &mut Wakes) {
+    if let Change::ClaimCreated(claim) = change {
+        wakes.push((Span::ZERO, Event::Fleet(aws::fleet::Event::Create(claim))));
     }
 }
 

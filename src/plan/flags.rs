@@ -22,6 +22,8 @@ pub struct Flags {
     pub load_balancer: LoadBalancerFlags,
     /// What clients meet on the way to an application, and CloudWatch.
     pub serving: ServingFlags,
+    /// Spot pools.
+    pub spot: SpotFlags,
 }
 
 impl Default for Flags {
@@ -35,6 +37,7 @@ impl Default for Flags {
             karpenter: KarpenterFlags::default(),
             load_balancer: LoadBalancerFlags::default(),
             serving: ServingFlags::default(),
+            spot: SpotFlags::default(),
         }
     }
 }
@@ -279,6 +282,14 @@ pub struct KarpenterFlags {
     pub registration_timeout: Span,
     /// Pause after each patch of a NodeClaim.
     pub patch_pause: Span,
+    /// Garbage collection of NodeClaims whose instance is gone.
+    pub garbage_collection: Span,
+    /// Drift is looked at again after this.
+    pub drift_period: Span,
+    /// A pod so long past its deletion deadline no longer holds up a drain.
+    pub stuck_pod: Span,
+    /// Shortest and longest time that a disruption command waits for its replacements.
+    pub command_timeout: (Span, Span),
     /// `--interruption-queue` is configured.
     pub interruption_queue: bool,
     /// Gate SpotToSpotConsolidation.
@@ -317,6 +328,10 @@ impl Default for KarpenterFlags {
             launch_timeout: Span::from_secs(300),
             registration_timeout: Span::from_secs(900),
             patch_pause: Span::from_secs(1),
+            garbage_collection: Span::from_secs(120),
+            drift_period: Span::from_secs(300),
+            stuck_pod: Span::from_secs(60),
+            command_timeout: (Span::from_secs(600), Span::from_secs(3600)),
             interruption_queue: true,
             spot_to_spot: false,
             ignore_preferences: false,
@@ -393,5 +408,20 @@ impl Default for ServingFlags {
             ramp_step: Span::from_secs(1),
             publication: (Span::from_secs(60), Span::from_secs(120)),
         }
+    }
+}
+
+/// The spot market's own interruptions; source: arXiv 2604.16457 for pool shocks, Spot Advisor bands for rates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpotFlags {
+    /// Shocks an hour that strike a pool (type and zone); 0: none.
+    pub shocks_per_hour: f64,
+    /// The chance of each of its instances to be interrupted by a shock.
+    pub shock_share: f64,
+}
+
+impl Default for SpotFlags {
+    fn default() -> SpotFlags {
+        SpotFlags { shocks_per_hour: 0.0, shock_share: 0.92 }
     }
 }

@@ -6,6 +6,7 @@ pub mod expectation;
 pub mod labels;
 pub mod quantity;
 pub mod requirement;
+pub mod requirements;
 pub mod resources;
 pub mod schedule;
 pub mod taint;

@@ -10,6 +10,7 @@ pub mod eviction;
 pub mod ids;
 pub mod ledger;
 pub mod node;
+pub mod offering;
 pub mod pod;
 pub mod request;
 pub mod target;
@@ -21,6 +22,7 @@ pub use eviction::Eviction;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
+pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
@@ -129,6 +131,8 @@ pub struct World {
     pub alarms: Vec<AlarmState>,
     /// Faults that are in force.
     pub faults: Vec<bool>,
+    /// Offerings that Karpenter believes sold out.
+    pub unavailable_offerings: UnavailableOfferings,
     /// Counters for conservation.
     pub counts: Counts,
     next_address: u32,
@@ -211,6 +215,7 @@ impl World {
             flows: vec![Flow::default(); plan.apps.len()],
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],
+            unavailable_offerings: UnavailableOfferings::default(),
             counts: Counts::default(),
             next_address: 0x10,
             journal: Vec::new(),

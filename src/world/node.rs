@@ -483,6 +483,12 @@ impl World {
         }
     }
 
+    /// Condition InstanceTerminating: the first TerminateInstances was accepted.
+    pub fn note_instance_terminating(&mut self, claim: ClaimId) {
+        let now = self.now;
+        self.claims[claim.index()].instance_terminating.get_or_insert(now);
+    }
+
     /// Notes that a claim's node is drained.
     pub fn note_drained(&mut self, claim: ClaimId) {
         self.push(Change::ClaimDrained(claim));

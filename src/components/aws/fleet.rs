@@ -1,23 +1,219 @@
 //! EC2 CreateFleet.
+//!
+//! ```text
+//!  ClaimCreated ─► Create ─► capacity type: reserved, else spot, else on demand ─► overrides by price ─► capacity?
+//!      yes ─ node_claim.launch ─► Answer: instance, Launched        no ─ fleet.error ─► Answer: NodeClaim deleted
+//! ```
+//!
+//! Source: provider `pkg/providers/instance/instance.go`, `filter/filter.go`, `pkg/batcher/createfleet.go`,
+//! `pkg/cache/unavailableofferings.go`. The recorded time from NodeClaim to Launched holds the 35 ms of batching and the
+//! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and their addresses, launch
+//! templates, reservations' counts, accelerators, errors other than want of capacity.
 
-use crate::components::Cx;
-use crate::world::ClaimId;
+use crate::components::karpenter::cluster::{avoided_until, is_available, is_compatible};
+use crate::components::{Cx, Event as Any};
+use crate::plan::{CapacityType, FaultKind, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
+use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
+use std::collections::BTreeMap;
 
-/// Its memory.
+/// Types that one call lists at most.
+const MAX_TYPES: usize = 60;
+
+/// Its memory: calls that have not returned.
 #[derive(Default)]
-pub struct Fleet {}
+pub struct Fleet {
+    calls: BTreeMap<ClaimId, Answer>,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
+    /// A NodeClaim wants an instance.
+    Create(ClaimId),
     /// The call for a NodeClaim returns.
     Answer(ClaimId),
 }
 
+/// One way to launch an instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Override {
+    /// The type.
+    pub instance_type: InstanceTypeId,
+    /// The zone.
+    pub zone: ZoneId,
+    /// How it is paid.
+    pub capacity_type: CapacityType,
+    /// Its price.
+    pub price: MicroDollars,
+}
+
+/// What EC2 answers: the instance it launched, and the overrides that had no capacity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The override that had capacity.
+    pub launched: Option<Override>,
+    /// Those tried before it.
+    pub refused: Vec<Override>,
+}
+
 impl Fleet {
     /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    pub fn start(&mut self, cx: &mut Cx) {
+        let waiting: Vec<ClaimId> = cx
+            .world
+            .claims
+            .iter()
+            .filter(|claim| claim.is_active() && claim.instance.is_none())
+            .map(|claim| claim.id)
+            .collect();
+        for claim in waiting {
+            cx.at(cx.now, Any::Fleet(Event::Create(claim)));
+        }
+    }
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Create(claim) => self.create(cx, claim),
+            Event::Answer(claim) => self.answer(cx, claim),
+        }
+    }
+
+    fn create(&mut self, cx: &mut Cx, id: ClaimId) {
+        let claim = cx.world.claim(id);
+        if !claim.is_active() || claim.instance.is_some() || self.calls.contains_key(&id) {
+            return;
+        }
+        let overrides = overrides(cx.plan, cx.world, claim);
+        let answer = decide(&overrides, |entry| has_capacity(cx.plan, cx.world, entry));
+        let stage = if answer.launched.is_some() { Stage::NodeClaimLaunch } else { Stage::FleetError };
+        let span = cx.delay(stage, claim.key());
+        self.calls.insert(id, answer);
+        cx.after(span, Any::Fleet(Event::Answer(id)));
+    }
+
+    fn answer(&mut self, cx: &mut Cx, id: ClaimId) {
+        let Some(answer) = self.calls.remove(&id) else { return };
+        for refused in &answer.refused {
+            let name = &cx.plan.instance_type(refused.instance_type).name;
+            let until = avoided_until(cx.plan, cx.now);
+            let offering = (name.as_str(), refused.zone, refused.capacity_type);
+            cx.world.unavailable_offerings.mark(cx.now, offering, until);
+        }
+        if !cx.world.claim(id).is_active() {
+            return;
+        }
+        let name = cx.world.claim(id).name.clone();
+        let Some(launched) = answer.launched else {
+            cx.explain(|| format!("ec2: no capacity for NodeClaim {name}"));
+            cx.world.note_no_capacity(id);
+            cx.world.delete_claim(id, DisruptionReason::InsufficientCapacity);
+            return;
+        };
+        let entry = cx.plan.instance_type(launched.instance_type);
+        let zone = cx.plan.zones[launched.zone.index()].clone();
+        cx.explain(|| {
+            let (kind, dollars) = (launched.capacity_type.name(), launched.price.dollars());
+            let refused = answer.refused.len();
+            format!(
+                "ec2: NodeClaim {name} gets a {kind} {} in {zone} at {dollars} $/h, the cheapest override with capacity \
+                 ({refused} had none)",
+                entry.name
+            )
+        });
+        let mut labels = entry.labels.clone();
+        labels.insert(INSTANCE_TYPE.to_string(), entry.name.clone());
+        labels.insert(ZONE.to_string(), zone);
+        labels.insert(CAPACITY_TYPE.to_string(), launched.capacity_type.name().to_string());
+        let Override { instance_type, zone, capacity_type, price } = launched;
+        let instance = cx.world.launch_instance(Some(id), instance_type, zone, capacity_type, price);
+        cx.world.launch_claim(id, instance, labels);
+    }
+}
+
+/// What a call for a NodeClaim lists: one capacity type, types that are cheapest first, each zone that offers them.
+pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override> {
+    let requirements = Requirements::of(&claim.requirements);
+    let mut all: Vec<Override> = Vec::new();
+    for &id in &claim.instance_types {
+        let entry = plan.instance_type(id);
+        let usable = entry
+            .offerings
+            .iter()
+            .filter(|offering| is_compatible(plan, offering, &requirements) && is_available(world, entry, offering));
+        all.extend(usable.map(|offering| Override {
+            instance_type: id,
+            zone: offering.zone,
+            capacity_type: offering.capacity_type,
+            price: offering.price,
+        }));
+    }
+    let metal = |entry: &Override| plan.instance_type(entry.instance_type).name.contains("metal");
+    let flexible = !requirements.has_min_values() && claim.requirements.iter().all(|entry| entry.min_values.is_none());
+    if flexible && !all.iter().all(metal) {
+        all.retain(|entry| !metal(entry));
+    }
+    let of = |kind: CapacityType| all.iter().filter(move |entry| entry.capacity_type == kind);
+    let cheapest = of(CapacityType::OnDemand).map(|entry| entry.price).min();
+    let spot_is_possible = of(CapacityType::Spot).next().is_some();
+    if let (true, true, Some(cheapest)) = (flexible, spot_is_possible, cheapest) {
+        all.retain(|entry| entry.capacity_type != CapacityType::Spot || entry.price <= cheapest);
+    }
+    let Some(kind) = all.iter().map(|entry| entry.capacity_type).min() else { return all };
+    all.retain(|entry| entry.capacity_type == kind);
+    all.sort_by_key(|entry| entry.price);
+    let mut types: Vec<InstanceTypeId> = Vec::new();
+    all.retain(|entry| {
+        if !types.contains(&entry.instance_type) && types.len() < MAX_TYPES {
+            types.push(entry.instance_type);
+        }
+        types.contains(&entry.instance_type)
+    });
+    all
+}
+
+/// The first override with capacity; those before it are refused.
+pub fn decide(overrides: &[Override], has_capacity: impl Fn(&Override) -> bool) -> Answer {
+    let first = overrides.iter().position(has_capacity);
+    Answer {
+        launched: first.map(|index| overrides[index]),
+        refused: overrides[..first.unwrap_or(overrides.len())].to_vec(),
+    }
+}
+
+/// No scripted want of capacity that holds now matches.
+fn has_capacity(plan: &Plan, world: &World, entry: &Override) -> bool {
+    let name = |id: InstanceTypeId| &plan.instance_type(id).name;
+    !plan.faults.iter().zip(&world.faults).any(|(fault, &active)| match fault.kind {
+        FaultKind::InsufficientCapacity { instance_type, zone, capacity_type } => {
+            active
+                && instance_type.is_none_or(|id| name(id) == name(entry.instance_type))
+                && zone.is_none_or(|zone| zone == entry.zone)
+                && capacity_type.is_none_or(|kind| kind == entry.capacity_type)
+        }
+        FaultKind::SpotInterruption { .. }
+        | FaultKind::NodeFailure(_)
+        | FaultKind::HealthCheckFails(_)
+        | FaultKind::Slowdown(..)
+        | FaultKind::SlowRegistry(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: CapacityType, price: i64) -> Override {
+        Override { instance_type: InstanceTypeId(0), zone: ZoneId(0), capacity_type: kind, price: MicroDollars(price) }
+    }
+
+    #[test]
+    fn the_cheapest_override_with_capacity_is_launched_and_cheaper_ones_are_refused() {
+        let all = [entry(CapacityType::Spot, 1), entry(CapacityType::Spot, 2), entry(CapacityType::Spot, 3)];
+        let answer = decide(&all, |entry| entry.price.0 >= 2);
+        assert_eq!((answer.launched, answer.refused.len()), (Some(all[1]), 1));
+        let none = decide(&all, |_| false);
+        assert_eq!((none.launched, none.refused.len()), (None, 3));
+    }
 }

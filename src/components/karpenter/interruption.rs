@@ -1,7 +1,17 @@
 //! Karpenter interruption poller.
+//!
+//! ```text
+//!  two-minute notice ─ EventBridge, SQS ─► avoid the spot offering for 3 min, delete the NodeClaim (drain begins)
+//!  instance is shutting down ────────────► delete the NodeClaim
+//! ```
+//!
+//! Source: provider `pkg/controllers/interruption/controller.go`. Nothing happens without `--interruption-queue`. Left out:
+//! rebalance recommendations (an event only), scheduled changes, the instance-status poller.
 
-use crate::components::Cx;
-use crate::world::InstanceId;
+use super::cluster::avoided_until;
+use crate::components::{Cx, Event as Any};
+use crate::plan::{CapacityType, Stage};
+use crate::world::{DisruptionReason, InstanceId};
 
 /// Its memory.
 #[derive(Default)]
@@ -12,8 +22,12 @@ pub struct Interruption {}
 pub enum Event {
     /// EC2 gave an instance its two-minute notice.
     Notice(InstanceId),
+    /// The message about the notice has arrived.
+    NoticeRead(InstanceId),
     /// EC2 says that an instance is shutting down.
     StateChange(InstanceId),
+    /// The message about it has arrived.
+    StateChangeRead(InstanceId),
 }
 
 impl Interruption {
@@ -21,5 +35,42 @@ impl Interruption {
     pub fn start(&mut self, _cx: &mut Cx) {}
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        if !cx.plan.flags.karpenter.interruption_queue {
+            return;
+        }
+        match event {
+            Event::Notice(instance) => deliver(cx, instance, 0, Event::NoticeRead(instance)),
+            Event::StateChange(instance) => deliver(cx, instance, 1, Event::StateChangeRead(instance)),
+            Event::NoticeRead(id) => {
+                let instance = &cx.world.instances[id.index()];
+                if instance.capacity_type == CapacityType::Spot {
+                    let name = cx.plan.instance_type(instance.instance_type).name.clone();
+                    let offering = (name.as_str(), instance.zone, CapacityType::Spot);
+                    let until = avoided_until(cx.plan, cx.now);
+                    cx.world.unavailable_offerings.mark(cx.now, offering, until);
+                }
+                delete(cx, id, DisruptionReason::Interrupted);
+            }
+            Event::StateChangeRead(id) => delete(cx, id, DisruptionReason::InstanceGone),
+        }
+    }
+}
+
+/// A message takes its time; there is none about instances that Karpenter does not own or deletes itself.
+fn deliver(cx: &mut Cx, instance: InstanceId, kind: u64, event: Event) {
+    let Some(claim) = cx.world.instances[instance.index()].claim else { return };
+    if cx.world.claim(claim).is_active() {
+        let span = cx.delay(Stage::InterruptionDelivery, cx.world.claim(claim).key() ^ (kind << 63));
+        cx.after(span, Any::Interruption(event));
+    }
+}
+
+fn delete(cx: &mut Cx, instance: InstanceId, reason: DisruptionReason) {
+    let Some(claim) = cx.world.instances[instance.index()].claim else { return };
+    if cx.world.claim(claim).is_active() {
+        let name = cx.world.claim(claim).name.clone();
+        cx.explain(|| format!("karpenter: NodeClaim {name} is deleted: {}", reason.name()));
+        cx.world.delete_claim(claim, reason);
+    }
 }

@@ -1,6 +1,9 @@
 //! Karpenter core 1.14 with the AWS provider.
 
+pub mod cluster;
 pub mod disruption;
+#[cfg(test)]
+mod fixture;
 pub mod interruption;
 pub mod node_claim;
 pub mod provisioner;

@@ -1,23 +1,258 @@
 //! Karpenter termination: taint, drain by tiers, delete the instance, remove finalizers.
+//!
+//! ```text
+//!  ClaimDeleting ─► disrupted taint ─► tier by tier: evictions (100 ms to 10 s back-off) ─► empty and 5 s passed
+//!      ─► TerminateInstances ─ every 5 s ─► terminated ─► Node and NodeClaim gone
+//!  never registered ─────────────► TerminateInstances        Node not Ready and instance gone ─► gone at once
+//! ```
+//!
+//! Source: core `pkg/controllers/node/termination/{controller.go,terminator/{terminator,eviction}.go}`,
+//! `nodeclaim/lifecycle/termination.go`. Left out: volume attachments, rate limits of these queues, the 100 ms batching of
+//! TerminateInstances.
 
-use crate::components::Cx;
-use crate::world::ClaimId;
+use super::cluster::{disrupted_taint, forbids_disruption};
+use crate::components::{Cx, Event as Any};
+use crate::engine::{Span, Time};
+use crate::plan::Plan;
+use crate::rules::taint::tolerated;
+use crate::world::{ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceState, NodeId, Owner, PodId, World};
+use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
-pub struct Termination {}
+pub struct Termination {
+    drains: BTreeMap<ClaimId, Drain>,
+    /// Pods in the eviction queue with the number of refusals.
+    evictions: BTreeMap<PodId, u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// When the drain began, whole seconds.
+    began: Time,
+    /// The next look that is scheduled.
+    next: Time,
+    drained: bool,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Look at a NodeClaim that is being deleted.
     Reconcile(ClaimId),
+    /// Ask for the eviction of a pod.
+    Evict(PodId),
+    /// Somebody deleted a Node object: its NodeClaim goes with it.
+    NodeDeleting(NodeId),
 }
 
 impl Termination {
     /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    pub fn start(&mut self, cx: &mut Cx) {
+        let leaving = cx.world.claims.iter().filter(|claim| claim.gone.is_none() && claim.deleting_since.is_some());
+        let leaving: Vec<ClaimId> = leaving.map(|claim| claim.id).collect();
+        for claim in leaving {
+            cx.at(cx.now, Any::Termination(Event::Reconcile(claim)));
+        }
+    }
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Reconcile(claim) => self.reconcile(cx, claim),
+            Event::Evict(pod) => self.evict(cx, pod),
+            Event::NodeDeleting(node) => {
+                if let Some(claim) = cx.world.node(node).claim {
+                    cx.world.delete_claim(claim, DisruptionReason::User);
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self, cx: &mut Cx, id: ClaimId) {
+        let claim = cx.world.claim(id);
+        if claim.gone.is_some() {
+            self.drains.remove(&id);
+            return;
+        }
+        if claim.deleting_since.is_none() {
+            return;
+        }
+        let began = cx.now.whole_second();
+        self.drains.entry(id).or_insert(Drain { began, next: Time::ZERO, drained: false });
+        let node = claim.node.filter(|&node| cx.world.node(node).gone.is_none());
+        let (Some(node), Some(_)) = (node, claim.registered) else { return self.terminate(cx, id) };
+        let instance = claim.instance.map(|instance| cx.world.instances[instance.index()].state);
+        if !cx.world.node(node).is_ready() && matches!(instance, None | Some(InstanceState::Terminated)) {
+            return self.finish(cx, id);
+        }
+        if claim.instance_terminating.is_some() || self.drains.get(&id).is_some_and(|drain| drain.drained) {
+            return self.terminate(cx, id);
+        }
+        cx.world.delete_node(node);
+        cx.world.add_taint(node, disrupted_taint());
+        self.drain(cx, id, node);
+    }
+
+    /// One pass over the pods of the node.
+    fn drain(&mut self, cx: &mut Cx, id: ClaimId, node: NodeId) {
+        let deadline = deadline(cx.world, id);
+        if let Some(deadline) = deadline {
+            force(cx, node, deadline);
+        }
+        let pods = drainable(cx.plan, cx.world, node, cx.now);
+        let first = pods.iter().map(|&pod| tier(cx.world, pod)).min();
+        for &pod in &pods {
+            if Some(tier(cx.world, pod)) != first {
+                continue;
+            }
+            let entry = cx.world.pod(pod);
+            let waits = entry.deleting_since.is_none() && !forbids_disruption(cx.world, pod);
+            if waits && !self.evictions.contains_key(&pod) {
+                self.evictions.insert(pod, 0);
+                cx.at(cx.now, Any::Termination(Event::Evict(pod)));
+            }
+        }
+        let flags = &cx.plan.flags.karpenter;
+        let least = if flags.version >= (1, 10) { flags.drain_min } else { Span::ZERO };
+        let began = self.drains.get(&id).map_or(cx.now, |drain| drain.began);
+        if pods.is_empty() && cx.now >= began + least {
+            if let Some(drain) = self.drains.get_mut(&id) {
+                drain.drained = true;
+            }
+            cx.world.note_drained(id);
+            return self.terminate(cx, id);
+        }
+        self.look_again(cx, id, cx.plan.flags.karpenter.drain_period);
+    }
+
+    /// TerminateInstances, again every five seconds until EC2 knows the instance no more.
+    fn terminate(&mut self, cx: &mut Cx, id: ClaimId) {
+        let Some(instance) = cx.world.claim(id).instance else { return self.finish(cx, id) };
+        match cx.world.instances[instance.index()].state {
+            InstanceState::Terminated => self.finish(cx, id),
+            InstanceState::Running | InstanceState::ShuttingDown => {
+                cx.world.stop_instance(instance);
+                cx.world.note_instance_terminating(id);
+                self.look_again(cx, id, cx.plan.flags.karpenter.termination_period);
+            }
+        }
+    }
+
+    /// The finalizers go: Node and NodeClaim vanish.
+    fn finish(&mut self, cx: &mut Cx, id: ClaimId) {
+        self.drains.remove(&id);
+        if let Some(node) = cx.world.claim(id).node {
+            cx.world.remove_node(node);
+        }
+        cx.world.remove_claim(id);
+    }
+
+    fn look_again(&mut self, cx: &mut Cx, id: ClaimId, span: Span) {
+        let Some(drain) = self.drains.get_mut(&id) else { return };
+        if drain.next <= cx.now {
+            drain.next = cx.now + span;
+            cx.after(span, Any::Termination(Event::Reconcile(id)));
+        }
+    }
+
+    fn evict(&mut self, cx: &mut Cx, pod: PodId) {
+        let Some(&refusals) = self.evictions.get(&pod) else { return };
+        let entry = cx.world.pod(pod);
+        let answer = if entry.gone.is_some() || entry.deleting_since.is_some() {
+            Eviction::NotFound
+        } else {
+            cx.world.evict_pod(pod)
+        };
+        match answer {
+            Eviction::Granted | Eviction::NotFound => {
+                self.evictions.remove(&pod);
+            }
+            Eviction::Refused { .. } | Eviction::Forbidden | Eviction::SeveralBudgets => {
+                if refusals == 0 {
+                    let name = cx.world.pod_name(pod);
+                    cx.explain(|| format!("karpenter: eviction of pod {name} is refused: {answer:?}"));
+                }
+                self.evictions.insert(pod, refusals.saturating_add(1));
+                let span = backoff(cx.plan.flags.karpenter.eviction_backoff, refusals);
+                cx.after(span, Any::Termination(Event::Evict(pod)));
+            }
+        }
+    }
+}
+
+/// First back-off, doubled with each refusal up to the largest.
+fn backoff((first, largest): (Span, Span), refusals: u32) -> Span {
+    (first * (1_u64 << refusals.min(40))).min(largest)
+}
+
+/// When the node's grace period ends.
+fn deadline(world: &World, id: ClaimId) -> Option<Time> {
+    let claim = world.claim(id);
+    Some(claim.deleting_since?.whole_second() + claim.termination_grace_period?)
+}
+
+/// Pods whose own grace period would not end before the deadline are deleted now, whatever protects them.
+fn force(cx: &mut Cx, node: NodeId, deadline: Time) {
+    for pod in drainable(cx.plan, cx.world, node, cx.now) {
+        let entry = cx.world.pod(pod);
+        let grace = cx.world.template_of(pod).termination_grace;
+        if cx.now > deadline.back(grace) && entry.deleting_since.is_none() {
+            let left = deadline.since(cx.now).max(Span::from_secs(1));
+            cx.world.delete_pod(pod, Some(left), DeleteCause::Forced);
+        }
+    }
+}
+
+/// Pods that hold up the drain.
+fn drainable(plan: &Plan, world: &World, node: NodeId, now: Time) -> Vec<PodId> {
+    let pods = world.node(node).pods.iter().copied();
+    pods.filter(|&pod| is_drainable(plan, world, pod, now)).collect()
+}
+
+fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
+    let entry = world.pod(pod);
+    let stuck = plan.flags.karpenter.stuck_pod;
+    let is_stuck = entry.deleting_since.is_some_and(|since| now > since.whole_second() + entry.grace + stuck);
+    !tolerated(&world.template_of(pod).tolerations, &disrupted_taint()) && !is_stuck && !entry.is_finished()
+}
+
+/// The order of a drain: workloads, daemons, critical workloads, critical daemons.
+pub fn tier(world: &World, pod: PodId) -> u8 {
+    let class = world.template_of(pod).priority_class.as_deref();
+    let critical = matches!(class, Some("system-cluster-critical" | "system-node-critical"));
+    let daemon = matches!(world.pod(pod).owner, Owner::DaemonSet(_));
+    u8::from(critical) * 2 + u8::from(daemon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::karpenter::fixture::{add_template, small_plan, template};
+    use crate::world::NewPod;
+
+    #[test]
+    fn workloads_go_before_daemons_and_critical_pods_last() {
+        let mut plan = small_plan();
+        let mut critical = template(100, 64);
+        critical.priority_class = Some("system-node-critical".to_string());
+        let plain = add_template(&mut plan, template(100, 64));
+        let critical = add_template(&mut plan, critical);
+        let mut world = World::new(&plan);
+        let daemon = Owner::DaemonSet(crate::plan::DaemonSetId(0));
+        let mut tier_of = |template, owner| {
+            let pod = world.create_pod(NewPod { template, owner, ordinal: 1, pinned: None, name: None });
+            tier(&world, pod)
+        };
+        let order = [(plain, Owner::Bare), (plain, daemon), (critical, Owner::Bare), (critical, daemon)];
+        let tiers: Vec<u8> = order.into_iter().map(|(template, owner)| tier_of(template, owner)).collect();
+        assert_eq!(tiers, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_back_off_doubles_from_100_ms_to_10_s() {
+        let range = (Span::from_millis(100), Span::from_secs(10));
+        let spans: Vec<u64> = [0, 1, 6, 7, 63].into_iter().map(|n| backoff(range, n).micros() / 1_000).collect();
+        assert_eq!(spans, [100, 200, 6_400, 10_000, 10_000]);
+    }
 }

@@ -1,11 +1,41 @@
 //! Karpenter provisioner: batches pending pods, packs them, creates NodeClaims.
+//!
+//! ```text
+//!  PodUnschedulable, every 10 s while it waits ─┐
+//!  node with the disrupted taint, every 10 s ───┴─► batcher (1 s idle, 10 s at most) ─► all claims launched?
+//!        no: the batch is lost, pods come back with their next trigger      yes: solve ─► NodeClaims, nominations
+//! ```
+//!
+//! Source: core `pkg/controllers/provisioning/{controller,provisioner,batcher}.go`. One pass at a time: what triggers during
+//! a pass opens a window at its end. Left out: static pools, capacity buffers, volume validation.
 
-use crate::components::Cx;
-use crate::world::{NodeId, PodId};
+pub mod batcher;
+pub mod packing;
+pub mod preferences;
+pub mod topology;
+
+use super::cluster::{self, Catalog, disrupted_taint};
+use crate::components::{Cx, Event as Any};
+use crate::engine::Time;
+use crate::plan::{Plan, Stage};
+use crate::world::{NodeId, PodId, World};
+use batcher::Batcher;
+use packing::{Options, Results, Snapshot, exceeds_limits, pods_to_place, solve};
+use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
-pub struct Provisioner {}
+pub struct Provisioner {
+    batcher: Batcher,
+    catalog: Option<Catalog>,
+    /// When each pod triggers again.
+    pods: BTreeMap<PodId, Time>,
+    /// When each node triggers again.
+    nodes: BTreeMap<NodeId, Time>,
+    /// The plan of the pass that is being computed.
+    planned: Option<Results>,
+    passes: u64,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,12 +44,169 @@ pub enum Event {
     Pod(PodId),
     /// Taints of a managed node changed.
     Node(NodeId),
+    /// The batch may be full.
+    Batch,
+    /// The plan is computed.
+    Planned,
 }
 
 impl Provisioner {
     /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    pub fn start(&mut self, cx: &mut Cx) {
+        let waiting: Vec<PodId> = cx.world.pods.iter().filter(|pod| pod.unschedulable).map(|pod| pod.id).collect();
+        for pod in waiting {
+            cx.at(cx.now, Any::Provisioner(Event::Pod(pod)));
+        }
+    }
 
     /// Observe, decide, apply, schedule.
-    pub fn handle(&mut self, _cx: &mut Cx, _event: Event) {}
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Pod(pod) => self.pod(cx, pod),
+            Event::Node(node) => self.node(cx, node),
+            Event::Batch => self.batch(cx),
+            Event::Planned => self.planned(cx),
+        }
+    }
+
+    fn pod(&mut self, cx: &mut Cx, pod: PodId) {
+        if cx.world.node_pools.is_empty() || !cluster::is_provisionable(cx.world, pod) {
+            self.pods.remove(&pod);
+            return;
+        }
+        self.trigger(cx, u64::from(pod.0) << 1);
+        if self.pods.get(&pod).is_none_or(|&again| again <= cx.now) {
+            let again = cx.now + cx.plan.flags.karpenter.retrigger;
+            self.pods.insert(pod, again);
+            cx.at(again, Any::Provisioner(Event::Pod(pod)));
+        }
+    }
+
+    fn node(&mut self, cx: &mut Cx, node: NodeId) {
+        let entry = cx.world.node(node);
+        if entry.gone.is_some() || !entry.has_taint(&disrupted_taint()) {
+            self.nodes.remove(&node);
+            return;
+        }
+        self.trigger(cx, u64::from(node.0) << 1 | 1);
+        if self.nodes.get(&node).is_none_or(|&again| again <= cx.now) {
+            let again = cx.now + cx.plan.flags.karpenter.retrigger;
+            self.nodes.insert(node, again);
+            cx.at(again, Any::Provisioner(Event::Node(node)));
+        }
+    }
+
+    fn trigger(&mut self, cx: &mut Cx, key: u64) {
+        let dedupe = cx.plan.flags.karpenter.version >= (1, 0);
+        if self.batcher.trigger(key, cx.now, dedupe) {
+            self.wait(cx);
+        }
+    }
+
+    fn wait(&mut self, cx: &mut Cx) {
+        let flags = &cx.plan.flags.karpenter;
+        if let Some(deadline) = self.batcher.deadline(flags.batch_idle, flags.batch_max) {
+            cx.at(deadline, Any::Provisioner(Event::Batch));
+        }
+    }
+
+    fn batch(&mut self, cx: &mut Cx) {
+        let flags = &cx.plan.flags.karpenter;
+        match self.batcher.deadline(flags.batch_idle, flags.batch_max) {
+            Some(deadline) if deadline <= cx.now => self.batcher.close(),
+            Some(_) => return self.wait(cx),
+            None => return,
+        }
+        if !cluster::is_synced(cx.world) {
+            cx.explain(|| "karpenter: a NodeClaim has no instance yet: this batch is dropped".to_string());
+            return self.finish(cx);
+        }
+        let catalog = self.catalog.get_or_insert_with(|| Catalog::of(cx.plan));
+        let (count, results) = decide(cx.plan, cx.world, catalog);
+        if count == 0 {
+            return self.finish(cx);
+        }
+        cx.world.note_batch(count);
+        self.passes += 1;
+        self.planned = Some(results);
+        let span = cx.delay(Stage::KarpenterSolve, self.passes);
+        cx.after(span, Any::Provisioner(Event::Planned));
+    }
+
+    fn planned(&mut self, cx: &mut Cx) {
+        if let Some(results) = self.planned.take() {
+            create(cx, &results);
+            nominate(cx, &results);
+            for (pod, refusals) in &results.errors {
+                let name = cx.world.pod_name(*pod);
+                let why = refusals.first().map_or("no NodePool has a usable instance type", |refusal| refusal.name());
+                cx.explain(|| format!("karpenter: no node for pod {name}: {why}"));
+            }
+        }
+        self.finish(cx);
+    }
+
+    fn finish(&mut self, cx: &mut Cx) {
+        if self.batcher.finish(cx.now) {
+            self.wait(cx);
+        }
+    }
 }
+
+/// One pass: how many pods were considered, and the plan.
+pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
+    let nodes = cluster::state_nodes(plan, world);
+    let (mut pods, _ignored) = pods_to_place(world, &nodes);
+    if pods.is_empty() {
+        return (0, Results::default());
+    }
+    list_order(world, &mut pods);
+    let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
+    let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+    (count, solve(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() }))
+}
+
+/// The order of the API's lists: namespace, then name. It only decides who creates a shared topology group.
+pub fn list_order(world: &World, pods: &mut [PodId]) {
+    let plain = |pod: &PodId| topology::topology_keys(world.template_of(*pod)).next().is_none();
+    if !pods.iter().all(plain) {
+        pods.sort_by_cached_key(|&pod| (world.template_of(pod).namespace.clone(), world.pod_name(pod)));
+    }
+}
+
+/// Creates the claims of a plan, all at once.
+fn create(cx: &mut Cx, results: &Results) {
+    let nodes = cluster::state_nodes(cx.plan, cx.world);
+    for claim in &results.claims {
+        if exceeds_limits(cx.world, &nodes, claim.pool) {
+            let name = cx.world.node_pools[claim.pool.index()].name.clone();
+            cx.explain(|| format!("karpenter: NodePool {name} is over its limits, no NodeClaim is created"));
+            continue;
+        }
+        let id = cx.world.create_claim(claim.claim());
+        let cheapest = claim.types.first().map(|&id| cx.plan.instance_type(id).name.clone()).unwrap_or_default();
+        let name = cx.world.claim(id).name.clone();
+        let pods: Vec<String> = claim.pods.iter().map(|&pod| cx.world.pod_name(pod)).collect();
+        let types = claim.types.len();
+        cx.explain(|| {
+            let pods = pods.join(", ");
+            format!("karpenter: NodeClaim {name} for pods {pods}: {types} instance types, {cheapest} is the cheapest")
+        });
+    }
+}
+
+/// Protects existing nodes that pods were planned on.
+fn nominate(cx: &mut Cx, results: &Results) {
+    let until = cx.now + cx.plan.flags.karpenter.nomination;
+    for placed in &results.existing {
+        if let Some(claim) = placed.claim {
+            cx.world.nominate_claim(claim, until);
+        }
+        let pods: Vec<String> = placed.pods.iter().map(|&pod| cx.world.pod_name(pod)).collect();
+        let name = placed.name.clone();
+        cx.explain(|| format!("karpenter: pods {} should fit on node {name}", pods.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! What Karpenter's controllers see of the cluster: nodes with the machines on their way, and what may be done to pods.
+//!
+//! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
+//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
+
+use crate::engine::{Span, Time};
+use crate::plan::{
+    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
+};
+use crate::rules::labels::Labels;
+use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE};
+use crate::rules::resources::Resources;
+use crate::rules::taint::{Taint, TaintEffect, tolerated};
+use crate::world::{ClaimId, NodeId, Owner, Pdb, PodId, World};
+use std::sync::Arc;
+
+/// The annotation that forbids voluntary disruption of a pod or node.
+pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+
+/// The taint of a node that Karpenter is about to remove.
+pub fn disrupted_taint() -> Taint {
+    Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule)
+}
+
+/// The taint of a node that Karpenter has not registered.
+pub fn unregistered_taint() -> Taint {
+    Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute)
+}
+
+/// Taints of a node that is still coming up.
+pub fn is_ephemeral(taint: &Taint) -> bool {
+    let is = |key: &str, effect| taint.key == key && taint.effect == effect;
+    is("node.kubernetes.io/not-ready", TaintEffect::NoSchedule)
+        || is("node.kubernetes.io/not-ready", TaintEffect::NoExecute)
+        || is("node.kubernetes.io/unreachable", TaintEffect::NoSchedule)
+        || is("node.cloudprovider.kubernetes.io/uninitialized", TaintEffect::NoSchedule)
+        || is("karpenter.sh/unregistered", TaintEffect::NoExecute)
+        || taint.key.starts_with("readiness.k8s.io/")
+}
+
+/// Requirements of every instance type of a plan, made once.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    requirements: Vec<Requirements>,
+}
+
+impl Catalog {
+    /// The catalogue of a plan.
+    pub fn of(plan: &Plan) -> Catalog {
+        Catalog { requirements: plan.instance_types.iter().map(|entry| type_requirements(plan, entry)).collect() }
+    }
+
+    /// Requirements of a type: its labels, its name, the zones and capacity types of all its offerings.
+    pub fn requirements(&self, instance_type: InstanceTypeId) -> &Requirements {
+        &self.requirements[instance_type.index()]
+    }
+}
+
+fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
+    let mut requirements = Requirements::of_labels(&entry.labels);
+    requirements.replace(INSTANCE_TYPE, Requirement::any_of([entry.name.clone()]));
+    let zones = entry.offerings.iter().map(|offering| plan.zones[offering.zone.index()].clone());
+    requirements.replace(ZONE, Requirement::any_of(zones));
+    let kinds = entry.offerings.iter().map(|offering| offering.capacity_type.name());
+    requirements.replace(CAPACITY_TYPE, Requirement::any_of(kinds));
+    requirements
+}
+
+/// The entry of an instance type in what a pool may use.
+pub fn pool_type(plan: &Plan, pool: NodePoolId, name: &str) -> Option<InstanceTypeId> {
+    plan.pool_types.get(pool.index())?.iter().copied().find(|&id| plan.instance_type(id).name == name)
+}
+
+/// Whether an offering can be bought now, as far as Karpenter knows.
+pub fn is_available(world: &World, entry: &InstanceType, offering: &Offering) -> bool {
+    let sold_out =
+        world.unavailable_offerings.contains(world.now, &entry.name, offering.zone, offering.capacity_type);
+    offering.available && !sold_out
+}
+
+/// Whether an offering meets requirements on zone, capacity type and reservation.
+pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requirements) -> bool {
+    let unreserved = offering.capacity_type == CapacityType::Reserved
+        || requirements.get(RESERVATION_ID).is_none_or(|wanted| wanted.values.is_empty() || wanted.complement);
+    requirements.allows(ZONE, &plan.zones[offering.zone.index()])
+        && requirements.allows(CAPACITY_TYPE, offering.capacity_type.name())
+        && unreserved
+}
+
+/// Available offerings of a type that meet the requirements.
+pub fn offerings<'a>(
+    plan: &'a Plan,
+    world: &'a World,
+    instance_type: InstanceTypeId,
+    requirements: &'a Requirements,
+) -> impl Iterator<Item = &'a Offering> {
+    let entry = plan.instance_type(instance_type);
+    entry
+        .offerings
+        .iter()
+        .filter(move |offering| is_compatible(plan, offering, requirements) && is_available(world, entry, offering))
+}
+
+/// Price of the cheapest offering that can be had, dollars an hour; the largest float when there is none.
+pub fn cheapest_price(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> f64 {
+    offerings(plan, world, id, requirements).map(|offering| offering.price.dollars()).fold(f64::MAX, f64::min)
+}
+
+/// The most expensive offering of the capacity type that would be used: reserved, else spot, else on demand.
+pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> f64 {
+    let found: Vec<&Offering> = offerings(plan, world, id, requirements).collect();
+    [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand]
+        .into_iter()
+        .find_map(|kind| {
+            let of_kind = found.iter().filter(|offering| offering.capacity_type == kind);
+            of_kind.map(|offering| offering.price.dollars()).reduce(f64::max)
+        })
+        .unwrap_or(f64::MAX)
+}
+
+/// Sorts types by the price of the cheapest offering that can be had, keeping the order of equals.
+pub fn order_by_price(plan: &Plan, world: &World, types: &mut Vec<InstanceTypeId>, requirements: &Requirements) {
+    let mut priced: Vec<(f64, InstanceTypeId)> =
+        types.iter().map(|&id| (cheapest_price(plan, world, id, requirements), id)).collect();
+    priced.sort_by(|one, two| one.0.total_cmp(&two.0));
+    *types = priced.into_iter().map(|(_, id)| id).collect();
+}
+
+/// Whether the types left still have as many distinct values as `minValues` asks for; else the labels that fall short
+/// with the number that is left.
+pub fn lacking_min_values(
+    catalog: &Catalog,
+    types: &[InstanceTypeId],
+    requirements: &Requirements,
+) -> Vec<(String, u32)> {
+    let demanded = requirements.iter().filter_map(|(key, requirement)| Some((key, requirement.min_values?)));
+    demanded
+        .filter_map(|(key, least)| {
+            let values: std::collections::BTreeSet<&String> = types
+                .iter()
+                .filter_map(|&id| catalog.requirements(id).get(key))
+                .flat_map(|requirement| requirement.values.iter())
+                .collect();
+            let left = u32::try_from(values.len()).unwrap_or(u32::MAX);
+            (left < least).then(|| (key.clone(), left))
+        })
+        .collect()
+}
+
+/// A node, or a machine on its way, as Karpenter plans with it.
+#[derive(Clone, Debug)]
+pub struct StateNode {
+    /// The Node object, once it is there.
+    pub node: Option<NodeId>,
+    /// The NodeClaim; `None`: not Karpenter's.
+    pub claim: Option<ClaimId>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Labels it has or will have.
+    pub labels: Labels,
+    /// Taints that matter: those that vanish by themselves while it comes up are left out.
+    pub taints: Vec<Taint>,
+    /// Capacity.
+    pub capacity: Resources,
+    /// Allocatable less what is bound.
+    pub free: Resources,
+    /// Bound pods.
+    pub pods: Vec<PodId>,
+    /// Initialised, or not Karpenter's.
+    pub initialized: bool,
+    /// Its pool.
+    pub pool: Option<NodePoolId>,
+    /// Marked for deletion or being deleted.
+    pub leaving: bool,
+}
+
+/// All nodes and launched claims, initialised ones first, then by name.
+pub fn state_nodes(plan: &Plan, world: &World) -> Vec<StateNode> {
+    let mut all: Vec<StateNode> = Vec::new();
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        let claim = node.claim.map(|id| world.claim(id));
+        let unregistered = claim.filter(|claim| claim.registered.is_none());
+        let initialized = claim.is_none_or(|claim| claim.initialized.is_some());
+        let mut taints = unregistered.map_or_else(|| node.taints.clone(), |claim| claim.taints.clone());
+        if node.unschedulable {
+            taints.push(Taint::new("node.kubernetes.io/unschedulable", TaintEffect::NoSchedule));
+        }
+        if let (Some(claim), false) = (claim, initialized) {
+            let passes = |taint: &Taint| claim.startup_taints.iter().any(|other| other.is_same(taint));
+            taints.retain(|taint| !is_ephemeral(taint) && !passes(taint));
+        }
+        all.push(StateNode {
+            node: Some(node.id),
+            claim: node.claim,
+            name: node.name.clone(),
+            labels: unregistered.map_or_else(|| node.labels.clone(), |claim| claim.labels.clone()),
+            taints,
+            capacity: node.capacity.clone(),
+            free: node.free(),
+            pods: node.pods.clone(),
+            initialized,
+            pool: claim.map(|claim| claim.pool),
+            leaving: node.deleting_since.is_some() || claim.is_some_and(|claim| claim.marked),
+        });
+    }
+    let on_their_way = world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none());
+    for claim in on_their_way {
+        let Some(instance) = claim.instance else { continue };
+        let entry = plan.instance_type(world.instances[instance.index()].instance_type);
+        all.push(StateNode {
+            node: None,
+            claim: Some(claim.id),
+            name: claim.name.clone(),
+            labels: claim.labels.clone(),
+            taints: claim.taints.clone(),
+            capacity: entry.capacity.clone(),
+            free: entry.allocatable.clone(),
+            pods: Vec::new(),
+            initialized: false,
+            pool: Some(claim.pool),
+            leaving: claim.marked || claim.deleting_since.is_some(),
+        });
+    }
+    all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(&two.name)));
+    all
+}
+
+impl StateNode {
+    /// The host name, a topology domain of its own.
+    pub fn host_name(&self) -> &str {
+        self.labels.get(HOSTNAME).map_or(&self.name, String::as_str)
+    }
+}
+
+/// Every claim has its instance: Karpenter's memory of the cluster is complete.
+pub fn is_synced(world: &World) -> bool {
+    !world.claims.iter().any(|claim| claim.gone.is_none() && claim.instance.is_none())
+}
+
+/// The scheduler has given up on it for now, and it is Karpenter's to find a place for it.
+pub fn is_provisionable(world: &World, pod: PodId) -> bool {
+    let entry = world.pod(pod);
+    entry.is_active()
+        && entry.unschedulable
+        && entry.node.is_none()
+        && entry.nominated.is_none()
+        && !matches!(entry.owner, Owner::DaemonSet(_))
+}
+
+/// It would have to run elsewhere if its node went.
+pub fn is_reschedulable(world: &World, pod: PodId) -> bool {
+    let entry = world.pod(pod);
+    entry.is_active() && !matches!(entry.owner, Owner::DaemonSet(_))
+}
+
+/// As [`is_reschedulable`], and it could be evicted some day.
+pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
+    is_reschedulable(world, pod) && !forbids_disruption(world, pod) && !is_pinned_by_budget(world, pod)
+}
+
+/// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
+pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
+    let Some(value) = world.template_of(pod).annotations.get(DO_NOT_DISRUPT) else { return false };
+    if value == "true" {
+        return true;
+    }
+    let Some(span) = duration(value) else { return false };
+    world.pod(pod).start_time.is_none_or(|start| world.now < start + span)
+}
+
+/// A Go duration such as `1h30m`.
+fn duration(text: &str) -> Option<Span> {
+    let mut rest = text;
+    let mut total = Span::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let value: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            _ => return None,
+        };
+        total += Span::from_seconds(value * seconds);
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// Budgets that select a pod.
+pub fn budgets_of(world: &World, pod: PodId) -> Vec<&Pdb> {
+    let template = world.template_of(pod);
+    let selects = |pdb: &&Pdb| {
+        pdb.spec.namespace == template.namespace
+            && pdb.spec.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+    };
+    world.pdbs.iter().filter(selects).collect()
+}
+
+/// A budget that can never be met, or more than one: nobody will ever evict it.
+fn is_pinned_by_budget(world: &World, pod: PodId) -> bool {
+    let budgets = budgets_of(world, pod);
+    let never = |pdb: &&Pdb| {
+        matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
+            || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
+    };
+    budgets.len() > 1 || budgets.first().is_some_and(|pdb| never(pdb))
+}
+
+/// Why a pod may not be evicted now, for candidates of voluntary disruption.
+pub fn budget_block(world: &World, pod: PodId) -> Option<String> {
+    let entry = world.pod(pod);
+    let template = world.template_of(pod);
+    if !entry.is_active() || tolerated(&template.tolerations, &disrupted_taint()) {
+        return None;
+    }
+    let budgets = budgets_of(world, pod);
+    if budgets.len() > 1 {
+        return Some(format!("pod {} is covered by several PodDisruptionBudgets", world.pod_name(pod)));
+    }
+    let pdb = budgets.first()?;
+    let unhealthy = pdb.spec.always_allow_unhealthy && !entry.is_ready();
+    (pdb.disruptions_allowed == 0 && !unhealthy)
+        .then(|| format!("PodDisruptionBudget {} prevents pod evictions", pdb.spec.name))
+}
+
+/// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
+pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
+    let priority = world.template_of(pod).priority;
+    let cost = 1.0 + f64::from(world.pod(pod).deletion_cost) / 2f64.powi(27) + f64::from(priority) / 2f64.powi(25);
+    cost.clamp(-10.0, 10.0)
+}
+
+/// Zone of a name.
+pub fn zone_named(plan: &Plan, name: &str) -> Option<ZoneId> {
+    plan.zones.iter().position(|zone| zone == name).map(ZoneId::at)
+}
+
+/// Until when an offering refused at `now` is avoided: its time to live, and the first sweep after it.
+pub fn avoided_until(plan: &Plan, now: Time) -> (Time, Time) {
+    let flags = &plan.flags.karpenter;
+    let expires = now + flags.unavailable_offering;
+    let sweep = flags.unavailable_sweep.micros().max(1);
+    let since = expires.since(plan.start).micros();
+    (expires, plan.start + Span::from_micros(since.div_ceil(sweep) * sweep))
+}
+
+/// Whether a pod tolerates all taints, those of effect PreferNoSchedule included.
+pub fn tolerates_all(template: &PodTemplate, taints: &[Taint]) -> bool {
+    taints.iter().all(|taint| tolerated(&template.tolerations, taint))
+}

@@ -1,0 +1,125 @@
+use super::*;
+use crate::components::karpenter::fixture::{self, pods, pool, small_plan, template};
+use crate::engine::Span;
+use crate::plan::TemplateId;
+
+fn planned(plan: &Plan, world: &World) -> Results {
+    decide(plan, world, &Catalog::of(plan)).1
+}
+
+/// Oracle 26: 7 910 m of allocatable CPU less 150 m of daemons hold fifteen pods of 500 m: 100 pods take seven nodes.
+#[test]
+fn identical_pods_fill_as_few_nodes_as_their_requests_allow() {
+    let mut plan = small_plan();
+    fixture::only_type(&mut plan, "eight", 7_910, 58);
+    let daemon = fixture::add_template(&mut plan, template(150, 16));
+    fixture::add_daemon_set(&mut plan, daemon);
+    let web = fixture::add_template(&mut plan, template(500, 64));
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 100);
+    let results = planned(&plan, &world);
+    assert!(results.errors.is_empty());
+    let mut sizes: Vec<usize> = results.claims.iter().map(|claim| claim.pods.len()).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes.len(), 7);
+    assert!(sizes.iter().all(|&size| size <= 15) && sizes.iter().sum::<usize>() == 100);
+}
+
+#[test]
+fn pod_slots_bind_when_requests_are_small() {
+    let mut plan = small_plan();
+    fixture::only_type(&mut plan, "eight", 7_910, 58);
+    let web = fixture::add_template(&mut plan, template(100, 8));
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 59);
+    assert_eq!(planned(&plan, &world).claims.len(), 2);
+}
+
+#[test]
+fn the_heavier_pool_wins_and_among_equals_the_later_name() {
+    let mut plan = small_plan();
+    let first = pool(&mut plan, "alpha", 0);
+    let second = pool(&mut plan, "beta", 0);
+    let web = fixture::add_template(&mut plan, template(500, 64));
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 1);
+    // The pool of the plan is called "default", which comes after both.
+    assert_eq!(planned(&plan, &world).claims[0].pool.0, 0);
+    let heavy = pool(&mut plan, "a-heavy", 10);
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 1);
+    assert_eq!(planned(&plan, &world).claims[0].pool, heavy);
+    assert!(first != second);
+}
+
+#[test]
+fn types_come_cheapest_first_and_sold_out_offerings_do_not_count() {
+    let plan = small_plan();
+    let mut world = World::new(&plan);
+    pods(&mut world, TemplateId(0), 1);
+    let names = |world: &World| -> Vec<String> {
+        let results = planned(&plan, world);
+        results.claims[0].types.iter().map(|&id| plan.instance_type(id).name.clone()).collect()
+    };
+    assert_eq!(names(&world), ["t3.medium", "t3.large", "t3.xlarge"]);
+    for zone in 0..2 {
+        for kind in [crate::plan::CapacityType::Spot, crate::plan::CapacityType::OnDemand] {
+            let until = world.now + Span::from_secs(180);
+            let offering = ("t3.medium", crate::plan::ZoneId(zone), kind);
+            world.unavailable_offerings.mark(world.now, offering, (until, until));
+        }
+    }
+    assert_eq!(names(&world), ["t3.large", "t3.xlarge"]);
+}
+
+#[test]
+fn limits_and_taints_leave_pods_without_a_place() {
+    let mut plan = small_plan();
+    fixture::edit_pool(&mut plan, |pool| {
+        let cpu = Some(crate::rules::quantity::Millicores(3_000));
+        pool.limits = Some(crate::rules::resources::ResourceList { cpu, ..Default::default() });
+    });
+    let mut world = World::new(&plan);
+    pods(&mut world, TemplateId(0), 12);
+    let results = planned(&plan, &world);
+    // A claim is charged with the largest capacity among its types: of those within the limit, two cores.
+    assert_eq!(results.claims.len(), 1);
+    assert!(results.errors.iter().all(|(_, refusals)| refusals == &[packing::Refusal::Limits]));
+    assert_eq!(results.errors.len(), 12 - results.claims[0].pods.len());
+}
+
+#[test]
+fn zones_are_used_evenly_under_a_spread_constraint() {
+    let mut plan = small_plan();
+    let mut spread = template(1_500, 64);
+    spread.labels.insert("app".to_string(), "web".to_string());
+    spread.topology_spread.push(fixture::zone_spread("app", "web"));
+    let web = fixture::add_template(&mut plan, spread);
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 4);
+    let results = planned(&plan, &world);
+    let mut zones: Vec<String> = results
+        .claims
+        .iter()
+        .flat_map(|claim| {
+            let zone = claim.requirements.get(crate::rules::requirements::ZONE).and_then(|zone| zone.single()).cloned();
+            vec![zone.expect("pinned"); claim.pods.len()]
+        })
+        .collect();
+    zones.sort();
+    assert_eq!(zones, ["a", "a", "b", "b"]);
+}
+
+#[test]
+fn pods_that_repel_each_other_in_a_zone_wait_for_the_next_batch() {
+    let mut plan = small_plan();
+    let mut lone = template(500, 64);
+    lone.labels.insert("app".to_string(), "web".to_string());
+    lone.affinity.anti_required.push(fixture::zone_repulsion("app", "web"));
+    let web = fixture::add_template(&mut plan, lone);
+    let mut world = World::new(&plan);
+    pods(&mut world, web, 2);
+    let results = planned(&plan, &world);
+    assert_eq!((results.claims.len(), results.errors.len()), (1, 1));
+    assert_eq!(results.errors[0].1, [packing::Refusal::Topology]);
+}

@@ -1,0 +1,396 @@
+//! Karpenter's algebra of requirements: sets of label values, their complements, and integer bounds.
+//!
+//! Source: core `pkg/scheduling/requirement.go`, `requirements.go`. `In` is a set, `NotIn` the complement of one,
+//! `Exists` the complement of the empty set, `DoesNotExist` the empty set; bounds are inclusive.
+
+use super::labels::Labels;
+use super::requirement::{NodeOperator, NodeRequirement};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Name of the node's host.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Availability zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Instance type.
+pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+/// Spot, on-demand, reserved.
+pub const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+/// The NodePool that owns a node.
+pub const NODE_POOL: &str = "karpenter.sh/nodepool";
+/// The EC2NodeClass of a node.
+pub const NODE_CLASS: &str = "karpenter.k8s.aws/ec2nodeclass";
+/// A capacity reservation.
+pub const RESERVATION_ID: &str = "karpenter.k8s.aws/capacity-reservation-id";
+
+/// What is well known may be undefined on a node that does not exist yet.
+pub fn is_well_known(key: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        NODE_POOL,
+        CAPACITY_TYPE,
+        ZONE,
+        "topology.kubernetes.io/region",
+        INSTANCE_TYPE,
+        "node.kubernetes.io/windows-build",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "topology.k8s.aws/zone-id",
+    ];
+    const INSTANCE: [&str; 13] = [
+        "hypervisor",
+        "category",
+        "family",
+        "generation",
+        "size",
+        "cpu",
+        "cpu-manufacturer",
+        "memory",
+        "ebs-bandwidth",
+        "network-bandwidth",
+        "local-nvme",
+        "gpu-name",
+        "gpu-count",
+    ];
+    NAMES.contains(&key)
+        || key == RESERVATION_ID
+        || key.strip_prefix("karpenter.k8s.aws/instance-").is_some_and(|rest| INSTANCE.contains(&rest))
+}
+
+/// A label that a pod may not ask for: Karpenter's own domains beyond the well-known names, and the host name.
+pub fn is_restricted(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let of = |owner: &str| domain == owner || domain.strip_suffix(owner).is_some_and(|rest| rest.ends_with('.'));
+    !is_well_known(key) && (key == HOSTNAME || of("karpenter.sh") || of("karpenter.k8s.aws"))
+}
+
+/// Deprecated names of a label become the present one.
+pub fn normalized(key: &str) -> &str {
+    match key {
+        "failure-domain.beta.kubernetes.io/zone" | "topology.ebs.csi.aws.com/zone" => ZONE,
+        "failure-domain.beta.kubernetes.io/region" => "topology.kubernetes.io/region",
+        "beta.kubernetes.io/arch" => "kubernetes.io/arch",
+        "beta.kubernetes.io/os" => "kubernetes.io/os",
+        "beta.kubernetes.io/instance-type" => INSTANCE_TYPE,
+        other => other,
+    }
+}
+
+/// The values of one label that are allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The values listed are those that are not allowed.
+    pub complement: bool,
+    /// Listed values.
+    pub values: BTreeSet<String>,
+    /// At least, if the value is an integer.
+    pub at_least: Option<i64>,
+    /// At most, if the value is an integer.
+    pub at_most: Option<i64>,
+    /// So many distinct values must remain among instance types.
+    pub min_values: Option<u32>,
+}
+
+impl Requirement {
+    /// Any value, but one (`Exists`).
+    pub fn exists() -> Requirement {
+        Requirement { complement: true, values: BTreeSet::new(), at_least: None, at_most: None, min_values: None }
+    }
+
+    /// No value (`DoesNotExist`).
+    pub fn absent() -> Requirement {
+        Requirement { complement: false, ..Requirement::exists() }
+    }
+
+    /// Exactly one of these (`In`).
+    pub fn any_of<I: IntoIterator<Item = S>, S: Into<String>>(values: I) -> Requirement {
+        Requirement { values: values.into_iter().map(Into::into).collect(), ..Requirement::absent() }
+    }
+
+    /// What a manifest says.
+    pub fn of(written: &NodeRequirement) -> Requirement {
+        let bound = || written.values.first().and_then(|value| value.parse::<i64>().ok());
+        let mut requirement = match written.operator {
+            NodeOperator::In => Requirement::any_of(written.values.iter().cloned()),
+            NodeOperator::NotIn => {
+                Requirement { complement: true, ..Requirement::any_of(written.values.iter().cloned()) }
+            }
+            NodeOperator::Exists => Requirement::exists(),
+            NodeOperator::DoesNotExist => Requirement::absent(),
+            NodeOperator::Gt => {
+                Requirement { at_least: bound().map(|bound| bound.saturating_add(1)), ..Requirement::exists() }
+            }
+            NodeOperator::Lt => {
+                Requirement { at_most: bound().map(|bound| bound.saturating_sub(1)), ..Requirement::exists() }
+            }
+            NodeOperator::Gte => Requirement { at_least: bound(), ..Requirement::exists() },
+            NodeOperator::Lte => Requirement { at_most: bound(), ..Requirement::exists() },
+        };
+        requirement.min_values = written.min_values;
+        requirement
+    }
+
+    /// The operator that would say so; bounds count as `Exists`.
+    pub fn operator(&self) -> NodeOperator {
+        match (self.complement, self.values.is_empty()) {
+            (true, true) => NodeOperator::Exists,
+            (true, false) => NodeOperator::NotIn,
+            (false, true) => NodeOperator::DoesNotExist,
+            (false, false) => NodeOperator::In,
+        }
+    }
+
+    /// Nothing is allowed.
+    pub fn is_empty(&self) -> bool {
+        !self.complement && self.values.is_empty()
+    }
+
+    /// The only allowed value.
+    pub fn single(&self) -> Option<&String> {
+        if !self.complement && self.values.len() == 1 { self.values.first() } else { None }
+    }
+
+    /// Whether a value is allowed.
+    pub fn has(&self, value: &str) -> bool {
+        self.values.contains(value) != self.complement && within(value, self.at_least, self.at_most)
+    }
+
+    /// Both at once.
+    pub fn intersection(&self, other: &Requirement) -> Requirement {
+        let at_least = self.at_least.max(other.at_least);
+        let at_most = match (self.at_most, other.at_most) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        let min_values = self.min_values.max(other.min_values);
+        if matches!((at_least, at_most), (Some(low), Some(high)) if low > high) {
+            return Requirement { min_values, ..Requirement::absent() };
+        }
+        let complement = self.complement && other.complement;
+        let mut values: BTreeSet<String> = match (self.complement, other.complement) {
+            (true, true) => self.values.union(&other.values).cloned().collect(),
+            (true, false) => other.values.difference(&self.values).cloned().collect(),
+            (false, true) => self.values.difference(&other.values).cloned().collect(),
+            (false, false) => self.values.intersection(&other.values).cloned().collect(),
+        };
+        values.retain(|value| within(value, at_least, at_most));
+        let (at_least, at_most) = if complement { (at_least, at_most) } else { (None, None) };
+        Requirement { complement, values, at_least, at_most, min_values }
+    }
+
+    /// Whether the intersection allows anything, without building it.
+    pub fn overlaps(&self, other: &Requirement) -> bool {
+        let low = self.at_least.max(other.at_least);
+        let high = match (self.at_most, other.at_most) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        if matches!((low, high), (Some(low), Some(high)) if low > high) {
+            return false;
+        }
+        match (self.complement, other.complement) {
+            (true, true) => true,
+            (true, false) => other.values.iter().any(|value| !self.values.contains(value) && within(value, low, high)),
+            (false, true) => self.values.iter().any(|value| !other.values.contains(value) && within(value, low, high)),
+            (false, false) => self.values.iter().any(|value| other.values.contains(value) && within(value, low, high)),
+        }
+    }
+
+    /// As manifests write it: one entry, or two when there are bounds on both sides.
+    pub fn written(&self, key: &str) -> Vec<NodeRequirement> {
+        let one = |operator, values: Vec<String>| NodeRequirement {
+            key: key.to_string(),
+            operator,
+            values,
+            min_values: self.min_values,
+        };
+        let mut out = Vec::new();
+        if let Some(bound) = self.at_least {
+            out.push(one(NodeOperator::Gte, vec![bound.to_string()]));
+        }
+        if let Some(bound) = self.at_most {
+            out.push(one(NodeOperator::Lte, vec![bound.to_string()]));
+        }
+        if out.is_empty() || !self.values.is_empty() {
+            out.push(one(self.operator(), self.values.iter().cloned().collect()));
+        }
+        out
+    }
+}
+
+/// Values that are no integers fail a bound.
+fn within(value: &str, at_least: Option<i64>, at_most: Option<i64>) -> bool {
+    if at_least.is_none() && at_most.is_none() {
+        return true;
+    }
+    let Ok(value) = value.parse::<i64>() else { return false };
+    at_least.is_none_or(|low| value >= low) && at_most.is_none_or(|high| value <= high)
+}
+
+/// Requirements by label.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Requirements {
+    by_key: BTreeMap<String, Requirement>,
+}
+
+impl Requirements {
+    /// No requirement at all.
+    pub fn new() -> Requirements {
+        Requirements::default()
+    }
+
+    /// One `In` per label.
+    pub fn of_labels(labels: &Labels) -> Requirements {
+        let mut requirements = Requirements::new();
+        for (key, value) in labels {
+            requirements.add(key, Requirement::any_of([value.clone()]));
+        }
+        requirements
+    }
+
+    /// What manifests say.
+    pub fn of(written: &[NodeRequirement]) -> Requirements {
+        let mut requirements = Requirements::new();
+        for entry in written {
+            requirements.add(&entry.key, Requirement::of(entry));
+        }
+        requirements
+    }
+
+    /// Adds a requirement to what is there already.
+    pub fn add(&mut self, key: &str, requirement: Requirement) {
+        let key = normalized(key);
+        match self.by_key.get_mut(key) {
+            Some(present) if *present == requirement => {}
+            Some(present) => *present = present.intersection(&requirement),
+            None => {
+                self.by_key.insert(key.to_string(), requirement);
+            }
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn add_all(&mut self, other: &Requirements) {
+        for (key, requirement) in &other.by_key {
+            self.add(key, requirement.clone());
+        }
+    }
+
+    /// Forgets a label.
+    pub fn remove(&mut self, key: &str) {
+        self.by_key.remove(key);
+    }
+
+    /// Puts a requirement in the place of what was there.
+    pub fn replace(&mut self, key: &str, requirement: Requirement) {
+        self.by_key.insert(key.to_string(), requirement);
+    }
+
+    /// The requirement on a label, if there is one.
+    pub fn get(&self, key: &str) -> Option<&Requirement> {
+        self.by_key.get(key)
+    }
+
+    /// Whether a label may have a value.
+    pub fn allows(&self, key: &str, value: &str) -> bool {
+        self.by_key.get(key).is_none_or(|requirement| requirement.has(value))
+    }
+
+    /// All, by label.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Requirement)> {
+        self.by_key.iter()
+    }
+
+    /// Some requirement has `minValues`.
+    pub fn has_min_values(&self) -> bool {
+        self.by_key.values().any(|requirement| requirement.min_values.is_some())
+    }
+
+    /// Whether shared labels overlap; where both sides only exclude values, that is enough.
+    pub fn intersects(&self, other: &Requirements) -> bool {
+        let (few, many) = if self.by_key.len() <= other.by_key.len() { (self, other) } else { (other, self) };
+        few.by_key.iter().all(|(key, requirement)| {
+            many.by_key.get(key).is_none_or(|against| {
+                requirement.overlaps(against) || (excludes_only(requirement) && excludes_only(against))
+            })
+        })
+    }
+
+    /// Whether a node with these requirements can take a pod with those of `pod`: each label that the pod asks for must
+    /// be defined here (or be well known, for a node that does not exist yet), unless the pod only excludes values.
+    pub fn compatible(&self, pod: &Requirements, allow_undefined_well_known: bool) -> bool {
+        pod.by_key.iter().all(|(key, requirement)| {
+            self.by_key.contains_key(key)
+                || (allow_undefined_well_known && is_well_known(key))
+                || excludes_only(requirement)
+        }) && self.intersects(pod)
+    }
+}
+
+fn excludes_only(requirement: &Requirement) -> bool {
+    matches!(requirement.operator(), NodeOperator::NotIn | NodeOperator::DoesNotExist)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(operator: NodeOperator, values: &[&str]) -> Requirement {
+        Requirement::of(&NodeRequirement::new("k", operator, values))
+    }
+
+    #[test]
+    fn complements_and_bounds_intersect_as_sets_do() {
+        let not_in = requirement(NodeOperator::NotIn, &["a"]);
+        let within = requirement(NodeOperator::In, &["a", "b"]);
+        assert_eq!(not_in.intersection(&within), requirement(NodeOperator::In, &["b"]));
+        let greater = requirement(NodeOperator::Gt, &["3"]);
+        let less = requirement(NodeOperator::Lt, &["5"]);
+        let between = greater.intersection(&less);
+        assert!(between.has("4") && !between.has("3") && !between.has("5") && !between.has("x"));
+        assert!(
+            greater.intersection(&requirement(NodeOperator::Lt, &["4"])).is_empty(),
+            "nothing lies between 3 and 4"
+        );
+        let numbers = requirement(NodeOperator::In, &["2", "4", "x"]).intersection(&greater);
+        assert_eq!(numbers, requirement(NodeOperator::In, &["4"]), "bounds vanish from a concrete set");
+    }
+
+    #[test]
+    fn overlap_agrees_with_the_intersection() {
+        let all = [
+            requirement(NodeOperator::In, &["a"]),
+            requirement(NodeOperator::In, &["1", "7"]),
+            requirement(NodeOperator::NotIn, &["a", "1"]),
+            requirement(NodeOperator::Exists, &[]),
+            requirement(NodeOperator::DoesNotExist, &[]),
+            requirement(NodeOperator::Gt, &["1"]),
+            requirement(NodeOperator::Lte, &["1"]),
+        ];
+        for one in &all {
+            for two in &all {
+                assert_eq!(one.overlaps(two), !one.intersection(two).is_empty(), "{one:?} {two:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn undefined_labels_are_compatible_only_when_well_known_or_excluded() {
+        let node = Requirements::new();
+        let pod =
+            |key: &str, operator, values: &[&str]| Requirements::of(&[NodeRequirement::new(key, operator, values)]);
+        assert!(node.compatible(&pod(ZONE, NodeOperator::In, &["a"]), true));
+        assert!(!node.compatible(&pod(ZONE, NodeOperator::In, &["a"]), false), "existing nodes have all their labels");
+        assert!(!node.compatible(&pod("team", NodeOperator::In, &["a"]), true));
+        assert!(node.compatible(&pod("team", NodeOperator::NotIn, &["a"]), false));
+        assert!(node.compatible(&pod("team", NodeOperator::DoesNotExist, &[]), false));
+        assert!(!node.compatible(&pod("team", NodeOperator::Exists, &[]), false));
+    }
+
+    #[test]
+    fn old_names_mean_the_new_ones_and_own_domains_are_restricted() {
+        let mut requirements = Requirements::new();
+        requirements.add("failure-domain.beta.kubernetes.io/zone", Requirement::any_of(["a"]));
+        assert!(requirements.get(ZONE).is_some());
+        assert!(is_restricted("karpenter.sh/other") && is_restricted(HOSTNAME) && is_restricted("x.karpenter.sh/y"));
+        assert!(!is_restricted(CAPACITY_TYPE) && !is_restricted("team"));
+    }
+}
