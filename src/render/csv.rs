@@ -8,7 +8,7 @@ use crate::world::{Change, Loss, Owner};
 
 /// All tables: names and contents.
 pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
-    let tables: [(&str, fn(&Finished, &mut Table)); 7] = [
+    let tables: [(&str, Fill); 7] = [
         ("events.csv", events),
         ("phases.csv", phases),
         ("pods.csv", pods),
@@ -17,13 +17,16 @@ pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
         ("requests.csv", requests),
         ("series.csv", series),
     ];
-    let render = |(name, fill): (&str, fn(&Finished, &mut Table))| {
+    let render = |(name, fill): (&str, Fill)| {
         let mut table = Table::new(finished);
         fill(finished, &mut table);
         (name.to_string(), table.bytes())
     };
     tables.into_iter().map(render).collect()
 }
+
+/// Writes the rows of a table.
+type Fill = fn(&Finished, &mut Table);
 
 /// A table in memory; writing to memory cannot fail.
 struct Table(csv::Writer<Vec<u8>>);

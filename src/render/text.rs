@@ -64,7 +64,7 @@ pub fn plural(count: usize, what: &str) -> String {
 
 /// Micro-requests as requests: whole if they are, otherwise to a tenth.
 pub fn whole(amount: u64) -> String {
-    if amount % REQUEST == 0 {
+    if amount.is_multiple_of(REQUEST) {
         (amount / REQUEST).to_string()
     } else {
         format!("{:.1}", amount as f64 / REQUEST as f64)

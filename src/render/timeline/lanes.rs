@@ -87,7 +87,7 @@ fn lanes(finished: &Finished) -> (Vec<Lane>, usize) {
     }
     let critical: Vec<PodId> =
         finished.analysis.steps.iter().filter_map(|step| step.critical_pod()).map(|pod| pod.pod).collect();
-    // First critical pods with their nodes, then whole nodes: those that were lost, those that came, those of the start.
+    // First critical pods with their nodes, then whole nodes: lost ones, new ones, those of the start.
     let of_node = |index: usize| {
         let node = &history.nodes[index];
         let lost = node.interrupted.is_some() || node.failed.is_some();

@@ -227,9 +227,14 @@ fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
             return placed;
         };
         // The least important of those that crowd each other goes without words.
-        let (x, width) = extents[crowded];
-        let near = (crowded..labelled.len()).take_while(|&other| extents[other].0 <= x + width);
-        let worst = near.max_by_key(|&other| (markers[labelled[other]].rank, other)).unwrap_or(crowded);
+        let mut end = extents[crowded].0;
+        let chain = (crowded..labelled.len()).take_while(|&other| {
+            let (x, width) = extents[other];
+            let joined = x <= end + 10.0;
+            end = end.max(x + width);
+            joined
+        });
+        let worst = chain.max_by_key(|&other| (markers[labelled[other]].rank, other)).unwrap_or(crowded);
         labelled.remove(worst);
     }
 }
