@@ -196,7 +196,7 @@ pub fn read(plan: &Plan, world: &World, recorder: &Recorder) -> History {
         pod.first_request = Some(plan.start);
     }
     for pod in &mut pods {
-        finish_pod(plan, world, pod);
+        finish_pod(plan, pod);
     }
     let nodes = nodes(world, recorder, &pods);
     let mut of_node = vec![usize::MAX; world.nodes.len()];
@@ -342,12 +342,9 @@ fn first(slot: &mut Option<Time>, at: Time) {
     slot.get_or_insert(at);
 }
 
-fn finish_pod(plan: &Plan, world: &World, pod: &mut PodHistory) {
+fn finish_pod(plan: &Plan, pod: &mut PodHistory) {
     if pod.initial && pod.bound.is_some_and(|bound| bound <= plan.start) {
         pod.ready.get_or_insert(plan.start);
-    }
-    if world.pod(pod.id).owner == Owner::Bare && pod.initial && pod.ready.is_none() {
-        pod.created = pod.created.max(plan.start.back(plan.initial_age));
     }
     pod.serving = match pod.serving_by {
         Serving::FirstRequest => pod.first_request,

@@ -1,5 +1,5 @@
-//! Test support: a run played by hand through the world's mutators. One step up by two pods on a new spot node, one step
-//! down, one interruption with a replacement, one alarm; all times are literal.
+//! Test support: a run played by hand through the world's mutators. One step up by two pods on a new spot node, one
+//! step down, one interruption with a replacement, one alarm; all times are literal.
 
 use super::{Analysis, analyze};
 use crate::engine::{Span, Time};
@@ -42,7 +42,6 @@ impl Run {
 
 pub(crate) fn plan() -> Plan {
     let start = Time::from_unix_seconds(1_700_000_000);
-    let second = |seconds: u64| start + Span::from_secs(seconds);
     let mut plan = Plan::empty(start, Span::from_secs(1_200));
     plan.name = "scale-up".to_string();
     plan.hash = "5c1e0a7f3b9d2846".to_string();
@@ -88,6 +87,22 @@ pub(crate) fn plan() -> Plan {
         prefer_close: false,
     }));
     add_aws(&mut plan);
+    add_load(&mut plan);
+    plan.remarks.push("spot prices are estimates".to_string());
+    plan.claims.push(Claim {
+        text: "2-3 minutes from scale trigger to serving".to_string(),
+        check: parse("time_to_serve in 1m..2m").unwrap(),
+        expect: Verdict::Holds,
+        because: "boot and registration take most of it".to_string(),
+    });
+    plan.expectations.push(parse("time_to_serve <= 3m").unwrap());
+    plan.expectations.push(parse("lost_requests == 0").unwrap());
+    plan
+}
+
+fn add_load(plan: &mut Plan) {
+    let start = plan.start;
+    let second = |seconds: u64| start + Span::from_secs(seconds);
     let traffic = [(0, 8.0), (300, 8.0), (300, 30.0), (600, 30.0), (600, 8.0)];
     plan.apps.push(App {
         name: "wordpress".to_string(),
@@ -107,16 +122,6 @@ pub(crate) fn plan() -> Plan {
         traffic: Curve { points: traffic.iter().map(|&(at, rate)| (second(at), rate)).collect() },
         mode: TrafficMode::Fluid,
     });
-    plan.remarks.push("spot prices are estimates".to_string());
-    plan.claims.push(Claim {
-        text: "2-3 minutes from scale trigger to serving".to_string(),
-        check: parse("time_to_serve in 1m..2m").unwrap(),
-        expect: Verdict::Holds,
-        because: "boot and registration take most of it".to_string(),
-    });
-    plan.expectations.push(parse("time_to_serve <= 3m").unwrap());
-    plan.expectations.push(parse("lost_requests == 0").unwrap());
-    plan
 }
 
 fn add_aws(plan: &mut Plan) {

@@ -9,7 +9,7 @@
 use super::history::{History, NodeHistory, PodHistory};
 use super::phases::{self, PhaseSpan};
 use crate::engine::{Span, Time};
-use crate::plan::{DeploymentId, Plan};
+use crate::plan::{ActionKind, AppId, Curve, DeploymentId, Plan};
 use crate::record::Recorder;
 use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, World};
 
@@ -278,15 +278,40 @@ fn finish(step: &mut Step, plan: &Plan, world: &World, history: &History) {
 
 /// The last corner of the traffic of a Deployment's application before the trigger.
 fn load_change(plan: &Plan, deployment: DeploymentId, trigger: Time) -> Option<Time> {
-    let app = &plan.apps[plan.app_of(deployment)?.index()];
-    let curve = app.cores.as_ref().unwrap_or(&app.traffic);
-    let mut changes = corners(curve);
+    let app = plan.app_of(deployment)?;
+    let mut changes: Vec<Time> = Vec::new();
+    for (from, curve) in loads(plan, app) {
+        changes.retain(|&at| at < from);
+        if from > plan.start {
+            changes.push(from);
+        }
+        changes.extend(corners(curve).into_iter().filter(|&at| at >= from));
+    }
     changes.retain(|&at| at <= trigger && at >= plan.start);
     changes.last().copied()
 }
 
+/// The curves of an application's load, each with the instant from which it is in force.
+fn loads(plan: &Plan, app: AppId) -> Vec<(Time, &Curve)> {
+    let entry = &plan.apps[app.index()];
+    let mut loads = vec![(plan.start, entry.cores.as_ref().unwrap_or(&entry.traffic))];
+    for action in &plan.actions {
+        match &action.kind {
+            ActionKind::SetLoad(changed, curve) if *changed == app => loads.push((action.at, curve)),
+            _ => {}
+        }
+    }
+    loads
+}
+
+/// The load of an application at `at`: requests a second, or cores.
+pub fn load_at(plan: &Plan, app: AppId, at: Time) -> f64 {
+    let loads = loads(plan, app);
+    loads.iter().rev().find(|&&(from, _)| from <= at).or(loads.first()).map_or(0.0, |(_, curve)| curve.at(at))
+}
+
 /// Instants at which a curve really changes: a step, or the start of a slope.
-pub fn corners(curve: &crate::plan::Curve) -> Vec<Time> {
+pub fn corners(curve: &Curve) -> Vec<Time> {
     let mut changes = Vec::new();
     for pair in curve.points.windows(2) {
         if pair[0].1 != pair[1].1 {

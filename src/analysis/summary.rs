@@ -20,6 +20,7 @@ pub fn summary(
     limit: Option<LimitReached>,
 ) -> Value {
     let from_start = |at: Time| at_seconds(plan, at);
+    let downs = analysis.steps_down.iter().map(|down| down_value(plan, world, analysis, down));
     json!({
         "generator": "kubelapse",
         "version": VERSION,
@@ -32,7 +33,7 @@ pub fn summary(
         "event_hash": format!("{event_hash:016x}"),
         "stopped_early": limit.map(|limit| stopped(plan, limit)),
         "steps": analysis.steps.iter().map(|step| step_value(plan, world, step)).collect::<Vec<_>>(),
-        "steps_down": analysis.steps_down.iter().map(|down| down_value(plan, world, analysis, down)).collect::<Vec<_>>(),
+        "steps_down": downs.collect::<Vec<_>>(),
         "replacements": analysis.replacements.iter().map(|one| replacement(plan, world, one)).collect::<Vec<_>>(),
         "requests": requests(plan, world),
         "nodes": {

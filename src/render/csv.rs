@@ -2,13 +2,15 @@
 
 use super::Finished;
 use super::describe::describe;
+use crate::analysis::steps::load_at;
 use crate::analysis::totals;
 use crate::engine::{Span, Time};
+use crate::plan::DeploymentId;
 use crate::world::{Change, Loss, Owner};
 
 /// All tables: names and contents.
 pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
-    let tables: [(&str, fn(&Finished, &mut Table)); 7] = [
+    let tables: [(&str, Fill); 7] = [
         ("events.csv", events),
         ("phases.csv", phases),
         ("pods.csv", pods),
@@ -17,13 +19,16 @@ pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
         ("requests.csv", requests),
         ("series.csv", series),
     ];
-    let render = |(name, fill): (&str, fn(&Finished, &mut Table))| {
+    let render = |(name, fill): (&str, Fill)| {
         let mut table = Table::new(finished);
         fill(finished, &mut table);
         (name.to_string(), table.bytes())
     };
     tables.into_iter().map(render).collect()
 }
+
+/// Writes the rows of a table.
+type Fill = fn(&Finished, &mut Table);
 
 /// A table in memory; writing to memory cannot fail.
 struct Table(csv::Writer<Vec<u8>>);
@@ -309,8 +314,8 @@ fn series(finished: &Finished, table: &mut Table) {
 fn series_row(finished: &Finished, now: Time, sample: usize, seen: &[Option<i32>], row: &mut Vec<String>) {
     let sample = &finished.analysis.series.samples[sample];
     for (index, replicas) in sample.replicas.iter().enumerate() {
-        let app = finished.plan.apps.iter().find(|app| app.deployment.index() == index);
-        let load = app.map(|app| app.cores.as_ref().unwrap_or(&app.traffic).at(now));
+        let app = finished.plan.app_of(DeploymentId::at(index));
+        let load = app.map(|app| load_at(finished.plan, app, now));
         let whole = [replicas.desired, replicas.existing, replicas.ready, replicas.in_service];
         row.extend(whole.map(|number| number.to_string()));
         row.push(rate(replicas.capacity));

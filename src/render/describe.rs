@@ -100,6 +100,18 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::ClaimDeleting(..)
         | Change::ClaimDrained(_)
         | Change::ClaimGone(_) => claim(change, world),
+        Change::InstanceLaunched(_)
+        | Change::InstanceInterrupted(_)
+        | Change::InstanceShuttingDown(_)
+        | Change::InstanceTerminated(_)
+        | Change::AlarmChanged(..)
+        | Change::ActionDone(_)
+        | Change::FaultChanged(..) => outside(change, world),
+    }
+}
+
+fn outside(change: Change, world: &World) -> Row {
+    match change {
         Change::InstanceLaunched(instance) => {
             let entry = &world.instances[instance.index()];
             Row::new("ec2", instance_name(instance), "launched").because(entry.capacity_type.name())
@@ -122,6 +134,7 @@ pub fn describe(change: Change, world: &World) -> Row {
             let what = if active { "begins" } else { "ends" };
             Row::new("fault", format!("fault/{}", fault.index() + 1), what)
         }
+        other => unreachable_row(other),
     }
 }
 

@@ -119,4 +119,24 @@ mod tests {
             std::fs::write(format!("{folder}/crowd.txt"), text::summary(&finished)).unwrap();
         }
     }
+
+    #[test]
+    fn a_run_of_nothing_is_drawn_too() {
+        use crate::engine::{Span, Time};
+        let plan = crate::plan::Plan::empty(Time::from_unix_seconds(0), Span::from_secs(60));
+        let (world, recorder) = (World::new(&plan), Recorder::new(crate::record::Detail::Facts));
+        let analysis = crate::analysis::analyze(&plan, &world, &recorder);
+        let limit = Some(LimitReached::Events(plan.start));
+        let finished = Finished {
+            plan: &plan,
+            world: &world,
+            recorder: &recorder,
+            analysis: &analysis,
+            events: 0,
+            event_hash: 0,
+            limit,
+        };
+        assert_eq!(files(&finished).len(), 10);
+        assert!(text::summary(&finished).starts_with("empty: No scaling."));
+    }
 }

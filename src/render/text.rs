@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 const WIDTH: usize = 80;
 const BAR: usize = 34;
+/// Longer lists are cut: the summary is one screen, the tables have everything.
+const LINES_MAX: usize = 6;
 
 /// One sentence that says how the run came out.
 pub fn headline(finished: &Finished) -> String {
@@ -35,7 +37,7 @@ pub fn headline(finished: &Finished) -> String {
         (_, Some(spans)) => {
             let longest = spans.iter().max().copied().unwrap_or_default();
             format!(
-                "{} in {} served at most {} after its trigger",
+                "{} in {} served at most {} after their trigger",
                 plural(pods, "new pod"),
                 plural(steps.len(), "step"),
                 tenths(longest)
@@ -62,7 +64,7 @@ pub fn plural(count: usize, what: &str) -> String {
 
 /// Micro-requests as requests: whole if they are, otherwise to a tenth.
 pub fn whole(amount: u64) -> String {
-    if amount % REQUEST == 0 {
+    if amount.is_multiple_of(REQUEST) {
         (amount / REQUEST).to_string()
     } else {
         format!("{:.1}", amount as f64 / REQUEST as f64)
@@ -77,15 +79,14 @@ pub fn summary(finished: &Finished) -> String {
     if let Some(limit) = finished.limit {
         line(&mut out, "", &format!("The run was stopped early: {limit:?}."));
     }
-    for step in &finished.analysis.steps {
-        step_up(&mut out, finished, step);
-    }
-    for down in &finished.analysis.steps_down {
-        step_down(&mut out, finished, down);
-    }
-    for one in &finished.analysis.replacements {
-        replacement(&mut out, finished, one);
-    }
+    steps(&mut out, finished);
+    let analysis = finished.analysis;
+    let downs = analysis.steps_down.iter().take(LINES_MAX);
+    let downs: Vec<String> = downs.map(|down| step_down(finished, down)).collect();
+    section(&mut out, &downs, analysis.steps_down.len());
+    let lost = analysis.replacements.iter().take(LINES_MAX);
+    let lost: Vec<String> = lost.map(|one| replacement(finished, one)).collect();
+    section(&mut out, &lost, analysis.replacements.len());
     requests(&mut out, finished);
     nodes(&mut out, finished);
     verdicts(&mut out, finished);
@@ -122,6 +123,47 @@ fn line(out: &mut String, prefix: &str, text: &str) {
 
 fn at(finished: &Finished, time: Time) -> String {
     tenths(time.since(finished.plan.start))
+}
+
+/// Two steps are shown in full; of more the longest, and a line for each.
+fn steps(out: &mut String, finished: &Finished) {
+    let steps = &finished.analysis.steps;
+    if steps.len() <= 2 {
+        steps.iter().for_each(|step| step_up(out, finished, step));
+        return;
+    }
+    let lines: Vec<String> = steps.iter().take(2 * LINES_MAX).map(|step| step_line(finished, step)).collect();
+    section(out, &lines, steps.len());
+    let wait = |step: &Step| (step.time_to_serve().unwrap_or(Span::MAX), std::cmp::Reverse(step.number));
+    if let Some(longest) = steps.iter().max_by_key(|step| wait(step)) {
+        out.push_str("\nThe longest of them:");
+        step_up(out, finished, longest);
+    }
+}
+
+fn section(out: &mut String, lines: &[String], all: usize) {
+    if !lines.is_empty() {
+        out.push('\n');
+    }
+    lines.iter().for_each(|text| line(out, "", text));
+    if all > lines.len() {
+        line(out, "", &format!("and {} more", all - lines.len()));
+    }
+}
+
+fn step_line(finished: &Finished, step: &Step) -> String {
+    let name = &finished.plan.deployments[step.deployment.index()].name;
+    let most = step.critical_pod().and_then(|pod| pod.phases.iter().max_by_key(|span| span.length()));
+    let most = most.map(|span| format!(", mostly {}", span.phase.name())).unwrap_or_default();
+    let served = step.time_to_serve().map(|span| format!("served in {}", tenths(span)));
+    let served = served.unwrap_or_else(|| "not served".to_string());
+    format!(
+        "Step {}: {name} {} -> {} at {}, {served}{most}",
+        step.number,
+        step.from,
+        step.to,
+        at(finished, step.trigger)
+    )
 }
 
 fn step_up(out: &mut String, finished: &Finished, step: &Step) {
@@ -167,7 +209,7 @@ fn bar(offset: u64, length: u64, total: u64) -> String {
     format!("{}{}{}", " ".repeat(start), "█".repeat(full), part)
 }
 
-fn step_down(out: &mut String, finished: &Finished, down: &StepDown) {
+fn step_down(finished: &Finished, down: &StepDown) -> String {
     let name = &finished.plan.deployments[down.deployment.index()].name;
     let pods = down.victims.iter().map(|pod| &finished.analysis.history.pods[pod.index()]);
     let gone = pods.clone().filter_map(|pod| pod.gone).max();
@@ -177,7 +219,7 @@ fn step_down(out: &mut String, finished: &Finished, down: &StepDown) {
     let after = |what: &str, time: Option<Time>| {
         time.map(|time| format!(", {what} after {}", tenths(time.since(down.trigger)))).unwrap_or_default()
     };
-    let text = format!(
+    format!(
         "Down: {name} {} -> {} at {}{}{}{}",
         down.from,
         down.to,
@@ -185,24 +227,17 @@ fn step_down(out: &mut String, finished: &Finished, down: &StepDown) {
         after("pods gone", gone),
         after("targets drained", drained),
         after(&format!("{} gone", plural(count, "node")), last),
-    );
-    out.push('\n');
-    line(out, "", &text);
+    )
 }
 
-fn replacement(out: &mut String, finished: &Finished, one: &Replacement) {
+fn replacement(finished: &Finished, one: &Replacement) -> String {
     let end = one.time_to_replace().map_or_else(
         || "replacements were not all in service by the end".to_string(),
         |span| format!("replacements in service after {}", tenths(span)),
     );
     let pods = plural(one.displaced.len(), "pod");
     let node = &finished.world.node(one.node).name;
-    out.push('\n');
-    line(
-        out,
-        "",
-        &format!("Lost: node {node} with {pods} at {} ({}); {end}", at(finished, one.trigger), one.why.name()),
-    );
+    format!("Lost: node {node} with {pods} at {} ({}); {end}", at(finished, one.trigger), one.why.name())
 }
 
 fn requests(out: &mut String, finished: &Finished) {

@@ -1,4 +1,5 @@
-//! Expectations as users write them: `p95(time_to_serve) <= 3m`, `time_to_serve in 2m..3m`, `share(lost_requests > 0) <= 1%`.
+//! Expectations as users write them: `p95(time_to_serve) <= 3m`, `time_to_serve in 2m..3m`,
+//! `share(lost_requests > 0) <= 1%`.
 //!
 //! Here is the text and its meaning; `analysis::expectation` holds it against measured values.
 //!

@@ -87,17 +87,29 @@ fn lanes(finished: &Finished) -> (Vec<Lane>, usize) {
     }
     let critical: Vec<PodId> =
         finished.analysis.steps.iter().filter_map(|step| step.critical_pod()).map(|pod| pod.pod).collect();
-    let rank = |lane: &Lane| match *lane {
-        Lane::Pod(pod) if critical.contains(&pod) => 0,
-        Lane::Node(index) if critical.iter().any(|&pod| world.pod(pod).node == history.nodes[index].node) => 0,
-        Lane::Node(index) => {
-            let node = &history.nodes[index];
-            if node.interrupted.is_some() || node.failed.is_some() { 1 } else { 2 + u8::from(node.initial) * 2 }
-        }
-        Lane::Pod(pod) => 3 + u8::from(history.pods[pod.index()].initial) * 2,
+    // First critical pods with their nodes, then whole nodes: lost ones, new ones, those of the start.
+    let of_node = |index: usize| {
+        let node = &history.nodes[index];
+        let lost = node.interrupted.is_some() || node.failed.is_some();
+        let on_path = critical.iter().any(|&pod| node.node.is_some() && world.pod(pod).node == node.node);
+        (on_path, if lost { 1 } else { 2 + u8::from(node.initial) })
     };
+    let mut group = 2;
+    let ranks: Vec<u8> = all
+        .iter()
+        .map(|lane| match *lane {
+            Lane::Node(index) => {
+                let (on_path, rank) = of_node(index);
+                group = rank;
+                if on_path { 0 } else { rank }
+            }
+            Lane::Pod(pod) if critical.contains(&pod) => 0,
+            Lane::Pod(pod) if world.pod(pod).node.is_none() => 1,
+            Lane::Pod(_) => group,
+        })
+        .collect();
     let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by_key(|&index| (rank(&all[index]), index));
+    order.sort_by_key(|&index| (ranks[index], index));
     order.truncate(LANES_MAX);
     order.sort_unstable();
     let hidden = all.len() - order.len();

@@ -169,13 +169,17 @@ fn markers(finished: &Finished) -> Vec<Marker> {
         if changes.len() <= 12 {
             for at in changes.into_iter().filter(|&at| at > plan.start && at < plan.until) {
                 let words = load_words(curve, at, app.cores.is_some());
-                markers.push(Marker { at, words, colour: palette::FAINT_INK, rank: 2 });
+                markers.push(Marker { at, words, colour: palette::FAINT_INK, rank: 1 });
             }
         }
     }
+    let few = finished.analysis.steps.len() <= 3;
     for step in &finished.analysis.steps {
-        let words = format!("trigger: {} → {} replicas", step.from, step.to);
-        markers.push(Marker { at: step.trigger, words, colour: palette::BLACK, rank: 1 });
+        // Of many triggers the first explains what the others are.
+        let (from, to) = (step.from, step.to);
+        let full = few || step.number == 1;
+        let words = if full { format!("trigger: {from} → {to} replicas") } else { format!("{from} → {to}") };
+        markers.push(Marker { at: step.trigger, words, colour: palette::BLACK, rank: if full { 1 } else { 2 } });
     }
     for down in &finished.analysis.steps_down {
         let words = format!("scale-down: {} → {}", down.from, down.to);
@@ -223,9 +227,14 @@ fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
             return placed;
         };
         // The least important of those that crowd each other goes without words.
-        let (x, width) = extents[crowded];
-        let near = (crowded..labelled.len()).take_while(|&other| extents[other].0 <= x + width);
-        let worst = near.max_by_key(|&other| (markers[labelled[other]].rank, other)).unwrap_or(crowded);
+        let mut end = extents[crowded].0;
+        let chain = (crowded..labelled.len()).take_while(|&other| {
+            let (x, width) = extents[other];
+            let joined = x <= end + 10.0;
+            end = end.max(x + width);
+            joined
+        });
+        let worst = chain.max_by_key(|&other| (markers[labelled[other]].rank, other)).unwrap_or(crowded);
         labelled.remove(worst);
     }
 }

@@ -190,11 +190,14 @@ pub fn replicas(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f6
     top + height
 }
 
+/// How many nodes of a sample.
+type Count = fn(&Sample) -> i32;
+
 /// Nodes by state, stacked.
 pub fn nodes(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -> f64 {
     let height = 80.0;
     heading(drawing, top, "Nodes", &["by state, stacked"]);
-    let layers: [(fn(&Sample) -> i32, Colour, &str); 4] = [
+    let layers: [(Count, Colour, &str); 4] = [
         (|sample| sample.nodes.total(), palette::TERMINATING, "draining, terminating"),
         (|sample| sample.nodes.total() - sample.nodes.terminating, palette::LAUNCHING, "launching, booting"),
         (|sample| sample.nodes.ready + sample.nodes.not_ready, palette::JOINING, "joined, not ready"),

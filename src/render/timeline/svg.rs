@@ -9,8 +9,8 @@ pub fn render(drawing: &Drawing) -> Vec<u8> {
     let (width, height) = (number(drawing.width), number(drawing.height));
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" font-family=\"'DejaVu Sans', Verdana, sans-serif\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"'DejaVu Sans', Verdana, sans-serif\">"
     );
     let _ = writeln!(out, "<title>{}</title>", escaped(&drawing.title));
     let _ = writeln!(out, "<desc>{}</desc>", escaped(&drawing.description));
