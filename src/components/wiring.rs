@@ -79,6 +79,7 @@ impl Wiring {
         replica_set(change, world, hop, &mut wakes);
         daemon_set(change, hop, &mut wakes);
         hpa(change, hop, &mut wakes);
+        metrics_server(change, &mut wakes);
         scheduler(change, world, hop, &mut wakes);
         kubelet(change, world, hop, &mut wakes);
         self.endpoint_slice(change, world, hop, &mut wakes);
@@ -234,6 +235,12 @@ fn daemon_set(change: Change, hop: Span, wakes: &mut Wakes) {
 fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {
     if let Change::HpaChanged(hpa) = change {
         wakes.push((hop, Event::Hpa(kubernetes::hpa::Event::Changed(hpa))));
+    }
+}
+
+fn metrics_server(change: Change, wakes: &mut Wakes) {
+    if let Change::ContainerStarted(pod, _) = change {
+        wakes.push((Span::ZERO, Event::MetricsServer(kubernetes::metrics_server::Event::Started(pod))));
     }
 }
 

@@ -106,7 +106,8 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::InstanceTerminated(_)
         | Change::AlarmChanged(..)
         | Change::ActionDone(_)
-        | Change::FaultChanged(..) => outside(change, world),
+        | Change::FaultChanged(..)
+        | Change::LoadChanged(_) => outside(change, world),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod check;
+pub mod custom_metrics;
 pub mod eviction;
 pub mod ids;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod usage;
 pub mod workload;
 
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
+pub use custom_metrics::CustomMetrics;
 pub use eviction::Eviction;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
@@ -28,7 +30,8 @@ pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
-    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaStatus, Pdb, PodMetrics, ReplicaSet, ReplicaSetStatus,
+    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaReason, HpaStatus, MetricValue, Pdb, PodMetrics,
+    ReplicaSet, ReplicaSetStatus,
 };
 
 use crate::engine::Time;
@@ -119,6 +122,8 @@ pub struct World {
     pub group_targets: Vec<Vec<TargetId>>,
     /// Resource metrics by pod.
     pub pod_metrics: Vec<Option<PodMetrics>>,
+    /// Custom and external metrics.
+    pub custom_metrics: CustomMetrics,
     /// Requests by application.
     pub ledgers: Vec<Ledger>,
     /// Requests on their way.
@@ -187,6 +192,7 @@ impl World {
                         .map(crate::plan::DeploymentId::at),
                     created,
                     status: HpaStatus::default(),
+                    metrics: Vec::new(),
                 })
                 .collect(),
             pdbs: plan
@@ -202,6 +208,7 @@ impl World {
                     disruptions_allowed: 0,
                     disrupted: Vec::new(),
                     observed: false,
+                    sync_failed: false,
                 })
                 .collect(),
             services: plan.services.clone(),
@@ -209,6 +216,7 @@ impl World {
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             pod_metrics: Vec::new(),
+            custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
             requests: Requests::default(),
             loads: plan.apps.iter().map(|app| app.cores.as_ref().unwrap_or(&app.traffic).clone()).collect(),

@@ -402,6 +402,10 @@ impl World {
         if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {
             self.replica_sets[owner.index()].pods.retain(|&other| other != pod);
         }
+        // The resource metrics API lists existing pods only.
+        if let Some(metrics) = self.pod_metrics.get_mut(pod.index()) {
+            *metrics = None;
+        }
         self.counts.pods_gone += 1;
         self.push(Change::PodGone(pod));
     }

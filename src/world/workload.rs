@@ -98,6 +98,8 @@ pub struct Hpa {
     pub created: Time,
     /// The last sync.
     pub status: HpaStatus,
+    /// `status.currentMetrics` in the order of the spec; `None` for a metric that failed.
+    pub metrics: Vec<Option<MetricValue>>,
 }
 
 /// What the last sync of an autoscaler saw and did.
@@ -111,6 +113,114 @@ pub struct HpaStatus {
     pub utilization: Option<i32>,
     /// `status.lastScaleTime`.
     pub last_scale: Option<Time>,
+    /// The raw proposal of the metrics; `None`: they were not asked or gave none.
+    pub proposal: Option<i32>,
+    /// The proposal after stabilisation.
+    pub stabilized: Option<i32>,
+    /// Oldest and newest resource sample that was seen.
+    pub samples: Option<(Time, Time)>,
+    /// Condition AbleToScale.
+    pub able_to_scale: Option<HpaCondition>,
+    /// Condition ScalingActive.
+    pub scaling_active: Option<HpaCondition>,
+    /// Condition ScalingLimited.
+    pub scaling_limited: Option<HpaCondition>,
+}
+
+/// One entry of `status.currentMetrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MetricValue {
+    /// `averageUtilization`, percent.
+    pub average_utilization: Option<i32>,
+    /// `averageValue`, milli-units.
+    pub average_value: Option<i64>,
+    /// `value`, milli-units.
+    pub value: Option<i64>,
+}
+
+/// A condition of an autoscaler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HpaCondition {
+    /// True or False.
+    pub status: bool,
+    /// Why.
+    pub reason: HpaReason,
+}
+
+/// Reasons of an autoscaler's conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HpaReason {
+    /// AbleToScale: the scale was read, and nothing further happened.
+    SucceededGetScale,
+    /// AbleToScale: the target cannot be read.
+    FailedGetScale,
+    /// AbleToScale: nothing was held back.
+    ReadyForNewScale,
+    /// AbleToScale: an earlier higher proposal holds.
+    ScaleDownStabilized,
+    /// AbleToScale: an earlier lower proposal holds.
+    ScaleUpStabilized,
+    /// AbleToScale: a new size was written.
+    SucceededRescale,
+    /// ScalingActive: the metrics gave a count.
+    ValidMetricFound,
+    /// ScalingActive: the target is at zero.
+    ScalingDisabled,
+    /// ScalingActive: the target's selector is empty.
+    InvalidSelector,
+    /// ScalingActive: another autoscaler's selector matches a common pod.
+    AmbiguousSelector,
+    /// ScalingActive: a resource metric failed.
+    FailedGetResourceMetric,
+    /// ScalingActive: a container's resource metric failed.
+    FailedGetContainerResourceMetric,
+    /// ScalingActive: a metric of pods failed.
+    FailedGetPodsMetric,
+    /// ScalingActive: a metric of an object failed.
+    FailedGetObjectMetric,
+    /// ScalingActive: an external metric failed.
+    FailedGetExternalMetric,
+    /// ScalingActive: a metric source that the controller does not know.
+    InvalidMetricSourceType,
+    /// ScalingLimited: no.
+    DesiredWithinRange,
+    /// ScalingLimited: `minReplicas`.
+    TooFewReplicas,
+    /// ScalingLimited: `maxReplicas`.
+    TooManyReplicas,
+    /// ScalingLimited: growth is limited.
+    ScaleUpLimit,
+    /// ScalingLimited: shrinking is limited.
+    ScaleDownLimit,
+}
+
+impl HpaReason {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HpaReason::SucceededGetScale => "SucceededGetScale",
+            HpaReason::FailedGetScale => "FailedGetScale",
+            HpaReason::ReadyForNewScale => "ReadyForNewScale",
+            HpaReason::ScaleDownStabilized => "ScaleDownStabilized",
+            HpaReason::ScaleUpStabilized => "ScaleUpStabilized",
+            HpaReason::SucceededRescale => "SucceededRescale",
+            HpaReason::ValidMetricFound => "ValidMetricFound",
+            HpaReason::ScalingDisabled => "ScalingDisabled",
+            HpaReason::InvalidSelector => "InvalidSelector",
+            HpaReason::AmbiguousSelector => "AmbiguousSelector",
+            HpaReason::FailedGetResourceMetric => "FailedGetResourceMetric",
+            HpaReason::FailedGetContainerResourceMetric => "FailedGetContainerResourceMetric",
+            HpaReason::FailedGetPodsMetric => "FailedGetPodsMetric",
+            HpaReason::FailedGetObjectMetric => "FailedGetObjectMetric",
+            HpaReason::FailedGetExternalMetric => "FailedGetExternalMetric",
+            HpaReason::InvalidMetricSourceType => "InvalidMetricSourceType",
+            HpaReason::DesiredWithinRange => "DesiredWithinRange",
+            HpaReason::TooFewReplicas => "TooFewReplicas",
+            HpaReason::TooManyReplicas => "TooManyReplicas",
+            HpaReason::ScaleUpLimit => "ScaleUpLimit",
+            HpaReason::ScaleDownLimit => "ScaleDownLimit",
+        }
+    }
 }
 
 /// A budget.
@@ -132,6 +242,8 @@ pub struct Pdb {
     pub disrupted: Vec<(PodId, Time)>,
     /// The status answers to the present spec.
     pub observed: bool,
+    /// The last sync failed (condition DisruptionAllowed, reason SyncFailed).
+    pub sync_failed: bool,
 }
 
 /// What the resource metrics API serves for a pod.
@@ -252,6 +364,11 @@ impl World {
             (None, Some(name)) => name.to_string(),
             (None, None) => format!("rs{}", entry.id.0 + 1),
         }
+    }
+
+    /// Writes `status.currentMetrics` of an autoscaler.
+    pub fn set_hpa_metrics(&mut self, hpa: HpaId, metrics: Vec<Option<MetricValue>>) {
+        self.hpas[hpa.index()].metrics = metrics;
     }
 
     /// Records what a sync of an autoscaler saw and did.

@@ -1,0 +1,178 @@
+//! What metrics-server keeps of the pages it scrapes, and what it answers from it.
+//!
+//! Source: metrics-server `pkg/scraper/client/resource/decode.go` and `pkg/storage/pod.go`. Each scrape replaces everything:
+//! of a container the last point is kept and at most one earlier, which is the stored one, or, for a fresh container, a
+//! counter of zero at its start.
+
+use crate::engine::{Span, Time};
+use std::collections::BTreeMap;
+
+/// A container younger than this is not fresh yet (`freshContainerMinMetricsResolution`).
+const FRESH_AGE: Span = Span::from_secs(10);
+
+/// One container on a kubelet's page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample<K> {
+    /// Its pod.
+    pub pod: K,
+    /// Which container of the pod.
+    pub container: u16,
+    /// When it started; `None`: the page has no such line.
+    pub start: Option<Time>,
+    /// When the counters were read.
+    pub timestamp: Time,
+    /// CPU counter in nanoseconds; zero also for a missing line.
+    pub cpu_nanos: u64,
+    /// Working set in bytes; zero also for a missing line.
+    pub memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    start: Time,
+    timestamp: Time,
+    cpu_nanos: u64,
+    memory: u64,
+}
+
+/// What the API answers for one pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// End of the window of the container with the earliest sample; `None`: no container is left.
+    pub timestamp: Option<Time>,
+    /// That window.
+    pub window: Span,
+    /// Container, nanocores, bytes.
+    pub containers: Vec<(u16, u64, u64)>,
+}
+
+type Points<K> = BTreeMap<K, BTreeMap<u16, Point>>;
+
+/// The storage of metrics-server.
+#[derive(Clone, Debug)]
+pub struct Storage<K: Ord> {
+    last: Points<K>,
+    previous: Points<K>,
+}
+
+impl<K: Ord> Default for Storage<K> {
+    fn default() -> Storage<K> {
+        Storage { last: BTreeMap::new(), previous: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Copy> Storage<K> {
+    /// One scrape: the samples of all pages that could be read. A container without CPU or memory takes its pod with it.
+    pub fn store(&mut self, samples: &[Sample<K>], resolution: Span) {
+        let incomplete: Vec<K> =
+            samples.iter().filter(|s| s.cpu_nanos == 0 || s.memory == 0).map(|sample| sample.pod).collect();
+        let (mut last, mut previous): (Points<K>, Points<K>) = (BTreeMap::new(), BTreeMap::new());
+        for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
+            let point = Point {
+                start: sample.start.unwrap_or(Time::ZERO),
+                timestamp: sample.timestamp,
+                cpu_nanos: sample.cpu_nanos,
+                memory: sample.memory,
+            };
+            if let Some(earlier) = self.earlier(sample.pod, sample.container, &point, resolution) {
+                previous.entry(sample.pod).or_default().insert(sample.container, earlier);
+            }
+            last.entry(sample.pod).or_default().insert(sample.container, point);
+        }
+        *self = Storage { last, previous };
+    }
+
+    /// The point that the new one is measured against.
+    fn earlier(&self, pod: K, container: u16, new: &Point, resolution: Span) -> Option<Point> {
+        let age = new.timestamp.since(new.start);
+        if new.start < new.timestamp && age >= FRESH_AGE && age < resolution {
+            return Some(Point { timestamp: new.start, cpu_nanos: 0, ..*new });
+        }
+        let stored = self.last.get(&pod)?.get(&container)?;
+        if new.start >= stored.timestamp {
+            return None;
+        }
+        if new.timestamp > stored.timestamp {
+            return Some(*stored);
+        }
+        // The same sample again: what was compared with it stays.
+        let kept = self.previous.get(&pod)?.get(&container)?;
+        (kept.timestamp < new.timestamp).then_some(*kept)
+    }
+
+    /// What the API answers for a pod; `None`: nothing.
+    pub fn answer(&self, pod: &K) -> Option<Answer> {
+        let last = self.last.get(pod)?;
+        let previous = self.previous.get(pod)?;
+        let mut answer = Answer { timestamp: None, window: Span::ZERO, containers: Vec::new() };
+        for (container, point) in last {
+            let earlier = previous.get(container)?;
+            if point.start < earlier.start || point.cpu_nanos < earlier.cpu_nanos {
+                continue;
+            }
+            let window = point.timestamp.since(earlier.timestamp);
+            let nanocores = ((point.cpu_nanos - earlier.cpu_nanos) as f64 / window.seconds()) as u64;
+            answer.containers.push((*container, nanocores, point.memory));
+            if answer.timestamp.is_none_or(|timestamp| point.timestamp < timestamp) {
+                answer.timestamp = Some(point.timestamp);
+                answer.window = window;
+            }
+        }
+        Some(answer)
+    }
+
+    /// Every pod of the last scrape.
+    pub fn pods(&self) -> impl Iterator<Item = &K> {
+        self.last.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(timestamp: u64, cpu_millis: u64, start: u64) -> Sample<u32> {
+        Sample {
+            pod: 1,
+            container: 0,
+            start: Some(Time::from_unix_seconds(start)),
+            timestamp: Time::from_unix_seconds(timestamp),
+            cpu_nanos: cpu_millis * 1_000_000,
+            memory: 100,
+        }
+    }
+
+    #[test]
+    fn a_value_is_the_mean_over_the_window_between_two_samples() {
+        let mut storage = Storage::default();
+        storage.store(&[sample(1_000, 5_000, 100)], Span::from_secs(15));
+        assert_eq!(storage.answer(&1), None, "one sample is no window");
+        storage.store(&[sample(1_015, 12_500, 100)], Span::from_secs(15));
+        let answer = storage.answer(&1).expect("two samples");
+        assert_eq!((answer.window, answer.containers), (Span::from_secs(15), vec![(0, 500_000_000, 100)]));
+        storage.store(&[sample(1_015, 12_500, 100)], Span::from_secs(15));
+        assert!(storage.answer(&1).is_some(), "the same sample again changes nothing");
+        storage.store(&[], Span::from_secs(15));
+        assert_eq!(storage.answer(&1), None, "what is on no page is forgotten");
+    }
+
+    #[test]
+    fn a_fresh_container_is_measured_from_its_start() {
+        let mut storage = Storage::default();
+        storage.store(&[sample(1_009, 900, 1_000)], Span::from_secs(15));
+        assert_eq!(storage.answer(&1), None, "nine seconds are too young");
+        let mut storage = Storage::default();
+        storage.store(&[sample(1_012, 6_000, 1_000)], Span::from_secs(15));
+        let answer = storage.answer(&1).expect("fresh");
+        assert_eq!((answer.window, answer.containers[0].1), (Span::from_secs(12), 500_000_000));
+    }
+
+    #[test]
+    fn a_container_without_cpu_takes_its_pod_along() {
+        let mut storage = Storage::default();
+        let idle = Sample { container: 1, cpu_nanos: 0, ..sample(1_000, 1, 100) };
+        storage.store(&[sample(1_000, 5, 100), idle.clone()], Span::from_secs(15));
+        storage.store(&[sample(1_015, 9, 100), Sample { timestamp: Time::from_unix_seconds(1_015), ..idle }], Span::from_secs(15));
+        assert_eq!(storage.answer(&1), None);
+    }
+}
