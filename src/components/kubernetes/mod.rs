@@ -10,3 +10,6 @@ pub mod node_lifecycle;
 pub mod pod_disruption;
 pub mod replica_set;
 pub mod scheduler;
+
+#[cfg(test)]
+pub mod testbed;

@@ -10,12 +10,14 @@ use crate::record::{Detail, Recorder};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::resources::Resources;
+use crate::rules::taint::{TaintEffect, Toleration};
 use crate::world::{Change, NewNode, NewPod, NodeId, Owner, PodId, Process, World};
 use std::sync::Arc;
 
 /// The cluster.
 pub struct Testbed {
     plan: Plan,
+    /// Everything that exists.
     pub world: World,
     queue: Queue<Event>,
     recorder: Recorder,
@@ -29,6 +31,7 @@ pub struct Testbed {
     due: Vec<(Time, PodId, Process)>,
     /// Everything that changed, in seconds from the start.
     pub log: Vec<(f64, Change)>,
+    /// Events handled.
     pub events: usize,
 }
 
@@ -50,12 +53,20 @@ pub fn plan(templates: Vec<PodTemplate>) -> Plan {
     plan
 }
 
-/// A template of one container.
+/// A template of one container, with the tolerations that admission adds.
 pub fn template(cpu: i64) -> PodTemplate {
     let mut container = crate::plan::Container { name: "app".into(), ..Default::default() };
     container.requests.cpu = Some(Millicores(cpu));
     container.requests.memory = Some(Bytes(1 << 20));
-    PodTemplate { containers: vec![container], ..PodTemplate::default() }
+    let toleration = |key: &str| Toleration {
+        key: key.into(),
+        exists: true,
+        value: String::new(),
+        effect: Some(TaintEffect::NoExecute),
+        seconds: Some(300),
+    };
+    let tolerations = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(toleration).to_vec();
+    PodTemplate { containers: vec![container], tolerations, ..PodTemplate::default() }
 }
 
 /// A probe with the API's defaults.
@@ -69,6 +80,13 @@ pub fn probe(period: u64) -> Probe {
         failure_threshold: 3,
         termination_grace: None,
     }
+}
+
+/// Creates a pod without controller.
+pub fn new_pod(world: &mut World, template: u32) -> PodId {
+    let ordinal = world.pods.len() as u32 + 1;
+    let owner = Owner::Bare;
+    world.create_pod(NewPod { template: TemplateId(template), owner, ordinal, pinned: None, name: None })
 }
 
 /// A node with so much CPU and ten pods at most.
@@ -111,20 +129,13 @@ impl Testbed {
             events: 0,
             plan,
         };
-        testbed.with(plan_start(), |testbed, cx| {
-            testbed.scheduler.start(cx);
-            testbed.kubelet.start(cx);
-            testbed.endpoint_slice.start(cx);
-            testbed.node_lifecycle.start(cx);
-        });
+        testbed.dispatch(start(), None);
         testbed
     }
 
     /// Creates a pod without controller.
     pub fn pod(&mut self, template: u32) -> PodId {
-        let ordinal = self.world.pods.len() as u32 + 1;
-        let new = NewPod { template: TemplateId(template), owner: Owner::Bare, ordinal, pinned: None, name: None };
-        self.act(|world| world.create_pod(new))
+        self.act(|world| new_pod(world, template))
     }
 
     /// Changes the world at the present instant.
@@ -137,22 +148,20 @@ impl Testbed {
     /// Runs until `seconds` after the start.
     pub fn run_to(&mut self, seconds: f64) {
         let until = start() + Span::from_seconds(seconds);
-        loop {
-            let app = self.due.iter().enumerate().min_by_key(|(_, due)| due.0).map(|(index, due)| (index, due.0));
-            self.queue.push(app.map_or(until, |(_, at)| at.min(until)), MARK);
-            let Some((now, event)) = self.queue.pop() else { return };
-            if event == MARK {
-                self.world.now = now;
-                match app.filter(|(_, at)| *at <= until) {
-                    Some((index, _)) => {
-                        let (_, pod, process) = self.due.remove(index);
-                        self.act(|world| world.set_process(pod, process));
-                    }
-                    None => return,
-                }
-            } else {
+        self.queue.push(until, MARK);
+        while let Some((now, event)) = self.queue.pop() {
+            if event != MARK {
                 self.events += 1;
-                self.with(now, |testbed, cx| testbed.dispatch(cx, event));
+                self.dispatch(now, Some(event));
+                continue;
+            }
+            self.world.now = now;
+            while let Some(index) = self.due.iter().position(|due| due.0 <= now) {
+                let (_, pod, process) = self.due.remove(index);
+                self.act(|world| world.set_process(pod, process));
+            }
+            if now >= until {
+                return;
             }
         }
     }
@@ -162,25 +171,27 @@ impl Testbed {
         self.log.iter().find(|(_, change)| matches(change)).map(|(at, _)| *at)
     }
 
-    fn dispatch(&mut self, cx: &mut Cx, event: Event) {
-        match event {
-            Event::Scheduler(event) => self.scheduler.handle(cx, event),
-            Event::Kubelet(event) => self.kubelet.handle(cx, event),
-            Event::EndpointSlice(event) => self.endpoint_slice.handle(cx, event),
-            Event::NodeLifecycle(event) => self.node_lifecycle.handle(cx, event),
-            _ => {}
+    /// Hands an event to its component; `None`: all of them start.
+    fn dispatch(&mut self, now: Time, event: Option<Event>) {
+        self.world.now = now;
+        if let Some(event) = event {
+            self.wiring.delivered(event);
         }
-    }
-
-    fn with(&mut self, now: Time, act: impl FnOnce(&mut Testbed, &mut Cx)) {
-        let mut world = std::mem::replace(&mut self.world, World::new(&self.plan));
-        let mut queue = std::mem::take(&mut self.queue);
-        let mut recorder = self.recorder.clone();
-        let plan = self.plan.clone();
-        world.now = now;
-        let mut cx = Cx { now, plan: &plan, world: &mut world, queue: &mut queue, recorder: &mut recorder, random: None };
-        act(self, &mut cx);
-        (self.world, self.queue, self.recorder) = (world, queue, recorder);
+        let Testbed { plan, world, queue, recorder, .. } = self;
+        let mut cx = Cx { now, plan, world, queue, recorder, random: None };
+        match event {
+            None => {
+                self.scheduler.start(&mut cx);
+                self.kubelet.start(&mut cx);
+                self.endpoint_slice.start(&mut cx);
+                self.node_lifecycle.start(&mut cx);
+            }
+            Some(Event::Scheduler(event)) => self.scheduler.handle(&mut cx, event),
+            Some(Event::Kubelet(event)) => self.kubelet.handle(&mut cx, event),
+            Some(Event::EndpointSlice(event)) => self.endpoint_slice.handle(&mut cx, event),
+            Some(Event::NodeLifecycle(event)) => self.node_lifecycle.handle(&mut cx, event),
+            Some(_) => {}
+        }
         self.settle();
     }
 
@@ -195,17 +206,19 @@ impl Testbed {
                     self.world.set_process(pod, Process::Starting);
                     self.due.retain(|due| due.1 != pod);
                     self.due.push((now + self.app.0, pod, Process::Answering));
+                    self.queue.push(now + self.app.0, MARK);
                 }
                 Change::PodProcess(pod, Process::Stopping) => {
                     self.due.retain(|due| due.1 != pod);
                     self.due.push((now + self.app.1, pod, Process::Ended));
+                    self.queue.push(now + self.app.1, MARK);
                 }
                 Change::PodProcess(pod, Process::Ended | Process::Vanished) => self.due.retain(|due| due.1 != pod),
                 _ => {}
             }
             self.wiring.wake(change, now, &self.plan, &self.world, None, &mut self.queue);
         }
-        self.world.check().unwrap();
+        self.world.check_fast().unwrap();
     }
 
     /// Nodes that were there and Ready before the run.
@@ -221,9 +234,5 @@ impl Testbed {
     }
 }
 
-fn plan_start() -> Time {
-    start()
-}
-
-/// Something that no component handles.
-const MARK: Event = Event::Hpa(super::hpa::Event::Sync(crate::plan::HpaId(u32::MAX)));
+/// Something that no component hears of.
+const MARK: Event = Event::Scheduler(scheduler::Event::PodAdded(PodId(u32::MAX)));

@@ -370,3 +370,192 @@ impl Placer {
 pub fn place(plan: &Plan, world: &World, pod: PodId) -> Option<NodeId> {
     Placer::new(world).place(plan, world, pod)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::plan::{PodTemplate, TopologySpread};
+    use crate::rules::labels::{LabelSelector, Labels};
+    use crate::rules::taint::{Taint, TaintEffect};
+    use crate::world::Change;
+
+    fn bound(testbed: &Testbed, pod: PodId) -> Option<f64> {
+        testbed.when(|change| *change == Change::PodBound(pod))
+    }
+
+    /// A decision for a new pod of the last template, on a world that `populate` makes.
+    fn decision(templates: Vec<PodTemplate>, populate: impl FnOnce(&mut World)) -> (Decision, String) {
+        let last = templates.len() as u32 - 1;
+        let plan = plan(templates);
+        let mut world = World::new(&plan);
+        populate(&mut world);
+        let pod = testbed::new_pod(&mut world, last);
+        let (cluster, assumed) = (Cluster::of(&world), Assumed::default());
+        let view = view(&plan, &world, &cluster, &assumed, &[]);
+        let decision = decide(&view, pod, 0);
+        let message = decision.message(&view, pod);
+        (decision, message)
+    }
+
+    #[test]
+    fn an_attempt_and_a_binding_take_their_time_and_room_counts_from_the_outcome_on() {
+        let mut plan = plan(vec![template(600)]);
+        let constant = |millis| crate::plan::Distribution::Constant(Span::from_millis(millis));
+        plan.timings.set(Stage::SchedulerAttempt, constant(3));
+        plan.timings.set(Stage::SchedulerBind, constant(10));
+        let mut testbed = Testbed::new(plan, |world| {
+            Testbed::ready_node(world, node("a", 1000, "x"));
+            Testbed::ready_node(world, node("b", 1000, "x"));
+        });
+        let (one, two, three) = (testbed.pod(0), testbed.pod(0), testbed.pod(0));
+        testbed.run_to(1.0);
+        assert_eq!(bound(&testbed, one), Some(0.013));
+        assert_eq!(bound(&testbed, two), Some(0.016), "tried while the first is bound, and not on its node");
+        assert_eq!(bound(&testbed, three), None);
+        assert_ne!(testbed.world.pod(one).node, testbed.world.pod(two).node);
+        assert!(testbed.world.pod(three).unschedulable);
+        let said = testbed.explanations().pop().unwrap_or_default();
+        let expected = "pod-3: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: \
+                        0/2 nodes are available: 2 No preemption victims found for incoming pod.";
+        assert_eq!(said, expected);
+        // Room appears: an idle scheduler does not wait for the backoff.
+        testbed.act(|world| world.delete_pod(one, Some(Span::ZERO), DeleteCause::User));
+        testbed.run_to(2.0);
+        assert!(bound(&testbed, three).is_some_and(|at| at < 1.1));
+    }
+
+    #[test]
+    fn a_new_node_takes_pods_when_its_last_taint_is_gone() {
+        let mut plan = plan(vec![template(600)]);
+        plan.timings.set(Stage::NodeReady, crate::plan::Distribution::Constant(Span::from_secs(20)));
+        plan.timings.set(Stage::ApiHop, crate::plan::Distribution::Constant(Span::from_millis(20)));
+        let mut testbed = Testbed::new(plan, |world| {
+            Testbed::ready_node(world, node("full", 100, "x"));
+        });
+        let pod = testbed.pod(0);
+        testbed.run_to(10.0);
+        testbed.act(|world| world.create_node(node("new", 1000, "x")));
+        testbed.run_to(29.9);
+        assert_eq!(bound(&testbed, pod), None);
+        testbed.run_to(31.0);
+        let at = bound(&testbed, pod);
+        assert!(at.is_some_and(|at| (30.0..30.1).contains(&at)), "{at:?}");
+    }
+
+    #[test]
+    fn without_any_node_the_error_backoff_runs_its_course() {
+        let mut testbed = Testbed::new(plan(vec![template(600)]), |_| {});
+        let pod = testbed.pod(0);
+        // Attempts at 0, 2, 5, 10 (ends 1, 4, 9; let go at the second after): the node appears just after one.
+        testbed.run_to(5.5);
+        testbed.act(|world| Testbed::ready_node(world, node("a", 1000, "x")));
+        testbed.run_to(9.9);
+        assert_eq!(bound(&testbed, pod), None, "no event shortens it");
+        testbed.run_to(12.0);
+        assert_eq!(bound(&testbed, pod), Some(10.0));
+    }
+
+    #[test]
+    fn refusals_are_counted_by_reason_and_sorted_as_text() {
+        let (decision, message) = decision(vec![template(100)], |world| {
+            for (name, cpu) in [("a", 50), ("b", 1000), ("c", 1000)] {
+                Testbed::ready_node(world, node(name, cpu, "x"));
+            }
+            world.add_taint(NodeId(1), Taint::new("k", TaintEffect::NoExecute));
+            world.set_unschedulable(NodeId(2), true);
+        });
+        assert_eq!(decision.feasible, []);
+        let expected = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
+                        1 node(s) were unschedulable.";
+        assert_eq!(message, expected);
+        assert!(decision.refused.iter().all(|(_, refusal)| !refusal.resolvable), "50m can never hold 100m");
+    }
+
+    #[test]
+    fn the_emptier_node_wins_and_equals_are_all_best() {
+        let (decision, _) = decision(vec![template(100)], |world| {
+            for name in ["a", "b", "c"] {
+                Testbed::ready_node(world, node(name, 1000, "x"));
+            }
+            let pod = testbed::new_pod(world, 0);
+            world.bind_pod(pod, NodeId(0));
+        });
+        assert_eq!(decision.best, [NodeId(1), NodeId(2)]);
+        // Least 94 against 89, balanced alike within a point, taints 300 each.
+        assert!(decision.total[0] < decision.total[1]);
+    }
+
+    #[test]
+    fn a_hard_spread_refuses_the_fuller_zone_and_a_missing_label() {
+        let labels = Labels::from([("app".to_string(), "web".to_string())]);
+        let mut web = template(10);
+        web.topology_spread.push(TopologySpread {
+            max_skew: 1,
+            topology_key: "topology.kubernetes.io/zone".into(),
+            hard: true,
+            selector: Some(LabelSelector::from_labels(&labels)),
+            min_domains: None,
+            honor_affinity: true,
+            honor_taints: false,
+            match_label_keys: Vec::new(),
+        });
+        web.labels = labels;
+        let (decision, message) = decision(vec![web], |world| {
+            Testbed::ready_node(world, node("a", 1000, "x"));
+            Testbed::ready_node(world, node("b", 1000, "y"));
+            let mut bare = node("c", 1000, "z");
+            bare.labels.clear();
+            Testbed::ready_node(world, bare);
+            let pod = testbed::new_pod(world, 0);
+            world.bind_pod(pod, NodeId(0));
+        });
+        assert_eq!(decision.feasible, [NodeId(1)]);
+        let expected = "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints, \
+                        1 node(s) didn't match pod topology spread constraints (missing required label).";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn preemption_deletes_the_least_important_and_the_pod_follows_when_they_are_gone() {
+        let (low, mut high) = (template(600), template(900));
+        high.priority = 1000;
+        let mut testbed = Testbed::new(plan(vec![low, high]), |world| {
+            Testbed::ready_node(world, node("a", 1000, "x"));
+        });
+        let victim = testbed.pod(0);
+        testbed.run_to(10.0);
+        let preemptor = testbed.pod(1);
+        testbed.run_to(10.5);
+        assert!(testbed.world.pod(victim).is_terminating() && testbed.world.pod(victim).disruption_target);
+        assert_eq!(testbed.world.pod(preemptor).nominated, Some(NodeId(0)));
+        testbed.run_to(15.0);
+        assert_eq!(bound(&testbed, preemptor), Some(11.0), "the victim took one second to stop");
+    }
+
+    #[test]
+    fn a_pod_of_a_daemon_set_goes_to_its_node_or_nowhere() {
+        let (decision, message) = decision(vec![template(100)], |world| {
+            Testbed::ready_node(world, node("a", 1000, "x"));
+            Testbed::ready_node(world, node("b", 1000, "x"));
+        });
+        assert_eq!((decision.feasible.len(), message.is_empty()), (2, false));
+        let plan = plan(vec![template(2000)]);
+        let mut world = World::new(&plan);
+        Testbed::ready_node(&mut world, node("a", 1000, "x"));
+        let there = Testbed::ready_node(&mut world, node("b", 1000, "x"));
+        let pod = testbed::new_pod(&mut world, 0);
+        world.pods[pod.index()].pinned = Some(there);
+        let (cluster, assumed) = (Cluster::of(&world), Assumed::default());
+        let view = view(&plan, &world, &cluster, &assumed, &[]);
+        let expected =
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity].";
+        assert_eq!(decide(&view, pod, 0).message(&view, pod), expected);
+    }
+
+    #[test]
+    fn large_clusters_are_searched_in_part() {
+        let table = [99, 100, 500, 1000, 2500, 5000, 10_000].map(|nodes| decide::feasible_target(nodes, 0));
+        assert_eq!(table, [99, 100, 230, 420, 750, 500, 500]);
+    }
+}
