@@ -250,3 +250,30 @@ impl<'a> View<'a> {
         self.cluster.order.iter().map(move |&node| world.node(node)).filter(|node| node.gone.is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{node, plan, template};
+
+    #[test]
+    fn nodes_are_tried_zone_by_zone_in_turn() {
+        let mut world = World::new(&plan(Vec::new()));
+        for (name, zone) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")] {
+            world.create_node(node(name, 1000, zone));
+        }
+        let names: Vec<&str> = node_order(&world).into_iter().map(|id| &*world.node(id).name).collect();
+        assert_eq!(names, ["a1", "b1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn missing_requests_count_as_defaults_and_pod_level_ones_not_for_the_incoming_pod() {
+        let mut bare = template(300);
+        bare.containers[0].requests.memory = None;
+        assert_eq!(surplus(&bare), (0, DEFAULT_MEMORY));
+        assert_eq!(own_surplus(&bare), (0, DEFAULT_MEMORY));
+        bare.pod_requests.cpu = Some(Millicores(1000));
+        assert_eq!(surplus(&bare), (0, DEFAULT_MEMORY));
+        assert_eq!(own_surplus(&bare), (-700, DEFAULT_MEMORY));
+    }
+}
