@@ -99,8 +99,9 @@ impl NodeSelectorTerm {
         }
         self.expressions.iter().all(|expression| expression.matches(labels))
             && self.fields.iter().all(|field| {
-                let listed = field.values.iter().any(|value| value == name);
-                field.key == "metadata.name" && listed == (field.operator == NodeOperator::In)
+                // A field requirement with several values is an error upstream, and matches nothing.
+                let [value] = field.values.as_slice() else { return false };
+                field.key == "metadata.name" && (value == name) == (field.operator == NodeOperator::In)
             })
     }
 }

@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::rules::taint::{Taint, TaintEffect, Toleration};
 use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, PodId, World};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 const PASS: Purpose = Purpose::named("node_lifecycle.pass");
 const LEASE: Purpose = Purpose::named("kubelet.lease");
@@ -189,11 +190,10 @@ impl NodeLifecycle {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
-        if let Some(at) = next {
-            if self.pass.is_none_or(|pass| pass > at || pass < cx.now) {
-                self.pass = Some(at);
-                cx.at(at, event(Event::Pass));
-            }
+        let Some(at) = next else { return };
+        if self.pass.is_none_or(|pass| pass > at || pass < cx.now) {
+            self.pass = Some(at);
+            cx.at(at, event(Event::Pass));
         }
     }
 
@@ -327,8 +327,8 @@ impl NodeLifecycle {
                 evict(cx.world, pod);
             }
             Some(span) => {
-                if !self.evictions.contains_key(&pod) {
-                    self.evictions.insert(pod, cx.now + span);
+                if let Entry::Vacant(entry) = self.evictions.entry(pod) {
+                    entry.insert(cx.now + span);
                     cx.after(span, event(Event::Evict(pod)));
                 }
             }

@@ -46,10 +46,8 @@ impl<'a> Tally<'a> {
     }
 
     fn add(&mut self, node: NodeId, template: usize, by: i64) {
-        if self.templates[template] {
-            if let Some(domain) = self.column.of(node) {
-                self.counts[domain] += by;
-            }
+        if let Some(domain) = self.column.of(node).filter(|_| self.templates[template]) {
+            self.counts[domain] += by;
         }
     }
 

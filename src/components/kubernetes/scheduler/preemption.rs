@@ -65,6 +65,9 @@ pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> R
     if waits_for_victims(view, pod, decision) {
         return keep("a terminating pod on the nominated node");
     }
+    if decision.conflict {
+        return Result { outcome: Outcome::Clear, message: "not found".to_string(), candidates: Vec::new() };
+    }
     let potential: Vec<NodeId> =
         decision.refused.iter().filter(|(_, refusal)| refusal.resolvable).map(|(node, _)| *node).collect();
     let unhelpful = decision.nodes - potential.len();

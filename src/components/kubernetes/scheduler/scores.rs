@@ -126,9 +126,9 @@ fn requested(view: &View, template: &PodTemplate, node: &Node) -> (i64, i64) {
 fn least_allocated(view: &View, template: &PodTemplate, pod: PodId, node: &Node) -> i64 {
     let (mut cpu, mut memory) = requested(view, template, node);
     if view.cluster.any_surplus {
-        let others = view.pods_on(node).map(|other| view.template_index(other));
-        for index in others.chain([view.template_index(pod)]) {
-            let (more_cpu, more_memory) = view.cluster.templates[index].surplus;
+        let facts = &view.cluster.templates;
+        let others = view.pods_on(node).map(|other| facts[view.template_index(other)].surplus);
+        for (more_cpu, more_memory) in others.chain([facts[view.template_index(pod)].own_surplus]) {
             cpu += more_cpu;
             memory += more_memory;
         }

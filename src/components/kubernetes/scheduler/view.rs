@@ -1,6 +1,7 @@
 //! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
 
-use crate::plan::{Affinity, Container, Plan, PodTemplate};
+use crate::plan::{Affinity, Plan, PodTemplate};
+use crate::rules::quantity::{Bytes, Millicores};
 use crate::world::{Node, NodeId, PodId, World};
 
 /// A container that asks for no CPU counts as this much in LeastAllocated. Source: `pkg/scheduler/util/pod_resources.go`.
@@ -18,8 +19,10 @@ pub const NO_DOMAIN: u32 = u32::MAX;
 /// Facts of one pod template.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TemplateFacts {
-    /// CPU and memory that defaults add to the request, for LeastAllocated.
+    /// CPU and memory that defaults add to the request of a pod that is there, for LeastAllocated.
     pub surplus: (i64, i64),
+    /// And to that of the incoming pod.
+    pub own_surplus: (i64, i64),
     /// It has required anti-affinity.
     pub anti_required: bool,
     /// It has terms that count in the score of other pods.
@@ -69,7 +72,7 @@ impl Cluster {
             columns: Vec::new(),
             any_anti_required: templates.iter().any(|facts| facts.anti_required),
             any_score_terms: templates.iter().any(|facts| facts.score_terms),
-            any_surplus: templates.iter().any(|facts| facts.surplus != (0, 0)),
+            any_surplus: templates.iter().any(|facts| facts.surplus != (0, 0) || facts.own_surplus != (0, 0)),
             templates,
         };
         for template in &world.templates {
@@ -130,28 +133,41 @@ fn template_facts(template: &PodTemplate) -> TemplateFacts {
     let Affinity { pod_required, pod_preferred, anti_required, anti_preferred, .. } = &template.affinity;
     TemplateFacts {
         surplus: surplus(template),
+        own_surplus: own_surplus(template),
         anti_required: !anti_required.is_empty(),
         score_terms: !(pod_required.is_empty() && pod_preferred.is_empty() && anti_preferred.is_empty()),
         ports: host_ports(template).next().is_some(),
     }
 }
 
-/// What defaults for missing requests add to the pod's request of CPU and memory.
-fn surplus(template: &PodTemplate) -> (i64, i64) {
+/// The template's request of CPU and memory with defaults for what its containers leave out.
+fn filled(template: &PodTemplate) -> (i64, i64) {
     let mut filled = template.clone();
-    let fill = |container: &mut Container, cpu: bool, memory: bool| {
-        if cpu && container.requests.cpu.is_none() {
-            container.requests.cpu = Some(crate::rules::quantity::Millicores(DEFAULT_MILLI_CPU));
-        }
-        if memory && container.requests.memory.is_none() {
-            container.requests.memory = Some(crate::rules::quantity::Bytes(DEFAULT_MEMORY));
-        }
-    };
-    let cpu = template.pod_requests.cpu.is_none();
-    let memory = template.pod_requests.memory.is_none();
-    filled.init_containers.iter_mut().chain(&mut filled.containers).for_each(|entry| fill(entry, cpu, memory));
-    let (with, without) = (filled.count(), template.count());
-    (with.cpu.0 - without.cpu.0, with.memory.0 - without.memory.0)
+    for container in filled.init_containers.iter_mut().chain(&mut filled.containers) {
+        container.requests.cpu.get_or_insert(Millicores(DEFAULT_MILLI_CPU));
+        container.requests.memory.get_or_insert(Bytes(DEFAULT_MEMORY));
+    }
+    let count = filled.count();
+    (count.cpu.0, count.memory.0)
+}
+
+/// What defaults add to the request of the incoming pod: its pod-level requests do not count in LeastAllocated.
+fn own_surplus(template: &PodTemplate) -> (i64, i64) {
+    let containers = PodTemplate { pod_requests: Default::default(), ..template.clone() };
+    let ((cpu, memory), real) = (filled(&containers), template.count());
+    (cpu - real.cpu.0, memory - real.memory.0)
+}
+
+/// What they add to the request of a pod that is there. With pod-level requests a default counts only for a resource
+/// that neither the pod nor any of its containers asks for.
+fn surplus(template: &PodTemplate) -> (i64, i64) {
+    if template.pod_requests.is_empty() {
+        return own_surplus(template);
+    }
+    let containers = || template.init_containers.iter().chain(&template.containers).map(|entry| &entry.requests);
+    let cpu = template.pod_requests.cpu.is_some() || containers().any(|requests| requests.cpu.is_some());
+    let memory = template.pod_requests.memory.is_some() || containers().any(|requests| requests.memory.is_some());
+    (if cpu { 0 } else { DEFAULT_MILLI_CPU }, if memory { 0 } else { DEFAULT_MEMORY })
 }
 
 /// Host ports of a pod: port, protocol and address.
@@ -232,5 +248,32 @@ impl<'a> View<'a> {
     pub fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
         let world = self.world;
         self.cluster.order.iter().map(move |&node| world.node(node)).filter(|node| node.gone.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{node, plan, template};
+
+    #[test]
+    fn nodes_are_tried_zone_by_zone_in_turn() {
+        let mut world = World::new(&plan(Vec::new()));
+        for (name, zone) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")] {
+            world.create_node(node(name, 1000, zone));
+        }
+        let names: Vec<&str> = node_order(&world).into_iter().map(|id| &*world.node(id).name).collect();
+        assert_eq!(names, ["a1", "b1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn missing_requests_count_as_defaults_and_pod_level_ones_not_for_the_incoming_pod() {
+        let mut bare = template(300);
+        bare.containers[0].requests.memory = None;
+        assert_eq!(surplus(&bare), (0, DEFAULT_MEMORY));
+        assert_eq!(own_surplus(&bare), (0, DEFAULT_MEMORY));
+        bare.pod_requests.cpu = Some(Millicores(1000));
+        assert_eq!(surplus(&bare), (0, DEFAULT_MEMORY));
+        assert_eq!(own_surplus(&bare), (-700, DEFAULT_MEMORY));
     }
 }
