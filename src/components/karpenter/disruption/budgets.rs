@@ -1,0 +1,122 @@
+//! Disruption budgets of NodePools.
+//!
+//! Source: core `pkg/apis/v1/nodepool.go` (`GetAllowedDisruptionsByReason`), `disruption/helpers.go`.
+
+use crate::engine::{Span, Time};
+use crate::plan::{Budget, NodePoolId};
+use crate::rules::schedule::Schedule;
+use crate::world::World;
+
+/// No budget is active.
+pub const UNLIMITED: i64 = i32::MAX as i64;
+
+/// Disruptions that the budgets of a pool of `total` nodes allow for a reason at `now`.
+pub fn allowed(budgets: &[Budget], reason: &str, total: i64, now: Time) -> i64 {
+    let mut least = UNLIMITED;
+    for budget in budgets {
+        let Some(active) = is_active(budget, now) else { return 0 };
+        let concerns = budget.reasons.as_ref().is_none_or(|reasons| reasons.iter().any(|one| one == reason));
+        if active && concerns {
+            least = least.min(nodes(&budget.nodes, total));
+        }
+    }
+    least
+}
+
+/// Whether a budget holds at `now`; `None`: its schedule cannot be read.
+fn is_active(budget: &Budget, now: Time) -> Option<bool> {
+    let (Some(schedule), Some(duration)) = (&budget.schedule, budget.duration) else {
+        return Some(budget.schedule.is_none());
+    };
+    let schedule = Schedule::parse(schedule)?;
+    Some(schedule.is_open(now.since(Time::ZERO).whole_seconds(), duration.whole_seconds()))
+}
+
+/// A number, or a share of the total rounded up.
+fn nodes(text: &str, total: i64) -> i64 {
+    match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<i64>().map_or(0, |percent| (percent * total + 99) / 100),
+        None => text.parse().unwrap_or(0),
+    }
+}
+
+/// What is left of the budgets of each pool, for one reason.
+#[derive(Clone, Debug)]
+pub struct Remaining {
+    by_pool: Vec<i64>,
+}
+
+impl Remaining {
+    /// Takes one disruption of a pool; false when none is left.
+    pub fn take(&mut self, pool: NodePoolId) -> bool {
+        let left = &mut self.by_pool[pool.index()];
+        let any = *left > 0;
+        *left -= i64::from(any);
+        any
+    }
+
+    /// None is left.
+    pub fn is_exhausted(&self, pool: NodePoolId) -> bool {
+        self.by_pool[pool.index()] <= 0
+    }
+}
+
+/// Budgets of all pools less what is being disrupted. A node counts while it is initialised and its instance is not
+/// being terminated; it is being disrupted when it is not Ready or marked for deletion.
+pub fn remaining(world: &World, reason: &str) -> Remaining {
+    let mut totals = vec![(0_i64, 0_i64); world.node_pools.len()];
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        let Some(claim) = node.claim.map(|id| world.claim(id)) else { continue };
+        if claim.initialized.is_none() || claim.instance_terminating.is_some() {
+            continue;
+        }
+        let (total, disrupting) = &mut totals[claim.pool.index()];
+        *total += 1;
+        *disrupting += i64::from(!node.is_ready() || claim.marked || node.deleting_since.is_some());
+    }
+    let by_pool = world
+        .node_pools
+        .iter()
+        .zip(totals)
+        .map(|(pool, (total, disrupting))| (allowed(&pool.budgets, reason, total, world.now) - disrupting).max(0))
+        .collect();
+    Remaining { by_pool }
+}
+
+/// A budget without schedule.
+pub fn always(nodes: &str) -> Budget {
+    Budget { nodes: nodes.to_string(), schedule: None, duration: None::<Span>, reasons: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2000-01-01T10:00:00Z, a Saturday.
+    const NOW: Time = Time::from_unix_seconds(946_720_800);
+
+    #[test]
+    fn a_tenth_of_the_nodes_rounded_up() {
+        let budgets = [always("10%")];
+        let allow = |total| allowed(&budgets, "Empty", total, NOW);
+        assert_eq!([0, 1, 10, 11, 20, 21].map(allow), [0, 1, 1, 2, 2, 3]);
+        assert_eq!(allowed(&[], "Empty", 10, NOW), UNLIMITED);
+        assert_eq!(allowed(&[always("5"), always("90%")], "Empty", 10, NOW), 5, "the least of several");
+    }
+
+    #[test]
+    fn reasons_and_schedules_decide_which_budgets_count() {
+        let drift = Budget { reasons: Some(vec!["Drifted".to_string()]), ..always("0") };
+        assert_eq!(allowed(&[drift.clone(), always("3")], "Empty", 10, NOW), 3);
+        assert_eq!(allowed(&[drift, always("3")], "Drifted", 10, NOW), 0);
+        let closed = Budget {
+            schedule: Some("0 10 * * *".to_string()),
+            duration: Some(Span::from_secs(3600)),
+            ..always("0")
+        };
+        assert_eq!(allowed(std::slice::from_ref(&closed), "Empty", 10, NOW), 0);
+        assert_eq!(allowed(&[closed], "Empty", 10, NOW + Span::from_secs(3600)), UNLIMITED);
+        let broken = Budget { schedule: Some("0 0 * * 7".to_string()), duration: Some(Span::ZERO), ..always("9") };
+        assert_eq!(allowed(&[always("5"), broken], "Empty", 10, NOW), 0, "a schedule that cannot be read allows none");
+    }
+}
