@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod check;
+pub mod custom_metrics;
 pub mod eviction;
 pub mod ids;
 pub mod ledger;
@@ -16,6 +17,7 @@ pub mod usage;
 pub mod workload;
 
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
+pub use custom_metrics::CustomMetrics;
 pub use eviction::Eviction;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
@@ -24,7 +26,8 @@ pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
-    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaStatus, Pdb, PodMetrics, ReplicaSet, ReplicaSetStatus,
+    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaReason, HpaStatus, MetricValue, Pdb, PodMetrics,
+    ReplicaSet, ReplicaSetStatus,
 };
 
 use crate::engine::Time;
@@ -83,6 +86,8 @@ pub struct World {
     pub templates: Vec<Arc<PodTemplate>>,
     /// Pods.
     pub pods: Vec<Pod>,
+    /// Pods whose objects exist, in order of creation.
+    pub living: std::collections::BTreeSet<PodId>,
     /// CPU meters of pods, by pod.
     pub cpu: Vec<CpuMeter>,
     /// Nodes.
@@ -115,6 +120,8 @@ pub struct World {
     pub group_targets: Vec<Vec<TargetId>>,
     /// Resource metrics by pod.
     pub pod_metrics: Vec<Option<PodMetrics>>,
+    /// Custom and external metrics.
+    pub custom_metrics: CustomMetrics,
     /// Requests by application.
     pub ledgers: Vec<Ledger>,
     /// States of alarms.
@@ -135,6 +142,7 @@ impl World {
             now: plan.start,
             templates: plan.templates.clone(),
             pods: Vec::new(),
+            living: std::collections::BTreeSet::new(),
             cpu: Vec::new(),
             nodes: Vec::new(),
             claims: Vec::new(),
@@ -175,6 +183,7 @@ impl World {
                         .map(crate::plan::DeploymentId::at),
                     created,
                     status: HpaStatus::default(),
+                    metrics: Vec::new(),
                 })
                 .collect(),
             pdbs: plan
@@ -190,6 +199,7 @@ impl World {
                     disruptions_allowed: 0,
                     disrupted: Vec::new(),
                     observed: false,
+                    sync_failed: false,
                 })
                 .collect(),
             services: plan.services.clone(),
@@ -197,6 +207,7 @@ impl World {
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             pod_metrics: Vec::new(),
+            custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],

@@ -233,8 +233,11 @@ impl World {
             deletion_cost: cost.map_or(0, |text| canonical_i32(text)),
         });
         if let Owner::ReplicaSet(owner) = new.owner {
-            self.replica_sets[owner.index()].pods.push(id);
+            let owner = &mut self.replica_sets[owner.index()];
+            owner.pods.push(id);
+            owner.created_pods = owner.created_pods.max(new.ordinal);
         }
+        self.living.insert(id);
         self.counts.pods_created += 1;
         self.push(Change::PodCreated(id));
         id
@@ -400,6 +403,11 @@ impl World {
         if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {
             self.replica_sets[owner.index()].pods.retain(|&other| other != pod);
         }
+        // The resource metrics API lists existing pods only.
+        if let Some(metrics) = self.pod_metrics.get_mut(pod.index()) {
+            *metrics = None;
+        }
+        self.living.remove(&pod);
         self.counts.pods_gone += 1;
         self.push(Change::PodGone(pod));
     }

@@ -98,6 +98,8 @@ pub struct Hpa {
     pub created: Time,
     /// The last sync.
     pub status: HpaStatus,
+    /// `status.currentMetrics` in the order of the spec; `None` for a metric that failed.
+    pub metrics: Vec<Option<MetricValue>>,
 }
 
 /// What the last sync of an autoscaler saw and did.
@@ -111,6 +113,114 @@ pub struct HpaStatus {
     pub utilization: Option<i32>,
     /// `status.lastScaleTime`.
     pub last_scale: Option<Time>,
+    /// The raw proposal of the metrics; `None`: they were not asked or gave none.
+    pub proposal: Option<i32>,
+    /// The proposal after stabilisation.
+    pub stabilized: Option<i32>,
+    /// Oldest and newest resource sample that was seen.
+    pub samples: Option<(Time, Time)>,
+    /// Condition AbleToScale.
+    pub able_to_scale: Option<HpaCondition>,
+    /// Condition ScalingActive.
+    pub scaling_active: Option<HpaCondition>,
+    /// Condition ScalingLimited.
+    pub scaling_limited: Option<HpaCondition>,
+}
+
+/// One entry of `status.currentMetrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MetricValue {
+    /// `averageUtilization`, percent.
+    pub average_utilization: Option<i32>,
+    /// `averageValue`, milli-units.
+    pub average_value: Option<i64>,
+    /// `value`, milli-units.
+    pub value: Option<i64>,
+}
+
+/// A condition of an autoscaler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HpaCondition {
+    /// True or False.
+    pub status: bool,
+    /// Why.
+    pub reason: HpaReason,
+}
+
+/// Reasons of an autoscaler's conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HpaReason {
+    /// AbleToScale: the scale was read, and nothing further happened.
+    SucceededGetScale,
+    /// AbleToScale: the target cannot be read.
+    FailedGetScale,
+    /// AbleToScale: nothing was held back.
+    ReadyForNewScale,
+    /// AbleToScale: an earlier higher proposal holds.
+    ScaleDownStabilized,
+    /// AbleToScale: an earlier lower proposal holds.
+    ScaleUpStabilized,
+    /// AbleToScale: a new size was written.
+    SucceededRescale,
+    /// ScalingActive: the metrics gave a count.
+    ValidMetricFound,
+    /// ScalingActive: the target is at zero.
+    ScalingDisabled,
+    /// ScalingActive: the target's selector is empty.
+    InvalidSelector,
+    /// ScalingActive: another autoscaler's selector matches a common pod.
+    AmbiguousSelector,
+    /// ScalingActive: a resource metric failed.
+    FailedGetResourceMetric,
+    /// ScalingActive: a container's resource metric failed.
+    FailedGetContainerResourceMetric,
+    /// ScalingActive: a metric of pods failed.
+    FailedGetPodsMetric,
+    /// ScalingActive: a metric of an object failed.
+    FailedGetObjectMetric,
+    /// ScalingActive: an external metric failed.
+    FailedGetExternalMetric,
+    /// ScalingActive: a metric source that the controller does not know.
+    InvalidMetricSourceType,
+    /// ScalingLimited: no.
+    DesiredWithinRange,
+    /// ScalingLimited: `minReplicas`.
+    TooFewReplicas,
+    /// ScalingLimited: `maxReplicas`.
+    TooManyReplicas,
+    /// ScalingLimited: growth is limited.
+    ScaleUpLimit,
+    /// ScalingLimited: shrinking is limited.
+    ScaleDownLimit,
+}
+
+impl HpaReason {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HpaReason::SucceededGetScale => "SucceededGetScale",
+            HpaReason::FailedGetScale => "FailedGetScale",
+            HpaReason::ReadyForNewScale => "ReadyForNewScale",
+            HpaReason::ScaleDownStabilized => "ScaleDownStabilized",
+            HpaReason::ScaleUpStabilized => "ScaleUpStabilized",
+            HpaReason::SucceededRescale => "SucceededRescale",
+            HpaReason::ValidMetricFound => "ValidMetricFound",
+            HpaReason::ScalingDisabled => "ScalingDisabled",
+            HpaReason::InvalidSelector => "InvalidSelector",
+            HpaReason::AmbiguousSelector => "AmbiguousSelector",
+            HpaReason::FailedGetResourceMetric => "FailedGetResourceMetric",
+            HpaReason::FailedGetContainerResourceMetric => "FailedGetContainerResourceMetric",
+            HpaReason::FailedGetPodsMetric => "FailedGetPodsMetric",
+            HpaReason::FailedGetObjectMetric => "FailedGetObjectMetric",
+            HpaReason::FailedGetExternalMetric => "FailedGetExternalMetric",
+            HpaReason::InvalidMetricSourceType => "InvalidMetricSourceType",
+            HpaReason::DesiredWithinRange => "DesiredWithinRange",
+            HpaReason::TooFewReplicas => "TooFewReplicas",
+            HpaReason::TooManyReplicas => "TooManyReplicas",
+            HpaReason::ScaleUpLimit => "ScaleUpLimit",
+            HpaReason::ScaleDownLimit => "ScaleDownLimit",
+        }
+    }
 }
 
 /// A budget.
@@ -132,6 +242,8 @@ pub struct Pdb {
     pub disrupted: Vec<(PodId, Time)>,
     /// The status answers to the present spec.
     pub observed: bool,
+    /// The last sync failed (condition DisruptionAllowed, reason SyncFailed).
+    pub sync_failed: bool,
 }
 
 /// What the resource metrics API serves for a pod.
@@ -209,6 +321,23 @@ impl World {
         }
     }
 
+    /// Writes a ReplicaSet's annotations desired-replicas and max-replicas.
+    pub fn annotate_replica_set(&mut self, replica_set: ReplicaSetId, desired: i32, most: i32) {
+        let entry = &mut self.replica_sets[replica_set.index()];
+        entry.desired_annotation = desired;
+        entry.max_annotation = most;
+    }
+
+    /// Writes a ReplicaSet's `spec.minReadySeconds`.
+    pub fn set_min_ready(&mut self, replica_set: ReplicaSetId, min_ready: Span) {
+        self.replica_sets[replica_set.index()].min_ready = min_ready;
+    }
+
+    /// Writes a Deployment's status.
+    pub fn set_deployment_status(&mut self, deployment: DeploymentId, status: DeploymentStatus) {
+        self.deployments[deployment.index()].status = status;
+    }
+
     /// Writes a ReplicaSet's status.
     pub fn set_replica_set_status(&mut self, replica_set: ReplicaSetId, status: ReplicaSetStatus) {
         if self.replica_sets[replica_set.index()].status != status {
@@ -242,6 +371,11 @@ impl World {
         }
     }
 
+    /// Writes `status.currentMetrics` of an autoscaler.
+    pub fn set_hpa_metrics(&mut self, hpa: HpaId, metrics: Vec<Option<MetricValue>>) {
+        self.hpas[hpa.index()].metrics = metrics;
+    }
+
     /// Records what a sync of an autoscaler saw and did.
     pub fn set_hpa_status(&mut self, hpa: HpaId, status: HpaStatus) {
         self.hpas[hpa.index()].status = status;
@@ -271,9 +405,26 @@ impl World {
         entry.expected_pods = expected;
         entry.disruptions_allowed = allowed;
         entry.observed = true;
+        entry.sync_failed = false;
         if before != (healthy, desired, expected, allowed) {
             self.push(Change::PdbStatus(pdb));
         }
+    }
+
+    /// A sync of a budget failed: nothing is allowed until the next one; the rest of the status stays.
+    pub fn fail_pdb(&mut self, pdb: PdbId) {
+        let entry = &mut self.pdbs[pdb.index()];
+        let before = (entry.disruptions_allowed, entry.sync_failed);
+        entry.disruptions_allowed = 0;
+        entry.sync_failed = true;
+        if before != (0, true) {
+            self.push(Change::PdbStatus(pdb));
+        }
+    }
+
+    /// Replaces the evicted pods that a budget remembers.
+    pub fn set_disrupted(&mut self, pdb: PdbId, disrupted: Vec<(PodId, Time)>) {
+        self.pdbs[pdb.index()].disrupted = disrupted;
     }
 
     /// Serves (or withdraws) a pod's metrics.

@@ -1,0 +1,596 @@
+//! The replica calculator: from samples of pods and a target to a proposed number of replicas.
+//!
+//! Pure arithmetic in Go's order: signed 64-bit milli-units, integer division that truncates, ratios in doubles.
+//! Source: `pkg/controller/podautoscaler/replica_calculator.go`, `metrics/utilization.go`.
+
+use crate::engine::{Span, Time};
+use crate::plan::{Container, PodTemplate};
+use crate::rules::resources::ResourceList;
+use crate::world::{PodId, PodPhase};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the calculator sees of a pod.
+#[derive(Clone, Copy, Debug)]
+pub struct PodView<'a> {
+    /// Which.
+    pub id: PodId,
+    /// Its spec.
+    pub template: &'a PodTemplate,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// Has a deletionTimestamp.
+    pub deleting: bool,
+    /// `status.startTime`.
+    pub start_time: Option<Time>,
+    /// Condition Ready and its last transition; `None`: the condition is absent.
+    pub ready: Option<(bool, Time)>,
+}
+
+/// A metric of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Milli-units.
+    pub value: i64,
+    /// End of its window.
+    pub timestamp: Time,
+    /// Length of its window.
+    pub window: Span,
+}
+
+/// Samples by pod.
+pub type Samples = BTreeMap<PodId, Sample>;
+
+/// How far from 1 a ratio may be without consequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerances {
+    /// Below 1.
+    pub down: f64,
+    /// Above 1.
+    pub up: f64,
+    /// The test of 1.32 and before: |1 - ratio| <= tolerance.
+    pub legacy: bool,
+}
+
+impl Tolerances {
+    /// Whether a ratio is close enough to 1.
+    pub fn is_within(&self, ratio: f64) -> bool {
+        if self.legacy {
+            return (1.0 - ratio).abs() <= self.up;
+        }
+        (1.0 - self.down) <= ratio && ratio <= (1.0 + self.up)
+    }
+}
+
+/// When a pod's cpu sample counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Readiness {
+    /// The present instant.
+    pub now: Time,
+    /// `cpu-initialization-period`.
+    pub cpu_initialization_period: Span,
+    /// `initial-readiness-delay`.
+    pub initial_readiness_delay: Span,
+}
+
+/// Pods by what their samples are worth.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Groups {
+    /// Pods whose samples count.
+    pub ready: usize,
+    /// Pods that count as using nothing on the way up.
+    pub unready: BTreeSet<PodId>,
+    /// Pods without sample.
+    pub missing: BTreeSet<PodId>,
+    /// Terminating and failed pods.
+    pub ignored: BTreeSet<PodId>,
+}
+
+/// Why a metric gives no proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// The metrics API served nothing.
+    NoMetrics,
+    /// The selector matches no pod.
+    NoPods,
+    /// All samples belong to unready or ignored pods.
+    OnlyUnready,
+    /// A container without a request for the resource.
+    MissingRequest,
+    /// The requests sum to zero.
+    ZeroRequest,
+    /// The target lacks the field that its type needs.
+    Target,
+    /// A metric source that the controller does not know.
+    Source,
+}
+
+impl Invalid {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Invalid::NoMetrics => "no metrics returned",
+            Invalid::NoPods => "no pods returned by selector",
+            Invalid::OnlyUnready => "did not receive metrics for targeted pods (pods might be unready)",
+            Invalid::MissingRequest => "missing request",
+            Invalid::ZeroRequest => "no metrics returned matched known pods",
+            Invalid::Target => "invalid metric target",
+            Invalid::Source => "unknown metric source type",
+        }
+    }
+}
+
+/// A proposal and what it was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// Replicas proposed.
+    pub replicas: i32,
+    /// Average utilisation, percent.
+    pub utilization: Option<i32>,
+    /// Average value, milli-units.
+    pub average_value: Option<i64>,
+    /// Whole value (object and external), milli-units.
+    pub value: Option<i64>,
+    /// The ratio of the first calculation.
+    pub ratio: f64,
+    /// The ratio after unready and missing pods were filled in.
+    pub refilled: Option<f64>,
+    /// Pods by group, where pods matter.
+    pub groups: Option<Groups>,
+}
+
+impl Proposal {
+    fn of_ratio(ratio: f64) -> Proposal {
+        Proposal {
+            replicas: 0,
+            utilization: None,
+            average_value: None,
+            value: None,
+            ratio,
+            refilled: None,
+            groups: None,
+        }
+    }
+}
+
+/// Sorts pods by what their samples are worth (`groupPods`). `cpu` is true for cpu as Resource or ContainerResource.
+pub fn group_pods(pods: &[PodView], samples: &Samples, cpu: bool, readiness: &Readiness) -> Groups {
+    let mut groups = Groups::default();
+    for pod in pods {
+        if pod.deleting || pod.phase == PodPhase::Failed {
+            groups.ignored.insert(pod.id);
+        } else if pod.phase == PodPhase::Pending {
+            groups.unready.insert(pod.id);
+        } else if let Some(sample) = samples.get(&pod.id) {
+            if cpu && is_unready(pod, sample, readiness) {
+                groups.unready.insert(pod.id);
+            } else {
+                groups.ready += 1;
+            }
+        } else {
+            groups.missing.insert(pod.id);
+        }
+    }
+    groups
+}
+
+fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
+    let (Some((ready, since)), Some(start)) = (pod.ready, pod.start_time) else { return true };
+    if start + readiness.cpu_initialization_period > readiness.now {
+        !ready || sample.timestamp < since + sample.window
+    } else {
+        !ready && start + readiness.initial_readiness_delay > since
+    }
+}
+
+/// The request of every pod in milli-units (`calculatePodRequests`).
+///
+/// # Errors
+/// A container (or a pod with pod-level resources) without a request for the resource.
+pub fn pod_requests(
+    pods: &[PodView],
+    container: Option<&str>,
+    resource: &str,
+    pod_level: bool,
+) -> Result<BTreeMap<PodId, i64>, Invalid> {
+    pods.iter()
+        .map(|pod| request_of(pod.template, container, resource, pod_level).map(|request| (pod.id, request)))
+        .collect::<Option<_>>()
+        .ok_or(Invalid::MissingRequest)
+}
+
+fn request_of(template: &PodTemplate, container: Option<&str>, resource: &str, pod_level: bool) -> Option<i64> {
+    let pod_level_set = !template.pod_requests.is_empty() || !template.pod_limits.is_empty();
+    if pod_level && container.is_none() && pod_level_set {
+        return effective_request(template, resource);
+    }
+    let sidecars = template.init_containers.iter().filter(|init| init.restartable);
+    let counted =
+        template.containers.iter().chain(sidecars).filter(|entry| container.is_none_or(|name| name == entry.name));
+    counted.map(|entry| milli_of(&entry.requests, resource)).sum()
+}
+
+/// The pod-level request, or what containers and init containers need, plus overhead (`PodRequests`).
+fn effective_request(template: &PodTemplate, resource: &str) -> Option<i64> {
+    let amount = |entry: &Container| milli_of(&entry.requests, resource).unwrap_or(0);
+    let mut known = template
+        .containers
+        .iter()
+        .chain(&template.init_containers)
+        .any(|entry| milli_of(&entry.requests, resource).is_some());
+    let (mut running, mut sidecars, mut peak) = (template.containers.iter().map(amount).sum::<i64>(), 0, 0);
+    for init in &template.init_containers {
+        if init.restartable {
+            running += amount(init);
+            sidecars += amount(init);
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + amount(init));
+        }
+    }
+    let mut request = running.max(peak);
+    if let Some(level) = milli_of(&template.pod_requests, resource) {
+        known = true;
+        request = level;
+    }
+    if let Some(overhead) = milli_of(&template.overhead, resource) {
+        known = true;
+        request += overhead;
+    }
+    known.then_some(request)
+}
+
+/// An entry of a resource list in milli-units.
+fn milli_of(list: &ResourceList, resource: &str) -> Option<i64> {
+    match resource {
+        "cpu" => list.cpu.map(|cpu| cpu.0),
+        "memory" => list.memory.map(|memory| memory.0.saturating_mul(1000)),
+        "ephemeral-storage" => list.ephemeral_storage.map(|storage| storage.0.saturating_mul(1000)),
+        _ => list.extended.get(resource).map(|amount| amount.saturating_mul(1000)),
+    }
+}
+
+/// Ratio of utilisation to target, utilisation in percent and raw average (`GetResourceUtilizationRatio`).
+fn utilization_ratio(
+    samples: &Samples,
+    requests: &BTreeMap<PodId, i64>,
+    target: i32,
+) -> Result<(f64, i32, i64), Invalid> {
+    let (mut total, mut requested, mut entries) = (0i64, 0i64, 0i64);
+    for (pod, sample) in samples {
+        let Some(request) = requests.get(pod) else { continue };
+        total = total.wrapping_add(sample.value);
+        requested = requested.wrapping_add(*request);
+        entries += 1;
+    }
+    if requested == 0 {
+        return Err(Invalid::ZeroRequest);
+    }
+    let utilization = (total.wrapping_mul(100) / requested) as i32;
+    Ok((f64::from(utilization) / f64::from(target), utilization, total / entries.max(1)))
+}
+
+/// Ratio of the mean to the target, and the mean (`GetMetricUsageRatio`).
+fn usage_ratio(samples: &Samples, target: i64) -> (f64, i64) {
+    let total = samples.values().fold(0i64, |sum, sample| sum.wrapping_add(sample.value));
+    let mean = total / (samples.len().max(1) as i64);
+    (mean as f64 / target as f64, mean)
+}
+
+/// `int32(math.Ceil(x))`, saturating.
+fn ceil_replicas(value: f64) -> i32 {
+    value.ceil() as i32
+}
+
+/// What every per-pod calculation needs.
+#[derive(Clone, Copy, Debug)]
+pub struct PerPod<'a> {
+    /// `spec.replicas` of the target.
+    pub current: i32,
+    /// Pods that the selector matches.
+    pub pods: &'a [PodView<'a>],
+    /// When cpu samples count.
+    pub readiness: Readiness,
+    /// Tolerances.
+    pub tolerances: Tolerances,
+}
+
+impl PerPod<'_> {
+    /// Target utilisation of a resource (`GetResourceReplicas`).
+    ///
+    /// # Errors
+    /// Why there is no proposal.
+    pub fn utilization(
+        &self,
+        mut samples: Samples,
+        target: i32,
+        resource: &str,
+        container: Option<&str>,
+        pod_level: bool,
+    ) -> Result<Proposal, Invalid> {
+        let groups = self.grouped(&mut samples, resource == "cpu")?;
+        let requests = pod_requests(self.pods, container, resource, pod_level)?;
+        let (ratio, utilization, average) = utilization_ratio(&samples, &requests, target)?;
+        let mut proposal =
+            Proposal { utilization: Some(utilization), average_value: Some(average), ..Proposal::of_ratio(ratio) };
+        if self.decided_by_ready_pods(&mut proposal, &groups) {
+            proposal.groups = Some(groups);
+            return Ok(proposal);
+        }
+        // A missing pod counts as full (of request or target, whichever is more) on the way down, as idle on the way up.
+        let fallback = i64::from(target.max(100));
+        let full = |pod: &PodId| requests.get(pod).copied().unwrap_or(0).wrapping_mul(fallback) / 100;
+        if ratio != 1.0 {
+            fill(&mut samples, &groups.missing, |pod| if ratio < 1.0 { full(pod) } else { 0 });
+        }
+        if ratio > 1.0 {
+            fill(&mut samples, &groups.unready, |_| 0);
+        }
+        let (refilled, _, _) = utilization_ratio(&samples, &requests, target)?;
+        proposal.replicas = self.after_refill(ratio, refilled, samples.len());
+        proposal.refilled = Some(refilled);
+        proposal.groups = Some(groups);
+        Ok(proposal)
+    }
+
+    /// Target average value of a resource or a Pods metric (`calcPlainMetricReplicas`). `cpu` is false for Pods metrics.
+    ///
+    /// # Errors
+    /// Why there is no proposal.
+    pub fn average_value(&self, mut samples: Samples, target: i64, cpu: bool) -> Result<Proposal, Invalid> {
+        let groups = self.grouped(&mut samples, cpu)?;
+        let (ratio, mean) = usage_ratio(&samples, target);
+        let mut proposal = Proposal { average_value: Some(mean), ..Proposal::of_ratio(ratio) };
+        if self.decided_by_ready_pods(&mut proposal, &groups) {
+            proposal.groups = Some(groups);
+            return Ok(proposal);
+        }
+        if ratio != 1.0 {
+            fill(&mut samples, &groups.missing, |_| if ratio < 1.0 { target } else { 0 });
+        }
+        if ratio > 1.0 {
+            fill(&mut samples, &groups.unready, |_| 0);
+        }
+        let (refilled, _) = usage_ratio(&samples, target);
+        proposal.replicas = self.after_refill(ratio, refilled, samples.len());
+        proposal.refilled = Some(refilled);
+        proposal.groups = Some(groups);
+        Ok(proposal)
+    }
+
+    /// Groups the pods and takes the samples of unready and ignored ones away.
+    fn grouped(&self, samples: &mut Samples, cpu: bool) -> Result<Groups, Invalid> {
+        if self.pods.is_empty() {
+            return Err(Invalid::NoPods);
+        }
+        let groups = group_pods(self.pods, samples, cpu, &self.readiness);
+        samples.retain(|pod, _| !groups.ignored.contains(pod) && !groups.unready.contains(pod));
+        if samples.is_empty() {
+            return Err(Invalid::OnlyUnready);
+        }
+        Ok(groups)
+    }
+
+    /// The short way: nothing is missing, and no unready pod would damp a growth. True if it decided.
+    fn decided_by_ready_pods(&self, proposal: &mut Proposal, groups: &Groups) -> bool {
+        let up_with_unready = !groups.unready.is_empty() && proposal.ratio > 1.0;
+        if up_with_unready || !groups.missing.is_empty() {
+            return false;
+        }
+        proposal.replicas = if self.tolerances.is_within(proposal.ratio) {
+            self.current
+        } else {
+            ceil_replicas(proposal.ratio * groups.ready as f64)
+        };
+        true
+    }
+
+    /// The second ratio never reverses or contradicts the first.
+    fn after_refill(&self, ratio: f64, refilled: f64, entries: usize) -> i32 {
+        let reversed = (ratio < 1.0 && refilled > 1.0) || (ratio > 1.0 && refilled < 1.0);
+        if self.tolerances.is_within(refilled) || reversed {
+            return self.current;
+        }
+        let replicas = ceil_replicas(refilled * entries as f64);
+        let contradicts = (refilled < 1.0 && replicas > self.current) || (refilled > 1.0 && replicas < self.current);
+        if contradicts { self.current } else { replicas }
+    }
+
+    /// Target value of an object or external metric: pods Running and Ready are multiplied.
+    ///
+    /// # Errors
+    /// No pods, when their number matters.
+    pub fn whole_value(&self, value: i64, target: i64) -> Result<Proposal, Invalid> {
+        let ratio = value as f64 / target as f64;
+        let mut proposal = Proposal { value: Some(value), ..Proposal::of_ratio(ratio) };
+        proposal.replicas = if self.current == 0 {
+            ceil_replicas(ratio)
+        } else if self.tolerances.is_within(ratio) {
+            self.current
+        } else if self.pods.is_empty() {
+            return Err(Invalid::NoPods);
+        } else {
+            let running_and_ready =
+                |pod: &&PodView| pod.phase == PodPhase::Running && pod.ready.is_some_and(|(ready, _)| ready);
+            ceil_replicas(ratio * self.pods.iter().filter(running_and_ready).count() as f64)
+        };
+        Ok(proposal)
+    }
+}
+
+/// Target average value of an object or external metric: `status.replicas` share it.
+pub fn shared_value(value: i64, target: i64, status_replicas: i32, tolerances: &Tolerances) -> Proposal {
+    let ratio = value as f64 / (target as f64 * f64::from(status_replicas));
+    let replicas =
+        if tolerances.is_within(ratio) { status_replicas } else { ceil_replicas(value as f64 / target as f64) };
+    let average = (value as f64 / f64::from(status_replicas)).ceil() as i64;
+    Proposal { replicas, average_value: Some(average), ..Proposal::of_ratio(ratio) }
+}
+
+fn fill(samples: &mut Samples, pods: &BTreeSet<PodId>, value: impl Fn(&PodId) -> i64) {
+    for pod in pods {
+        samples.insert(*pod, Sample { value: value(pod), timestamp: Time::ZERO, window: Span::ZERO });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::quantity::{Bytes, Millicores};
+
+    const NOW: Time = Time::from_unix_seconds(100_000);
+
+    fn template(cpu: i64) -> PodTemplate {
+        let requests = ResourceList { cpu: Some(Millicores(cpu)), memory: Some(Bytes(1 << 20)), ..Default::default() };
+        let container = Container { name: "app".to_string(), requests, ..Default::default() };
+        PodTemplate { containers: vec![container], ..PodTemplate::default() }
+    }
+
+    /// Pods that have been Ready for long.
+    fn old_pods(template: &PodTemplate, count: u32) -> Vec<PodView<'_>> {
+        (0..count)
+            .map(|id| PodView {
+                id: PodId(id),
+                template,
+                phase: PodPhase::Running,
+                deleting: false,
+                start_time: Some(NOW.back(Span::from_secs(9_000))),
+                ready: Some((true, NOW.back(Span::from_secs(8_990)))),
+            })
+            .collect()
+    }
+
+    fn samples(values: &[i64]) -> Samples {
+        let sample =
+            |value: i64| Sample { value, timestamp: NOW.back(Span::from_secs(10)), window: Span::from_secs(15) };
+        values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))).collect()
+    }
+
+    const READINESS: Readiness = Readiness {
+        now: NOW,
+        cpu_initialization_period: Span::from_secs(300),
+        initial_readiness_delay: Span::from_secs(30),
+    };
+    const TOLERANCES: Tolerances = Tolerances { down: 0.1, up: 0.1, legacy: false };
+
+    fn propose(pods: &[PodView], current: i32, values: &[i64], target: i32) -> Result<Proposal, Invalid> {
+        let calculator = PerPod { current, pods, readiness: READINESS, tolerances: TOLERANCES };
+        calculator.utilization(samples(values), target, "cpu", None, true)
+    }
+
+    #[test]
+    fn plain_ratio() {
+        let template = template(500);
+        let pods = old_pods(&template, 4);
+        let proposal = propose(&pods, 4, &[450; 4], 60).unwrap();
+        assert_eq!((proposal.utilization, proposal.replicas), (Some(90), 6));
+    }
+
+    #[test]
+    fn utilisation_is_cut_before_it_is_compared() {
+        let template = template(500);
+        let pods = old_pods(&template, 5);
+        let up = propose(&pods, 5, &[1679, 0, 0, 0, 0], 60).unwrap();
+        assert_eq!((up.utilization, up.replicas), (Some(67), 6));
+        let stay = propose(&pods, 5, &[1674, 0, 0, 0, 0], 60).unwrap();
+        assert_eq!((stay.utilization, stay.replicas), (Some(66), 5));
+        let mut legacy = TOLERANCES;
+        legacy.legacy = true;
+        let calculator = PerPod { current: 5, pods: &pods, readiness: READINESS, tolerances: legacy };
+        let old = calculator.utilization(samples(&[1674, 0, 0, 0, 0]), 60, "cpu", None, true).unwrap();
+        assert_eq!(old.replicas, 6, "|1 - 66/60| exceeds 0.1 in doubles");
+    }
+
+    #[test]
+    fn unready_pods_count_as_idle_on_the_way_up() {
+        let template = template(1000);
+        let mut pods = old_pods(&template, 3);
+        pods[0].phase = PodPhase::Pending;
+        let proposal = propose(&pods, 3, &[300, 500, 700], 30).unwrap();
+        assert_eq!(proposal.ratio, 2.0);
+        assert_eq!(proposal.replicas, 4, "5 without the rule");
+    }
+
+    #[test]
+    fn missing_pods_count_as_full_on_the_way_down_and_idle_on_the_way_up() {
+        let template = template(1000);
+        let four = old_pods(&template, 4);
+        assert_eq!(propose(&four, 4, &[400, 95], 100).unwrap().replicas, 3);
+        let two = old_pods(&template, 2);
+        assert_eq!(propose(&two, 2, &[1900], 100).unwrap().replicas, 2);
+        assert_eq!(propose(&two, 2, &[1000], 100).unwrap().refilled, Some(1.0), "not filled at a ratio of exactly 1");
+    }
+
+    #[test]
+    fn pending_pods_stop_a_runaway() {
+        let template = template(100);
+        let mut pods = old_pods(&template, 30);
+        pods[10..].iter_mut().for_each(|pod| pod.phase = PodPhase::Pending);
+        assert_eq!(propose(&pods, 30, &[180; 10], 60).unwrap().replicas, 30);
+    }
+
+    #[test]
+    fn oracle_5_tolerance_band() {
+        let template = template(1000);
+        let pods = old_pods(&template, 10);
+        let at = |percent: i64| propose(&pods, 10, &[percent * 10; 10], 50).unwrap().replicas;
+        assert_eq!([at(45), at(50), at(55)], [10, 10, 10]);
+        assert_eq!(at(56), 12);
+        assert_eq!(at(44), 9);
+    }
+
+    #[test]
+    fn a_new_pod_needs_one_whole_window_after_it_became_ready() {
+        let template = template(1000);
+        let mut pods = old_pods(&template, 1);
+        pods[0].start_time = Some(NOW.back(Span::from_secs(60)));
+        let sample = |age| {
+            let timestamp = NOW.back(Span::from_secs(age));
+            Samples::from([(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })])
+        };
+        pods[0].ready = Some((true, NOW.back(Span::from_secs(20))));
+        assert_eq!(group_pods(&pods, &sample(5), true, &READINESS).ready, 1);
+        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 0);
+        assert_eq!(group_pods(&pods, &sample(6), false, &READINESS).ready, 1, "memory does not care");
+        // Past the initialisation period a pod that was ready once and is no longer counts as ready.
+        pods[0].start_time = Some(NOW.back(Span::from_secs(400)));
+        pods[0].ready = Some((false, NOW.back(Span::from_secs(20))));
+        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 1);
+        pods[0].ready = Some((false, NOW.back(Span::from_secs(371))));
+        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 0);
+    }
+
+    #[test]
+    fn terminating_pods_are_not_counted_and_only_unready_ones_are_an_error() {
+        let template = template(1000);
+        let mut pods = old_pods(&template, 2);
+        pods[1].deleting = true;
+        assert_eq!(propose(&pods, 2, &[900, 900], 60).unwrap().replicas, 2);
+        pods[0].phase = PodPhase::Pending;
+        assert_eq!(propose(&pods, 2, &[900, 900], 60), Err(Invalid::OnlyUnready));
+        assert_eq!(propose(&[], 2, &[900], 60), Err(Invalid::NoPods));
+    }
+
+    #[test]
+    fn value_multiplies_ready_pods_and_average_value_shares_by_status() {
+        let template = template(1000);
+        let mut pods = old_pods(&template, 3);
+        pods[1].ready = Some((false, NOW));
+        pods[2].ready = None;
+        let calculator = PerPod { current: 3, pods: &pods, readiness: READINESS, tolerances: TOLERANCES };
+        assert_eq!(calculator.whole_value(5_000, 1_000).unwrap().replicas, 5);
+        assert_eq!(calculator.whole_value(1_100, 1_000).unwrap().replicas, 3);
+        assert_eq!(shared_value(7_000, 1_000, 3, &TOLERANCES).replicas, 7);
+        assert_eq!(shared_value(3_100, 1_000, 3, &TOLERANCES).replicas, 3);
+        assert_eq!(shared_value(3_000, 1_000, 0, &TOLERANCES).replicas, 3, "an infinite ratio");
+    }
+
+    #[test]
+    fn a_container_without_request_spoils_the_metric() {
+        let mut template = template(1000);
+        template.containers.push(Container { name: "side".to_string(), ..Container::default() });
+        let pods = old_pods(&template, 1);
+        assert_eq!(propose(&pods, 1, &[900], 60), Err(Invalid::MissingRequest));
+        assert_eq!(pod_requests(&pods, Some("app"), "cpu", true).unwrap()[&PodId(0)], 1000);
+        assert_eq!(pod_requests(&pods, Some("none"), "cpu", true).unwrap()[&PodId(0)], 0);
+    }
+}

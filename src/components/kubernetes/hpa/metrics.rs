@@ -1,0 +1,286 @@
+//! What the controller reads: the target, its pods, and the metrics APIs.
+//!
+//! Source: `pkg/controller/podautoscaler/metrics/client.go`.
+
+use super::calculator::{Invalid, PerPod, PodView, Proposal, Readiness, Sample, Samples, Tolerances, shared_value};
+use crate::engine::{Span, Time};
+use crate::plan::flags::HpaFlags;
+use crate::plan::{HpaId, HpaSpec, MetricSpec, MetricTarget};
+use crate::rules::labels::LabelSelector;
+use crate::world::{HpaReason, PodId, PodMetrics, World};
+
+/// Window of custom metrics that state none. Source: `metrics/client.go` (`metricServerDefaultMetricWindow`).
+const CUSTOM_METRIC_WINDOW: Span = Span::from_secs(60);
+
+/// What a sync reads with.
+pub struct Reader<'a> {
+    /// Everything that exists.
+    pub world: &'a World,
+    /// Flags of the controller.
+    pub flags: &'a HpaFlags,
+    /// The present instant.
+    pub now: Time,
+    /// The autoscaler's spec.
+    pub spec: &'a HpaSpec,
+    /// `spec.replicas` of the target.
+    pub current: i32,
+    /// `status.replicas` of the target.
+    pub status_replicas: i32,
+    /// Pods that the selector matches.
+    pub pods: Vec<PodView<'a>>,
+    /// Templates that the selector matches, by template.
+    selected: Vec<bool>,
+}
+
+/// One evaluated metric.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// What the reason of a rescale calls it.
+    pub name: String,
+    /// What came of it.
+    pub result: Result<Proposal, Invalid>,
+    /// Reason of ScalingActive if it failed.
+    pub reason: HpaReason,
+    /// Oldest and newest sample read.
+    pub samples: Option<(Time, Time)>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the target of an autoscaler; `None`: it cannot be read.
+    pub fn new(
+        world: &'a World,
+        flags: &'a HpaFlags,
+        hpa: HpaId,
+        now: Time,
+    ) -> Option<(Reader<'a>, &'a LabelSelector)> {
+        let entry = &world.hpas[hpa.index()];
+        let target = &world.deployments[entry.target?.index()];
+        let selector = &target.spec.selector;
+        let selected = templates_selected(world, &target.spec.namespace, selector);
+        let pods = world.living.iter().map(|&pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
+        let pods = pods
+            .map(|pod| PodView {
+                id: pod.id,
+                template: world.template_of(pod.id),
+                phase: pod.phase,
+                deleting: pod.deleting_since.is_some(),
+                start_time: pod.start_time,
+                ready: pod.ready.status.map(|status| (status, pod.ready.since)),
+            })
+            .collect();
+        let (current, status_replicas) = (target.replicas, target.status.replicas);
+        let spec = &entry.spec;
+        Some((Reader { world, flags, now, spec, current, status_replicas, pods, selected }, selector))
+    }
+
+    /// Evaluates one metric.
+    pub fn evaluate(&self, metric: &MetricSpec) -> Evaluated {
+        match metric {
+            MetricSpec::Resource { name, target } => {
+                let reason = HpaReason::FailedGetResourceMetric;
+                self.resource(name, None, target, reason, "resource")
+            }
+            MetricSpec::ContainerResource { container, name, target } => {
+                let reason = HpaReason::FailedGetContainerResourceMetric;
+                self.resource(name, Some(container), target, reason, "container resource")
+            }
+            MetricSpec::Pods { metric, selector, target } => {
+                let name = format!("pods metric {metric}");
+                let result = self.pods_metric(metric, selector.as_ref(), target);
+                Evaluated { name, result, reason: HpaReason::FailedGetPodsMetric, samples: None }
+            }
+            MetricSpec::Object { object, metric, selector, target } => {
+                let (name, result) = self.object(object, metric, selector.as_ref(), target);
+                Evaluated { name, result, reason: HpaReason::FailedGetObjectMetric, samples: None }
+            }
+            MetricSpec::External { metric, selector, target } => {
+                let name = format!("external metric {metric}(nil)");
+                let result = self.external(metric, selector.as_ref(), target);
+                Evaluated { name, result, reason: HpaReason::FailedGetExternalMetric, samples: None }
+            }
+            MetricSpec::Unknown(kind) => Evaluated {
+                name: kind.clone(),
+                result: Err(Invalid::Source),
+                reason: HpaReason::InvalidMetricSourceType,
+                samples: None,
+            },
+        }
+    }
+
+    fn per_pod(&self) -> PerPod<'_> {
+        let readiness = Readiness {
+            now: self.now,
+            cpu_initialization_period: self.flags.cpu_initialization_period,
+            initial_readiness_delay: self.flags.initial_readiness_delay,
+        };
+        PerPod { current: self.current, pods: &self.pods, readiness, tolerances: self.tolerances() }
+    }
+
+    /// The flag, or what `behavior` says per direction when that gate is on.
+    fn tolerances(&self) -> Tolerances {
+        let flag = self.flags.tolerance;
+        let mut tolerances = Tolerances { down: flag, up: flag, legacy: self.flags.legacy_tolerance_test };
+        if let Some(behavior) = self.spec.behavior.as_ref().filter(|_| self.flags.configurable_tolerance) {
+            tolerances.down = behavior.scale_down.tolerance.map_or(flag, |tolerance| tolerance.as_f64());
+            tolerances.up = behavior.scale_up.tolerance.map_or(flag, |tolerance| tolerance.as_f64());
+        }
+        tolerances
+    }
+
+    fn resource(
+        &self,
+        resource: &str,
+        container: Option<&str>,
+        target: &MetricTarget,
+        reason: HpaReason,
+        kind: &str,
+    ) -> Evaluated {
+        let samples = self.resource_samples(resource, container);
+        let times = samples.values().map(|sample| sample.timestamp);
+        let ages = times.clone().min().zip(times.max());
+        let (name, result) = if let Some(average) = target.average_value {
+            let result = found(samples)
+                .and_then(|samples| self.per_pod().average_value(samples, average.milli_ceil(), resource == "cpu"));
+            (format!("{resource} resource"), result)
+        } else if let Some(percent) = target.average_utilization {
+            let pod_level = self.flags.pod_level_resources;
+            let result = found(samples)
+                .and_then(|samples| self.per_pod().utilization(samples, percent, resource, container, pod_level));
+            (format!("{resource} {kind} utilization (percentage of request)"), result)
+        } else {
+            (format!("{resource} {kind}"), Err(Invalid::Target))
+        };
+        Evaluated { name, result, reason, samples: ages }
+    }
+
+    /// The resource metrics API, summed over containers (or of one container).
+    fn resource_samples(&self, resource: &str, container: Option<&str>) -> Samples {
+        let served = self.world.pods.iter().filter(|pod| self.selected[pod.template.index()]);
+        served
+            .filter_map(|pod| {
+                let metrics = self.world.metrics_of(pod.id)?;
+                let position = match container {
+                    None => None,
+                    Some(name) => {
+                        let containers = &self.world.template_of(pod.id).containers;
+                        Some(containers.iter().position(|entry| entry.name == name)?)
+                    }
+                };
+                let value = usage_milli(metrics, resource, position)?;
+                Some((pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }))
+            })
+            .collect()
+    }
+
+    fn pods_metric(
+        &self,
+        metric: &str,
+        selector: Option<&LabelSelector>,
+        target: &MetricTarget,
+    ) -> Result<Proposal, Invalid> {
+        let average = target.average_value.ok_or(Invalid::Target)?;
+        let key = (metric.to_string(), selector.cloned());
+        let served = self.world.custom_metrics.pods.get(&key).ok_or(Invalid::NoMetrics)?;
+        let of_target =
+            |pod: &PodId| self.world.pods.get(pod.index()).is_some_and(|pod| self.selected[pod.template.index()]);
+        let sample = |value| Sample { value, timestamp: self.now, window: CUSTOM_METRIC_WINDOW };
+        let served = served.iter().filter(|(pod, _)| of_target(pod));
+        let samples: Samples = served.map(|(&pod, &value)| (pod, sample(value))).collect();
+        self.per_pod().average_value(found(samples)?, average.milli_ceil(), false)
+    }
+
+    /// An object's target goes by its `type`.
+    fn object(
+        &self,
+        object: &str,
+        metric: &str,
+        selector: Option<&LabelSelector>,
+        target: &MetricTarget,
+    ) -> (String, Result<Proposal, Invalid>) {
+        let kind = object.split(['.', '/']).next().unwrap_or(object);
+        let key = (object.to_string(), metric.to_string(), selector.cloned());
+        let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
+        let result = match (target.kind.as_str(), target.value, target.average_value) {
+            ("Value", Some(whole), _) => {
+                let name = format!("{kind} metric {metric}");
+                return (name, value.and_then(|value| self.per_pod().whole_value(value, whole.milli_ceil())));
+            }
+            ("AverageValue", _, Some(average)) => {
+                value.map(|value| shared_value(value, average.milli_ceil(), self.status_replicas, &self.tolerances()))
+            }
+            _ => Err(Invalid::Target),
+        };
+        (format!("external metric {metric}(nil)"), result)
+    }
+
+    /// An external target goes by the field that is set, averageValue first. Series are added.
+    fn external(
+        &self,
+        metric: &str,
+        selector: Option<&LabelSelector>,
+        target: &MetricTarget,
+    ) -> Result<Proposal, Invalid> {
+        let series = self.world.custom_metrics.external.get(metric).ok_or(Invalid::NoMetrics)?;
+        let chosen = series.iter().filter(|(labels, _)| selector.is_none_or(|selector| selector.matches(labels)));
+        let values: Vec<i64> = chosen.map(|&(_, value)| value).collect();
+        if values.is_empty() {
+            return Err(Invalid::NoMetrics);
+        }
+        if let Some(average) = target.average_value {
+            let sum = values.iter().fold(0i64, |sum, &value| sum.saturating_add(value));
+            return Ok(shared_value(sum, average.milli_ceil(), self.status_replicas, &self.tolerances()));
+        }
+        let whole = target.value.ok_or(Invalid::Target)?;
+        let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));
+        self.per_pod().whole_value(sum, whole.milli_ceil())
+    }
+}
+
+fn found(samples: Samples) -> Result<Samples, Invalid> {
+    if samples.is_empty() { Err(Invalid::NoMetrics) } else { Ok(samples) }
+}
+
+/// Templates in a namespace that a selector matches, by template.
+pub fn templates_selected(world: &World, namespace: &str, selector: &LabelSelector) -> Vec<bool> {
+    let matches =
+        |template: &crate::plan::PodTemplate| template.namespace == namespace && selector.matches(&template.labels);
+    world.templates.iter().map(|template| matches(template)).collect()
+}
+
+/// Usage in milli-units, each container rounded up; `None` if anything is lacking.
+fn usage_milli(metrics: &PodMetrics, resource: &str, container: Option<usize>) -> Option<i64> {
+    let mut sum = None;
+    for usage in &metrics.containers {
+        if container.is_some_and(|position| position != usize::from(usage.container)) {
+            continue;
+        }
+        let value = match resource {
+            "cpu" => usage.cpu_nanocores.map(|nanos| (nanos + 999_999).div_euclid(1_000_000)),
+            "memory" => usage.memory_bytes.map(|bytes| bytes.saturating_mul(1000)),
+            _ => None,
+        }?;
+        sum = Some(sum.unwrap_or(0) + value);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::ContainerUsage;
+
+    #[test]
+    fn nanocores_round_up_and_a_lacking_value_drops_the_pod() {
+        let usage = |container, cpu| ContainerUsage { container, cpu_nanocores: cpu, memory_bytes: Some(5) };
+        let containers = vec![usage(0, Some(1_000_001)), usage(1, Some(2_000_000))];
+        let mut metrics = PodMetrics { timestamp: Time::ZERO, window: Span::from_secs(15), containers };
+        assert_eq!(usage_milli(&metrics, "cpu", None), Some(4));
+        assert_eq!(usage_milli(&metrics, "cpu", Some(1)), Some(2));
+        assert_eq!(usage_milli(&metrics, "cpu", Some(7)), None);
+        assert_eq!(usage_milli(&metrics, "memory", None), Some(10_000));
+        metrics.containers[0].cpu_nanocores = None;
+        assert_eq!(usage_milli(&metrics, "cpu", None), None);
+        metrics.containers.clear();
+        assert_eq!(usage_milli(&metrics, "cpu", None), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! The controller on tiny worlds: when it syncs, what it writes.
+
+use super::*;
+use crate::components::Event as AnyEvent;
+use crate::engine::Queue;
+use crate::plan::{Container, DeploymentId, DeploymentSpec, MetricSpec, MetricTarget, Plan, PodTemplate, TemplateId};
+use crate::record::{Detail, Recorder};
+use crate::rules::quantity::{Millicores, Quantity};
+use crate::rules::resources::ResourceList;
+use crate::world::Change;
+use std::sync::Arc;
+
+const START: Time = Time::from_unix_seconds(1_000_000);
+
+fn hpa_spec(metric: MetricSpec) -> HpaSpec {
+    HpaSpec {
+        namespace: "default".to_string(),
+        name: "web".to_string(),
+        target_kind: "Deployment".to_string(),
+        target_name: "web".to_string(),
+        min_replicas: 1,
+        max_replicas: 10,
+        metrics: vec![metric],
+        behavior: None,
+    }
+}
+
+fn external(target: i64) -> MetricSpec {
+    let target = MetricTarget {
+        kind: "Value".to_string(),
+        value: None,
+        average_value: Some(Quantity::whole(target)),
+        average_utilization: None,
+    };
+    MetricSpec::External { metric: "queue".to_string(), selector: None, target }
+}
+
+fn plan(replicas: i32, metric: MetricSpec) -> Plan {
+    let mut plan = Plan::empty(START, Span::from_secs(600));
+    let labels = [("app".to_string(), "web".to_string())].into();
+    let requests = ResourceList { cpu: Some(Millicores(1000)), ..ResourceList::default() };
+    let container = Container { name: "app".to_string(), requests, ..Container::default() };
+    let selector = LabelSelector::from_labels(&labels);
+    plan.templates.push(Arc::new(PodTemplate { labels, containers: vec![container], ..PodTemplate::default() }));
+    plan.deployments.push(Arc::new(DeploymentSpec {
+        namespace: "default".to_string(),
+        name: "web".to_string(),
+        replicas,
+        selector,
+        template: TemplateId(0),
+        strategy: crate::plan::Strategy::Recreate,
+        min_ready: Span::ZERO,
+        progress_deadline: Span::from_secs(600),
+        revision_history_limit: 10,
+        paused: false,
+    }));
+    plan.hpas.push(Arc::new(hpa_spec(metric)));
+    plan
+}
+
+/// A component, its queue and its world.
+struct Bench<'p> {
+    plan: &'p Plan,
+    hpa: Hpa,
+    world: World,
+    queue: Queue<AnyEvent>,
+    recorder: Recorder,
+}
+
+impl<'p> Bench<'p> {
+    fn new(plan: &'p Plan) -> Bench<'p> {
+        let mut bench = Bench {
+            plan,
+            hpa: Hpa::default(),
+            world: World::new(plan),
+            queue: Queue::new(),
+            recorder: Recorder::new(Detail::Explain),
+        };
+        bench.with(START, |hpa, cx| hpa.start(cx));
+        bench
+    }
+
+    fn with(&mut self, now: Time, act: impl FnOnce(&mut Hpa, &mut Cx)) {
+        self.world.now = now;
+        let mut cx = Cx {
+            now,
+            plan: self.plan,
+            world: &mut self.world,
+            queue: &mut self.queue,
+            recorder: &mut self.recorder,
+            random: None,
+        };
+        act(&mut self.hpa, &mut cx);
+    }
+
+    /// Handles the next event; its time in seconds from the start and the size after it.
+    fn step(&mut self) -> (f64, i32) {
+        let (now, event) = self.queue.pop().expect("an entry is always pending");
+        let AnyEvent::Hpa(event) = event else { panic!("{event:?}") };
+        self.with(now, |hpa, cx| hpa.handle(cx, event));
+        (now.seconds_from(START), self.world.deployments[0].replicas)
+    }
+
+    fn external(&mut self, value: i64) {
+        self.world.custom_metrics.external.insert("queue".to_string(), vec![(Default::default(), value * 1000)]);
+    }
+}
+
+#[test]
+fn syncs_every_period_from_its_phase_and_edits_change_nothing() {
+    let plan = plan(1, external(1));
+    let mut bench = Bench::new(&plan);
+    assert_eq!(bench.step().0, 7.5, "half the period without noise");
+    bench.with(START + Span::from_secs(10), |hpa, cx| hpa.handle(cx, Event::Changed(HpaId(0))));
+    assert_eq!(bench.step().0, 22.5);
+    assert_eq!(bench.step().0, 37.5);
+    assert_eq!(bench.queue.len(), 1);
+}
+
+#[test]
+fn oracle_1_the_phase_is_uniform_over_the_period() {
+    let mut plan = plan(1, external(1));
+    plan.hpas = (0..4_000).map(|_| plan.hpas[0].clone()).collect();
+    let random = crate::engine::Random::new(7, 0);
+    let mut bench = Bench::new(&plan);
+    let mut cx = Cx {
+        now: START,
+        plan: &plan,
+        world: &mut bench.world,
+        queue: &mut bench.queue,
+        recorder: &mut bench.recorder,
+        random: Some(&random),
+    };
+    let mut hpa = Hpa::default();
+    hpa.start(&mut cx);
+    let waits: Vec<f64> =
+        hpa.autoscalers.iter().filter_map(|one| one.pending).map(|at| (at - START).seconds()).collect();
+    let mean = waits.iter().sum::<f64>() / waits.len() as f64;
+    // 99.9 % interval: 7.5 +- 3.29 * 4.33 / sqrt(4000).
+    assert!((mean - 7.5).abs() < 0.23, "{mean}");
+    assert!(waits.iter().all(|&wait| (0.0..15.0).contains(&wait)));
+}
+
+#[test]
+fn scales_up_at_once_and_down_after_five_minutes() {
+    let plan = plan(1, external(1));
+    let mut bench = Bench::new(&plan);
+    bench.external(6);
+    assert_eq!(bench.step(), (7.5, 4), "without behavior the growth limit is 4");
+    let status = bench.world.hpas[0].status;
+    assert_eq!((status.current, status.desired, status.proposal), (1, 4, Some(6)));
+    assert_eq!(status.able_to_scale.unwrap().reason, HpaReason::SucceededRescale);
+    assert_eq!(status.scaling_limited.unwrap(), HpaCondition { status: true, reason: HpaReason::ScaleUpLimit });
+    assert_eq!(bench.step(), (22.5, 6));
+    bench.external(1);
+    let mut last = (0.0, 6);
+    while last.1 == 6 {
+        last = bench.step();
+    }
+    assert_eq!(last, (337.5, 1), "the proposal of 22.5 s still counts at 322.5 s");
+    assert!(bench.recorder.explanations.iter().any(|(_, text)| text.contains("ScaleDownStabilized")));
+}
+
+#[test]
+fn no_metrics_no_change_and_zero_switches_off() {
+    let mut plan = plan(3, external(1));
+    let mut bench = Bench::new(&plan);
+    assert_eq!(bench.step().1, 3);
+    let status = bench.world.hpas[0].status;
+    assert_eq!(status.scaling_active.unwrap().reason, HpaReason::FailedGetExternalMetric);
+    bench.world.scale_deployment(DeploymentId(0), 0, None);
+    assert_eq!(bench.step().1, 0);
+    assert_eq!(bench.world.hpas[0].status.scaling_active.unwrap().reason, HpaReason::ScalingDisabled);
+    bench.world.scale_deployment(DeploymentId(0), 30, None);
+    assert_eq!(bench.step().1, 10, "above the maximum: no metrics are asked");
+    plan.hpas = vec![Arc::new(HpaSpec { target_name: "other".to_string(), ..hpa_spec(external(1)) })];
+    let mut bench = Bench::new(&plan);
+    bench.step();
+    assert_eq!(bench.world.hpas[0].status.able_to_scale.unwrap().reason, HpaReason::FailedGetScale);
+}
+
+#[test]
+fn two_autoscalers_on_the_same_pods_stop() {
+    let mut plan = plan(2, external(1));
+    plan.hpas.push(plan.hpas[0].clone());
+    let mut bench = Bench::new(&plan);
+    bench.external(4);
+    let owner = crate::world::Owner::Bare;
+    let new = crate::world::NewPod { template: TemplateId(0), owner, ordinal: 1, pinned: None, name: None };
+    bench.world.create_pod(new);
+    assert_eq!(bench.step().1, 4, "the first still scales in its first sync");
+    for _ in 0..3 {
+        assert_eq!(bench.step().1, 4);
+    }
+    let reasons: Vec<_> = bench.world.hpas.iter().map(|hpa| hpa.status.scaling_active.unwrap().reason).collect();
+    assert_eq!(reasons, [HpaReason::AmbiguousSelector; 2]);
+}
+
+#[test]
+fn a_broken_metric_blocks_scaling_down_and_never_up() {
+    let proposal = |replicas| calculator::Proposal {
+        replicas,
+        utilization: None,
+        average_value: None,
+        value: None,
+        ratio: 1.0,
+        refilled: None,
+        groups: None,
+    };
+    let metric =
+        |result| Evaluated { name: "m".to_string(), result, reason: HpaReason::FailedGetPodsMetric, samples: None };
+    let broken = || metric(Err(calculator::Invalid::NoMetrics));
+    assert_eq!(combine(&[metric(Ok(proposal(3))), broken()], 4), Err(HpaReason::FailedGetPodsMetric));
+    assert_eq!(combine(&[broken(), metric(Ok(proposal(5)))], 4).unwrap().0, 5);
+    assert_eq!(combine(&[broken()], 4), Err(HpaReason::FailedGetPodsMetric));
+    assert_eq!(combine(&[metric(Ok(proposal(0))), metric(Ok(proposal(2)))], 4).unwrap().0, 2);
+}
+
+#[test]
+fn every_sync_leaves_a_fact() {
+    let plan = plan(1, external(1));
+    let mut bench = Bench::new(&plan);
+    bench.external(1);
+    bench.step();
+    let mut journal = Vec::new();
+    bench.world.take_journal(&mut journal);
+    assert_eq!(journal, [Change::HpaSynced(HpaId(0))]);
+}
