@@ -215,6 +215,14 @@ pub struct PdbSpec {
     pub always_allow_unhealthy: bool,
 }
 
+impl PdbSpec {
+    /// Whether pods of a template count.
+    pub fn matches(&self, template: &super::pod::PodTemplate) -> bool {
+        self.namespace == template.namespace
+            && self.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+    }
+}
+
 /// A Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceSpec {

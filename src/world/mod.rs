@@ -90,6 +90,8 @@ pub struct World {
     pub templates: Vec<Arc<PodTemplate>>,
     /// Pods.
     pub pods: Vec<Pod>,
+    /// Pods whose objects exist, in order of creation.
+    pub living: std::collections::BTreeSet<PodId>,
     /// CPU meters of pods, by pod.
     pub cpu: Vec<CpuMeter>,
     /// Nodes.
@@ -152,6 +154,7 @@ impl World {
             now: plan.start,
             templates: plan.templates.clone(),
             pods: Vec::new(),
+            living: std::collections::BTreeSet::new(),
             cpu: Vec::new(),
             nodes: Vec::new(),
             claims: Vec::new(),

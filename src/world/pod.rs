@@ -237,6 +237,7 @@ impl World {
             set.pods.push(id);
             set.created_pods = set.created_pods.max(new.ordinal);
         }
+        self.living.insert(id);
         self.counts.pods_created += 1;
         self.push(Change::PodCreated(id));
         id

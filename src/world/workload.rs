@@ -321,14 +321,19 @@ impl World {
         }
     }
 
-    /// Writes a ReplicaSet's annotations desired-replicas and max-replicas. Nobody watches them alone.
-    pub fn annotate_replica_set(&mut self, replica_set: ReplicaSetId, desired: i32, max: i32) {
+    /// Writes a ReplicaSet's annotations desired-replicas and max-replicas.
+    pub fn annotate_replica_set(&mut self, replica_set: ReplicaSetId, desired: i32, most: i32) {
         let entry = &mut self.replica_sets[replica_set.index()];
         entry.desired_annotation = desired;
-        entry.max_annotation = max;
+        entry.max_annotation = most;
     }
 
-    /// Writes a Deployment's status. Nobody in this world watches it.
+    /// Writes a ReplicaSet's `spec.minReadySeconds`.
+    pub fn set_min_ready(&mut self, replica_set: ReplicaSetId, min_ready: Span) {
+        self.replica_sets[replica_set.index()].min_ready = min_ready;
+    }
+
+    /// Writes a Deployment's status.
     pub fn set_deployment_status(&mut self, deployment: DeploymentId, status: DeploymentStatus) {
         self.deployments[deployment.index()].status = status;
     }
@@ -400,9 +405,26 @@ impl World {
         entry.expected_pods = expected;
         entry.disruptions_allowed = allowed;
         entry.observed = true;
+        entry.sync_failed = false;
         if before != (healthy, desired, expected, allowed) {
             self.push(Change::PdbStatus(pdb));
         }
+    }
+
+    /// A sync of a budget failed: nothing is allowed until the next one; the rest of the status stays.
+    pub fn fail_pdb(&mut self, pdb: PdbId) {
+        let entry = &mut self.pdbs[pdb.index()];
+        let before = (entry.disruptions_allowed, entry.sync_failed);
+        entry.disruptions_allowed = 0;
+        entry.sync_failed = true;
+        if before != (0, true) {
+            self.push(Change::PdbStatus(pdb));
+        }
+    }
+
+    /// Replaces the evicted pods that a budget remembers.
+    pub fn set_disrupted(&mut self, pdb: PdbId, disrupted: Vec<(PodId, Time)>) {
+        self.pdbs[pdb.index()].disrupted = disrupted;
     }
 
     /// Serves (or withdraws) a pod's metrics.

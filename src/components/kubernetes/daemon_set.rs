@@ -1,22 +1,24 @@
-//! DaemonSet controller: one pod of each DaemonSet on every node that it wants.
+//! DaemonSet controller.
 //!
 //! ```text
-//!  Node appears ─► Node ─► for each DaemonSet that fits: a pod pinned to that node ─► scheduler ─► kubelet
+//!  Node object appears ─► Node ─► one pod of every DaemonSet that the node suits, pinned to it
 //! ```
 //!
-//! Models `pkg/controller/daemon/daemon_controller.go` (`nodeShouldRunDaemonPod`): node selector, required node affinity
-//! and taints decide; resources do not. Pods go with their node: drains leave them, the kubelet's end takes them.
-//! Left out: rolling updates of DaemonSets.
+//! Source: `pkg/controller/daemon/daemon_controller.go` (`NodeShouldRunDaemonPod`) of Kubernetes 1.34. The automatic
+//! tolerations of a DaemonSet's pods are part of the template.
+//! Left out: rolling updates, pods that must leave because labels or taints of their node changed, replacements of pods
+//! that failed.
 
 use crate::components::Cx;
 use crate::plan::{DaemonSetId, PodTemplate};
 use crate::rules::taint::first_untolerated;
 use crate::world::{NewPod, Node, NodeId, Owner, World};
 
-/// Its memory: pods ever created, by DaemonSet.
+/// Its memory.
 #[derive(Default)]
 pub struct DaemonSetController {
-    created: Vec<u32>,
+    /// Pods ever created, by DaemonSet; what existed before is counted once.
+    created: Vec<Option<u32>>,
 }
 
 /// Why it may be woken.
@@ -27,41 +29,129 @@ pub enum Event {
 }
 
 impl DaemonSetController {
-    /// Counts the pods that exist already.
+    /// Nodes that exist at the start are looked at like new ones: a pod that is there already is not created again.
     pub fn start(&mut self, cx: &mut Cx) {
-        self.created = vec![0; cx.world.daemon_sets.len()];
-        for pod in &cx.world.pods {
-            if let Owner::DaemonSet(id) = pod.owner {
-                self.created[id.index()] += 1;
-            }
+        for index in 0..cx.world.nodes.len() {
+            cx.at(cx.now, crate::components::Event::DaemonSet(Event::Node(NodeId::at(index))));
         }
     }
 
-    /// Observe, decide, apply, schedule.
+    /// Observe, decide, apply.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         let Event::Node(node) = event;
         for index in 0..cx.world.daemon_sets.len() {
-            let owner = Owner::DaemonSet(DaemonSetId::at(index));
+            let daemon_set = DaemonSetId::at(index);
             let template = cx.world.daemon_sets[index].template;
-            let wanted = should_run(cx.world.template(template), cx.world.node(node));
-            if !wanted || has_pod(cx.world, owner, node) {
-                continue;
+            let suits = should_run(cx.world.node(node), cx.world.template(template));
+            if suits && !has_pod(cx.world, daemon_set, node) {
+                let ordinal = self.next_ordinal(cx.world, daemon_set);
+                let owner = Owner::DaemonSet(daemon_set);
+                cx.world.create_pod(NewPod { template, owner, ordinal, pinned: Some(node), name: None });
             }
-            self.created[index] += 1;
-            let ordinal = self.created[index];
-            cx.world.create_pod(NewPod { template, owner, ordinal, pinned: Some(node), name: None });
         }
+    }
+
+    fn next_ordinal(&mut self, world: &World, daemon_set: DaemonSetId) -> u32 {
+        if self.created.len() <= daemon_set.index() {
+            self.created.resize(daemon_set.index() + 1, None);
+        }
+        let created = self.created[daemon_set.index()].get_or_insert_with(|| {
+            let own = world.pods.iter().filter(|pod| pod.owner == Owner::DaemonSet(daemon_set));
+            own.map(|pod| pod.ordinal).max().unwrap_or(0)
+        });
+        *created += 1;
+        *created
     }
 }
 
-fn has_pod(world: &World, owner: Owner, node: NodeId) -> bool {
-    world.pods.iter().any(|pod| pod.owner == owner && pod.pinned == Some(node) && pod.gone.is_none())
+fn has_pod(world: &World, daemon_set: DaemonSetId, node: NodeId) -> bool {
+    let on_node = |pod: &crate::world::Pod| pod.node.or(pod.pinned) == Some(node);
+    let mut living = world.living.iter().map(|&pod| world.pod(pod));
+    living.any(|pod| pod.owner == Owner::DaemonSet(daemon_set) && pod.is_active() && on_node(pod))
 }
 
-/// Whether a DaemonSet with this template has a pod on this node.
-pub fn should_run(template: &PodTemplate, node: &Node) -> bool {
+/// Whether a DaemonSet wants a pod on a node: selector, required affinity and taints. A cordon does not matter.
+pub fn should_run(node: &Node, template: &PodTemplate) -> bool {
+    if node.gone.is_some() || node.deleting_since.is_some() {
+        return false;
+    }
     let selected = template.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
-    let terms = template.affinity.node_required.as_ref();
-    let required = terms.is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)));
-    node.gone.is_none() && selected && required && first_untolerated(&node.taints, &template.tolerations).is_none()
+    let affine = template
+        .affinity
+        .node_required
+        .as_ref()
+        .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)));
+    selected && affine && first_untolerated(&node.taints, &template.tolerations).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Queue, Span, Time};
+    use crate::plan::{DaemonSetSpec, Plan, TemplateId};
+    use crate::record::{Detail, Recorder};
+    use crate::rules::taint::{Taint, TaintEffect, Toleration};
+    use crate::world::NewNode;
+    use std::sync::Arc;
+
+    fn node(world: &mut World, name: &str, taints: Vec<Taint>) -> NodeId {
+        world.create_node(NewNode {
+            name: name.into(),
+            labels: [("pool".to_string(), name.to_string())].into(),
+            taints,
+            allocatable: Default::default(),
+            capacity: Default::default(),
+            claim: None,
+            instance: None,
+            zone: None,
+        })
+    }
+
+    fn plan(template: PodTemplate) -> Plan {
+        let mut plan = Plan::empty(Time::from_unix_seconds(1_000), Span::from_secs(60));
+        plan.templates.push(Arc::new(template));
+        let (namespace, name) = ("default".to_string(), "agent".to_string());
+        plan.daemon_sets.push(Arc::new(DaemonSetSpec { namespace, name, template: TemplateId(0) }));
+        plan
+    }
+
+    #[test]
+    fn one_pinned_pod_a_node_however_often_it_looks() {
+        let plan = plan(PodTemplate::default());
+        let mut world = World::new(&plan);
+        let nodes = [node(&mut world, "a", vec![]), node(&mut world, "b", vec![])];
+        let (mut queue, mut recorder) = (Queue::new(), Recorder::new(Detail::Facts));
+        let (queue, recorder) = (&mut queue, &mut recorder);
+        let mut cx = Cx { now: plan.start, plan: &plan, world: &mut world, queue, recorder, random: None };
+        let mut controller = DaemonSetController::default();
+        for node in [nodes[0], nodes[1], nodes[0]] {
+            controller.handle(&mut cx, Event::Node(node));
+        }
+        let pods: Vec<_> = world.pods.iter().map(|pod| (pod.ordinal, pod.pinned)).collect();
+        assert_eq!(pods, [(1, Some(nodes[0])), (2, Some(nodes[1]))]);
+    }
+
+    #[test]
+    fn selector_and_untolerated_taints_keep_it_away_and_a_preference_does_not() {
+        let wants = PodTemplate {
+            node_selector: [("pool".to_string(), "a".to_string())].into(),
+            tolerations: vec![Toleration {
+                key: "gpu".to_string(),
+                exists: true,
+                value: String::new(),
+                effect: None,
+                seconds: None,
+            }],
+            ..PodTemplate::default()
+        };
+        let mut world = World::new(&plan(wants.clone()));
+        let runs = |world: &mut World, name: &str, key: &str, effect| {
+            let id = node(world, name, vec![Taint::new(key, effect)]);
+            should_run(world.node(id), &wants)
+        };
+        assert!(runs(&mut world, "a", "gpu", TaintEffect::NoExecute));
+        assert!(runs(&mut world, "a", "other", TaintEffect::PreferNoSchedule));
+        assert!(!runs(&mut world, "a", "other", TaintEffect::NoSchedule));
+        assert!(!runs(&mut world, "b", "gpu", TaintEffect::NoExecute));
+    }
 }

@@ -1,45 +1,74 @@
-//! ReplicaSet controller: as many pods as the ReplicaSet wants.
+//! ReplicaSet controller.
 //!
 //! ```text
-//!  ReplicaSet spec, pods ─► Sync ─► too few:  slow-start rounds of 1, 2, 4, … creations ─► pods
-//!                                ─► too many: victims by rank, all at once              ─► deletions
-//!                                ─► status (replicas, ready, available)
+//!  ReplicaSet.replicas ─┐                ┌─► pods created: batches of 1, 2, 4, ... (slow start)
+//!  pods of the set ─────┼─► Sync ────────┼─► pods deleted: victims by rank, all at once
+//!  minReadySeconds ─────┘                └─► ReplicaSet.status
 //! ```
 //!
-//! Models `pkg/controller/replicaset/replica_set.go` and `pkg/controller/controller_utils.go` of Kubernetes 1.34: slow
-//! start, at most 500 pods a sync, the client's token bucket shared by all ReplicaSets, the order of victims. A round of
-//! calls that is under way plays the part of the expectations: nothing else is done to that ReplicaSet until it ends.
-//! Left out: adoption and release of pods by label, events.
+//! Source: `pkg/controller/replicaset/replica_set.go`, `pkg/controller/controller_utils.go` of Kubernetes 1.34. All calls
+//! go through one client with a token bucket. While the calls of a round are on their way the set is left alone, as
+//! expectations demand.
+//! Left out: quota and API errors (every call succeeds), event writes from the same bucket, adoption of orphans.
 
-use crate::components::{Cx, Event as AnyEvent};
+use crate::components::Cx;
 use crate::engine::{Purpose, Random, Span, Time};
 use crate::plan::Stage;
 use crate::world::{DeleteCause, NewPod, Owner, Pod, PodId, PodPhase, ReplicaSetId, ReplicaSetStatus, World};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// `burstReplicas`: pods created or deleted in one sync at most.
-const BURST_REPLICAS: i32 = 500;
-const UID: Purpose = Purpose::named("pod.uid");
+/// Pods that one sync creates or deletes at most. Source: `replica_set.go` (`BurstReplicas`).
+const BURST_REPLICAS: usize = 500;
+const POD_UID: Purpose = Purpose::named("pod.uid");
 
-/// Calls that are under way for a ReplicaSet.
+/// A token bucket, as one theoretical arrival time: a call may go as soon as it is at most `burst - 1` intervals ahead.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenBucket {
+    next: Time,
+}
+
+impl TokenBucket {
+    /// Takes a token; when the call may go.
+    pub fn reserve(&mut self, now: Time, qps: f64, burst: f64) -> Time {
+        if qps <= 0.0 {
+            return now;
+        }
+        let interval = Span::from_seconds(1.0 / qps);
+        let tolerance = interval * ((burst.max(1.0) as u64) - 1);
+        let full = self.next.max(now);
+        self.next = full + interval;
+        full.back(tolerance).max(now)
+    }
+}
+
+/// Calls of one set that are on their way.
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
-    /// Creations not yet begun.
-    left: i32,
-    /// Size of the next slow-start batch.
-    batch: i32,
-    /// Calls that have not returned.
-    outstanding: i32,
-    /// Batches begun, to key draws.
-    batches: u32,
+    /// Calls that have not been made yet, of the present batch.
+    calls: usize,
+    /// Creations beyond the present batch.
+    later: usize,
+    /// Size of the present batch.
+    batch: usize,
+    /// When the present batch has returned; the next begins.
+    returns: Time,
+}
+
+/// What it keeps of one set.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    round: Option<Round>,
+    /// Batches ever begun: keys the draws.
+    batches: u64,
+    /// The next look for pods that become available.
+    check: Option<Time>,
 }
 
 /// Its memory.
 #[derive(Default)]
 pub struct ReplicaSetController {
-    rounds: BTreeMap<ReplicaSetId, Round>,
-    bucket: TokenBucket,
+    sets: Vec<Memory>,
+    client: TokenBucket,
 }
 
 /// Why it may be woken.
@@ -47,19 +76,22 @@ pub struct ReplicaSetController {
 pub enum Event {
     /// Look at a ReplicaSet again.
     Sync(ReplicaSetId),
-    /// A creation that waited for the client's rate limit is sent.
+    /// A creation that waited for the client's rate limit.
     Create(ReplicaSetId),
-    /// A deletion that waited for the client's rate limit is sent.
+    /// A deletion that waited for the client's rate limit.
     Delete(PodId),
-    /// A call returns.
+    /// All calls of a batch have returned.
     Returned(ReplicaSetId),
 }
 
 impl ReplicaSetController {
-    /// Looks at every ReplicaSet once.
+    /// Its informers list every ReplicaSet at the start; their statuses are as old as they are.
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.replica_sets.len() {
-            cx.after(Span::ZERO, AnyEvent::ReplicaSet(Event::Sync(ReplicaSetId::at(index))));
+            let set = ReplicaSetId::at(index);
+            let (status, _) = status_of(cx.world, set, cx.now);
+            cx.world.set_replica_set_status(set, status);
+            wake(cx, cx.now, Event::Sync(set));
         }
     }
 
@@ -67,343 +99,344 @@ impl ReplicaSetController {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Sync(set) => self.sync(cx, set),
-            Event::Create(set) => create(cx, set),
-            Event::Delete(pod) => cx.world.delete_pod(pod, None, delete_cause(cx.world, pod)),
+            Event::Create(set) => {
+                create(cx.world, set);
+                self.call_made(cx, set);
+            }
+            Event::Delete(pod) => {
+                let Owner::ReplicaSet(set) = cx.world.pod(pod).owner else { return };
+                delete(cx.world, set, pod);
+                self.call_made(cx, set);
+            }
             Event::Returned(set) => self.returned(cx, set),
         }
+    }
+
+    fn memory(&mut self, set: ReplicaSetId) -> &mut Memory {
+        if self.sets.len() <= set.index() {
+            self.sets.resize(set.index() + 1, Memory::default());
+        }
+        &mut self.sets[set.index()]
     }
 
     fn sync(&mut self, cx: &mut Cx, set: ReplicaSetId) {
         if cx.world.replica_sets[set.index()].gone.is_some() {
             return;
         }
-        if !self.rounds.contains_key(&set) {
-            let active: Vec<PodId> = active_pods(cx.world, set).map(|pod| pod.id).collect();
-            let difference = cx.world.replica_sets[set.index()].replicas - active.len() as i32;
-            match difference.cmp(&0) {
-                Ordering::Greater => {
-                    self.rounds.insert(set, Round { left: difference.min(BURST_REPLICAS), batch: 1, ..Round::default() });
-                    self.next_batch(cx, set);
-                }
-                Ordering::Less => self.delete(cx, set, (-difference).min(BURST_REPLICAS)),
-                Ordering::Equal => {}
-            }
-        }
-        write_status(cx, set);
-    }
-
-    /// Begins the next slow-start batch: its calls go out together, each when the client's bucket has a token.
-    fn next_batch(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let Some(round) = self.rounds.get_mut(&set) else { return };
-        let size = round.batch.min(round.left);
-        round.left -= size;
-        round.batch *= 2;
-        round.outstanding = size;
-        round.batches += 1;
-        let hop = cx.delay(Stage::ApiHop, 5 << 56 | u64::from(set.0) << 24 | u64::from(round.batches));
-        for _ in 0..size {
-            let wait = self.bucket.take(cx);
-            if wait.is_zero() {
-                create(cx, set);
-            } else {
-                cx.after(wait, AnyEvent::ReplicaSet(Event::Create(set)));
-            }
-            cx.after(wait + hop, AnyEvent::ReplicaSet(Event::Returned(set)));
-        }
-    }
-
-    fn delete(&mut self, cx: &mut Cx, set: ReplicaSetId, count: i32) {
-        let victims = victims(cx.world, cx.random, set, count as usize, cx.now);
-        cx.explain(|| {
-            let names: Vec<String> = victims.iter().map(|&pod| pod.0.to_string()).collect();
-            format!("replica set {} is {count} too large and deletes pods {}", set.0, names.join(", "))
-        });
-        self.rounds.insert(set, Round { outstanding: count, ..Round::default() });
-        let hop = cx.delay(Stage::ApiHop, 6 << 56 | u64::from(set.0));
-        for pod in victims {
-            let wait = self.bucket.take(cx);
-            if wait.is_zero() {
-                cx.world.delete_pod(pod, None, delete_cause(cx.world, pod));
-            } else {
-                cx.after(wait, AnyEvent::ReplicaSet(Event::Delete(pod)));
-            }
-            cx.after(wait + hop, AnyEvent::ReplicaSet(Event::Returned(set)));
-        }
-    }
-
-    /// One call returned: the last of a batch begins the next, the last of a round looks again.
-    fn returned(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let Some(round) = self.rounds.get_mut(&set) else { return };
-        round.outstanding -= 1;
-        if round.outstanding > 0 {
+        if self.memory(set).round.is_some() {
             return;
         }
-        if round.left > 0 {
+        let entry = &cx.world.replica_sets[set.index()];
+        let active: Vec<PodId> = entry.pods.iter().copied().filter(|&pod| cx.world.pod(pod).is_active()).collect();
+        let want = usize::try_from(entry.replicas).unwrap_or(0);
+        if active.len() < want {
+            let missing = (want - active.len()).min(BURST_REPLICAS);
+            self.memory(set).round = Some(Round { later: missing, ..Round::default() });
             self.next_batch(cx, set);
-        } else {
-            self.rounds.remove(&set);
-            self.sync(cx, set);
+        } else if active.len() > want {
+            let surplus = (active.len() - want).min(BURST_REPLICAS);
+            self.delete_surplus(cx, set, active, surplus);
+        }
+        // The status is written when the calls of the round have been made.
+        if self.memory(set).round.is_none() {
+            self.write_status(cx, set);
         }
     }
-}
 
-/// The token bucket of a controller's API client (`--kube-api-qps`, `--kube-api-burst`).
-#[derive(Default)]
-struct TokenBucket {
-    /// When the bucket would be full again.
-    full_at: Time,
-}
-
-impl TokenBucket {
-    /// Takes a token: how long the call waits for it.
-    fn take(&mut self, cx: &Cx) -> Span {
-        let flags = &cx.plan.flags.controllers;
-        if flags.client_qps <= 0.0 {
-            return Span::ZERO;
+    /// Begins the next batch of creations: twice the last one, all calls at once.
+    fn next_batch(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let memory = self.memory(set);
+        memory.batches += 1;
+        let Some(round) = &mut memory.round else { return };
+        round.batch = (2 * round.batch).max(1).min(round.later);
+        round.later -= round.batch;
+        let (batch, number) = (round.batch, memory.batches);
+        let times = self.reserve(cx, batch);
+        let last = times.last().copied().unwrap_or(cx.now);
+        let hop = cx.delay(Stage::ApiHop, u64::from(set.0) << 32 | number);
+        let at_once = times.iter().take_while(|&&at| at == cx.now).count();
+        for _ in 0..at_once {
+            create(cx.world, set);
         }
-        let token = Span::from_seconds(1.0 / flags.client_qps);
-        let burst = Span::from_seconds(flags.client_burst / flags.client_qps);
-        self.full_at = self.full_at.max(cx.now) + token;
-        (self.full_at - cx.now).saturating_sub(burst)
-    }
-}
-
-fn create(cx: &mut Cx, set: ReplicaSetId) {
-    let entry = &cx.world.replica_sets[set.index()];
-    if entry.gone.is_none() {
-        let (template, ordinal) = (entry.template, entry.created_pods + 1);
-        let owner = Owner::ReplicaSet(set);
-        cx.world.create_pod(NewPod { template, owner, ordinal, pinned: None, name: None });
-    }
-}
-
-/// A pod of an old revision goes because of the rollout.
-fn delete_cause(world: &World, pod: PodId) -> DeleteCause {
-    let Owner::ReplicaSet(set) = world.pod(pod).owner else { return DeleteCause::ScaleDown };
-    let entry = &world.replica_sets[set.index()];
-    let current = entry.deployment.map(|deployment| world.deployments[deployment.index()].spec.template);
-    if current.is_none_or(|template| template == entry.template) { DeleteCause::ScaleDown } else { DeleteCause::Rollout }
-}
-
-fn active_pods(world: &World, set: ReplicaSetId) -> impl Iterator<Item = &Pod> {
-    world.replica_sets[set.index()].pods.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_active())
-}
-
-/// Writes the status; comes back when a Ready pod becomes available.
-fn write_status(cx: &mut Cx, set: ReplicaSetId) {
-    let min_ready = cx.world.replica_sets[set.index()].min_ready;
-    let mut status = ReplicaSetStatus::default();
-    let mut next: Option<Time> = None;
-    for pod in active_pods(cx.world, set) {
-        status.replicas += 1;
-        if pod.is_ready() {
-            status.ready += 1;
-            let available = pod.ready.since + min_ready;
-            if available <= cx.now {
-                status.available += 1;
-            } else {
-                next = Some(next.map_or(available, |next| next.min(available)));
+        for &at in &times[at_once..] {
+            wake(cx, at, Event::Create(set));
+        }
+        if let Some(round) = &mut self.memory(set).round {
+            round.calls = batch - at_once;
+            round.returns = last + hop;
+            if at_once == batch {
+                self.batch_done(cx, set);
             }
         }
     }
-    cx.world.set_replica_set_status(set, status);
-    if let Some(at) = next {
-        cx.at(at, AnyEvent::ReplicaSet(Event::Sync(set)));
-    }
-}
 
-/// What the order of victims looks at.
-struct Candidate {
-    pod: PodId,
-    assigned: bool,
-    phase: u8,
-    ready: bool,
-    cost: i32,
-    rank: usize,
-    ready_time: Time,
-    restarts: (u32, u32),
-    created: Time,
-    uid: String,
-}
-
-/// The pods to delete first: `getPodsToDelete` with `ActivePodsWithRanks`.
-pub fn victims(world: &World, random: Option<&Random>, set: ReplicaSetId, count: usize, now: Time) -> Vec<PodId> {
-    let pods: Vec<&Pod> = active_pods(world, set).collect();
-    if count >= pods.len() {
-        return pods.iter().map(|pod| pod.id).collect();
-    }
-    let related = active_pods_by_node(world, set);
-    let candidate = |pod: &&Pod| {
-        let template = world.template(pod.template);
-        let sidecars = template.init_containers.len();
-        let most = |statuses: &[crate::world::ContainerStatus]| statuses.iter().map(|c| c.restarts).max().unwrap_or(0);
-        Candidate {
-            pod: pod.id,
-            assigned: pod.node.is_some(),
-            phase: match pod.phase {
-                PodPhase::Pending => 0,
-                PodPhase::Running | PodPhase::Succeeded | PodPhase::Failed => 2,
-            },
-            ready: pod.is_ready(),
-            cost: pod.deletion_cost,
-            rank: pod.node.map_or(0, |node| related.get(&node).copied().unwrap_or(0)),
-            ready_time: if pod.is_ready() { pod.ready.since } else { Time::ZERO },
-            restarts: (most(&pod.containers[sidecars..]), most(&pod.containers[..sidecars])),
-            created: pod.created.whole_second(),
-            uid: uid(world, random, pod),
+    fn delete_surplus(&mut self, cx: &mut Cx, set: ReplicaSetId, active: Vec<PodId>, surplus: usize) {
+        let victims = choose_victims(cx.world, set, active, surplus, cx.random);
+        cx.explain(|| format!("replica set {}: deletes {victims:?}", set.0));
+        let times = self.reserve(cx, victims.len());
+        let mut waiting = 0;
+        for (&pod, at) in victims.iter().zip(times) {
+            if at == cx.now {
+                delete(cx.world, set, pod);
+            } else {
+                wake(cx, at, Event::Delete(pod));
+                waiting += 1;
+            }
         }
-    };
-    let mut candidates: Vec<Candidate> = pods.iter().map(candidate).collect();
-    merge_sort(&mut candidates, |one, other| before(one, other, now));
-    candidates.into_iter().take(count).map(|candidate| candidate.pod).collect()
+        if waiting > 0 {
+            self.memory(set).round = Some(Round { calls: waiting, ..Round::default() });
+        }
+    }
+
+    fn reserve(&mut self, cx: &Cx, calls: usize) -> Vec<Time> {
+        let flags = &cx.plan.flags.controllers;
+        (0..calls).map(|_| self.client.reserve(cx.now, flags.client_qps, flags.client_burst)).collect()
+    }
+
+    fn call_made(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let Some(round) = &mut self.memory(set).round else { return };
+        round.calls = round.calls.saturating_sub(1);
+        if round.calls == 0 {
+            self.batch_done(cx, set);
+        }
+    }
+
+    /// All calls of a batch have been made: the next one follows when they have returned.
+    fn batch_done(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let Some(round) = self.memory(set).round else { return };
+        if round.later > 0 {
+            wake(cx, round.returns, Event::Returned(set));
+        } else {
+            self.memory(set).round = None;
+            wake(cx, cx.now, Event::Sync(set));
+        }
+    }
+
+    fn returned(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let due = self.memory(set).round.is_some_and(|round| round.later > 0 && round.returns == cx.now);
+        if due {
+            self.next_batch(cx, set);
+        }
+    }
+
+    fn write_status(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let (status, next) = status_of(cx.world, set, cx.now);
+        if cx.world.replica_sets[set.index()].status != status {
+            self.reserve(cx, 1);
+            cx.world.set_replica_set_status(set, status);
+        }
+        let memory = self.memory(set);
+        if let Some(at) = next.filter(|&at| memory.check.is_none_or(|check| check <= cx.now || at < check)) {
+            memory.check = Some(at);
+            wake(cx, at, Event::Sync(set));
+        }
+    }
 }
 
-/// Active pods of the ReplicaSets of the same owner, counted by node. A ReplicaSet without owner has no ranks.
-fn active_pods_by_node(world: &World, set: ReplicaSetId) -> BTreeMap<crate::world::NodeId, usize> {
-    let mut counts = BTreeMap::new();
-    let Some(deployment) = world.replica_sets[set.index()].deployment else { return counts };
+fn wake(cx: &mut Cx, at: Time, event: Event) {
+    cx.at(at, crate::components::Event::ReplicaSet(event));
+}
+
+fn create(world: &mut World, set: ReplicaSetId) {
+    let entry = &world.replica_sets[set.index()];
+    let ordinal = entry.created_pods + 1;
+    let template = entry.template;
+    world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name: None });
+}
+
+fn delete(world: &mut World, set: ReplicaSetId, pod: PodId) {
+    if !world.pod(pod).is_active() {
+        return;
+    }
+    let entry = &world.replica_sets[set.index()];
+    let replaced = entry.deployment.is_some_and(|deployment| {
+        let present = world.deployments[deployment.index()].spec.template;
+        present != entry.template && world.template(present) != world.template(entry.template)
+    });
+    world.delete_pod(pod, None, if replaced { DeleteCause::Rollout } else { DeleteCause::ScaleDown });
+}
+
+/// The status of a set, and when the next of its pods becomes available.
+fn status_of(world: &World, set: ReplicaSetId, now: Time) -> (ReplicaSetStatus, Option<Time>) {
+    let entry = &world.replica_sets[set.index()];
+    let mut status = ReplicaSetStatus { failure: entry.status.failure, ..ReplicaSetStatus::default() };
+    let mut next = None::<Time>;
+    for pod in entry.pods.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_active()) {
+        status.replicas += 1;
+        if !pod.is_ready() {
+            continue;
+        }
+        status.ready += 1;
+        let available = pod.ready.since + entry.min_ready;
+        if available <= now {
+            status.available += 1;
+        } else {
+            next = Some(next.map_or(available, |next| next.min(available)));
+        }
+    }
+    (status, next)
+}
+
+/// What decides whether a pod goes before another.
+#[derive(Clone, Debug)]
+pub struct Victim {
+    /// Which.
+    pub pod: PodId,
+    /// Bound to a node.
+    pub assigned: bool,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// Last transition of condition Ready if that is True.
+    pub ready_since: Option<Time>,
+    /// `controller.kubernetes.io/pod-deletion-cost`.
+    pub cost: i32,
+    /// Active pods of related sets on its node.
+    pub rank: u32,
+    /// Most restarts of a regular container.
+    pub restarts: u32,
+    /// Most restarts of a restartable init container.
+    pub sidecar_restarts: u32,
+    /// `metadata.creationTimestamp`.
+    pub created: Time,
+    /// `metadata.uid`.
+    pub uid: String,
+}
+
+/// The `surplus` pods that go first. Without a choice to make there is no order.
+fn choose_victims(
+    world: &World,
+    set: ReplicaSetId,
+    active: Vec<PodId>,
+    surplus: usize,
+    random: Option<&Random>,
+) -> Vec<PodId> {
+    if surplus >= active.len() {
+        return active;
+    }
+    let ranks = ranks(world, set);
+    let victims = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
+    sorted(victims, world.now).into_iter().take(surplus).map(|victim| victim.pod).collect()
+}
+
+/// Active pods of related sets by node; unbound pods count as one node.
+fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<crate::world::NodeId>, u32> {
+    let mut ranks = BTreeMap::new();
+    let Some(deployment) = world.replica_sets[set.index()].deployment else { return ranks };
     for &related in &world.deployments[deployment.index()].replica_sets {
-        for node in active_pods(world, related).filter_map(|pod| pod.node) {
-            *counts.entry(node).or_insert(0) += 1;
+        let pods = world.replica_sets[related.index()].pods.iter().map(|&pod| world.pod(pod));
+        for pod in pods.filter(|pod| pod.is_active()) {
+            *ranks.entry(pod.node).or_insert(0) += 1;
         }
     }
-    counts
+    ranks
 }
 
-/// `metadata.uid`: as given, else derived from ReplicaSet and ordinal; with noise it is drawn, as the API server does.
-fn uid(world: &World, random: Option<&Random>, pod: &Pod) -> String {
+fn victim(
+    world: &World,
+    id: PodId,
+    ranks: &BTreeMap<Option<crate::world::NodeId>, u32>,
+    random: Option<&Random>,
+) -> Victim {
+    let pod = world.pod(id);
+    let template = world.template_of(id);
+    let (inits, containers) = pod.containers.split_at(template.init_containers.len().min(pod.containers.len()));
+    let sidecars = inits.iter().zip(&template.init_containers).filter(|(_, init)| init.restartable);
+    Victim {
+        pod: id,
+        assigned: pod.node.is_some(),
+        phase: pod.phase,
+        ready_since: pod.is_ready().then_some(pod.ready.since),
+        cost: pod.deletion_cost,
+        rank: ranks.get(&pod.node).copied().unwrap_or(0),
+        restarts: containers.iter().map(|container| container.restarts).max().unwrap_or(0),
+        sidecar_restarts: sidecars.map(|(container, _)| container.restarts).max().unwrap_or(0),
+        created: pod.created.whole_second(),
+        uid: uid(world, pod, random),
+    }
+}
+
+/// `metadata.uid`: given, drawn, or (without noise) a fixed scrambling of owner and ordinal.
+fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
     if let Some(uid) = &pod.uid {
         return uid.to_string();
     }
-    if let Some(random) = random {
-        return format!("{:016x}", random.below(UID, pod.key(), u64::MAX));
-    }
-    let Owner::ReplicaSet(set) = pod.owner else { return format!("{:016x}", pod.ordinal) };
-    let entry = &world.replica_sets[set.index()];
-    let number = if entry.deployment.is_some() { entry.revision } else { entry.id.0 + 1 };
-    let scrambled = (u64::from(number) * 100_003 + u64::from(pod.ordinal)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    format!("{scrambled:016x}")
-}
-
-/// Whether `one` is deleted before `other`. Not transitive, as upstream: rule 6 jumps to the UID past rule 7.
-fn before(one: &Candidate, other: &Candidate, now: Time) -> bool {
-    if one.assigned != other.assigned {
-        return !one.assigned;
-    }
-    if one.phase != other.phase {
-        return one.phase < other.phase;
-    }
-    if one.ready != other.ready {
-        return !one.ready;
-    }
-    if one.cost != other.cost {
-        return one.cost < other.cost;
-    }
-    if one.rank != other.rank {
-        return one.rank > other.rank;
-    }
-    if one.ready && one.ready_time != other.ready_time {
-        if one.ready_time == Time::ZERO || other.ready_time == Time::ZERO {
-            return one.ready_time == Time::ZERO;
+    let word = match (random, pod.owner) {
+        (Some(random), _) => random.below(POD_UID, pod.key(), u64::MAX),
+        (None, Owner::ReplicaSet(set)) => {
+            let number = u64::from(world.replica_sets[set.index()].revision);
+            (number * 100_003 + u64::from(pod.ordinal)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         }
-        return younger(one, other, one.ready_time, other.ready_time, now);
-    }
-    if one.restarts != other.restarts {
-        return one.restarts > other.restarts;
-    }
-    one.created != other.created && younger(one, other, one.created, other.created, now)
+        (None, Owner::DaemonSet(_) | Owner::Bare) => pod.key().wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    };
+    format!("{word:016x}")
 }
 
-/// The smaller bucket of age first, in one bucket the smaller UID.
-fn younger(one: &Candidate, other: &Candidate, first: Time, second: Time, now: Time) -> bool {
-    match age_bucket(first, now).cmp(&age_bucket(second, now)) {
-        Ordering::Equal => one.uid < other.uid,
-        order => order == Ordering::Less,
+/// Sorts as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which ends
+/// whatever the comparison says.
+fn sorted(mut victims: Vec<Victim>, now: Time) -> Vec<Victim> {
+    if victims.len() < 2 {
+        return victims;
     }
+    let right = sorted(victims.split_off(victims.len() / 2), now);
+    let left = sorted(victims, now);
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
+        let next = if goes_before(second, first, now) { right.next() } else { left.next() };
+        merged.extend(next);
+    }
+    merged.extend(left);
+    merged.extend(right);
+    merged
 }
 
-/// floor(log2(age in nanoseconds)), -1 for an age of zero or less.
+/// Whether `first` is deleted before `second`.
+pub fn goes_before(first: &Victim, second: &Victim, now: Time) -> bool {
+    if first.assigned != second.assigned {
+        return !first.assigned;
+    }
+    let pending = |victim: &Victim| victim.phase == PodPhase::Pending;
+    if pending(first) != pending(second) {
+        return pending(first);
+    }
+    if first.ready_since.is_some() != second.ready_since.is_some() {
+        return first.ready_since.is_none();
+    }
+    if first.cost != second.cost {
+        return first.cost < second.cost;
+    }
+    if first.rank != second.rank {
+        return first.rank > second.rank;
+    }
+    if let (Some(one), Some(other)) = (first.ready_since, second.ready_since) {
+        if one != other {
+            return is_younger((one, &first.uid), (other, &second.uid), now);
+        }
+    }
+    if first.restarts != second.restarts {
+        return first.restarts > second.restarts;
+    }
+    if first.sidecar_restarts != second.sidecar_restarts {
+        return first.sidecar_restarts > second.sidecar_restarts;
+    }
+    first.created != second.created && is_younger((first.created, &first.uid), (second.created, &second.uid), now)
+}
+
+/// No time at all first, then the smaller power of two of age, then the smaller UID.
+fn is_younger(first: (Time, &str), second: (Time, &str), now: Time) -> bool {
+    if first.0 == Time::ZERO || second.0 == Time::ZERO {
+        return first.0 == Time::ZERO || (second.0 != Time::ZERO && first.0 > second.0);
+    }
+    let (one, other) = (age_bucket(first.0, now), age_bucket(second.0, now));
+    if one == other { first.1 < second.1 } else { one < other }
+}
+
+/// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age.
 fn age_bucket(since: Time, now: Time) -> i64 {
-    let nanos = u128::from(now.since(since).micros()) * 1_000;
-    if nanos == 0 { -1 } else { i64::from(nanos.ilog2()) }
-}
-
-/// A stable merge sort that accepts any relation: the order of victims is not transitive, and the standard library's sort
-/// may panic on such a one.
-fn merge_sort<T>(items: &mut Vec<T>, before: impl Fn(&T, &T) -> bool + Copy) {
-    if items.len() < 2 {
-        return;
-    }
-    let mut right = items.split_off(items.len() / 2);
-    merge_sort(items, before);
-    merge_sort(&mut right, before);
-    let (mut left, mut right) = (std::mem::take(items).into_iter().peekable(), right.into_iter().peekable());
-    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
-        let next = if before(other, one) { right.next() } else { left.next() };
-        items.extend(next);
-    }
-    items.extend(left);
-    items.extend(right);
+    let nanos = now.since(since).micros() as f64 * 1_000.0;
+    if nanos <= 0.0 { -1 } else { nanos.log2() as i64 }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_of_age_are_powers_of_two() {
-        let now = Time::from_unix_seconds(1_000_000);
-        let bucket = |hours: u64| age_bucket(now.back(Span::from_secs(hours * 3600)), now);
-        assert_eq!(bucket(5), bucket(8));
-        assert_ne!(bucket(2), bucket(5));
-        assert_eq!(age_bucket(now, now), -1);
-    }
-
-    #[test]
-    fn a_sort_without_a_total_order_neither_panics_nor_loses_anything() {
-        let mut items: Vec<u32> = (0..100).collect();
-        merge_sort(&mut items, |one, other| (one * 7 + other * 3) % 5 < 2);
-        items.sort_unstable();
-        assert_eq!(items, (0..100).collect::<Vec<_>>());
-    }
-
-    fn candidate(pod: u32, change: impl Fn(&mut Candidate)) -> Candidate {
-        let mut candidate = Candidate {
-            pod: PodId(pod),
-            assigned: true,
-            phase: 2,
-            ready: true,
-            cost: 0,
-            rank: 1,
-            ready_time: Time::from_unix_seconds(100),
-            restarts: (0, 0),
-            created: Time::from_unix_seconds(90),
-            uid: format!("{pod:016x}"),
-        };
-        change(&mut candidate);
-        candidate
-    }
-
-    #[test]
-    fn the_first_difference_decides() {
-        let now = Time::from_unix_seconds(5_000);
-        let plain = candidate(1, |_| {});
-        let first = [
-            candidate(2, |c| c.assigned = false),
-            candidate(3, |c| c.phase = 0),
-            candidate(4, |c| c.ready = false),
-            candidate(5, |c| c.cost = -1),
-            candidate(6, |c| c.rank = 2),
-            candidate(7, |c| c.ready_time = Time::from_unix_seconds(4_900)),
-            candidate(8, |c| c.restarts = (3, 0)),
-            candidate(9, |c| c.created = Time::from_unix_seconds(4_000)),
-        ];
-        for earlier in &first {
-            assert!(before(earlier, &plain, now), "pod {}", earlier.pod.0);
-            assert!(!before(&plain, earlier, now), "pod {}", earlier.pod.0);
-        }
-        // Both were created 4900 s ago, give or take: one bucket, so the smaller UID goes first.
-        let near = candidate(0, |c| c.ready_time = Time::from_unix_seconds(120));
-        assert!(before(&near, &plain, now));
-    }
-}
+#[path = "replica_set_tests.rs"]
+mod tests;

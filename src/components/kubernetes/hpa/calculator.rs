@@ -212,9 +212,11 @@ fn request_of(template: &PodTemplate, container: Option<&str>, resource: &str, p
 /// The pod-level request, or what containers and init containers need, plus overhead (`PodRequests`).
 fn effective_request(template: &PodTemplate, resource: &str) -> Option<i64> {
     let amount = |entry: &Container| milli_of(&entry.requests, resource).unwrap_or(0);
-    let mut known = template.containers.iter().chain(&template.init_containers).any(|entry| {
-        milli_of(&entry.requests, resource).is_some()
-    });
+    let mut known = template
+        .containers
+        .iter()
+        .chain(&template.init_containers)
+        .any(|entry| milli_of(&entry.requests, resource).is_some());
     let (mut running, mut sidecars, mut peak) = (template.containers.iter().map(amount).sum::<i64>(), 0, 0);
     for init in &template.init_containers {
         if init.restartable {
@@ -308,11 +310,8 @@ impl PerPod<'_> {
         let groups = self.grouped(&mut samples, resource == "cpu")?;
         let requests = pod_requests(self.pods, container, resource, pod_level)?;
         let (ratio, utilization, average) = utilization_ratio(&samples, &requests, target)?;
-        let mut proposal = Proposal {
-            utilization: Some(utilization),
-            average_value: Some(average),
-            ..Proposal::of_ratio(ratio)
-        };
+        let mut proposal =
+            Proposal { utilization: Some(utilization), average_value: Some(average), ..Proposal::of_ratio(ratio) };
         if self.decided_by_ready_pods(&mut proposal, &groups) {
             proposal.groups = Some(groups);
             return Ok(proposal);
@@ -392,8 +391,7 @@ impl PerPod<'_> {
             return self.current;
         }
         let replicas = ceil_replicas(refilled * entries as f64);
-        let contradicts =
-            (refilled < 1.0 && replicas > self.current) || (refilled > 1.0 && replicas < self.current);
+        let contradicts = (refilled < 1.0 && replicas > self.current) || (refilled > 1.0 && replicas < self.current);
         if contradicts { self.current } else { replicas }
     }
 
@@ -462,7 +460,8 @@ mod tests {
     }
 
     fn samples(values: &[i64]) -> Samples {
-        let sample = |value: i64| Sample { value, timestamp: NOW.back(Span::from_secs(10)), window: Span::from_secs(15) };
+        let sample =
+            |value: i64| Sample { value, timestamp: NOW.back(Span::from_secs(10)), window: Span::from_secs(15) };
         values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))).collect()
     }
 

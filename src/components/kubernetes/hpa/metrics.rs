@@ -2,12 +2,10 @@
 //!
 //! Source: `pkg/controller/podautoscaler/metrics/client.go`.
 
-use super::calculator::{
-    Invalid, PerPod, PodView, Proposal, Readiness, Sample, Samples, Tolerances, shared_value,
-};
+use super::calculator::{Invalid, PerPod, PodView, Proposal, Readiness, Sample, Samples, Tolerances, shared_value};
 use crate::engine::{Span, Time};
-use crate::plan::{HpaId, HpaSpec, MetricSpec, MetricTarget};
 use crate::plan::flags::HpaFlags;
+use crate::plan::{HpaId, HpaSpec, MetricSpec, MetricTarget};
 use crate::rules::labels::LabelSelector;
 use crate::world::{HpaReason, PodId, PodMetrics, World};
 
@@ -49,12 +47,17 @@ pub struct Evaluated {
 
 impl<'a> Reader<'a> {
     /// Reads the target of an autoscaler; `None`: it cannot be read.
-    pub fn new(world: &'a World, flags: &'a HpaFlags, hpa: HpaId, now: Time) -> Option<(Reader<'a>, &'a LabelSelector)> {
+    pub fn new(
+        world: &'a World,
+        flags: &'a HpaFlags,
+        hpa: HpaId,
+        now: Time,
+    ) -> Option<(Reader<'a>, &'a LabelSelector)> {
         let entry = &world.hpas[hpa.index()];
         let target = &world.deployments[entry.target?.index()];
         let selector = &target.spec.selector;
         let selected = templates_selected(world, &target.spec.namespace, selector);
-        let pods = world.pods.iter().filter(|pod| pod.gone.is_none() && selected[pod.template.index()]);
+        let pods = world.living.iter().map(|&pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
         let pods = pods
             .map(|pod| PodView {
                 id: pod.id,
@@ -178,9 +181,8 @@ impl<'a> Reader<'a> {
         let average = target.average_value.ok_or(Invalid::Target)?;
         let key = (metric.to_string(), selector.cloned());
         let served = self.world.custom_metrics.pods.get(&key).ok_or(Invalid::NoMetrics)?;
-        let of_target = |pod: &PodId| {
-            self.world.pods.get(pod.index()).is_some_and(|pod| self.selected[pod.template.index()])
-        };
+        let of_target =
+            |pod: &PodId| self.world.pods.get(pod.index()).is_some_and(|pod| self.selected[pod.template.index()]);
         let sample = |value| Sample { value, timestamp: self.now, window: CUSTOM_METRIC_WINDOW };
         let served = served.iter().filter(|(pod, _)| of_target(pod));
         let samples: Samples = served.map(|(&pod, &value)| (pod, sample(value))).collect();
@@ -203,9 +205,9 @@ impl<'a> Reader<'a> {
                 let name = format!("{kind} metric {metric}");
                 return (name, value.and_then(|value| self.per_pod().whole_value(value, whole.milli_ceil())));
             }
-            ("AverageValue", _, Some(average)) => value.map(|value| {
-                shared_value(value, average.milli_ceil(), self.status_replicas, &self.tolerances())
-            }),
+            ("AverageValue", _, Some(average)) => {
+                value.map(|value| shared_value(value, average.milli_ceil(), self.status_replicas, &self.tolerances()))
+            }
             _ => Err(Invalid::Target),
         };
         (format!("external metric {metric}(nil)"), result)
@@ -240,9 +242,8 @@ fn found(samples: Samples) -> Result<Samples, Invalid> {
 
 /// Templates in a namespace that a selector matches, by template.
 pub fn templates_selected(world: &World, namespace: &str, selector: &LabelSelector) -> Vec<bool> {
-    let matches = |template: &crate::plan::PodTemplate| {
-        template.namespace == namespace && selector.matches(&template.labels)
-    };
+    let matches =
+        |template: &crate::plan::PodTemplate| template.namespace == namespace && selector.matches(&template.labels);
     world.templates.iter().map(|template| matches(template)).collect()
 }
 

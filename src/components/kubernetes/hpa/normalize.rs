@@ -70,8 +70,7 @@ impl History {
     /// Without `spec.behavior`: the largest proposal of the window, then bounds.
     pub fn normalize_legacy(&mut self, now: Time, proposal: i32, bounds: Bounds, window: Span) -> Normalized {
         let stabilized = self.stabilize_legacy(now, proposal, window);
-        let able =
-            if stabilized == proposal { HpaReason::ReadyForNewScale } else { HpaReason::ScaleDownStabilized };
+        let able = if stabilized == proposal { HpaReason::ReadyForNewScale } else { HpaReason::ScaleDownStabilized };
         let (replicas, limit) = limit_legacy(stabilized, bounds);
         Normalized { stabilized, able, replicas, limit }
     }
@@ -220,11 +219,8 @@ impl History {
 
 fn limit_legacy(desired: i32, bounds: Bounds) -> (i32, HpaReason) {
     let growth = (SCALE_UP_LIMIT_FACTOR * f64::from(bounds.current)).max(SCALE_UP_LIMIT_MINIMUM) as i32;
-    let (upper, reason) = if bounds.max > growth {
-        (growth, HpaReason::ScaleUpLimit)
-    } else {
-        (bounds.max, HpaReason::TooManyReplicas)
-    };
+    let (upper, reason) =
+        if bounds.max > growth { (growth, HpaReason::ScaleUpLimit) } else { (bounds.max, HpaReason::TooManyReplicas) };
     if desired < bounds.min {
         (bounds.min, HpaReason::TooFewReplicas)
     } else if desired > upper {
@@ -351,7 +347,8 @@ mod tests {
     #[test]
     fn with_behavior_an_entry_exactly_one_window_old_no_longer_counts() {
         let behavior = default_behavior();
-        let mut history = History { recommendations: vec![Recommendation { replicas: 10, at: at(0) }], ..History::default() };
+        let mut history =
+            History { recommendations: vec![Recommendation { replicas: 10, at: at(0) }], ..History::default() };
         let bounds = Bounds { current: 10, min: 1, max: 100 };
         let early = history.normalize_with_behavior(at(299), 4, bounds, &behavior, Span::from_secs(300));
         assert_eq!((early.replicas, early.able), (10, HpaReason::ScaleDownStabilized));

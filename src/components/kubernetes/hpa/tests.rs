@@ -133,7 +133,8 @@ fn oracle_1_the_phase_is_uniform_over_the_period() {
     };
     let mut hpa = Hpa::default();
     hpa.start(&mut cx);
-    let waits: Vec<f64> = hpa.autoscalers.iter().filter_map(|one| one.pending).map(|at| (at - START).seconds()).collect();
+    let waits: Vec<f64> =
+        hpa.autoscalers.iter().filter_map(|one| one.pending).map(|at| (at - START).seconds()).collect();
     let mean = waits.iter().sum::<f64>() / waits.len() as f64;
     // 99.9 % interval: 7.5 +- 3.29 * 4.33 / sqrt(4000).
     assert!((mean - 7.5).abs() < 0.23, "{mean}");
@@ -206,12 +207,8 @@ fn a_broken_metric_blocks_scaling_down_and_never_up() {
         refilled: None,
         groups: None,
     };
-    let metric = |result| Evaluated {
-        name: "m".to_string(),
-        result,
-        reason: HpaReason::FailedGetPodsMetric,
-        samples: None,
-    };
+    let metric =
+        |result| Evaluated { name: "m".to_string(), result, reason: HpaReason::FailedGetPodsMetric, samples: None };
     let broken = || metric(Err(calculator::Invalid::NoMetrics));
     assert_eq!(combine(&[metric(Ok(proposal(3))), broken()], 4), Err(HpaReason::FailedGetPodsMetric));
     assert_eq!(combine(&[broken(), metric(Ok(proposal(5)))], 4).unwrap().0, 5);
