@@ -1,0 +1,111 @@
+//! Replays what the real controllers did: `tests/vectors/<kind>/<group>.jsonl` (or `.jsonl.gz`), one case a line.
+//!
+//! Here is translation only. A case becomes a plan in which the other components are scripted; it is driven through the
+//! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
+//! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// One recorded case.
+pub struct Case {
+    /// Unique name.
+    pub name: String,
+    /// What went in.
+    pub input: Value,
+    /// What came out.
+    pub expect: Value,
+    /// The folder of its kind: catalogues that cases name lie there.
+    pub folder: PathBuf,
+}
+
+/// Replays a case: what differs, in words, or nothing.
+type Replay = fn(&Case) -> Result<(), String>;
+
+/// The kinds that are replayed.
+const KINDS: &[(&str, Replay)] = &[];
+
+/// How many differences are printed a kind.
+const SHOWN: usize = 5;
+
+fn vectors() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    std::env::var_os("KUBELAPSE_VECTORS").map_or(own, PathBuf::from)
+}
+
+fn text_of(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = String::new();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("gzip of UTF-8 text");
+    } else {
+        text = String::from_utf8(bytes).expect("UTF-8 text");
+    }
+    text
+}
+
+fn sorted_entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut entries: Vec<PathBuf> = entries.collect();
+    entries.sort();
+    entries
+}
+
+fn cases(folder: &Path) -> Vec<Case> {
+    let is_group = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
+    };
+    let mut cases = Vec::new();
+    for path in sorted_entries(folder).into_iter().filter(is_group) {
+        for line in text_of(&path).lines().filter(|line| !line.trim().is_empty()) {
+            let mut value: Value = serde_json::from_str(line).expect("a case is JSON");
+            cases.push(Case {
+                name: value["name"].as_str().unwrap_or_default().to_string(),
+                input: value["input"].take(),
+                expect: value["expect"].take(),
+                folder: folder.to_path_buf(),
+            });
+        }
+    }
+    cases
+}
+
+/// Replays a case; a panic is a difference too.
+fn outcome(replay: Replay, case: &Case) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| replay(case))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+#[test]
+fn the_real_controllers_are_reproduced() {
+    let replays: BTreeMap<&str, Replay> = KINDS.iter().copied().collect();
+    let (mut failed_in_all, mut replayed) = (0, 0);
+    std::panic::set_hook(Box::new(|_| {}));
+    for folder in sorted_entries(&vectors()).into_iter().filter(|path| path.is_dir()) {
+        let kind = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(&replay) = replays.get(kind.as_str()) else {
+            println!("{kind}: not replayed");
+            continue;
+        };
+        let cases = cases(&folder);
+        let results: Vec<_> = cases.iter().map(|case| (case, outcome(replay, case))).collect();
+        let failures: Vec<_> = results.iter().filter_map(|(case, r)| r.as_ref().err().map(|e| (case, e))).collect();
+        println!("{kind}: {} passed, {} failed", cases.len() - failures.len(), failures.len());
+        for (case, difference) in failures.iter().take(SHOWN) {
+            println!("  {}: {difference}", case.name);
+        }
+        failed_in_all += failures.len();
+        replayed += cases.len();
+    }
+    let _ = std::panic::take_hook();
+    println!("{replayed} cases replayed");
+    assert_eq!(failed_in_all, 0, "cases differ from what the real controllers did");
+}
