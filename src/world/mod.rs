@@ -11,6 +11,7 @@ pub mod ids;
 pub mod ledger;
 pub mod node;
 pub mod pod;
+pub mod recommendation;
 pub mod target;
 pub mod usage;
 pub mod workload;
@@ -21,6 +22,7 @@ pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
+pub use recommendation::{Recommendation, RecommendedAmounts};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -115,6 +117,8 @@ pub struct World {
     pub group_targets: Vec<Vec<TargetId>>,
     /// Resource metrics by pod.
     pub pod_metrics: Vec<Option<PodMetrics>>,
+    /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
+    pub recommendations: Vec<Recommendation>,
     /// Requests by application.
     pub ledgers: Vec<Ledger>,
     /// States of alarms.
@@ -197,6 +201,7 @@ impl World {
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             pod_metrics: Vec::new(),
+            recommendations: Vec::new(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],

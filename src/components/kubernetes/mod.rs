@@ -10,3 +10,4 @@ pub mod node_lifecycle;
 pub mod pod_disruption;
 pub mod replica_set;
 pub mod scheduler;
+pub mod vpa_recommender;
