@@ -52,7 +52,7 @@ pub fn exp2(x: f64) -> f64 {
     if x.is_nan() {
         return x;
     }
-    if x > 1023.999_999_999_999_9 {
+    if x > 1_023.999_999_999_999_9 {
         return f64::INFINITY;
     }
     if x < -1074.0 {

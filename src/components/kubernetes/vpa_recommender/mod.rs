@@ -130,3 +130,155 @@ fn amounts(amounts: Amounts, history: &History) -> RecommendedAmounts {
         memory: memory.map(|memory| Bytes(memory.units_ceil())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Queue, Span, Time};
+    use crate::plan::{
+        App, Container, Curve, DeploymentSpec, Distribution, Plan, PodTemplate, Strategy, TemplateId, TrafficMode,
+    };
+    use crate::record::{Detail, Recorder};
+    use crate::rules::labels::LabelSelector;
+    use crate::world::{ContainerUsage, NewPod, Owner, PodMetrics};
+    use std::sync::Arc;
+
+    const START: Time = Time::from_unix_seconds(946_684_800);
+    const WEB: DeploymentId = DeploymentId(0);
+
+    /// A Deployment of pods with the containers `app` and `side`, with or without a load model.
+    fn plan(with_app: bool) -> Plan {
+        let mut plan = Plan::empty(START, Span::from_secs(3600));
+        let container = |name: &str| Container { name: name.to_string(), ..Container::default() };
+        let containers = vec![container("app"), container("side")];
+        plan.templates.push(Arc::new(PodTemplate { containers, ..PodTemplate::default() }));
+        plan.deployments.push(Arc::new(DeploymentSpec {
+            namespace: "default".to_string(),
+            name: "web".to_string(),
+            replicas: 1,
+            selector: LabelSelector::default(),
+            template: TemplateId(0),
+            strategy: Strategy::Recreate,
+            min_ready: Span::ZERO,
+            progress_deadline: Span::from_secs(600),
+            revision_history_limit: 10,
+            paused: false,
+        }));
+        if with_app {
+            plan.apps.push(app());
+        }
+        plan
+    }
+
+    fn app() -> App {
+        App {
+            name: "web".to_string(),
+            deployment: WEB,
+            target_group: None,
+            cpu_per_request: Span::ZERO,
+            wait_per_request: Span::ZERO,
+            workers: 1,
+            queue: 0,
+            start: Distribution::Constant(Span::ZERO),
+            stop: Distribution::Constant(Span::ZERO),
+            drains: true,
+            idle_cpu: Millicores(0),
+            memory: 0,
+            latency_objective: Span::ZERO,
+            cores: None,
+            traffic: Curve::default(),
+            mode: TrafficMode::Requests,
+        }
+    }
+
+    /// A world with one pod, and the means to drive the component alone.
+    struct Bench {
+        plan: Plan,
+        world: World,
+        queue: Queue<components::Event>,
+        recorder: Recorder,
+        recommender: VpaRecommender,
+        pod: PodId,
+    }
+
+    impl Bench {
+        fn new(plan: Plan) -> Bench {
+            let mut world = World::new(&plan);
+            let owner = Owner::ReplicaSet(world.create_replica_set(WEB, 1));
+            let pod = world.create_pod(NewPod { template: TemplateId(0), owner, ordinal: 1, pinned: None, name: None });
+            let recorder = Recorder::new(Detail::Facts);
+            let recommender = VpaRecommender::default();
+            let mut bench = Bench { plan, world, queue: Queue::new(), recorder, recommender, pod };
+            bench.with(START, |recommender, cx| recommender.start(cx));
+            bench
+        }
+
+        fn with(&mut self, now: Time, act: impl FnOnce(&mut VpaRecommender, &mut Cx)) {
+            self.world.now = now;
+            let Bench { plan, world, queue, recorder, recommender, .. } = self;
+            act(recommender, &mut Cx { now, plan, world, queue, recorder, random: None });
+        }
+
+        fn serve(&mut self, timestamp: Time, nanocores: i64, memory_bytes: Option<i64>) {
+            let usage = ContainerUsage { container: 0, cpu_nanocores: Some(nanocores), memory_bytes };
+            let metrics = PodMetrics { timestamp, window: Span::from_secs(15), containers: vec![usage] };
+            self.world.set_pod_metrics(self.pod, Some(metrics));
+        }
+
+        fn tick(&mut self) {
+            let (now, _) = self.queue.pop().expect("a tick is due");
+            self.with(now, |recommender, cx| recommender.handle(cx, Event::Tick));
+        }
+    }
+
+    #[test]
+    fn there_is_a_tick_a_minute_and_none_without_a_load_model() {
+        assert!(Bench::new(plan(false)).queue.is_empty());
+        let mut off = plan(true);
+        off.flags.vpa.period = Span::ZERO;
+        assert!(Bench::new(off).queue.is_empty());
+        let mut bench = Bench::new(plan(true));
+        bench.tick();
+        assert_eq!(bench.world.now, START + Span::from_secs(30), "half a period without noise");
+        bench.tick();
+        assert_eq!(bench.world.now, START + Span::from_secs(90));
+        assert_eq!(bench.queue.len(), 1);
+    }
+
+    #[test]
+    fn what_was_measured_gets_a_recommendation() {
+        let mut bench = Bench::new(plan(true));
+        bench.tick();
+        assert!(bench.world.recommendations_of(WEB).is_empty(), "nothing was measured");
+        bench.serve(START + Span::from_secs(75), 399_000_001, Some(500 << 20));
+        bench.tick();
+        bench.serve(START + Span::from_secs(135), 400_000_000, Some(100 << 20));
+        bench.tick();
+        let [entry] = bench.world.recommendations_of(WEB) else { panic!("side was never measured") };
+        assert_eq!((entry.container.as_str(), entry.samples, entry.history), ("app", 2, Span::from_secs(60)));
+        assert_eq!(entry.target.cpu, Some(Millicores(476)));
+        assert_eq!(entry.target.memory, Some(Bytes(628_694_953)), "the peak counts");
+        assert!(entry.lower_bound.cpu < entry.target.cpu && entry.target.cpu < entry.upper_bound.cpu);
+    }
+
+    #[test]
+    fn what_was_served_before_is_no_new_sample() {
+        let mut bench = Bench::new(plan(true));
+        bench.serve(START, 400_000_000, None);
+        bench.tick();
+        bench.tick();
+        let entry = &bench.world.recommendations_of(WEB)[0];
+        assert_eq!(entry.samples, 1);
+        assert_eq!((entry.target.memory, entry.upper_bound.memory), (None, None), "nobody measured memory");
+    }
+
+    #[test]
+    fn the_use_of_pods_that_have_gone_still_counts() {
+        let mut bench = Bench::new(plan(true));
+        bench.serve(START, 400_000_000, None);
+        bench.tick();
+        bench.world.remove_pod(bench.pod);
+        bench.tick();
+        assert_eq!(bench.world.recommendations_of(WEB)[0].target.cpu, Some(Millicores(476)));
+    }
+}
