@@ -34,7 +34,7 @@ pub struct RecommendedAmounts {
 }
 
 impl World {
-    /// Replaces the recommendations for a Deployment's containers. Nobody watches them, so there is no change to record.
+    /// Replaces the recommendations for a Deployment's containers. Nobody watches them: there is no change to record.
     pub fn set_recommendations(&mut self, deployment: DeploymentId, recommendations: Vec<Recommendation>) {
         let start = self.recommendations.partition_point(|entry| entry.deployment < deployment);
         let end = self.recommendations.partition_point(|entry| entry.deployment <= deployment);

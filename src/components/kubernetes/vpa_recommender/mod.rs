@@ -1,7 +1,7 @@
 //! Recommender of the Vertical Pod Autoscaler: which requests the use that was seen asks for.
 //!
 //! ```text
-//! metrics API --(every minute)--> histories of cpu and memory --> percentile, margin, bounds --> World::recommendations
+//! metrics API --(every minute)--> histories of cpu and memory --> percentile, margin, bounds --> the World
 //! ```
 //!
 //! Source: `vertical-pod-autoscaler/pkg/recommender` of kubernetes/autoscaler 1.8. One recommendation per container of
