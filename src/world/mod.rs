@@ -4,6 +4,7 @@
 //! functions here; each change is put into the journal, from which the record is written and the wiring wakes whoever
 //! watches. Ids are positions and are never reused; what is gone stays in its arena with the time at which it went.
 
+pub mod advice;
 pub mod change;
 pub mod check;
 pub mod eviction;
@@ -11,18 +12,17 @@ pub mod ids;
 pub mod ledger;
 pub mod node;
 pub mod pod;
-pub mod recommendation;
 pub mod target;
 pub mod usage;
 pub mod workload;
 
+pub use advice::{Recommendation, RecommendedAmounts};
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use eviction::Eviction;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
-pub use recommendation::{Recommendation, RecommendedAmounts};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -115,10 +115,10 @@ pub struct World {
     pub targets: Vec<Target>,
     /// Targets of each group that have not left it.
     pub group_targets: Vec<Vec<TargetId>>,
-    /// Resource metrics by pod.
-    pub pod_metrics: Vec<Option<PodMetrics>>,
     /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
     pub recommendations: Vec<Recommendation>,
+    /// Resource metrics by pod.
+    pub pod_metrics: Vec<Option<PodMetrics>>,
     /// Requests by application.
     pub ledgers: Vec<Ledger>,
     /// States of alarms.
@@ -200,8 +200,8 @@ impl World {
             endpoints: vec![Vec::new(); plan.services.len()],
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
-            pod_metrics: Vec::new(),
             recommendations: Vec::new(),
+            pod_metrics: Vec::new(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],
