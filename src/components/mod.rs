@@ -80,6 +80,8 @@ pub enum Event {
     Service(clients::service::Event),
     /// Scripted actions and faults.
     Script(script::Event),
+    /// Recommender of the Vertical Pod Autoscaler.
+    VpaRecommender(kubernetes::vpa_recommender::Event),
 }
 
 // A queue entry is time + sequence + event: small events are fast events.
@@ -193,6 +195,8 @@ pub struct Components {
     pub service: clients::service::Service,
     /// Scripted actions and faults.
     pub script: script::Script,
+    /// Recommender of the Vertical Pod Autoscaler.
+    pub vpa_recommender: kubernetes::vpa_recommender::VpaRecommender,
 }
 
 impl Components {
@@ -222,6 +226,7 @@ impl Components {
         self.traffic.start(cx);
         self.service.start(cx);
         self.script.start(cx);
+        self.vpa_recommender.start(cx);
     }
 
     /// Hands an event to its component.
@@ -251,6 +256,7 @@ impl Components {
             Event::Traffic(event) => self.traffic.handle(cx, event),
             Event::Service(event) => self.service.handle(cx, event),
             Event::Script(event) => self.script.handle(cx, event),
+            Event::VpaRecommender(event) => self.vpa_recommender.handle(cx, event),
         }
     }
 }

@@ -2,12 +2,15 @@
 //! of control loops.
 
 use crate::engine::Span;
+use crate::rules::quantity::Quantity;
 
 /// Flags of all controllers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flags {
     /// kube-controller-manager.
     pub hpa: HpaFlags,
+    /// Recommender of the Vertical Pod Autoscaler.
+    pub vpa: VpaFlags,
     /// Deployment, ReplicaSet, node lifecycle, endpoints, garbage collection.
     pub controllers: ControllerFlags,
     /// metrics-server and cAdvisor.
@@ -30,6 +33,7 @@ impl Default for Flags {
     fn default() -> Flags {
         Flags {
             hpa: HpaFlags::default(),
+            vpa: VpaFlags::default(),
             controllers: ControllerFlags::default(),
             metrics: MetricsFlags::default(),
             scheduler: SchedulerFlags::default(),
@@ -80,6 +84,82 @@ impl Default for HpaFlags {
             scale_to_zero: false,
             pod_level_resources: true,
             legacy_tolerance_test: false,
+        }
+    }
+}
+
+/// Which percentiles of the use become a recommendation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentiles {
+    /// Of the target.
+    pub target: f64,
+    /// Of the lower bound.
+    pub lower: f64,
+    /// Of the upper bound.
+    pub upper: f64,
+}
+
+/// Source: autoscaler `vertical-pod-autoscaler/pkg/recommender/config/config.go`, `model/aggregations_config.go`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VpaFlags {
+    /// `--recommender-interval`; zero: no recommendations are made.
+    pub period: Span,
+    /// `--recommendation-margin-fraction`.
+    pub safety_margin: f64,
+    /// `--pod-recommendation-min-cpu-millicores`.
+    pub pod_min_cpu_millicores: f64,
+    /// `--pod-recommendation-min-memory-mb` (MiB, whatever its name says).
+    pub pod_min_memory_mb: f64,
+    /// `--target-cpu-percentile` and those of the bounds.
+    pub cpu_percentiles: Percentiles,
+    /// `--target-memory-percentile` and those of the bounds.
+    pub memory_percentiles: Percentiles,
+    /// `--confidence-interval-cpu`.
+    pub cpu_confidence_interval: Span,
+    /// `--confidence-interval-memory`.
+    pub memory_confidence_interval: Span,
+    /// `--cpu-histogram-decay-half-life`.
+    pub cpu_half_life: Span,
+    /// `--memory-histogram-decay-half-life`.
+    pub memory_half_life: Span,
+    /// `--memory-aggregation-interval`: one memory peak per container and interval.
+    pub memory_interval: Span,
+    /// `--oom-bump-up-ratio`.
+    pub oom_bump_up_ratio: f64,
+    /// `--oom-min-bump-up-bytes`.
+    pub oom_min_bump_up: f64,
+    /// `--round-cpu-millicores`.
+    pub round_cpu_millicores: i64,
+    /// `--round-memory-bytes`.
+    pub round_memory_bytes: i64,
+    /// `--container-recommendation-max-allowed-cpu`.
+    pub max_allowed_cpu: Option<Quantity>,
+    /// `--container-recommendation-max-allowed-memory`.
+    pub max_allowed_memory: Option<Quantity>,
+}
+
+impl Default for VpaFlags {
+    fn default() -> VpaFlags {
+        let percentiles = Percentiles { target: 0.9, lower: 0.5, upper: 0.95 };
+        let day = Span::from_secs(24 * 3600);
+        VpaFlags {
+            period: Span::from_secs(60),
+            safety_margin: 0.15,
+            pod_min_cpu_millicores: 25.0,
+            pod_min_memory_mb: 250.0,
+            cpu_percentiles: percentiles,
+            memory_percentiles: percentiles,
+            cpu_confidence_interval: day,
+            memory_confidence_interval: day,
+            cpu_half_life: day,
+            memory_half_life: day,
+            memory_interval: day,
+            oom_bump_up_ratio: 1.2,
+            oom_min_bump_up: 104_857_600.0,
+            round_cpu_millicores: 1,
+            round_memory_bytes: 1,
+            max_allowed_cpu: None,
+            max_allowed_memory: None,
         }
     }
 }

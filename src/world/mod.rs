@@ -4,6 +4,7 @@
 //! functions here; each change is put into the journal, from which the record is written and the wiring wakes whoever
 //! watches. Ids are positions and are never reused; what is gone stays in its arena with the time at which it went.
 
+pub mod advice;
 pub mod change;
 pub mod check;
 pub mod custom_metrics;
@@ -18,6 +19,7 @@ pub mod target;
 pub mod usage;
 pub mod workload;
 
+pub use advice::{Recommendation, RecommendedAmounts};
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
 pub use eviction::Eviction;
@@ -122,6 +124,8 @@ pub struct World {
     pub targets: Vec<Target>,
     /// Targets of each group that have not left it.
     pub group_targets: Vec<Vec<TargetId>>,
+    /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
+    pub recommendations: Vec<Recommendation>,
     /// Resource metrics by pod.
     pub pod_metrics: Vec<Option<PodMetrics>>,
     /// Custom and external metrics.
@@ -218,6 +222,7 @@ impl World {
             endpoints: vec![Vec::new(); plan.services.len()],
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
+            recommendations: Vec::new(),
             pod_metrics: Vec::new(),
             custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),

@@ -13,3 +13,4 @@ pub mod scheduler;
 
 #[cfg(test)]
 pub mod testbed;
+pub mod vpa_recommender;
