@@ -8,7 +8,9 @@ use crate::plan::{
     CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
 };
 use crate::rules::labels::Labels;
-use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE};
+use crate::rules::requirements::{
+    CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE,
+};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NodeId, Owner, Pdb, PodId, World};
@@ -73,8 +75,7 @@ pub fn pool_type(plan: &Plan, pool: NodePoolId, name: &str) -> Option<InstanceTy
 
 /// Whether an offering can be bought now, as far as Karpenter knows.
 pub fn is_available(world: &World, entry: &InstanceType, offering: &Offering) -> bool {
-    let sold_out =
-        world.unavailable_offerings.contains(world.now, &entry.name, offering.zone, offering.capacity_type);
+    let sold_out = world.unavailable_offerings.contains(world.now, &entry.name, offering.zone, offering.capacity_type);
     offering.available && !sold_out
 }
 

@@ -234,8 +234,7 @@ impl<'a> Scheduler<'a> {
         let keys = keys.into_iter().chain(repelling.flat_map(|&pod| {
             world.template_of(pod).affinity.anti_required.iter().map(|term| term.topology_key.as_str())
         }));
-        let universe =
-            keys.map(|key| (key.to_string(), universe(plan, world, catalog, &templates, key))).collect();
+        let universe = keys.map(|key| (key.to_string(), universe(plan, world, catalog, &templates, key))).collect();
         let excluded = snapshot.pods.iter().copied().collect();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
         let remaining = remaining_limits(world, &snapshot.nodes);
@@ -671,9 +670,7 @@ fn daemon_groups(
 }
 
 fn daemon_tolerates(daemon: &PodTemplate, taints: &[Taint]) -> bool {
-    taints
-        .iter()
-        .all(|taint| taint.effect == TaintEffect::PreferNoSchedule || tolerated(&daemon.tolerations, taint))
+    taints.iter().all(|taint| taint.effect == TaintEffect::PreferNoSchedule || tolerated(&daemon.tolerations, taint))
 }
 
 /// Node selector with each required term in turn.
@@ -815,10 +812,7 @@ fn minimum(one: &Resources, two: &Resources) -> Resources {
         memory: one.memory.min(two.memory),
         ephemeral_storage: one.ephemeral_storage.min(two.ephemeral_storage),
         pods: one.pods.min(two.pods),
-        extended: names
-            .into_iter()
-            .map(|name| (name.clone(), one.extended(name).min(two.extended(name))))
-            .collect(),
+        extended: names.into_iter().map(|name| (name.clone(), one.extended(name).min(two.extended(name)))).collect(),
     }
 }
 
