@@ -22,6 +22,7 @@ use crate::rules::requirements::{
     HOSTNAME, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, Requirement, Requirements, is_well_known,
 };
 use crate::rules::resources::{ResourceList, Resources};
+use crate::rules::sort::sort_slice;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NewClaim, NodeId, Owner, PodId, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -165,6 +166,9 @@ fn fits(requests: &Resources, total: &Resources) -> bool {
         && requests.fits_in(total)
 }
 
+/// A template with its requirements, those that can be relaxed included, and without them.
+type Asked = (Arc<PodTemplate>, Arc<Requirements>, Arc<Requirements>);
+
 struct Work {
     id: PodId,
     template: Arc<PodTemplate>,
@@ -261,7 +265,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn run(&mut self, snapshot: &Snapshot) {
-        let mut cache: BTreeMap<u32, (Arc<PodTemplate>, Arc<Requirements>, Arc<Requirements>)> = BTreeMap::new();
+        let mut cache: BTreeMap<u32, Asked> = BTreeMap::new();
         let mut pods = Vec::new();
         for &id in &snapshot.pods {
             let template = self.world.pod(id).template;
@@ -345,7 +349,7 @@ impl<'a> Scheduler<'a> {
         if self.add_to_existing(pod) {
             return Ok(());
         }
-        go_sort(&mut self.claims);
+        sort_slice(&mut self.claims, |one, two| one.pods.len() < two.pods.len());
         for index in 0..self.claims.len() {
             if let Ok(next) = self.trial(&self.claims[index], pod, false) {
                 self.claims[index] = next;
@@ -572,11 +576,6 @@ impl<'a> Scheduler<'a> {
         }
         results
     }
-}
-
-/// Go's `sort.Slice` by number of pods: insertion sort up to twelve, which is stable.
-fn go_sort(claims: &mut [OpenClaim]) {
-    claims.sort_by_key(|claim| claim.pods.len());
 }
 
 fn is_offered(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> bool {

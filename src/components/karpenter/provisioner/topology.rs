@@ -272,10 +272,10 @@ impl<'a> Topology<'a> {
     /// Pods that run already.
     fn count(&self, group: &mut Group) {
         for (labels, host, taints) in &self.nodes {
-            if group.filter.matches(taints, &Requirements::of_labels(labels), false) {
-                if let Some(domain) = domain_of(labels, host, &group.key.topology_key) {
-                    group.register(&domain);
-                }
+            let domain = domain_of(labels, host, &group.key.topology_key);
+            let counts = group.filter.matches(taints, &Requirements::of_labels(labels), false);
+            if let (Some(domain), true) = (domain, counts) {
+                group.register(&domain);
             }
         }
         for node in self.world.nodes.iter().filter(|node| node.gone.is_none()) {
