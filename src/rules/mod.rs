@@ -9,4 +9,5 @@ pub mod requirement;
 pub mod requirements;
 pub mod resources;
 pub mod schedule;
+pub mod sort;
 pub mod taint;

@@ -3,8 +3,11 @@
 //! Source: karpenter-provider-aws `pkg/cache/unavailableofferings.go`: an entry lives for its time to live, but the list of
 //! offerings is only made anew when an entry is added or swept, so it counts until the next of either.
 
-use crate::engine::Time;
-use crate::plan::{CapacityType, ZoneId};
+use super::World;
+use crate::engine::{Span, Time};
+use crate::plan::{CapacityType, InstanceType, Offering, Plan, ZoneId};
+use crate::rules::requirements::{CAPACITY_TYPE, RESERVATION_ID, Requirements, ZONE};
+use crate::rules::taint::{Taint, TaintEffect};
 
 /// One offering that is avoided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,35 @@ impl UnavailableOfferings {
                 && entry.instance_type == name
         })
     }
+}
+
+/// The taint of a node that Karpenter has not registered.
+pub fn unregistered_taint() -> Taint {
+    Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute)
+}
+
+/// Whether an offering can be bought now, as far as Karpenter knows.
+pub fn is_available(world: &World, entry: &InstanceType, offering: &Offering) -> bool {
+    let sold_out = world.unavailable_offerings.contains(world.now, &entry.name, offering.zone, offering.capacity_type);
+    offering.available && !sold_out
+}
+
+/// Whether an offering meets requirements on zone, capacity type and reservation.
+pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requirements) -> bool {
+    let unreserved = offering.capacity_type == CapacityType::Reserved
+        || requirements.get(RESERVATION_ID).is_none_or(|wanted| wanted.values.is_empty() || wanted.complement);
+    requirements.allows(ZONE, &plan.zones[offering.zone.index()])
+        && requirements.allows(CAPACITY_TYPE, offering.capacity_type.name())
+        && unreserved
+}
+
+/// Until when an offering refused at `now` is avoided: its time to live, and the first sweep after it.
+pub fn avoided_until(plan: &Plan, now: Time) -> (Time, Time) {
+    let flags = &plan.flags.karpenter;
+    let expires = now + flags.unavailable_offering;
+    let sweep = flags.unavailable_sweep.micros().max(1);
+    let since = expires.since(plan.start).micros();
+    (expires, plan.start + Span::from_micros(since.div_ceil(sweep) * sweep))
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@
 //! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and their addresses, launch
 //! templates, reservations' counts, accelerators, errors other than want of capacity.
 
-use crate::components::karpenter::cluster::{avoided_until, is_available, is_compatible};
 use crate::components::{Cx, Event as Any};
 use crate::plan::{CapacityType, FaultKind, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
+use crate::world::offering::{avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
 use std::collections::BTreeMap;
 

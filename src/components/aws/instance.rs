@@ -7,12 +7,12 @@
 //! Source: EC2 user guide, "Spot Instance interruption notices"; provider `pkg/cloudprovider` for the node's labels and
 //! `karpenter.sh/unregistered`, which user data gives to the kubelet.
 
-use crate::components::karpenter::cluster::unregistered_taint;
 use crate::components::{Cx, Event as Any};
 use crate::engine::Span;
 use crate::plan::Stage;
 use crate::rules::requirements::{HOSTNAME, NODE_POOL, ZONE};
 use crate::rules::taint::{Taint, TaintEffect};
+use crate::world::offering::unregistered_taint;
 use crate::world::{ClaimId, Instance, InstanceId, InstanceState, NewNode, World};
 
 /// A spot instance is reclaimed so long after its notice.

@@ -100,9 +100,8 @@ mod tests {
             let mean = lost.iter().sum::<f64>() / lost.len() as f64;
             lost.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / lost.len() as f64
         };
-        let common = variance(
-            (0..runs).map(|run| if random.uniform(purpose, run) < share { 20.0 } else { 0.0 }).collect(),
-        );
+        let common =
+            variance((0..runs).map(|run| if random.uniform(purpose, run) < share { 20.0 } else { 0.0 }).collect());
         let apart = variance(
             (0..runs)
                 .map(|run| (0..20).filter(|n| random.uniform(purpose, run * 20 + n) < share).count() as f64)

@@ -3,16 +3,18 @@
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
 //! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
 
-use crate::engine::{Span, Time};
+use crate::engine::Span;
 use crate::plan::{
     CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
 };
 use crate::rules::labels::Labels;
-use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE};
+use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, ZONE};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NodeId, Owner, Pdb, PodId, World};
 use std::sync::Arc;
+
+pub use crate::world::offering::{avoided_until, is_available, is_compatible, unregistered_taint};
 
 /// The annotation that forbids voluntary disruption of a pod or node.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
@@ -20,11 +22,6 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// The taint of a node that Karpenter is about to remove.
 pub fn disrupted_taint() -> Taint {
     Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule)
-}
-
-/// The taint of a node that Karpenter has not registered.
-pub fn unregistered_taint() -> Taint {
-    Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute)
 }
 
 /// Taints of a node that is still coming up.
@@ -69,22 +66,6 @@ fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
 /// The entry of an instance type in what a pool may use.
 pub fn pool_type(plan: &Plan, pool: NodePoolId, name: &str) -> Option<InstanceTypeId> {
     plan.pool_types.get(pool.index())?.iter().copied().find(|&id| plan.instance_type(id).name == name)
-}
-
-/// Whether an offering can be bought now, as far as Karpenter knows.
-pub fn is_available(world: &World, entry: &InstanceType, offering: &Offering) -> bool {
-    let sold_out =
-        world.unavailable_offerings.contains(world.now, &entry.name, offering.zone, offering.capacity_type);
-    offering.available && !sold_out
-}
-
-/// Whether an offering meets requirements on zone, capacity type and reservation.
-pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requirements) -> bool {
-    let unreserved = offering.capacity_type == CapacityType::Reserved
-        || requirements.get(RESERVATION_ID).is_none_or(|wanted| wanted.values.is_empty() || wanted.complement);
-    requirements.allows(ZONE, &plan.zones[offering.zone.index()])
-        && requirements.allows(CAPACITY_TYPE, offering.capacity_type.name())
-        && unreserved
 }
 
 /// Available offerings of a type that meet the requirements.
@@ -307,7 +288,7 @@ fn is_pinned_by_budget(world: &World, pod: PodId) -> bool {
         matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
             || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
     };
-    budgets.len() > 1 || budgets.first().is_some_and(|pdb| never(pdb))
+    budgets.len() > 1 || budgets.first().is_some_and(never)
 }
 
 /// Why a pod may not be evicted now, for candidates of voluntary disruption.
@@ -337,15 +318,6 @@ pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
 /// Zone of a name.
 pub fn zone_named(plan: &Plan, name: &str) -> Option<ZoneId> {
     plan.zones.iter().position(|zone| zone == name).map(ZoneId::at)
-}
-
-/// Until when an offering refused at `now` is avoided: its time to live, and the first sweep after it.
-pub fn avoided_until(plan: &Plan, now: Time) -> (Time, Time) {
-    let flags = &plan.flags.karpenter;
-    let expires = now + flags.unavailable_offering;
-    let sweep = flags.unavailable_sweep.micros().max(1);
-    let since = expires.since(plan.start).micros();
-    (expires, plan.start + Span::from_micros(since.div_ceil(sweep) * sweep))
 }
 
 /// Whether a pod tolerates all taints, those of effect PreferNoSchedule included.

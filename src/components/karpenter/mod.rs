@@ -8,3 +8,6 @@ pub mod interruption;
 pub mod node_claim;
 pub mod provisioner;
 pub mod termination;
+
+#[cfg(test)]
+mod story;

@@ -90,16 +90,9 @@ impl NodeClaims {
             self.resting.remove(&id);
             return;
         }
-        if let Some(&until) = self.resting.get(&id) {
-            if cx.now < until {
-                return self.look_again(cx, id, until);
-            }
-            self.resting.remove(&id);
-        }
-        if advance(cx, id) {
-            let until = cx.now + cx.plan.flags.karpenter.patch_pause;
-            self.resting.insert(id, until);
-            self.look_again(cx, id, until);
+        let rests = self.resting.get(&id).copied().filter(|&until| cx.now < until);
+        if rests.is_none() && advance(cx, id) {
+            self.resting.insert(id, cx.now + cx.plan.flags.karpenter.patch_pause);
         }
         if let Some(reason) = overdue(cx, id) {
             let name = cx.world.claim(id).name.clone();
@@ -111,7 +104,9 @@ impl NodeClaims {
         let claim = cx.world.claim(id);
         let (holds, again) = consolidatable(claim, &cx.world.node_pools[claim.pool.index()], cx.now);
         cx.world.set_consolidatable(id, holds);
-        let deadlines = deadlines(cx, id).into_iter().chain(again);
+        // The lifecycle controller rests after a patch; what came meanwhile is seen at the end of the rest.
+        let rested = self.resting.get(&id).copied();
+        let deadlines = deadlines(cx, id).into_iter().chain(again).chain(rested);
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
         }
@@ -178,11 +173,7 @@ impl NodeClaims {
 
 fn observe(world: &World, pod: PodId) -> Seen {
     let entry = world.pod(pod);
-    Seen {
-        bound: entry.node.is_some(),
-        finished: entry.is_finished(),
-        terminating: entry.deleting_since.is_some(),
-    }
+    Seen { bound: entry.node.is_some(), finished: entry.is_finished(), terminating: entry.deleting_since.is_some() }
 }
 
 /// Registration, then initialisation, at most one of them at a time; true when one happened.
@@ -209,14 +200,12 @@ fn advance(cx: &mut Cx, id: ClaimId) -> bool {
 /// Ready, startup and ephemeral taints gone, every requested extended resource there.
 fn is_initialized(world: &World, claim: &NodeClaim) -> bool {
     let Some(node) = claim.node.map(|node| world.node(node)) else { return false };
-    let passing = node.taints.iter().any(|taint| {
-        is_ephemeral(taint) || claim.startup_taints.iter().any(|startup| startup.is_same(taint))
-    });
-    let resources = claim
-        .requests
-        .extended
+    let passing = node
+        .taints
         .iter()
-        .all(|(name, &wanted)| wanted == 0 || node.allocatable.extended(name) != 0);
+        .any(|taint| is_ephemeral(taint) || claim.startup_taints.iter().any(|startup| startup.is_same(taint)));
+    let resources =
+        claim.requests.extended.iter().all(|(name, &wanted)| wanted == 0 || node.allocatable.extended(name) != 0);
     node.is_ready() && !passing && resources
 }
 

@@ -109,11 +109,8 @@ mod tests {
         let drift = Budget { reasons: Some(vec!["Drifted".to_string()]), ..always("0") };
         assert_eq!(allowed(&[drift.clone(), always("3")], "Empty", 10, NOW), 3);
         assert_eq!(allowed(&[drift, always("3")], "Drifted", 10, NOW), 0);
-        let closed = Budget {
-            schedule: Some("0 10 * * *".to_string()),
-            duration: Some(Span::from_secs(3600)),
-            ..always("0")
-        };
+        let closed =
+            Budget { schedule: Some("0 10 * * *".to_string()), duration: Some(Span::from_secs(3600)), ..always("0") };
         assert_eq!(allowed(std::slice::from_ref(&closed), "Empty", 10, NOW), 0);
         assert_eq!(allowed(&[closed], "Empty", 10, NOW + Span::from_secs(3600)), UNLIMITED);
         let broken = Budget { schedule: Some("0 0 * * 7".to_string()), duration: Some(Span::ZERO), ..always("9") };

@@ -64,8 +64,7 @@ pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> 
     let mut pods: Vec<PodId> = waiting.map(|pod| pod.id).collect();
     let pending: BTreeSet<PodId> = pods.iter().copied().collect();
     let leaving = all.iter().filter(|node| node.leaving && !is_candidate(node.node)).flat_map(|node| &node.pods);
-    let leaving: Vec<PodId> =
-        leaving.copied().filter(|&pod| cluster::is_currently_reschedulable(world, pod)).collect();
+    let leaving: Vec<PodId> = leaving.copied().filter(|&pod| cluster::is_currently_reschedulable(world, pod)).collect();
     let mut exempt = pending.clone();
     exempt.extend(&leaving);
     pods.extend(&leaving);
@@ -126,7 +125,9 @@ fn cheaper(scene: Scene, claim: &mut NewNode, candidates: &[Candidate], current:
     if between_spot && candidates.len() == 1 {
         if claim.types.len() < SPOT_TO_SPOT_TYPES {
             let count = claim.types.len();
-            return Err(format!("spot-to-spot consolidation needs {SPOT_TO_SPOT_TYPES} cheaper types, there are {count}"));
+            return Err(format!(
+                "spot-to-spot consolidation needs {SPOT_TO_SPOT_TYPES} cheaper types, there are {count}"
+            ));
         }
         let mut keep = SPOT_TO_SPOT_TYPES;
         while keep < claim.types.len()
@@ -237,12 +238,13 @@ pub fn is_worthwhile(scene: Scene, found: &Move) -> bool {
 
 /// Cost and disruption of all nodes of a pool.
 fn totals(plan: &Plan, world: &World, pool: NodePoolId) -> (f64, f64) {
-    let of_pool = world.nodes.iter().filter(|node| {
-        node.gone.is_none() && node.claim.is_some_and(|claim| world.claim(claim).pool == pool)
-    });
-    of_pool.map(|node| weigh(plan, world, node.id)).fold((0.0, 0.0), |(cost, disruption), node| {
-        (cost + node.price, disruption + node.reschedule)
-    })
+    let of_pool = world
+        .nodes
+        .iter()
+        .filter(|node| node.gone.is_none() && node.claim.is_some_and(|claim| world.claim(claim).pool == pool));
+    of_pool
+        .map(|node| weigh(plan, world, node.id))
+        .fold((0.0, 0.0), |(cost, disruption), node| (cost + node.price, disruption + node.reschedule))
 }
 
 /// The share of the cost saved is at least half the share of the disruption caused.

@@ -20,7 +20,7 @@ pub mod consolidation;
 use super::cluster::{self, Catalog, disrupted_taint};
 use super::provisioner::packing::exceeds_limits;
 use crate::components::{Cx, Event as Any};
-use crate::engine::{Purpose, Time};
+use crate::engine::{Purpose, Span, Time};
 use crate::plan::ConsolidationPolicy;
 use crate::world::{ClaimId, DisruptionReason, World};
 use candidates::{Candidate, Class};
@@ -191,7 +191,7 @@ impl Disruption {
         self.state_since = now;
     }
 
-    fn poll_after(&mut self, cx: &mut Cx, span: crate::engine::Span) {
+    fn poll_after(&mut self, cx: &mut Cx, span: Span) {
         self.poll_at = cx.now + span;
         cx.at(self.poll_at, Any::Disruption(Event::Poll));
     }
@@ -210,8 +210,8 @@ impl Disruption {
             match self.compute(cx, method) {
                 Found::Nothing => {}
                 Found::Start(found) => {
-                    self.begin(cx, method, &found);
-                    return self.poll_after(cx, crate::engine::Span::ZERO);
+                    let again = self.begin(cx, method, &found);
+                    return self.poll_after(cx, again);
                 }
                 Found::Validate(found) => {
                     let at = cx.now + flags.validation_delay;
@@ -260,8 +260,8 @@ impl Disruption {
         let scene = Scene { plan: cx.plan, world: cx.world, catalog };
         match still_holds(scene, method, pending.found) {
             Ok(found) => {
-                self.begin(cx, method, &found);
-                self.poll_after(cx, crate::engine::Span::ZERO);
+                let again = self.begin(cx, method, &found);
+                self.poll_after(cx, again);
             }
             Err(reason) => {
                 cx.explain(|| format!("karpenter: a {} command was given up: {reason}", method.reason().name()));
@@ -270,12 +270,13 @@ impl Disruption {
         }
     }
 
-    /// Taints, creates replacements, marks, nominates, enqueues.
-    fn begin(&mut self, cx: &mut Cx, method: Method, found: &Move) {
+    /// Taints, creates replacements, marks, nominates, enqueues. When the loop is to look again: at once, or later when the
+    /// command could not begin.
+    fn begin(&mut self, cx: &mut Cx, method: Method, found: &Move) -> Span {
         let nodes = cluster::state_nodes(cx.plan, cx.world);
         if found.replacements().iter().any(|claim| exceeds_limits(cx.world, &nodes, claim.pool)) {
             cx.explain(|| "karpenter: a replacement would exceed the limits of its NodePool".to_string());
-            return;
+            return cx.plan.flags.karpenter.disruption_period;
         }
         let names: Vec<String> = found.candidates.iter().map(|one| one.name.to_string()).collect();
         let count = found.replacements().len();
@@ -304,6 +305,7 @@ impl Disruption {
         });
         self.queue_at = cx.now;
         cx.at(cx.now, Any::Disruption(Event::Queue));
+        Span::ZERO
     }
 
     /// Deletes the candidates of commands whose replacements are there, and frees those of commands that failed.
@@ -313,7 +315,7 @@ impl Disruption {
         }
         let held: usize = self.commands.iter().map(|command| command.candidates.len()).sum();
         let (least, most) = cx.plan.flags.karpenter.command_timeout;
-        let scaled = crate::engine::Span::from_millis(80) * held as u64;
+        let scaled = Span::from_millis(80) * held as u64;
         let timeout = if cx.plan.flags.karpenter.version >= (1, 7) { scaled.clamp(least, most) } else { least };
         for command in std::mem::take(&mut self.commands) {
             let replacement = |id: &ClaimId| cx.world.claim(*id);
@@ -504,9 +506,23 @@ mod tests {
         let found = found.expect("t3.medium is cheaper");
         assert!(still_holds(scene, Method::SingleNode, found.clone()).is_ok());
         let mut later = world.clone();
-        later.nominate_claim(first, later.now + crate::engine::Span::from_secs(1));
+        later.nominate_claim(first, later.now + Span::from_secs(1));
         let scene = Scene { world: &later, ..scene };
         assert!(still_holds(scene, Method::SingleNode, found).is_err());
+    }
+
+    #[test]
+    fn a_pool_over_its_limits_gets_no_replacement() {
+        let mut plan = small_plan();
+        edit_pool(&mut plan, |pool| {
+            let cpu = Some(crate::rules::quantity::Millicores(1));
+            pool.limits = Some(crate::rules::resources::ResourceList { cpu, ..Default::default() });
+        });
+        let mut world = World::new(&plan);
+        node(&plan, &mut world, "t3.large", CapacityType::OnDemand, 1);
+        let nodes = cluster::state_nodes(&plan, &world);
+        assert!(exceeds_limits(&world, &nodes, crate::plan::NodePoolId(0)));
+        assert_eq!(methods(&plan, &world), [], "the simulation sees the limits too: t3.medium exceeds what is left");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::rules::requirements::{
     HOSTNAME, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, Requirement, Requirements, is_well_known,
 };
 use crate::rules::resources::{ResourceList, Resources};
+use crate::rules::sort::sort_slice;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NewClaim, NodeId, Owner, PodId, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -165,6 +166,9 @@ fn fits(requests: &Resources, total: &Resources) -> bool {
         && requests.fits_in(total)
 }
 
+/// A template with its requirements, those that can be relaxed included, and without them.
+type Asked = (Arc<PodTemplate>, Arc<Requirements>, Arc<Requirements>);
+
 struct Work {
     id: PodId,
     template: Arc<PodTemplate>,
@@ -234,8 +238,7 @@ impl<'a> Scheduler<'a> {
         let keys = keys.into_iter().chain(repelling.flat_map(|&pod| {
             world.template_of(pod).affinity.anti_required.iter().map(|term| term.topology_key.as_str())
         }));
-        let universe =
-            keys.map(|key| (key.to_string(), universe(plan, world, catalog, &templates, key))).collect();
+        let universe = keys.map(|key| (key.to_string(), universe(plan, world, catalog, &templates, key))).collect();
         let excluded = snapshot.pods.iter().copied().collect();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
         let remaining = remaining_limits(world, &snapshot.nodes);
@@ -262,7 +265,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn run(&mut self, snapshot: &Snapshot) {
-        let mut cache: BTreeMap<u32, (Arc<PodTemplate>, Arc<Requirements>, Arc<Requirements>)> = BTreeMap::new();
+        let mut cache: BTreeMap<u32, Asked> = BTreeMap::new();
         let mut pods = Vec::new();
         for &id in &snapshot.pods {
             let template = self.world.pod(id).template;
@@ -346,7 +349,7 @@ impl<'a> Scheduler<'a> {
         if self.add_to_existing(pod) {
             return Ok(());
         }
-        go_sort(&mut self.claims);
+        sort_slice(&mut self.claims, |one, two| one.pods.len() < two.pods.len());
         for index in 0..self.claims.len() {
             if let Ok(next) = self.trial(&self.claims[index], pod, false) {
                 self.claims[index] = next;
@@ -575,11 +578,6 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// Go's `sort.Slice` by number of pods: insertion sort up to twelve, which is stable.
-fn go_sort(claims: &mut [OpenClaim]) {
-    claims.sort_by_key(|claim| claim.pods.len());
-}
-
 fn is_offered(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> bool {
     let entry = plan.instance_type(id);
     entry
@@ -671,9 +669,7 @@ fn daemon_groups(
 }
 
 fn daemon_tolerates(daemon: &PodTemplate, taints: &[Taint]) -> bool {
-    taints
-        .iter()
-        .all(|taint| taint.effect == TaintEffect::PreferNoSchedule || tolerated(&daemon.tolerations, taint))
+    taints.iter().all(|taint| taint.effect == TaintEffect::PreferNoSchedule || tolerated(&daemon.tolerations, taint))
 }
 
 /// Node selector with each required term in turn.
@@ -815,10 +811,7 @@ fn minimum(one: &Resources, two: &Resources) -> Resources {
         memory: one.memory.min(two.memory),
         ephemeral_storage: one.ephemeral_storage.min(two.ephemeral_storage),
         pods: one.pods.min(two.pods),
-        extended: names
-            .into_iter()
-            .map(|name| (name.clone(), one.extended(name).min(two.extended(name))))
-            .collect(),
+        extended: names.into_iter().map(|name| (name.clone(), one.extended(name).min(two.extended(name)))).collect(),
     }
 }
 

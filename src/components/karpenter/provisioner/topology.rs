@@ -161,10 +161,8 @@ impl<'a> Topology<'a> {
         nodes: &[StateNode],
         excluded: BTreeSet<PodId>,
     ) -> Topology<'a> {
-        let nodes = nodes
-            .iter()
-            .map(|node| (node.labels.clone(), node.host_name().to_string(), node.taints.clone()))
-            .collect();
+        let nodes =
+            nodes.iter().map(|node| (node.labels.clone(), node.host_name().to_string(), node.taints.clone())).collect();
         let mut topology =
             Topology { world, namespaces, universe, nodes, excluded, groups: Vec::new(), inverse: Vec::new() };
         topology.count_repulsion_of_bound_pods();
@@ -220,8 +218,7 @@ impl<'a> Topology<'a> {
             owners: BTreeSet::new(),
         };
         for (domain, taints) in self.universe.get(&group.key.topology_key).into_iter().flatten() {
-            let usable =
-                !group.filter.honor_taints || taints.iter().any(|taints| tolerates_all(template, taints));
+            let usable = !group.filter.honor_taints || taints.iter().any(|taints| tolerates_all(template, taints));
             if usable {
                 group.register(domain);
             }
@@ -275,10 +272,10 @@ impl<'a> Topology<'a> {
     /// Pods that run already.
     fn count(&self, group: &mut Group) {
         for (labels, host, taints) in &self.nodes {
-            if group.filter.matches(taints, &Requirements::of_labels(labels), false) {
-                if let Some(domain) = domain_of(labels, host, &group.key.topology_key) {
-                    group.register(&domain);
-                }
+            let domain = domain_of(labels, host, &group.key.topology_key);
+            let counts = group.filter.matches(taints, &Requirements::of_labels(labels), false);
+            if let (Some(domain), true) = (domain, counts) {
+                group.register(&domain);
             }
         }
         for node in self.world.nodes.iter().filter(|node| node.gone.is_none()) {
