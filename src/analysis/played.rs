@@ -288,7 +288,7 @@ fn initial(run: &mut Run) -> ReplicaSetId {
 }
 
 fn hpa_sync(world: &mut World, current: i32, desired: i32, utilization: i32) {
-    let status = HpaStatus { current, desired, utilization: Some(utilization), last_scale: None };
+    let status = HpaStatus { current, desired, utilization: Some(utilization), ..HpaStatus::default() };
     world.set_hpa_status(HpaId(0), status);
     world.scale_deployment(DeploymentId(0), desired, Some(HpaId(0)));
 }
