@@ -10,6 +10,7 @@ use super::{Draft, timings};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
 use crate::plan::{App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode};
+use std::sync::Arc;
 use crate::rules::quantity::{Bytes, Millicores};
 
 /// `timings:`, a preset and single stages.
@@ -255,6 +256,10 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         };
     }
     read_work(&mut fields, &mut app, draft);
+    if let Some(replicas) = fields.integer_in("replicas", 0, 10_000, &mut draft.problems) {
+        // What the autoscaler had made of the manifest's count before the run begins.
+        Arc::make_mut(&mut draft.plan.deployments[deployment.index()]).replicas = replicas as i32;
+    }
     fields.finish(&mut draft.problems);
     app
 }

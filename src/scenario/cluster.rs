@@ -57,6 +57,7 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
                 plan.zones.push(zone);
             }
         }
+        plan.initial_age = fields.duration("age", problems).unwrap_or(plan.initial_age);
         let factor = fields.number("price_factor", problems);
         if let Some(factor) = factor.filter(|factor| !(1e-6..=1e3).contains(factor)) {
             let node = fields.get("price_factor").unwrap_or(fields.node());
