@@ -1,8 +1,38 @@
-//! One replication of `scenarios/scale-up.yaml`: fluid traffic, noise on, nothing rendered.
+//! One replication of the committed `scenarios/scale-up.yaml`, noise on, nothing rendered: fluid traffic, and beside it the
+//! same with every request an event.
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use kubelapse::plan::{Plan, TrafficMode};
+use kubelapse::scenario::{self, LoadOptions};
+use kubelapse::study::run_once;
+use std::hint::black_box;
+use std::path::Path;
 
-fn replication(_criterion: &mut Criterion) {}
+fn plan(mode: TrafficMode) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scale-up.yaml");
+    let options = LoadOptions { noise: Some(true), ..LoadOptions::default() };
+    let mut plan = match scenario::load(&path, &options) {
+        Ok(loaded) => loaded.plan,
+        Err(problems) => panic!("{}", problems.render(false)),
+    };
+    plan.apps.iter_mut().for_each(|app| app.mode = mode);
+    plan
+}
+
+fn replication(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("replication of scale-up");
+    for (name, mode) in [("fluid", TrafficMode::Fluid), ("requests", TrafficMode::Requests)] {
+        let plan = plan(mode);
+        let mut number = 0;
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                number += 1;
+                black_box(run_once(&plan, number, false).events)
+            });
+        });
+    }
+    group.finish();
+}
 
 criterion_group!(benches, replication);
 criterion_main!(benches);

@@ -34,13 +34,7 @@ struct Variant {
 }
 
 fn variants() -> impl Strategy<Value = Variant> {
-    let load = (
-        1u64..12,
-        1i32..8,
-        0i32..16,
-        0usize..4,
-        prop::collection::vec((0u64..700, 0u32..40), 1..5),
-    );
+    let load = (1u64..12, 1i32..8, 0i32..16, 0usize..4, prop::collection::vec((0u64..700, 0u32..40), 1..5));
     let policy = (
         prop::option::of((any::<bool>(), 0i32..5)),
         0u64..90,

@@ -12,8 +12,8 @@ use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, Targe
 use crate::rules::labels::Labels;
 use crate::rules::taint::first_untolerated;
 use crate::world::{
-    ContainerStatus, DeploymentStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase, Process,
-    TargetReason, TargetState, World,
+    ContainerStatus, DeploymentStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId,
+    PodPhase, Process, TargetReason, TargetState, World,
 };
 
 /// Fills the world with the initial state.

@@ -91,7 +91,11 @@ pub fn read_document(node: &Node, objects: &mut Objects, problems: &mut Problems
         Value::Null => return,
         Value::Mapping(_) => {}
         Value::Scalar(_) | Value::Sequence(_) => {
-            problems.error("E020", node.place, format!("expected an object with apiVersion and kind, found {}", node.describe()));
+            problems.error(
+                "E020",
+                node.place,
+                format!("expected an object with apiVersion and kind, found {}", node.describe()),
+            );
             return;
         }
     }

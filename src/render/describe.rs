@@ -217,7 +217,7 @@ fn on_node(change: Change, world: &World) -> Row {
         Change::PodGate(pod, value) => {
             Row::new("load balancer controller", pod_name(world, pod), "readiness gate").to(condition(value))
         }
-        Change::PodReady(pod, ready) => kubelet(pod, "Ready").from(condition(!ready)).to(condition(ready)),
+        Change::PodReady(pod, ready) => kubelet(pod, "Ready").to(condition(ready)),
         other => unreachable_row(other),
     }
 }

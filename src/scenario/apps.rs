@@ -10,8 +10,8 @@ use super::{Draft, timings};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
 use crate::plan::{App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode};
-use std::sync::Arc;
 use crate::rules::quantity::{Bytes, Millicores};
+use std::sync::Arc;
 
 /// `timings:`, a preset and single stages.
 pub(crate) fn read_timings(node: &Node, draft: &mut Draft) {

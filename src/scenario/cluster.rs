@@ -7,10 +7,15 @@ use super::reader::{self, Fields};
 use super::yaml::Node;
 use crate::catalog::{self, Market, PriceOverride, Row};
 use crate::manifest::common;
-use crate::plan::{AmiFamily, CapacityType, InitialNode, InstanceTypeId, NodeClassSpec, NodePoolId, ZoneId};
+use crate::plan::{
+    AmiFamily, CapacityType, InitialNode, InstanceType, InstanceTypeId, NodeClassId, NodeClassSpec, NodePoolId,
+    NodePoolSpec, ZoneId,
+};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
+use crate::rules::requirement::NodeRequirement;
 use crate::rules::resources::ResourceList;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is kept of the section until the manifests are known.
@@ -182,23 +187,35 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
         cluster.own_types.iter().chain(catalog::rows().iter().filter(|row| !own(&row.name))).collect()
     };
     let classes = plan.node_classes.clone();
-    let mut of_class: Vec<Vec<InstanceTypeId>> = vec![Vec::new(); classes.len()];
+    // Only types that a pool may use, or that a node at the start has: a run carries no more than it needs.
+    let named: Vec<&str> = cluster.nodes.iter().filter_map(|node| node.get("instance_type")?.text()).collect();
+    let mut known: BTreeMap<(usize, &str), InstanceTypeId> = BTreeMap::new();
     for pool in plan.node_pools.clone() {
-        let types = match pool.node_class {
-            Some(id) => {
-                if of_class[id.index()].is_empty() {
-                    for row in &rows {
-                        let seen =
-                            catalog::instance_type(row, &classes[id.index()], &plan.flags.karpenter, &cluster.market);
-                        of_class[id.index()].push(InstanceTypeId::at(plan.instance_types.len()));
-                        plan.instance_types.push(Arc::new(seen));
-                    }
-                }
-                of_class[id.index()].clone()
+        let mut usable = Vec::new();
+        for row in pool.node_class.iter().flat_map(|_| &rows) {
+            let class = pool.node_class.map_or(0, NodeClassId::index);
+            let seen = catalog::instance_type(row, &classes[class], &plan.flags.karpenter, &cluster.market);
+            let may_use = may_use(&pool, &seen);
+            if may_use || named.contains(&seen.name.as_str()) {
+                let id = *known.entry((class, &row.name)).or_insert_with(|| {
+                    plan.instance_types.push(Arc::new(seen));
+                    InstanceTypeId::at(plan.instance_types.len() - 1)
+                });
+                usable.extend(may_use.then_some(id));
             }
-            None => Vec::new(),
-        };
-        plan.pool_types.push(types);
+        }
+        let estimated = usable.iter().filter(|id| plan.instance_types[id.index()].spot_price_is_estimate).count();
+        if estimated > 0 {
+            let text = format!(
+                "NodePool {}: spot prices of {estimated} of its {} instance types are estimates (on demand less the median \
+                 saving of the family, or of the category)",
+                pool.name,
+                usable.len()
+            );
+            let place = super::diagnostic::Place::top(super::diagnostic::FileId(0));
+            draft.problems.push(Diagnostic::note("N105", place, text).help("set cluster.prices to know better"));
+        }
+        plan.pool_types.push(usable);
     }
     for (index, item) in cluster.nodes.iter().enumerate() {
         place_nodes(item, format!("cluster.nodes[{index}]"), &cluster, &rows, draft);
@@ -208,6 +225,14 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
         let wanted = plan.templates[pod.template.index()].node_name.as_deref();
         pod.node = wanted.and_then(|wanted| plan.nodes.iter().position(|node| node.name == wanted));
     }
+}
+
+/// Whether a type's own labels leave it open to a pool. What a type does not say, a launch may still decide.
+fn may_use(pool: &NodePoolSpec, kind: &InstanceType) -> bool {
+    let mut labels = kind.labels.clone();
+    labels.insert("node.kubernetes.io/instance-type".to_string(), kind.name.clone());
+    let decided = |requirement: &&NodeRequirement| labels.contains_key(&requirement.key);
+    pool.requirements.iter().filter(decided).all(|requirement| requirement.matches(&labels))
 }
 
 fn place_nodes(node: &Node, path: String, cluster: &Cluster<'_>, rows: &[&Row], draft: &mut Draft) {
@@ -281,7 +306,10 @@ fn type_of(
         return None;
     };
     if let Some(pool) = pool {
-        return plan.pool_types[pool.index()].iter().copied().find(|&id| plan.instance_type(id).name == name);
+        // A node may be of a type that its pool would not choose today.
+        let of_pool = plan.pool_types[pool.index()].iter().copied().find(|&id| plan.instance_type(id).name == name);
+        let known = || plan.instance_types.iter().position(|kind| kind.name == name).map(InstanceTypeId::at);
+        return of_pool.or_else(known);
     }
     let known = plan.instance_types.iter().position(|known| known.name == name);
     Some(InstanceTypeId::at(known.unwrap_or_else(|| {
@@ -305,7 +333,19 @@ pub(crate) fn find_zone(node: &Node, path: &str, draft: &mut Draft) -> Option<Zo
 
 /// An instance type of the plan by name.
 pub(crate) fn find_type(node: &Node, path: &str, draft: &mut Draft) -> Option<InstanceTypeId> {
-    let names: Vec<&str> = draft.plan.instance_types.iter().map(|known| known.name.as_str()).collect();
+    let plan = &mut draft.plan;
+    let of_plan = |plan: &crate::plan::Plan, name: &str| plan.instance_types.iter().position(|kind| kind.name == name);
+    if let Some(name) = node.text()
+        && of_plan(plan, name).is_none()
+        && let Some(row) = catalog::find(name)
+    {
+        // A type that nobody in this plan uses: known, and without effect.
+        let market = Market::new(&plan.region, plan.zones.len());
+        let seen = catalog::instance_type(row, &default_class(), &plan.flags.karpenter, &market);
+        plan.instance_types.push(Arc::new(seen));
+    }
+    let own = plan.instance_types.iter().map(|kind| kind.name.as_str());
+    let names: Vec<&str> = own.chain(catalog::rows().iter().map(|row| &*row.name)).collect();
     find(node, path, "instance type", &names, &mut draft.problems).map(InstanceTypeId::at)
 }
 

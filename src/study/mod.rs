@@ -77,9 +77,5 @@ fn judge(finished: &Finished, path: &str) -> Verdicts {
     let broken = expectations.iter().map(|judgement| judgement.verdict).filter(|verdict| *verdict != Verdict::Holds);
     let open: Vec<Verdict> = surprises.chain(broken).collect();
     let undecided = !open.is_empty() && open.iter().all(|verdict| *verdict == Verdict::Undecided);
-    Verdicts {
-        text: render::text::verdict_page(finished, path),
-        failed: !open.is_empty() && !undecided,
-        undecided,
-    }
+    Verdicts { text: render::text::verdict_page(finished, path), failed: !open.is_empty() && !undecided, undecided }
 }

@@ -32,8 +32,8 @@ pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
-    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaReason, HpaStatus, MetricValue, Pdb, PodMetrics,
-    ReplicaSet, ReplicaSetStatus,
+    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaReason, HpaStatus, MetricValue, Pdb,
+    PodMetrics, ReplicaSet, ReplicaSetStatus,
 };
 
 use crate::engine::Time;

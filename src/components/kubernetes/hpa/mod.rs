@@ -180,13 +180,8 @@ pub fn decide(
     if history.recommendations.is_empty() {
         history.recommendations.push(Recommendation { replicas: current, at: now });
     }
-    let fixed = |path, scale_to, why: &str| Decision {
-        current,
-        scale_to,
-        why: why.to_string(),
-        path,
-        metrics: Vec::new(),
-    };
+    let fixed =
+        |path, scale_to, why: &str| Decision { current, scale_to, why: why.to_string(), path, metrics: Vec::new() };
     if current == 0 && spec.min_replicas != 0 {
         return fixed(Path::Disabled, None, "");
     }

@@ -149,7 +149,13 @@ impl MetricsServer {
             for (page, at) in pages.iter_mut().zip(scrapes) {
                 let at = tick(at);
                 let counter = used_before.saturating_sub(nanos(rate, cx.now.since(at)));
-                page.extend(page_of(cx.world, cx.plan.app_of(deployment).map(|app| &cx.plan.apps[app.index()]), pod, at, counter));
+                page.extend(page_of(
+                    cx.world,
+                    cx.plan.app_of(deployment).map(|app| &cx.plan.apps[app.index()]),
+                    pod,
+                    at,
+                    counter,
+                ));
             }
             let last = tick(cx.now);
             let counter = used_before.saturating_sub(nanos(rate, cx.now.since(last)));
@@ -257,7 +263,8 @@ fn page_of(world: &World, app: Option<&App>, pod: PodId, at: Time, used: u64) ->
     let entry = world.pod(pod);
     let init = world.template_of(pod).init_containers.len();
     let memory = app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64);
-    let running = entry.containers[init..].iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
+    let running =
+        entry.containers[init..].iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
     running
         .map(|(container, start)| Sample {
             pod,

@@ -172,7 +172,10 @@ mod tests {
         let mut storage = Storage::default();
         let idle = Sample { container: 1, cpu_nanos: 0, ..sample(1_000, 1, 100) };
         storage.store(&[sample(1_000, 5, 100), idle.clone()], Span::from_secs(15));
-        storage.store(&[sample(1_015, 9, 100), Sample { timestamp: Time::from_unix_seconds(1_015), ..idle }], Span::from_secs(15));
+        storage.store(
+            &[sample(1_015, 9, 100), Sample { timestamp: Time::from_unix_seconds(1_015), ..idle }],
+            Span::from_secs(15),
+        );
         assert_eq!(storage.answer(&1), None);
     }
 }
