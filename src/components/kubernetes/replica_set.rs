@@ -408,10 +408,10 @@ pub fn goes_before(first: &Victim, second: &Victim, now: Time) -> bool {
     if first.rank != second.rank {
         return first.rank > second.rank;
     }
-    if let (Some(one), Some(other)) = (first.ready_since, second.ready_since) {
-        if one != other {
-            return is_younger((one, &first.uid), (other, &second.uid), now);
-        }
+    if let (Some(one), Some(other)) = (first.ready_since, second.ready_since)
+        && one != other
+    {
+        return is_younger((one, &first.uid), (other, &second.uid), now);
     }
     if first.restarts != second.restarts {
         return first.restarts > second.restarts;

@@ -281,6 +281,12 @@ fn ceil_replicas(value: f64) -> i32 {
     value.ceil() as i32
 }
 
+/// `int64(x)` as amd64 computes it: what is no 64-bit integer becomes the smallest one.
+fn whole(value: f64) -> i64 {
+    let fits = value >= i64::MIN as f64 && value < i64::MAX as f64;
+    if fits { value as i64 } else { i64::MIN }
+}
+
 /// What every per-pod calculation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct PerPod<'a> {
@@ -422,7 +428,7 @@ pub fn shared_value(value: i64, target: i64, status_replicas: i32, tolerances: &
     let ratio = value as f64 / (target as f64 * f64::from(status_replicas));
     let replicas =
         if tolerances.is_within(ratio) { status_replicas } else { ceil_replicas(value as f64 / target as f64) };
-    let average = (value as f64 / f64::from(status_replicas)).ceil() as i64;
+    let average = whole((value as f64 / f64::from(status_replicas)).ceil());
     Proposal { replicas, average_value: Some(average), ..Proposal::of_ratio(ratio) }
 }
 

@@ -226,3 +226,68 @@ fn every_sync_leaves_a_fact() {
     bench.world.take_journal(&mut journal);
     assert_eq!(journal, [Change::HpaSynced(HpaId(0))]);
 }
+
+/// The php-apache walk-through: one closed-loop client keeps at most 0.66 cores busy, a pod is limited to 0.5. The
+/// sizes after syncs every 15 s; of the new pods none is Ready before the second sync after it was asked for.
+fn php_apache(behavior: Option<crate::plan::Behavior>) -> Vec<i32> {
+    let mut plan = plan(1, MetricSpec::Unknown(String::new()));
+    let mut template = (*plan.templates[0]).clone();
+    template.containers[0].requests.cpu = Some(Millicores(200));
+    plan.templates[0] = Arc::new(template);
+    let target = MetricTarget { average_utilization: Some(50), ..MetricTarget::default() };
+    let metric = MetricSpec::Resource { name: "cpu".to_string(), target };
+    plan.hpas[0] = Arc::new(HpaSpec { behavior, ..hpa_spec(metric) });
+    let mut bench = Bench::new(&plan);
+    let mut sizes = vec![1];
+    let mut ready = 1;
+    for sync in 0..8u64 {
+        let size = bench.world.deployments[0].replicas;
+        let asked = bench.world.pods.len() as i32;
+        for ordinal in asked..size {
+            let ordinal = u32::try_from(ordinal).unwrap() + 1;
+            let owner = crate::world::Owner::Bare;
+            let new = crate::world::NewPod { template: TemplateId(0), owner, ordinal, pinned: None, name: None };
+            bench.world.create_pod(new);
+        }
+        let now = START + Span::from_millis(7_500 + 15_000 * sync);
+        if sync >= 4 {
+            ready = size;
+        }
+        for pod in &mut bench.world.pods[..usize::try_from(ready).unwrap()] {
+            let since = START.back(Span::from_secs(100));
+            pod.phase = crate::world::PodPhase::Running;
+            pod.start_time = Some(since);
+            pod.ready = crate::world::Condition { status: Some(true), since, exact: since };
+        }
+        let each = (f64::from(ready) * 0.5).min(0.66) / f64::from(ready);
+        for pod in 0..ready {
+            let nanocores = Some((each * 1e9) as i64);
+            let usage = crate::world::ContainerUsage { container: 0, cpu_nanocores: nanocores, memory_bytes: Some(1) };
+            let (timestamp, window) = (now.whole_second(), Span::from_secs(15));
+            let metrics = crate::world::PodMetrics { timestamp, window, containers: vec![usage] };
+            bench.world.set_pod_metrics(crate::world::PodId(u32::try_from(pod).unwrap()), Some(metrics));
+        }
+        let (_, size) = bench.step();
+        if sizes.last() != Some(&size) {
+            sizes.push(size);
+        }
+    }
+    sizes
+}
+
+#[test]
+fn php_apache_grows_by_1_4_5_7_without_behavior_and_1_5_7_with() {
+    assert_eq!(php_apache(None), [1, 4, 5, 7]);
+    let rules = |window, policies| crate::plan::ScalingRules {
+        stabilization_window: window,
+        select: crate::plan::SelectPolicy::Max,
+        policies,
+        tolerance: None,
+    };
+    let policy = |percent, value| crate::plan::ScalingPolicy { percent, value, period: Span::from_secs(15) };
+    let behavior = crate::plan::Behavior {
+        scale_up: rules(Some(Span::ZERO), vec![policy(false, 4), policy(true, 100)]),
+        scale_down: rules(None, vec![policy(true, 100)]),
+    };
+    assert_eq!(php_apache(Some(behavior)), [1, 5, 7]);
+}
