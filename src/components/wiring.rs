@@ -200,7 +200,7 @@ fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::ReplicaSetCreated(set)
         | Change::ReplicaSetStatus(set)
         | Change::ReplicaSetScaled { replica_set: set, .. } => world.replica_sets[set.index()].deployment,
-        Change::PodGone(pod) => world.deployment_of(pod),
+        Change::PodGone(pod) => world.deployment_of(pod).filter(|&deployment| waits_for_pods(world, deployment)),
         _ => None,
     };
     if let Some(deployment) = deployment {
@@ -208,9 +208,18 @@ fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     }
 }
 
+/// A Recreate Deployment looks again when none of its pods exists any more, Failed ones included.
+fn waits_for_pods(world: &World, deployment: crate::plan::DeploymentId) -> bool {
+    let entry = &world.deployments[deployment.index()];
+    entry.spec.strategy == crate::plan::Strategy::Recreate
+        && entry.replica_sets.iter().all(|&set| world.replica_sets[set.index()].pods.is_empty())
+}
+
 fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     let replica_set = match change {
-        Change::ReplicaSetCreated(set) | Change::ReplicaSetScaled { replica_set: set, .. } => Some(set),
+        Change::ReplicaSetCreated(set)
+        | Change::ReplicaSetChanged(set)
+        | Change::ReplicaSetScaled { replica_set: set, .. } => Some(set),
         Change::PodCreated(pod)
         | Change::PodReady(pod, _)
         | Change::PodPhase(pod, _)

@@ -32,6 +32,8 @@ pub enum Change {
         /// Replicas after.
         to: i32,
     },
+    /// A ReplicaSet's spec changed otherwise than its size.
+    ReplicaSetChanged(ReplicaSetId),
     /// A ReplicaSet's status changed.
     ReplicaSetStatus(ReplicaSetId),
     /// A ReplicaSet was removed.

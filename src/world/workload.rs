@@ -330,7 +330,10 @@ impl World {
 
     /// Writes a ReplicaSet's `spec.minReadySeconds`.
     pub fn set_min_ready(&mut self, replica_set: ReplicaSetId, min_ready: Span) {
-        self.replica_sets[replica_set.index()].min_ready = min_ready;
+        let entry = &mut self.replica_sets[replica_set.index()];
+        if std::mem::replace(&mut entry.min_ready, min_ready) != min_ready {
+            self.push(Change::ReplicaSetChanged(replica_set));
+        }
     }
 
     /// Writes a Deployment's status.

@@ -8,19 +8,24 @@
 //!
 //! Source: `pkg/controller/deployment` of Kubernetes 1.34. A rollout step that changes the new ReplicaSet ends the sync;
 //! the watch event of that write brings the next.
+//! A Deployment's own status write wakes it only where that matters (the clean-up after a rollout).
 //! Left out: conditions (Progressing and its deadline), rollback, adoption of orphans, the client's rate limit (a sync
 //! writes a handful of objects).
 
 pub mod decide;
 
 use crate::components::Cx;
-use crate::plan::DeploymentId;
+use crate::plan::{DeploymentId, DeploymentSpec, Stage};
 use crate::world::{DeploymentStatus, World};
 use decide::{Set, View, Write};
+use std::sync::Arc;
 
 /// Its memory.
 #[derive(Default)]
-pub struct DeploymentController {}
+pub struct DeploymentController {
+    /// The spec and size that each Deployment's status answers to (`status.observedGeneration`).
+    observed: Vec<Option<(Arc<DeploymentSpec>, i32)>>,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +41,7 @@ impl DeploymentController {
         for index in 0..cx.world.deployments.len() {
             let deployment = DeploymentId::at(index);
             annotate_existing(cx.world, deployment);
-            let status = status_of(cx.world, deployment);
-            cx.world.set_deployment_status(deployment, status);
+            self.write_status(cx, deployment);
             cx.at(cx.now, crate::components::Event::Deployment(Event::Sync(deployment)));
         }
     }
@@ -46,7 +50,8 @@ impl DeploymentController {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         let Event::Sync(deployment) = event;
         take_over_min_ready(cx.world, deployment);
-        let view = observe(cx.world, deployment);
+        let mut view = observe(cx.world, deployment);
+        view.complete &= self.has_observed(cx.world, deployment);
         let writes = decide::decide(&view);
         if !writes.is_empty() {
             let (name, replicas) = (cx.world.deployments[deployment.index()].spec.name.clone(), view.replicas);
@@ -56,8 +61,30 @@ impl DeploymentController {
         for write in writes {
             apply(cx.world, deployment, write, annotations);
         }
+        self.write_status(cx, deployment);
+        let entry = &cx.world.deployments[deployment.index()];
+        let limit = usize::try_from(entry.spec.revision_history_limit).unwrap_or(0);
+        if !view.complete && entry.replica_sets.len() > limit + 1 && is_complete(cx.world, deployment) {
+            // Its own status write wakes it once more, and that sync cleans up.
+            let hop = cx.delay(Stage::ApiHop, u64::from(deployment.0) << 32 | u64::from(entry.revisions));
+            cx.after(hop, crate::components::Event::Deployment(Event::Sync(deployment)));
+        }
+    }
+
+    fn has_observed(&self, world: &World, deployment: DeploymentId) -> bool {
+        let entry = &world.deployments[deployment.index()];
+        let observed = self.observed.get(deployment.index()).and_then(Option::as_ref);
+        observed.is_some_and(|(spec, replicas)| Arc::ptr_eq(spec, &entry.spec) && *replicas == entry.replicas)
+    }
+
+    fn write_status(&mut self, cx: &mut Cx, deployment: DeploymentId) {
         let status = status_of(cx.world, deployment);
         cx.world.set_deployment_status(deployment, status);
+        if self.observed.len() <= deployment.index() {
+            self.observed.resize(deployment.index() + 1, None);
+        }
+        let entry = &cx.world.deployments[deployment.index()];
+        self.observed[deployment.index()] = Some((entry.spec.clone(), entry.replicas));
     }
 }
 
@@ -122,18 +149,23 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
             has_pods: set.pods.iter().any(|&pod| !world.pod(pod).is_finished()),
         }
     });
-    let status = entry.status;
-    let want = entry.replicas;
     View {
-        replicas: want,
+        replicas: entry.replicas,
         strategy: entry.spec.strategy,
         paused: entry.spec.paused,
         revision_history_limit: entry.spec.revision_history_limit,
-        complete: status.updated == want && status.replicas == want && status.available == want,
-        status_replicas: status.replicas,
+        complete: is_complete(world, deployment),
+        status_replicas: entry.status.replicas,
         now: world.now,
         sets: sets.collect(),
     }
+}
+
+/// `DeploymentComplete`, without the generation.
+fn is_complete(world: &World, deployment: DeploymentId) -> bool {
+    let entry = &world.deployments[deployment.index()];
+    let (status, want) = (entry.status, entry.replicas);
+    status.updated == want && status.replicas == want && status.available == want
 }
 
 fn status_of(world: &World, deployment: DeploymentId) -> DeploymentStatus {

@@ -311,3 +311,57 @@ fn related_sets_share_ranks_by_node() {
     let victims = choose_victims(&world, ReplicaSetId(0), ids, 1, None);
     assert_ne!(victims, [PodId(2)], "one of the two that share a node goes first");
 }
+
+#[test]
+fn a_shorter_min_ready_seconds_counts_at_once() {
+    let mut plan = plan(1);
+    plan.deployments[0] = Arc::new(DeploymentSpec { min_ready: Span::from_secs(100), ..deployment(1, 0) });
+    let mut bench = Bench::new(&plan, settled(&plan));
+    bench.act(START + Span::from_secs(1), |_, _, cx| make_ready(cx.world, PodId(0)));
+    bench.run(30);
+    assert_eq!(bench.world.replica_sets[0].status.available, 0);
+    bench.act(START + Span::from_secs(31), |_, _, cx| {
+        cx.world.update_deployment(DeploymentId(0), Arc::new(deployment(1, 0)));
+    });
+    bench.run(31);
+    assert_eq!(bench.world.replica_sets[0].status.available, 1);
+}
+
+#[test]
+fn the_history_is_cut_when_the_rollout_is_complete_and_not_before() {
+    let mut plan = plan(1);
+    let spec = |template| DeploymentSpec { revision_history_limit: 0, ..deployment(1, template) };
+    plan.deployments[0] = Arc::new(spec(0));
+    let mut bench = Bench::new(&plan, settled(&plan));
+    bench.act(START, |_, _, cx| make_ready(cx.world, PodId(0)));
+    bench.run(1);
+    bench.act(START + Span::from_secs(2), |_, _, cx| {
+        cx.world.update_deployment(DeploymentId(0), Arc::new(spec(1)));
+    });
+    bench.run(10);
+    assert_eq!(bench.world.deployments[0].replica_sets.len(), 2);
+    bench.act(START + Span::from_secs(11), |_, _, cx| make_ready(cx.world, PodId(1)));
+    bench.run(11);
+    assert_eq!(bench.world.deployments[0].replica_sets, [ReplicaSetId(1)]);
+}
+
+#[test]
+fn recreate_looks_again_when_the_last_pod_object_is_gone() {
+    let mut plan = plan(2);
+    let spec = |template| DeploymentSpec { strategy: Strategy::Recreate, ..deployment(2, template) };
+    plan.deployments[0] = Arc::new(spec(0));
+    let mut bench = Bench::new(&plan, settled(&plan));
+    (0..2).for_each(|pod| make_ready(&mut bench.world, PodId(pod)));
+    bench.run(1);
+    bench.act(START + Span::from_secs(2), |_, _, cx| {
+        cx.world.update_deployment(DeploymentId(0), Arc::new(spec(1)));
+    });
+    bench.run(10);
+    assert_eq!(bench.world.pods.len(), 2, "two terminating pods hold everything back");
+    bench.act(START + Span::from_secs(11), |_, _, cx| cx.world.remove_pod(PodId(0)));
+    bench.run(15);
+    assert_eq!(bench.world.pods.len(), 2);
+    bench.act(START + Span::from_secs(16), |_, _, cx| cx.world.remove_pod(PodId(1)));
+    bench.run(16);
+    assert_eq!(bench.world.pods.len(), 4);
+}

@@ -438,5 +438,4 @@ fn age_bucket(since: Time, now: Time) -> i64 {
 }
 
 #[cfg(test)]
-#[path = "replica_set_tests.rs"]
 mod tests;
