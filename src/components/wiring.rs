@@ -170,6 +170,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::DeploymentChanged(id) | Change::DeploymentScaled { deployment: id, .. } => other(4, id.0),
         Change::ReplicaSetCreated(id)
         | Change::ReplicaSetScaled { replica_set: id, .. }
+        | Change::ReplicaSetChanged(id)
         | Change::ReplicaSetStatus(id)
         | Change::ReplicaSetGone(id) => other(5, id.0),
         Change::HpaSynced(id) | Change::HpaChanged(id) => other(6, id.0),

@@ -45,6 +45,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::ReplicaSetCreated(_)
         | Change::ReplicaSetScaled { .. }
         | Change::ReplicaSetStatus(_)
+        | Change::ReplicaSetChanged(_)
         | Change::ReplicaSetGone(_)
         | Change::HpaSynced(_)
         | Change::HpaChanged(_)
@@ -173,6 +174,7 @@ fn workload(change: Change, world: &World) -> Row {
         Change::ReplicaSetScaled { replica_set, from, to } => {
             Row::new("deployment", set_name(world, replica_set), "scaled").from(from).to(to)
         }
+        Change::ReplicaSetChanged(set) => Row::new("deployment", set_name(world, set), "spec changed"),
         Change::ReplicaSetStatus(set) => Row::new("replicaset", set_name(world, set), "status"),
         Change::ReplicaSetGone(set) => Row::new("deployment", set_name(world, set), "gone"),
         Change::HpaSynced(hpa) => Row::new("hpa", format!("hpa/{}", world.hpas[hpa.index()].spec.name), "synced"),
