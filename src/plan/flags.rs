@@ -5,7 +5,7 @@ use crate::engine::Span;
 use crate::rules::quantity::Quantity;
 
 /// Flags of all controllers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Flags {
     /// kube-controller-manager.
     pub hpa: HpaFlags,
@@ -27,23 +27,6 @@ pub struct Flags {
     pub serving: ServingFlags,
     /// Spot pools.
     pub spot: SpotFlags,
-}
-
-impl Default for Flags {
-    fn default() -> Flags {
-        Flags {
-            hpa: HpaFlags::default(),
-            vpa: VpaFlags::default(),
-            controllers: ControllerFlags::default(),
-            metrics: MetricsFlags::default(),
-            scheduler: SchedulerFlags::default(),
-            kubelet: KubeletFlags::default(),
-            karpenter: KarpenterFlags::default(),
-            load_balancer: LoadBalancerFlags::default(),
-            serving: ServingFlags::default(),
-            spot: SpotFlags::default(),
-        }
-    }
 }
 
 /// Source: `pkg/controller/podautoscaler/config/v1alpha1/defaults.go`.

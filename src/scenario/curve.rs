@@ -119,7 +119,7 @@ impl Builder<'_> {
                     "schedule" => self.schedule(node, &path, at, lasting.unwrap_or(end), problems),
                     _ => {
                         let trace = Trace { is_data: key == "data", scale, every, column };
-                        self.trace(node, &path, at, lasting.unwrap_or(end), &trace, files, problems);
+                        self.trace(node, &path, (at, lasting.unwrap_or(end)), &trace, files, problems);
                     }
                 }
             }
@@ -244,8 +244,7 @@ impl Builder<'_> {
         &mut self,
         node: &Node,
         path: &str,
-        at: Time,
-        end: Time,
+        (at, end): (Time, Time),
         trace: &Trace,
         files: &mut Files,
         problems: &mut Problems,
