@@ -2,6 +2,7 @@
 
 mod damage;
 mod determinism;
+mod docs;
 mod oracles;
 mod properties;
 mod support;
