@@ -1,5 +1,7 @@
 //! All integration tests, one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 mod damage;
 mod determinism;
 mod docs;

@@ -93,11 +93,18 @@ fn components_meet_only_in_the_world() {
         let Some(rest) = name.strip_prefix("src/components/") else { continue };
         let Some((group, file)) = rest.split_once('/') else { continue };
         let own = file.split(['/', '.']).next().unwrap_or_default();
+        if file.ends_with("tests.rs") {
+            continue;
+        }
         for line in code(&text).lines() {
             for other in groups {
                 let Some((_, after)) = line.split_once(&format!("{other}::")) else { continue };
                 let component = after.split("::").next().unwrap_or_default().trim_end_matches(';');
-                if other != group || component != own {
+                // What several parts of one program share is no component; and Karpenter's disruption asks the same
+                // program's provisioner what would happen (upstream: `SimulateScheduling`).
+                let shared = ["cluster", "fixture", "testbed"].contains(&component);
+                let asks = (own, component) == ("disruption", "provisioner");
+                if other != group || !(component == own || shared || asks) {
                     wrong.push(format!("{name}: {}", line.trim()));
                 }
             }

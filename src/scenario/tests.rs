@@ -65,9 +65,9 @@ fn the_shipped_scale_up_becomes_the_plan_it_describes() {
     assert_eq!(app.target_group, Some(crate::plan::TargetGroupId(0)));
     assert_eq!(app.traffic.at(plan.start + Span::from_secs(299)), 8.0);
     assert_eq!(app.traffic.at(plan.start + Span::from_secs(300)), 30.0);
-    assert_eq!(plan.nodes.len(), 2);
-    assert_eq!(plan.nodes[1].name, "wordpress-nodepool-initial-02");
-    assert_eq!(plan.nodes[0].capacity_type, CapacityType::OnDemand);
+    assert_eq!(plan.nodes.len(), 1);
+    assert_eq!(plan.nodes[0].name, "wordpress-nodepool-initial-01");
+    assert_eq!(plan.nodes[0].capacity_type, CapacityType::Spot);
     assert_eq!(plan.nodes[0].taints.len(), 1, "the pool's taint");
     let node = plan.instance_type(plan.nodes[0].instance_type.unwrap());
     assert_eq!((node.name.as_str(), node.allocatable.cpu.0, node.offerings.len()), ("t3.medium", 1930, 6));
@@ -132,7 +132,7 @@ services:
 traffic:
   webb: 8/s
 timings:
-  image.pull: \"lognormal(median=2.8s, sgma=0.15)\"
+  image.pull: \"lognormal(2.8s, sgma=0.15)\"
 run: { until: 20m }
 ",
     );
@@ -175,11 +175,11 @@ run: { until: 20m }
       |
       = help: did you mean `web`?
 
-    error[E013]: timings.image.pull: the text "lognormal(median=2.8s, sgma=0.15)" is not a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)
-      --> s.yaml:10:39
+    error[E013]: timings.image.pull: the text "lognormal(2.8s, sgma=0.15)" is not a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)
+      --> s.yaml:10:32
        |
-    10 |   image.pull: "lognormal(median=2.8s, sgma=0.15)"
-       |                                       ^^^^^^^^^^ unknown parameter
+    10 |   image.pull: "lognormal(2.8s, sgma=0.15)"
+       |                                ^^^^^^^^^^ unknown parameter
        |
        = help: did you mean `sigma`?
 

@@ -1,3 +1,5 @@
+//! Arrivals and routing, alone.
+
 use super::*;
 
 fn route(pod: u32, weight: f64) -> Route {

@@ -1,3 +1,5 @@
+//! Packing decisions on tiny clusters.
+
 use super::*;
 use crate::components::karpenter::fixture::{self, pods, pool, small_plan, template};
 use crate::engine::Span;

@@ -1,3 +1,5 @@
+//! Price rules and the order of candidates, alone.
+
 use super::super::budgets;
 use super::super::candidates::{Class, candidates};
 use super::*;
