@@ -263,7 +263,7 @@ impl Scheduler {
         let offset = cx.pick(PREEMPTION_OFFSET, key, decision.refused.len().max(1));
         let result = preemption::preempt(&view, pod, decision, offset);
         let name = || cx.world.pod_name(pod);
-        let text = || format!("{}: {} {}", name(), decision.message(&view, pod), result.message);
+        let text = || format!("{}: {}", name(), message(&view, pod, decision, &result));
         cx.recorder.explain(cx.now, text);
         cx.world.mark_unschedulable(pod);
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
@@ -332,6 +332,16 @@ impl Scheduler {
             cx.at(next, components::Event::Scheduler(Event::Flush));
         }
     }
+}
+
+/// What the event of an unschedulable pod says: the filters, then preemption unless it found victims.
+pub fn message(view: &View, pod: PodId, decision: &Decision, preempted: &preemption::Result) -> String {
+    let mut text = decision.message(view, pod);
+    if decision.nodes > 0 && !preempted.message.is_empty() {
+        text.push(' ');
+        text.push_str(&preempted.message);
+    }
+    text
 }
 
 fn view<'a>(
