@@ -6,6 +6,8 @@
 
 mod scheduler_cluster;
 mod scheduler_decide;
+mod scheduler_preempt;
+mod scheduler_queue;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -33,6 +35,8 @@ type Replay = fn(&Case) -> Result<(), String>;
 /// The kinds that are replayed.
 const KINDS: &[(&str, Replay)] = &[
     ("scheduler.decide", scheduler_decide::replay),
+    ("scheduler.preempt", scheduler_preempt::replay),
+    ("scheduler.queue", scheduler_queue::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 

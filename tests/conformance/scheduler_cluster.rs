@@ -151,7 +151,7 @@ impl Bed {
     }
 
     /// A pod's template, one of its own.
-    fn template(&mut self, pod: &Value) -> Result<TemplateId, String> {
+    pub fn template(&mut self, pod: &Value) -> Result<TemplateId, String> {
         let mut template: PodTemplate = read(pod, manifest::read_pod)?;
         for container in template.init_containers.iter_mut().chain(&mut template.containers) {
             let name = normalized_image_name(&container.image);
@@ -166,8 +166,19 @@ impl Bed {
     /// Creates a pod: bound, nominated, terminating as its object says.
     pub fn add_pod(&mut self, input: &Value, pod: &Value) -> Result<PodId, String> {
         let template = self.template(pod)?;
+        self.add_pod_of(input, pod, template)
+    }
+
+    /// Creates a pod whose template was read before.
+    pub fn add_pod_of(&mut self, input: &Value, pod: &Value, template: TemplateId) -> Result<PodId, String> {
         let ordinal = self.world.pods.len() as u32 + 1;
-        let new = NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name: None };
+        let new = NewPod {
+            template,
+            owner: Owner::Bare,
+            ordinal,
+            pinned: None,
+            name: Some(text(&pod["metadata"]["name"]).into()),
+        };
         let id = self.world.create_pod(new);
         self.names.push(format!("{}/{}", text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"])));
         if let Some(selector) = controller_selector(input, pod)? {
