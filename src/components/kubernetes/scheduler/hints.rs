@@ -49,6 +49,8 @@ pub enum Happening {
     PodBound(PodId),
     /// The object of a pod was replaced; it had this template.
     PodChanged(PodId, TemplateId),
+    /// A nominated pod was bound: its nomination, which pods of at most its priority had to heed, is gone.
+    NominatedBound(PodId),
     /// A bound or nominated pod vanished, or a binding failed.
     PodGone(PodId),
 }
@@ -63,6 +65,7 @@ pub fn useful(view: &View, pod: PodId, plugins: Plugins, happening: &Happening) 
         }
         Happening::PodBound(other) => pod_came(view, pod, plugin, *other),
         Happening::PodChanged(other, before) => pod_changed(view, pod, plugin, *other, view.world.template(*before)),
+        Happening::NominatedBound(_) => plugin == Plugin::NodeResourcesFit,
         Happening::PodGone(other) => pod_went(view, pod, plugin, *other),
     })
 }

@@ -29,7 +29,7 @@ use decide::{Decision, decide};
 use filters::Plugins;
 use hints::{Happening, Seen, useful};
 use queue::{Place, SchedulingQueue};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use view::{Assumed, Cluster, View};
 
 const TIE: Purpose = Purpose::named("scheduler.tie");
@@ -82,6 +82,8 @@ pub struct Scheduler {
     seen_templates: Vec<TemplateId>,
     /// Bindings that failed on purpose, by pod.
     failed_bindings: BTreeMap<PodId, u32>,
+    /// Pods that were bound while they were nominated, until the watch says so.
+    bound_nominated: BTreeSet<PodId>,
     /// Attempts with their outcomes, if somebody asked for them.
     history: Option<Vec<Tried>>,
     start_index: usize,
@@ -151,6 +153,9 @@ impl Scheduler {
                     self.queue.forget(pod);
                 }
                 self.relist(cx, pod);
+                if self.bound_nominated.remove(&pod) {
+                    self.happen(cx, Happening::NominatedBound(pod));
+                }
                 self.happen(cx, Happening::PodBound(pod));
             }
             Event::PodDeleting(pod) => {
@@ -258,7 +263,13 @@ impl Scheduler {
             self.refresh(cx);
             let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
             let flags = &cx.plan.flags.scheduler;
-            self.queue.move_useful(flags, cx.now, |pod, plugins| useful(&view, pod, plugins, &happening));
+            let heeds = |pod: PodId| match happening {
+                Happening::NominatedBound(other) => view.template(pod).priority <= view.template(other).priority,
+                _ => true,
+            };
+            self.queue.move_useful(flags, cx.now, |pod, plugins| {
+                heeds(pod) && useful(&view, pod, plugins, &happening)
+            });
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.happenings.push(happening);
@@ -375,6 +386,9 @@ impl Scheduler {
         let possible = cx.world.pod(pod).is_active() && cx.world.pod(pod).node.is_none();
         if possible && !self.fails_on_purpose(cx, pod) {
             self.queue.forget(pod);
+            if cx.world.pod(pod).nominated.is_some() {
+                self.bound_nominated.insert(pod);
+            }
             cx.world.bind_pod(pod, node);
             return;
         }
