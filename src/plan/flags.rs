@@ -255,6 +255,10 @@ pub struct SchedulerFlags {
     pub pop_from_backoff: bool,
     /// The rotating start index before the first attempt.
     pub start_index: u32,
+    /// The first flush so long after the start; `None`: anywhere within a period.
+    pub flush_offset: Option<Span>,
+    /// Rehearsed faults: so many bindings of a pod fail, by its name.
+    pub failing_bindings: std::collections::BTreeMap<String, u32>,
 }
 
 impl Default for SchedulerFlags {
@@ -267,6 +271,8 @@ impl Default for SchedulerFlags {
             percentage_of_nodes_to_score: 0,
             pop_from_backoff: true,
             start_index: 0,
+            flush_offset: None,
+            failing_bindings: std::collections::BTreeMap::new(),
         }
     }
 }

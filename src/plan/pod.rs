@@ -121,6 +121,8 @@ impl PodTemplate {
         if let Some(memory) = self.pod_requests.memory {
             requests.memory = memory;
         }
+        let huge = self.pod_requests.extended.iter().filter(|(name, _)| name.starts_with("hugepages-"));
+        requests.extended.extend(huge.map(|(name, amount)| (name.clone(), *amount)));
         requests += &self.overhead.amounts();
         requests.pods = 1;
         requests
@@ -286,6 +288,13 @@ pub struct TopologySpread {
     pub honor_taints: bool,
     /// `matchLabelKeys`.
     pub match_label_keys: Vec<String>,
+}
+
+/// The name under which nodes list an image: without a tag, `latest`.
+///
+/// Source: `pkg/scheduler/framework/plugins/imagelocality/image_locality.go` (`normalizedImageName`).
+pub fn normalized_image_name(name: &str) -> String {
+    if name.rfind(':') <= name.rfind('/') { format!("{name}:latest") } else { name.to_string() }
 }
 
 /// A container image and what pulling it costs.

@@ -5,6 +5,16 @@ use std::collections::BTreeMap;
 /// Labels or annotations of an object.
 pub type Labels = BTreeMap<String, String>;
 
+/// Whether a text can be the value of a label: up to 63 letters, digits, `-`, `_` and `.`, a letter or digit at both
+/// ends; or nothing.
+pub fn is_label_value(text: &str) -> bool {
+    let ends = |end: Option<u8>| end.is_none_or(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && ends(text.bytes().next())
+        && ends(text.bytes().last())
+}
+
 /// One requirement of a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelRequirement {

@@ -2,7 +2,7 @@
 //!
 //! Source: `k8s.io/component-helpers/scheduling/corev1/nodeaffinity`; Karpenter `pkg/apis/v1/nodepool.go`.
 
-use super::labels::Labels;
+use super::labels::{Labels, is_label_value};
 
 /// How a node requirement compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,9 +92,14 @@ pub struct NodeSelectorTerm {
 }
 
 impl NodeSelectorTerm {
-    /// Whether the node `name` with these labels matches.
+    /// Whether the node `name` with these labels matches. A value that can be no label is an error upstream, and
+    /// matches nothing, `NotIn` included.
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
         if self.expressions.is_empty() && self.fields.is_empty() {
+            return false;
+        }
+        let mut values = self.expressions.iter().flat_map(|expression| &expression.values);
+        if values.any(|value| !is_label_value(value)) {
             return false;
         }
         self.expressions.iter().all(|expression| expression.matches(labels))

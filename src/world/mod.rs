@@ -146,6 +146,8 @@ pub struct World {
     pub unavailable_offerings: UnavailableOfferings,
     /// Counters for conservation.
     pub counts: Counts,
+    /// Selectors of controllers that run elsewhere (StatefulSets, lone ReplicaSets), by the pod they own.
+    pub controller_selectors: std::collections::BTreeMap<PodId, crate::rules::labels::LabelSelector>,
     next_address: u32,
     journal: Vec<Change>,
 }
@@ -233,6 +235,7 @@ impl World {
             faults: vec![false; plan.faults.len()],
             unavailable_offerings: UnavailableOfferings::default(),
             counts: Counts::default(),
+            controller_selectors: std::collections::BTreeMap::new(),
             next_address: 0x10,
             journal: Vec::new(),
         }

@@ -338,6 +338,31 @@ impl World {
         }
     }
 
+    /// Somebody replaces what a Node object says of itself.
+    pub fn update_node(
+        &mut self,
+        node: NodeId,
+        labels: crate::rules::labels::Labels,
+        taints: Vec<Taint>,
+        unschedulable: bool,
+        allocatable: Resources,
+    ) {
+        let entry = &mut self.nodes[node.index()];
+        let relabelled = entry.labels != labels;
+        let retainted = entry.taints != taints || entry.unschedulable != unschedulable;
+        let resized = entry.allocatable != allocatable;
+        entry.labels = labels;
+        entry.taints = taints;
+        entry.unschedulable = unschedulable;
+        entry.allocatable = allocatable;
+        // One update is one event, whatever it changed.
+        if relabelled || resized {
+            self.push(Change::NodeLabels(node));
+        } else if retainted {
+            self.push(Change::NodeTaints(node));
+        }
+    }
+
     /// Asks for deletion of a Node object. With a NodeClaim the finalizer keeps it; otherwise it vanishes.
     pub fn delete_node(&mut self, node: NodeId) {
         let entry = &mut self.nodes[node.index()];

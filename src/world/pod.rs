@@ -129,6 +129,8 @@ pub struct Pod {
     pub gate_conditions: Vec<Option<bool>>,
     /// Condition DisruptionTarget is True.
     pub disruption_target: bool,
+    /// Its reason is PreemptionByScheduler.
+    pub preempted: bool,
     /// Init containers, then containers, as in the template.
     pub containers: Vec<ContainerStatus>,
     /// What the application does.
@@ -227,6 +229,7 @@ impl World {
             ready: Condition::unset(),
             gate_conditions: vec![None; template.readiness_gates.len()],
             disruption_target: false,
+            preempted: false,
             containers: vec![status; template.init_containers.len() + template.containers.len()],
             process: Process::Absent,
             address: None,
@@ -264,6 +267,19 @@ impl World {
         if !entry.unschedulable {
             entry.unschedulable = true;
             self.push(Change::PodUnschedulable(pod));
+        }
+    }
+
+    /// Somebody replaces a pod's spec and labels; node and status stay.
+    pub fn update_pod(&mut self, pod: PodId, template: TemplateId) {
+        let before = std::mem::replace(&mut self.pods[pod.index()].template, template);
+        let gates = self.templates[template.index()].scheduling_gates.len();
+        let entry = &mut self.pods[pod.index()];
+        entry.gates = u32::try_from(gates).unwrap_or(u32::MAX);
+        if let Some(node) = entry.node.filter(|_| entry.gone.is_none() && !entry.is_finished()) {
+            let place = &mut self.nodes[node.index()];
+            place.requested -= &self.templates[before.index()].requests;
+            place.requested += &self.templates[template.index()].requests;
         }
     }
 
@@ -379,6 +395,7 @@ impl World {
         if matches!(cause, DeleteCause::Eviction | DeleteCause::Preemption | DeleteCause::Taint) {
             entry.disruption_target = true;
         }
+        entry.preempted = cause == DeleteCause::Preemption;
         let vanishes = entry.node.is_none() || entry.is_finished();
         self.push(Change::PodDeleting(pod, cause));
         if vanishes {

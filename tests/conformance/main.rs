@@ -4,6 +4,10 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod scheduler_cluster;
+mod scheduler_decide;
+mod scheduler_preempt;
+mod scheduler_queue;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -29,7 +33,12 @@ pub struct Case {
 type Replay = fn(&Case) -> Result<(), String>;
 
 /// The kinds that are replayed.
-const KINDS: &[(&str, Replay)] = &[("vpa.recommend", vpa_recommend::replay)];
+const KINDS: &[(&str, Replay)] = &[
+    ("scheduler.decide", scheduler_decide::replay),
+    ("scheduler.preempt", scheduler_preempt::replay),
+    ("scheduler.queue", scheduler_queue::replay),
+    ("vpa.recommend", vpa_recommend::replay),
+];
 
 /// How many differences are printed a kind.
 const SHOWN: usize = 5;

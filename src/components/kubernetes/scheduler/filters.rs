@@ -6,7 +6,7 @@
 use super::inter_pod::{AffinityRefusal, Required};
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{View, host_ports};
-use crate::plan::PodTemplate;
+use crate::plan::{PodTemplate, Protocol};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
 use crate::world::{Node, NodeId, PodId};
@@ -251,11 +251,18 @@ impl<'a> Filters<'a> {
     }
 
     fn ports_are_free(&self, node: &Node, trial: Trial) -> bool {
-        let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod));
-        !there.chain(trial.added.iter().copied()).any(|other| {
-            self.view.cluster.templates[self.view.template_index(other)].ports
-                && ports_conflict(self.template, self.view.template(other))
-        })
+        let has_ports = |pod: &PodId| self.view.cluster.templates[self.view.template_index(*pod)].ports;
+        let conflicts = |pod: PodId| ports_conflict(self.template, self.view.template(pod));
+        if trial.added.iter().copied().filter(has_ports).any(conflicts) {
+            return false;
+        }
+        // Used ports are a set: a pod that leaves takes its entries along, even those that another pod shares.
+        let entry = |(port, protocol, address)| (port, protocol, if address == "" { "0.0.0.0" } else { address });
+        let leaving = trial.removed.iter().filter(|pod| has_ports(pod));
+        let freed: Vec<_> = leaving.flat_map(|&pod| host_ports(self.view.template(pod)).map(entry)).collect();
+        let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod)).filter(has_ports);
+        let mut used = there.flat_map(|pod| host_ports(self.view.template(pod)).map(entry));
+        !used.any(|used| !freed.contains(&used) && host_ports(self.template).any(|wanted| port_conflict(wanted, used)))
     }
 
     fn check_topology(&self, spread: &HardSpread, affinity: &Required, node: NodeId) -> Result<(), Refusal> {
@@ -293,12 +300,11 @@ pub fn matches_node_affinity(template: &PodTemplate, node: &Node) -> bool {
 
 /// Two pods want one host port.
 pub fn ports_conflict(one: &PodTemplate, other: &PodTemplate) -> bool {
+    host_ports(one).any(|port| host_ports(other).any(|other| port_conflict(port, other)))
+}
+
+/// Port, protocol and address exclude each other.
+fn port_conflict(one: (u16, Protocol, &str), other: (u16, Protocol, &str)) -> bool {
     let any = |address: &str| address.is_empty() || address == "0.0.0.0";
-    host_ports(one).any(|(port, protocol, address)| {
-        host_ports(other).any(|(other_port, other_protocol, other_address)| {
-            port == other_port
-                && protocol == other_protocol
-                && (any(address) || any(other_address) || address == other_address)
-        })
-    })
+    one.0 == other.0 && one.1 == other.1 && (any(one.2) || any(other.2) || one.2 == other.2)
 }

@@ -5,9 +5,10 @@
 use super::filters::{Plugin, Plugins, matches_node_affinity, ports_conflict};
 use super::inter_pod::{matches_affinity, matches_anti_affinity};
 use super::view::View;
-use crate::plan::PodTemplate;
+use crate::plan::{PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
-use crate::rules::taint::{Taint, first_untolerated};
+use crate::rules::resources::Resources;
+use crate::rules::taint::{Taint, first_untolerated, tolerated};
 use crate::world::{Node, NodeId, PodId};
 
 /// A node as the scheduler last saw it.
@@ -19,12 +20,19 @@ pub struct Seen {
     pub unschedulable: bool,
     /// Its labels.
     pub labels: Labels,
+    /// Its room.
+    pub allocatable: Resources,
 }
 
 impl Seen {
     /// A node as it is.
     pub fn of(node: &Node) -> Seen {
-        Seen { taints: node.taints.clone(), unschedulable: node.unschedulable, labels: node.labels.clone() }
+        Seen {
+            taints: node.taints.clone(),
+            unschedulable: node.unschedulable,
+            labels: node.labels.clone(),
+            allocatable: node.allocatable.clone(),
+        }
     }
 }
 
@@ -39,6 +47,10 @@ pub enum Happening {
     NodeGone(NodeId),
     /// A pod was bound.
     PodBound(PodId),
+    /// The object of a pod was replaced; it had this template.
+    PodChanged(PodId, TemplateId),
+    /// A nominated pod was bound: its nomination, which pods of at most its priority had to heed, is gone.
+    NominatedBound(PodId),
     /// A bound or nominated pod vanished, or a binding failed.
     PodGone(PodId),
 }
@@ -52,6 +64,8 @@ pub fn useful(view: &View, pod: PodId, plugins: Plugins, happening: &Happening) 
             plugin == Plugin::PodTopologySpread && has_spread_keys(view.template(pod), &view.world.node(*node).labels)
         }
         Happening::PodBound(other) => pod_came(view, pod, plugin, *other),
+        Happening::PodChanged(other, before) => pod_changed(view, pod, plugin, *other, view.world.template(*before)),
+        Happening::NominatedBound(_) => plugin == Plugin::NodeResourcesFit,
         Happening::PodGone(other) => pod_went(view, pod, plugin, *other),
     })
 }
@@ -98,7 +112,57 @@ fn node_changed(view: &View, pod: PodId, plugin: Plugin, node: &Node, before: &S
         Plugin::InterPodAffinity => {
             retainted || uncordoned || affinity_after_node(template, &node.labels, Some(&before.labels))
         }
-        Plugin::NodeName | Plugin::NodePorts | Plugin::NodeResourcesFit => retainted || uncordoned,
+        Plugin::NodeResourcesFit => {
+            retainted
+                || uncordoned
+                || template.requests.fits_in(&node.allocatable)
+                    && wants_more(&template.requests, &node.allocatable, &before.allocatable)
+        }
+        Plugin::NodeName | Plugin::NodePorts => retainted || uncordoned,
+    }
+}
+
+/// Some resource of which `wanted` has any is larger in `one` than in `other`.
+fn wants_more(wanted: &Resources, one: &Resources, other: &Resources) -> bool {
+    let more = |wanted: i64, one: i64, other: i64| wanted > 0 && one > other;
+    more(wanted.pods, one.pods, other.pods)
+        || more(wanted.cpu.0, one.cpu.0, other.cpu.0)
+        || more(wanted.memory.0, one.memory.0, other.memory.0)
+        || more(wanted.ephemeral_storage.0, one.ephemeral_storage.0, other.ephemeral_storage.0)
+        || wanted.extended.iter().any(|(name, &amount)| more(amount, one.extended(name), other.extended(name)))
+}
+
+fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &PodTemplate) -> bool {
+    let (template, now) = (view.template(pod), view.template(other));
+    let shrank = |wanted: &Resources| wants_more(wanted, &before.requests, &now.requests);
+    if other == pod {
+        return match plugin {
+            Plugin::NodeResourcesFit => shrank(&before.requests),
+            Plugin::TaintToleration => before.tolerations != now.tolerations,
+            Plugin::PodTopologySpread => before.labels != now.labels,
+            Plugin::NodeUnschedulable => {
+                let cordon = super::filters::unschedulable_taint();
+                tolerated(&now.tolerations, &cordon) && !tolerated(&before.tolerations, &cordon)
+            }
+            Plugin::NodeName | Plugin::NodeAffinity | Plugin::NodePorts | Plugin::InterPodAffinity => false,
+        };
+    }
+    if view.world.pod(other).node.is_none() {
+        return false;
+    }
+    match plugin {
+        Plugin::NodeResourcesFit => shrank(&template.requests),
+        Plugin::PodTopologySpread => spread_counts(template, before) != spread_counts(template, now),
+        Plugin::InterPodAffinity => {
+            let affine = |other: &PodTemplate| matches_affinity(view.plan, template, other);
+            let hostile = |other: &PodTemplate| matches_anti_affinity(view.plan, template, other);
+            !affine(before) && affine(now) || hostile(before) && !hostile(now)
+        }
+        Plugin::NodeUnschedulable
+        | Plugin::NodeName
+        | Plugin::TaintToleration
+        | Plugin::NodeAffinity
+        | Plugin::NodePorts => false,
     }
 }
 

@@ -23,12 +23,13 @@ pub mod view;
 
 use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{Plan, Stage};
+use crate::plan::{Plan, Stage, TemplateId};
 use crate::world::{DeleteCause, NodeId, PodId, World};
 use decide::{Decision, decide};
+use filters::Plugins;
 use hints::{Happening, Seen, useful};
 use queue::{Place, SchedulingQueue};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use view::{Assumed, Cluster, View};
 
 const TIE: Purpose = Purpose::named("scheduler.tie");
@@ -38,9 +39,30 @@ const PREEMPTION_OFFSET: Purpose = Purpose::named("scheduler.preemption.offset")
 /// The attempt in progress.
 struct Attempt {
     pod: PodId,
+    began: Time,
     decision: Decision,
     /// What happened since it began.
     happenings: Vec<Happening>,
+}
+
+/// An attempt that is over, as [`Scheduler::keep_history`] keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tried {
+    /// When it began.
+    pub at: Time,
+    /// For which pod.
+    pub pod: PodId,
+    /// How it ended.
+    pub result: TriedResult,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TriedResult {
+    /// On a node; true: the binding failed.
+    Node(NodeId, bool),
+    /// Nowhere, for these plugins.
+    Unschedulable(Plugins),
 }
 
 /// Its memory.
@@ -56,6 +78,14 @@ pub struct Scheduler {
     cluster_is_stale: bool,
     /// Nodes as they were last seen, by id.
     seen: Vec<Option<Seen>>,
+    /// Templates of pods as they were last seen, by id.
+    seen_templates: Vec<TemplateId>,
+    /// Bindings that failed on purpose, by pod.
+    failed_bindings: BTreeMap<PodId, u32>,
+    /// Pods that were bound while they were nominated, until the watch says so.
+    bound_nominated: BTreeSet<PodId>,
+    /// Attempts with their outcomes, if somebody asked for them.
+    history: Option<Vec<Tried>>,
     start_index: usize,
     /// The next tick that is scheduled.
     tick: Option<Time>,
@@ -68,6 +98,8 @@ pub struct Scheduler {
 pub enum Event {
     /// A pod without node appeared.
     PodAdded(PodId),
+    /// A pod's object was replaced.
+    PodUpdated(PodId),
     /// A pod was bound.
     PodBound(PodId),
     /// A pod is being deleted.
@@ -97,9 +129,15 @@ impl Scheduler {
     pub fn start(&mut self, cx: &mut Cx) {
         self.cluster_is_stale = true;
         self.start_index = cx.plan.flags.scheduler.start_index as usize;
-        self.flush_origin = cx.now + cx.phase(FLUSH, 0, cx.plan.flags.scheduler.flush_period);
+        let phase = || cx.phase(FLUSH, 0, cx.plan.flags.scheduler.flush_period);
+        self.flush_origin = cx.now + cx.plan.flags.scheduler.flush_offset.unwrap_or_else(phase);
         self.seen = cx.world.nodes.iter().map(|node| node.gone.is_none().then(|| Seen::of(node))).collect();
         for index in 0..cx.world.pods.len() {
+            let pod = &cx.world.pods[index];
+            if let (Some(node), None) = (pod.node, pod.gone) {
+                self.assumed.list(pod.id, node);
+            }
+            self.seen_templates.push(pod.template);
             self.pod_added(cx, PodId::at(index));
         }
         self.try_next(cx);
@@ -109,13 +147,19 @@ impl Scheduler {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::PodAdded(pod) => self.pod_added(cx, pod),
+            Event::PodUpdated(pod) => self.pod_updated(cx, pod),
             Event::PodBound(pod) => {
                 if !self.binding.contains_key(&pod) {
                     self.queue.forget(pod);
                 }
+                self.relist(cx, pod);
+                if self.bound_nominated.remove(&pod) {
+                    self.happen(cx, Happening::NominatedBound(pod));
+                }
                 self.happen(cx, Happening::PodBound(pod));
             }
             Event::PodDeleting(pod) => {
+                self.relist(cx, pod);
                 // A pending pod that is being deleted is never tried again; a bound one keeps its room until it is gone.
                 if cx.world.pod(pod).node.is_none() && !self.is_busy_with(pod) {
                     self.queue.forget(pod);
@@ -157,8 +201,29 @@ impl Scheduler {
         self.attempt.as_ref().is_some_and(|attempt| attempt.pod == pod) || self.binding.contains_key(&pod)
     }
 
+    /// The cache's order of pods on a node follows what it hears of them.
+    fn relist(&mut self, cx: &Cx, pod: PodId) {
+        if let (Some(node), None) = (cx.world.pod(pod).node, cx.world.pod(pod).gone) {
+            self.assumed.list(pod, node);
+        }
+    }
+
+    /// A pod's object was replaced: its own attempts and those of others may look different now.
+    fn pod_updated(&mut self, cx: &mut Cx, pod: PodId) {
+        let now = cx.world.pod(pod).template;
+        self.seen_templates.resize(cx.world.pods.len().max(self.seen_templates.len()), now);
+        let before = std::mem::replace(&mut self.seen_templates[pod.index()], now);
+        self.relist(cx, pod);
+        self.pod_added(cx, pod);
+        self.happen(cx, Happening::PodChanged(pod, before));
+    }
+
     fn pod_added(&mut self, cx: &mut Cx, id: PodId) {
         let pod = cx.world.pod(id);
+        while self.seen_templates.len() <= id.index() {
+            let next = PodId::at(self.seen_templates.len());
+            self.seen_templates.push(cx.world.pod(next).template);
+        }
         if pod.node.is_none() && pod.is_active() && matches!(self.queue.place(id), None | Some(Place::Gated)) {
             let priority = cx.world.template_of(id).priority;
             self.queue.add(id, priority, pod.gates > 0, cx.now);
@@ -166,6 +231,9 @@ impl Scheduler {
     }
 
     fn pod_gone(&mut self, cx: &mut Cx, pod: PodId) {
+        if let Some(node) = cx.world.pod(pod).node {
+            self.assumed.unlist(pod, node);
+        }
         let held = cx.world.pod(pod).node.is_some() || self.nominated.iter().any(|(other, _)| *other == pod);
         self.nominated.retain(|(other, _)| *other != pod);
         if !self.is_busy_with(pod) {
@@ -195,7 +263,13 @@ impl Scheduler {
             self.refresh(cx);
             let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
             let flags = &cx.plan.flags.scheduler;
-            self.queue.move_useful(flags, cx.now, |pod, plugins| useful(&view, pod, plugins, &happening));
+            let heeds = |pod: PodId| match happening {
+                Happening::NominatedBound(other) => view.template(pod).priority <= view.template(other).priority,
+                _ => true,
+            };
+            self.queue.move_useful(flags, cx.now, |pod, plugins| {
+                heeds(pod) && useful(&view, pod, plugins, &happening)
+            });
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.happenings.push(happening);
@@ -222,7 +296,7 @@ impl Scheduler {
             let decision = decide(&view, pod, self.start_index);
             self.start_index = decision.next_start;
             let span = cx.delay(Stage::SchedulerAttempt, self.attempt_key(cx, pod));
-            self.attempt = Some(Attempt { pod, decision, happenings: Vec::new() });
+            self.attempt = Some(Attempt { pod, began: cx.now, decision, happenings: Vec::new() });
             cx.after(span, components::Event::Scheduler(Event::Outcome));
         }
     }
@@ -234,10 +308,14 @@ impl Scheduler {
 
     /// The attempt is over: assume and bind, or back to the queue.
     fn outcome(&mut self, cx: &mut Cx) {
-        let Some(Attempt { pod, decision, happenings }) = self.attempt.take() else { return };
-        if !cx.world.pod(pod).is_active() {
+        let Some(Attempt { pod, began, decision, happenings }) = self.attempt.take() else { return };
+        if decision.best.is_empty()
+            && let Some(history) = &mut self.history
+        {
+            history.push(Tried { at: began, pod, result: TriedResult::Unschedulable(decision.rejectors()) });
+        }
+        if !cx.world.pod(pod).is_active() && decision.best.is_empty() {
             self.queue.forget(pod);
-            self.happen(cx, Happening::PodGone(pod));
         } else if decision.nodes == 0 {
             cx.explain(|| "no nodes available to schedule pods".to_string());
             cx.world.mark_unschedulable(pod);
@@ -248,6 +326,11 @@ impl Scheduler {
             let key = cx.world.pod(pod).key();
             let node = decision.best[cx.pick(TIE, key, decision.best.len())];
             self.assumed.add(pod, node);
+            self.assumed.list(pod, node);
+            self.nominated.retain(|(other, _)| *other != pod);
+            if let Some(history) = &mut self.history {
+                history.push(Tried { at: began, pod, result: TriedResult::Node(node, false) });
+            }
             self.binding.insert(pod, node);
             let span = cx.delay(Stage::SchedulerBind, self.attempt_key(cx, pod));
             cx.after(span, components::Event::Scheduler(Event::Bind(pod)));
@@ -263,7 +346,7 @@ impl Scheduler {
         let offset = cx.pick(PREEMPTION_OFFSET, key, decision.refused.len().max(1));
         let result = preemption::preempt(&view, pod, decision, offset);
         let name = || cx.world.pod_name(pod);
-        let text = || format!("{}: {} {}", name(), decision.message(&view, pod), result.message);
+        let text = || format!("{}: {}", name(), message(&view, pod, decision, &result));
         cx.recorder.explain(cx.now, text);
         cx.world.mark_unschedulable(pod);
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
@@ -281,10 +364,8 @@ impl Scheduler {
             preemption::Outcome::Keep => {}
             preemption::Outcome::Clear => nominate(self, cx, pod, None),
             preemption::Outcome::Nominate { node, victims } => {
-                let priority = cx.world.template_of(pod).priority;
-                let on_node = self.nominated.iter().filter(|(_, place)| *place == node).map(|(other, _)| *other);
-                let lower: Vec<PodId> =
-                    on_node.filter(|&other| cx.world.template_of(other).priority < priority).collect();
+                let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
+                let lower = preemption::outranked(&view, pod, node);
                 lower.into_iter().for_each(|other| nominate(self, cx, other, None));
                 for victim in victims {
                     if let Some(node) = self.binding.remove(&victim) {
@@ -302,13 +383,45 @@ impl Scheduler {
     fn bind(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(node) = self.binding.remove(&pod) else { return };
         self.assumed.remove(pod, node);
-        self.queue.forget(pod);
-        self.nominated.retain(|(other, _)| *other != pod);
-        if cx.world.pod(pod).is_active() && cx.world.pod(pod).node.is_none() {
+        let possible = cx.world.pod(pod).is_active() && cx.world.pod(pod).node.is_none();
+        if possible && !self.fails_on_purpose(cx, pod) {
+            self.queue.forget(pod);
+            if cx.world.pod(pod).nominated.is_some() {
+                self.bound_nominated.insert(pod);
+            }
             cx.world.bind_pod(pod, node);
-        } else {
-            self.happen(cx, Happening::PodGone(pod));
+            return;
         }
+        self.assumed.unlist(pod, node);
+        let own = self.history.iter_mut().flatten().rev().find(|tried| tried.pod == pod);
+        if let Some(tried) = own {
+            tried.result = TriedResult::Node(node, true);
+        }
+        self.happen(cx, Happening::PodGone(pod));
+        if possible {
+            self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
+        } else {
+            self.queue.forget(pod);
+        }
+    }
+
+    fn fails_on_purpose(&mut self, cx: &Cx, pod: PodId) -> bool {
+        let failing = &cx.plan.flags.scheduler.failing_bindings;
+        let wanted = if failing.is_empty() { None } else { failing.get(&cx.world.pod_name(pod)) };
+        let Some(&wanted) = wanted else { return false };
+        let failed = self.failed_bindings.entry(pod).or_insert(0);
+        *failed += 1;
+        *failed <= wanted
+    }
+
+    /// Keeps attempts and their outcomes from now on.
+    pub fn keep_history(&mut self) {
+        self.history.get_or_insert_default();
+    }
+
+    /// The attempts that are over, if they are kept, in order of their ends.
+    pub fn history(&self) -> &[Tried] {
+        self.history.as_deref().unwrap_or_default()
     }
 
     /// Schedules the next tick and flush, if they can matter.
@@ -332,6 +445,16 @@ impl Scheduler {
             cx.at(next, components::Event::Scheduler(Event::Flush));
         }
     }
+}
+
+/// What the event of an unschedulable pod says: the filters, then preemption unless it found victims.
+pub fn message(view: &View, pod: PodId, decision: &Decision, preempted: &preemption::Result) -> String {
+    let mut text = decision.message(view, pod);
+    if decision.nodes > 0 && !preempted.message.is_empty() {
+        text.push(' ');
+        text.push_str(&preempted.message);
+    }
+    text
 }
 
 fn view<'a>(

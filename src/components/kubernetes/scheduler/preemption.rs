@@ -25,6 +25,22 @@ pub struct Result {
     pub candidates: Vec<Candidate>,
 }
 
+impl Result {
+    /// The nodes that may be chosen: kube-scheduler takes any of them.
+    pub fn equals(&self, view: &View) -> Vec<NodeId> {
+        let best = self.candidates.iter().map(|candidate| rank(view, candidate)).min();
+        let equal = self.candidates.iter().filter(|candidate| Some(rank(view, candidate)) == best);
+        equal.map(|candidate| candidate.node).collect()
+    }
+}
+
+/// Pending pods of lower priority that lose their nomination to a node when `pod` preempts there.
+pub fn outranked(view: &View, pod: PodId, node: NodeId) -> Vec<PodId> {
+    let priority = view.template(pod).priority;
+    let on_node = view.nominated.iter().filter(|(_, place)| *place == node).map(|(other, _)| *other);
+    on_node.filter(|&other| view.template(other).priority < priority).collect()
+}
+
 /// What becomes of the pod's nomination.
 pub enum Outcome {
     /// The pod may not preempt now.
@@ -99,7 +115,7 @@ fn waits_for_victims(view: &View, pod: PodId, decision: &Decision) -> bool {
     !hopeless
         && view.world.node(node).pods.iter().any(|&other| {
             let there = view.world.pod(other);
-            there.is_terminating() && there.disruption_target && view.template(other).priority < priority
+            there.is_terminating() && there.preempted && view.template(other).priority < priority
         })
 }
 
@@ -151,7 +167,7 @@ fn dry_run(view: &View, filters: &Filters, pod: PodId, node: &Node) -> std::resu
         filters.check_trial(node, Trial { added: &[], removed })
     };
     fits(&lower).map_err(|refusal| refusal.reasons(view.template(pod)))?;
-    lower.sort_by_key(|&other| importance(view, other));
+    lower.sort_by_key(|&other| (importance(view, other), view.assumed.position(other, node.id)));
     let violating = violations(view, &lower);
     let (first, second): (Vec<PodId>, Vec<PodId>) = lower.iter().partition(|other| violating.contains(other));
     let mut removed = lower.clone();

@@ -289,6 +289,7 @@ fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) 
         .filter(|service| service.namespace == template.namespace)
         .filter_map(|service| service.selector.as_ref())
         .filter(|selector| selector.matches(&template.labels))
+        .chain(world.controller_selectors.get(&pod))
         .collect();
     let owner = Some(world.pod(pod).owner).filter(|owner| matches!(owner, Owner::ReplicaSet(_)));
     if owner.is_none() && selectors.iter().all(|selector| selector.is_empty()) {

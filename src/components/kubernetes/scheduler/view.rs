@@ -185,12 +185,39 @@ pub fn host_ports(template: &PodTemplate) -> impl Iterator<Item = (u16, crate::p
 pub struct Assumed {
     by_node: Vec<Vec<PodId>>,
     count: usize,
+    /// All pods of a node in the order of the scheduler's cache, which decides between equal victims of preemption.
+    order: Vec<Vec<PodId>>,
 }
 
 impl Assumed {
     /// The pods assumed on a node.
     pub fn on(&self, node: NodeId) -> &[PodId] {
         self.by_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// A pod of a node appears, or changes: it goes to the end of the node's list.
+    ///
+    /// Source: `framework/types.go` (`NodeInfo.AddPod`); an update is a removal and an addition.
+    pub fn list(&mut self, pod: PodId, node: NodeId) {
+        self.unlist(pod, node);
+        if self.order.len() <= node.index() {
+            self.order.resize(node.index() + 1, Vec::new());
+        }
+        self.order[node.index()].push(pod);
+    }
+
+    /// A pod leaves a node: the last of the list takes its place (`NodeInfo.RemovePod`).
+    pub fn unlist(&mut self, pod: PodId, node: NodeId) {
+        let Some(pods) = self.order.get_mut(node.index()) else { return };
+        if let Some(position) = pods.iter().position(|&other| other == pod) {
+            pods.swap_remove(position);
+        }
+    }
+
+    /// The place of a pod in the list of its node; unknown ones come last.
+    pub fn position(&self, pod: PodId, node: NodeId) -> usize {
+        let pods = self.order.get(node.index());
+        pods.and_then(|pods| pods.iter().position(|&other| other == pod)).unwrap_or(usize::MAX)
     }
 
     /// Takes room on a node.
