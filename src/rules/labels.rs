@@ -61,6 +61,27 @@ impl LabelSelector {
         LabelSelector { requirements }
     }
 
+    /// The selector that a text such as `app=web,tier in (a,b),!old` writes; `None`: it is none.
+    pub fn parse(text: &str) -> Option<LabelSelector> {
+        let mut requirements = Vec::new();
+        let mut rest = text.trim();
+        while !rest.is_empty() {
+            let open = rest.find('(').unwrap_or(rest.len());
+            let mut end = rest.find(',').unwrap_or(rest.len());
+            if open < end {
+                let close = open + rest[open..].find(')')?;
+                end = close + rest[close..].find(',').unwrap_or(rest.len() - close);
+            }
+            requirements.push(LabelRequirement::parse(rest[..end].trim())?);
+            rest = match rest.get(end + 1..) {
+                Some(rest) if rest.trim().is_empty() => return None,
+                Some(rest) => rest.trim(),
+                None => "",
+            };
+        }
+        Some(LabelSelector { requirements })
+    }
+
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels))
@@ -73,6 +94,38 @@ impl LabelSelector {
 }
 
 impl LabelRequirement {
+    fn parse(text: &str) -> Option<LabelRequirement> {
+        let requirement = |key: &str, operator, values: Vec<String>| {
+            let letter = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+            let key = key.trim();
+            let valid = !key.is_empty() && key.chars().all(letter);
+            let valid = valid && values.iter().all(|value| value.chars().all(letter));
+            valid.then(|| LabelRequirement { key: key.to_string(), operator, values })
+        };
+        let one = |value: &str| vec![value.trim().to_string()];
+        if let Some(list) = text.strip_suffix(')') {
+            let (head, list) = list.split_once('(')?;
+            let values = list.split(',').map(|value| value.trim().to_string()).collect();
+            let (key, operator) = head.trim().split_once(char::is_whitespace)?;
+            let operator = match operator.trim() {
+                "in" => LabelOperator::In,
+                "notin" => LabelOperator::NotIn,
+                _ => return None,
+            };
+            return requirement(key, operator, values);
+        }
+        if let Some((key, value)) = text.split_once("!=") {
+            return requirement(key, LabelOperator::NotIn, one(value));
+        }
+        if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+            return requirement(key, LabelOperator::In, one(value));
+        }
+        if let Some(key) = text.strip_prefix('!') {
+            return requirement(key, LabelOperator::DoesNotExist, Vec::new());
+        }
+        requirement(text, LabelOperator::Exists, Vec::new())
+    }
+
     /// Whether these labels meet the requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
@@ -88,6 +141,21 @@ impl LabelRequirement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_are_read_from_text() {
+        let labels = Labels::from([("app".to_string(), "web".to_string())]);
+        let selects = |text| LabelSelector::parse(text).map(|selector| selector.matches(&labels));
+        for text in ["app=web", "app in (db, web),!old", "app != db", "app", "app notin (db),app==web"] {
+            assert_eq!(selects(text), Some(true), "{text}");
+        }
+        for text in ["app=db", "app=web,tier=db", "!app", "app in (a,b)"] {
+            assert_eq!(selects(text), Some(false), "{text}");
+        }
+        for text in ["app in (", "app=web,", "=web", "app near (web)"] {
+            assert_eq!(selects(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn absent_labels_satisfy_not_in_and_does_not_exist() {

@@ -217,7 +217,7 @@ impl Files {
 
     /// A distribution, with recorded values from a file if it says so.
     pub fn distribution(&mut self, node: &Node, path: &str, problems: &mut Problems) -> Option<Distribution> {
-        let expected = "a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)";
+        let expected = "a duration or distribution such as 3s or lognormal(3s, 0.2)";
         let parse = |text: &str| units::distribution(text, &mut |name| self.recorded(name));
         reader::unit(node, path, expected, parse, problems)
     }

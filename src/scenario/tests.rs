@@ -132,7 +132,7 @@ services:
 traffic:
   webb: 8/s
 timings:
-  image.pull: \"lognormal(2.8s, sgma=0.15)\"
+  image.pull: \"lognormal(2.8s, sgma=0.2)\"
 run: { until: 20m }
 ",
     );
@@ -175,10 +175,10 @@ run: { until: 20m }
       |
       = help: did you mean `web`?
 
-    error[E013]: timings.image.pull: the text "lognormal(2.8s, sgma=0.15)" is not a duration or distribution such as 3s or lognormal(median=3s, sigma=0.2)
+    error[E013]: timings.image.pull: the text "lognormal(2.8s, sgma=0.2)" is not a duration or distribution such as 3s or lognormal(3s, 0.2)
       --> s.yaml:10:32
        |
-    10 |   image.pull: "lognormal(2.8s, sgma=0.15)"
+    10 |   image.pull: "lognormal(2.8s, sgma=0.2)"
        |                                ^^^^^^^^^^ unknown parameter
        |
        = help: did you mean `sigma`?

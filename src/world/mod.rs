@@ -15,6 +15,7 @@ pub mod node;
 pub mod offering;
 pub mod pod;
 pub mod request;
+pub mod scale;
 pub mod target;
 pub mod usage;
 pub mod workload;
@@ -29,11 +30,12 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
+pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, Scales};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
-    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaReason, HpaStatus, MetricValue, Pdb,
-    PodMetrics, ReplicaSet, ReplicaSetStatus,
+    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue,
+    Pdb, PodMetrics, ReplicaSet, ReplicaSetStatus,
 };
 
 use crate::engine::Time;
@@ -114,6 +116,8 @@ pub struct World {
     pub replica_sets: Vec<ReplicaSet>,
     /// Autoscalers.
     pub hpas: Vec<Hpa>,
+    /// Scalable objects beside the Deployments.
+    pub scales: Scales,
     /// Budgets.
     pub pdbs: Vec<Pdb>,
     /// Services.
@@ -202,8 +206,11 @@ impl World {
                     created,
                     status: HpaStatus::default(),
                     metrics: Vec::new(),
+                    exists: true,
+                    outcome: HpaOutcome::default(),
                 })
                 .collect(),
+            scales: Scales::default(),
             pdbs: plan
                 .pdbs
                 .iter()

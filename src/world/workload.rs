@@ -100,6 +100,21 @@ pub struct Hpa {
     pub status: HpaStatus,
     /// `status.currentMetrics` in the order of the spec; `None` for a metric that failed.
     pub metrics: Vec<Option<MetricValue>>,
+    /// The object exists.
+    pub exists: bool,
+    /// What the last sync told in events.
+    pub outcome: HpaOutcome,
+}
+
+/// What a sync of an autoscaler tells in events.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HpaOutcome {
+    /// Reasons of the events, in order.
+    pub events: Vec<&'static str>,
+    /// The size that was written.
+    pub scaled: Option<i32>,
+    /// Reason text of SuccessfulRescale.
+    pub why: String,
 }
 
 /// What the last sync of an autoscaler saw and did.
@@ -154,6 +169,8 @@ pub enum HpaReason {
     SucceededGetScale,
     /// AbleToScale: the target cannot be read.
     FailedGetScale,
+    /// AbleToScale: the new size could not be written.
+    FailedUpdateScale,
     /// AbleToScale: nothing was held back.
     ReadyForNewScale,
     /// AbleToScale: an earlier higher proposal holds.
@@ -166,7 +183,7 @@ pub enum HpaReason {
     ValidMetricFound,
     /// ScalingActive: the target is at zero.
     ScalingDisabled,
-    /// ScalingActive: the target's selector is empty.
+    /// ScalingActive: the target's selector is empty or none.
     InvalidSelector,
     /// ScalingActive: another autoscaler's selector matches a common pod.
     AmbiguousSelector,
@@ -200,6 +217,7 @@ impl HpaReason {
         match self {
             HpaReason::SucceededGetScale => "SucceededGetScale",
             HpaReason::FailedGetScale => "FailedGetScale",
+            HpaReason::FailedUpdateScale => "FailedUpdateScale",
             HpaReason::ReadyForNewScale => "ReadyForNewScale",
             HpaReason::ScaleDownStabilized => "ScaleDownStabilized",
             HpaReason::ScaleUpStabilized => "ScaleUpStabilized",
@@ -260,7 +278,7 @@ pub struct PodMetrics {
 /// Usage of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerUsage {
-    /// Container (position in the template's containers).
+    /// Container (position in the template's containers, then its init containers).
     pub container: u16,
     /// CPU, nanocores.
     pub cpu_nanocores: Option<i64>,
@@ -383,6 +401,46 @@ impl World {
     pub fn set_hpa_status(&mut self, hpa: HpaId, status: HpaStatus) {
         self.hpas[hpa.index()].status = status;
         self.push(Change::HpaSynced(hpa));
+    }
+
+    /// What the sync that is being recorded told in events.
+    pub fn set_hpa_outcome(&mut self, hpa: HpaId, outcome: HpaOutcome) {
+        self.hpas[hpa.index()].outcome = outcome;
+    }
+
+    /// Creates an autoscaler during a run; one of the same name that was deleted returns with an empty status.
+    pub fn create_hpa(&mut self, spec: Arc<HpaSpec>) -> HpaId {
+        let same = |hpa: &Hpa| hpa.spec.namespace == spec.namespace && hpa.spec.name == spec.name;
+        let index = self.hpas.iter().position(same).unwrap_or(self.hpas.len());
+        let deployment = |entry: &Deployment| {
+            spec.target_kind == "Deployment"
+                && entry.spec.name == spec.target_name
+                && entry.spec.namespace == spec.namespace
+        };
+        let target = self.deployments.iter().position(deployment).map(DeploymentId::at);
+        let entry = Hpa {
+            id: HpaId::at(index),
+            spec,
+            target,
+            created: self.now,
+            status: HpaStatus::default(),
+            metrics: Vec::new(),
+            exists: true,
+            outcome: HpaOutcome::default(),
+        };
+        if index < self.hpas.len() {
+            self.hpas[index] = entry;
+        } else {
+            self.hpas.push(entry);
+        }
+        self.push(Change::HpaChanged(HpaId::at(index)));
+        HpaId::at(index)
+    }
+
+    /// Deletes an autoscaler.
+    pub fn delete_hpa(&mut self, hpa: HpaId) {
+        self.hpas[hpa.index()].exists = false;
+        self.push(Change::HpaChanged(hpa));
     }
 
     /// Edits an autoscaler.

@@ -4,6 +4,8 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod hpa_trace;
+mod metrics_window;
 mod scheduler_cluster;
 mod scheduler_decide;
 mod scheduler_preempt;
@@ -37,6 +39,8 @@ const KINDS: &[(&str, Replay)] = &[
     ("scheduler.decide", scheduler_decide::replay),
     ("scheduler.preempt", scheduler_preempt::replay),
     ("scheduler.queue", scheduler_queue::replay),
+    ("hpa.trace", hpa_trace::replay),
+    ("metrics.window", metrics_window::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 

@@ -98,6 +98,8 @@ pub enum Invalid {
     MissingRequest,
     /// The requests sum to zero.
     ZeroRequest,
+    /// A pod's metrics lack the container.
+    NoContainer,
     /// The target lacks the field that its type needs.
     Target,
     /// A metric source that the controller does not know.
@@ -113,6 +115,7 @@ impl Invalid {
             Invalid::OnlyUnready => "did not receive metrics for targeted pods (pods might be unready)",
             Invalid::MissingRequest => "missing request",
             Invalid::ZeroRequest => "no metrics returned matched known pods",
+            Invalid::NoContainer => "container not present in metrics",
             Invalid::Target => "invalid metric target",
             Invalid::Source => "unknown metric source type",
         }

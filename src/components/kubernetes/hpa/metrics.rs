@@ -7,7 +7,7 @@ use crate::engine::{Span, Time};
 use crate::plan::flags::HpaFlags;
 use crate::plan::{HpaId, HpaSpec, MetricSpec, MetricTarget};
 use crate::rules::labels::LabelSelector;
-use crate::world::{HpaReason, PodId, PodMetrics, World};
+use crate::world::{HpaReason, PodId, PodMetrics, Scale, ScaleSelector, World};
 
 /// Window of custom metrics that state none. Source: `metrics/client.go` (`metricServerDefaultMetricWindow`).
 const CUSTOM_METRIC_WINDOW: Span = Span::from_secs(60);
@@ -46,17 +46,13 @@ pub struct Evaluated {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the target of an autoscaler; `None`: it cannot be read.
-    pub fn new(
-        world: &'a World,
-        flags: &'a HpaFlags,
-        hpa: HpaId,
-        now: Time,
-    ) -> Option<(Reader<'a>, &'a LabelSelector)> {
-        let entry = &world.hpas[hpa.index()];
-        let target = &world.deployments[entry.target?.index()];
-        let selector = &target.spec.selector;
-        let selected = templates_selected(world, &target.spec.namespace, selector);
+    /// Reads with the scale of an autoscaler's target.
+    pub fn new(world: &'a World, flags: &'a HpaFlags, hpa: HpaId, now: Time, scale: &Scale) -> Reader<'a> {
+        let spec = &world.hpas[hpa.index()].spec;
+        let selected = match &scale.selector {
+            ScaleSelector::Labels(selector) => templates_selected(world, &spec.namespace, selector),
+            ScaleSelector::Missing | ScaleSelector::Invalid => vec![false; world.templates.len()],
+        };
         let pods = world.living.iter().map(|&pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
         let pods = pods
             .map(|pod| PodView {
@@ -68,9 +64,16 @@ impl<'a> Reader<'a> {
                 ready: pod.ready.status.map(|status| (status, pod.ready.since)),
             })
             .collect();
-        let (current, status_replicas) = (target.replicas, target.status.replicas);
-        let spec = &entry.spec;
-        Some((Reader { world, flags, now, spec, current, status_replicas, pods, selected }, selector))
+        Reader {
+            world,
+            flags,
+            now,
+            spec,
+            current: scale.replicas,
+            status_replicas: scale.status_replicas,
+            pods,
+            selected,
+        }
     }
 
     /// Evaluates one metric.
@@ -136,15 +139,17 @@ impl<'a> Reader<'a> {
         kind: &str,
     ) -> Evaluated {
         let samples = self.resource_samples(resource, container);
-        let times = samples.values().map(|sample| sample.timestamp);
+        let times = samples.iter().flat_map(|samples| samples.values()).map(|sample| sample.timestamp);
         let ages = times.clone().min().zip(times.max());
         let (name, result) = if let Some(average) = target.average_value {
-            let result = found(samples)
+            let result = samples
+                .and_then(found)
                 .and_then(|samples| self.per_pod().average_value(samples, average.milli_ceil(), resource == "cpu"));
             (format!("{resource} resource"), result)
         } else if let Some(percent) = target.average_utilization {
             let pod_level = self.flags.pod_level_resources;
-            let result = found(samples)
+            let result = samples
+                .and_then(found)
                 .and_then(|samples| self.per_pod().utilization(samples, percent, resource, container, pod_level));
             (format!("{resource} {kind} utilization (percentage of request)"), result)
         } else {
@@ -153,23 +158,31 @@ impl<'a> Reader<'a> {
         Evaluated { name, result, reason, samples: ages }
     }
 
-    /// The resource metrics API, summed over containers (or of one container).
-    fn resource_samples(&self, resource: &str, container: Option<&str>) -> Samples {
-        let served = self.world.pods.iter().filter(|pod| self.selected[pod.template.index()]);
-        served
-            .filter_map(|pod| {
-                let metrics = self.world.metrics_of(pod.id)?;
-                let position = match container {
-                    None => None,
-                    Some(name) => {
-                        let containers = &self.world.template_of(pod.id).containers;
-                        Some(containers.iter().position(|entry| entry.name == name)?)
+    /// The resource metrics API, summed over containers (or of one container, which every pod then has to show).
+    fn resource_samples(&self, resource: &str, container: Option<&str>) -> Result<Samples, Invalid> {
+        if self.world.scales.fail_pod_metrics {
+            return Err(Invalid::NoMetrics);
+        }
+        let mut samples = Samples::new();
+        for pod in self.world.pods.iter().filter(|pod| self.selected[pod.template.index()]) {
+            let Some(metrics) = self.world.metrics_of(pod.id) else { continue };
+            let position = match container {
+                None => None,
+                Some(name) => {
+                    let template = self.world.template_of(pod.id);
+                    let mut containers = template.containers.iter().chain(&template.init_containers);
+                    let position = containers.position(|entry| entry.name == name).ok_or(Invalid::NoContainer)?;
+                    if !metrics.containers.iter().any(|usage| usize::from(usage.container) == position) {
+                        return Err(Invalid::NoContainer);
                     }
-                };
-                let value = usage_milli(metrics, resource, position)?;
-                Some((pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }))
-            })
-            .collect()
+                    Some(position)
+                }
+            };
+            if let Some(value) = usage_milli(metrics, resource, position) {
+                samples.insert(pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window });
+            }
+        }
+        Ok(samples)
     }
 
     fn pods_metric(

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Source: `pkg/controller/podautoscaler/horizontal.go` of Kubernetes 1.34. One pending entry an autoscaler: it fires
-//! every sync period, and an edit neither advances nor postpones it. A sync takes no time, so its period is exactly the
-//! sync period and the resync ticks of the informer never come first.
-//! Left out: targets other than Deployments (they answer FailedGetScale), conflicts when the scale is written, the queue
-//! for workers.
+//! every sync period, and an edit neither advances nor postpones it. A sync takes no time but that between attempts to
+//! write, so its period is the sync period and the resync ticks of the informer never come first.
+//! Targets other than Deployments are what the world's scale table holds. A write of the scale that meets a conflict is
+//! tried again as client-go does. Left out: the time that calls take, and the queue for workers.
 
 pub mod calculator;
 pub mod metrics;
@@ -21,11 +21,15 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::flags::HpaFlags;
 use crate::plan::{HpaId, HpaSpec};
 use crate::rules::labels::LabelSelector;
-use crate::world::{HpaCondition, HpaReason, HpaStatus, MetricValue, World};
+use crate::world::{HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue, ScaleError, ScaleSelector, World};
 use metrics::{Evaluated, Reader, templates_selected};
 use normalize::{Bounds, History, Normalized, Recommendation};
 
 const PHASE: Purpose = Purpose::named("hpa.phase");
+/// Attempts to write a scale in spite of conflicts, and the mean time between two. Source: client-go
+/// `util/retry/util.go` (`DefaultRetry`: five steps of 10 ms, jitter 0.1).
+const WRITE_ATTEMPTS: u64 = 5;
+const WRITE_RETRY: Span = Span::from_micros(10_500);
 
 /// What the controller keeps of one autoscaler.
 #[derive(Default)]
@@ -67,14 +71,19 @@ impl Hpa {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         let period = cx.plan.flags.hpa.sync_period;
         match event {
-            Event::Changed(hpa) => self.enqueue(cx, hpa, period),
+            Event::Changed(hpa) if cx.world.hpas[hpa.index()].exists => self.enqueue(cx, hpa, period),
+            Event::Changed(hpa) => self.memory(hpa).selector = None,
             Event::Sync(hpa) => {
                 if self.memory(hpa).pending != Some(cx.now) {
                     return;
                 }
                 self.memory(hpa).pending = None;
-                self.sync(cx, hpa);
-                self.enqueue(cx, hpa, period);
+                if !cx.world.hpas[hpa.index()].exists {
+                    self.memory(hpa).history = History::default();
+                    return;
+                }
+                let took = self.sync(cx, hpa);
+                self.enqueue(cx, hpa, took + period);
             }
         }
     }
@@ -96,38 +105,62 @@ impl Hpa {
         }
     }
 
-    fn sync(&mut self, cx: &mut Cx, hpa: HpaId) {
+    /// One reconciliation; how long it took.
+    fn sync(&mut self, cx: &mut Cx, hpa: HpaId) -> Span {
         let now = cx.now;
         let before = cx.world.hpas[hpa.index()].status;
-        let Some((reader, selector)) = Reader::new(cx.world, &cx.plan.flags.hpa, hpa, now) else {
+        let Some(scale) = cx.world.read_scale(hpa) else {
             let condition = Some(HpaCondition { status: false, reason: HpaReason::FailedGetScale });
+            let outcome = HpaOutcome { events: vec![HpaReason::FailedGetScale.name()], ..HpaOutcome::default() };
+            cx.world.set_hpa_outcome(hpa, outcome);
             cx.world.set_hpa_status(hpa, HpaStatus { able_to_scale: condition, ..before });
-            return;
+            return Span::ZERO;
         };
+        let reader = Reader::new(cx.world, &cx.plan.flags.hpa, hpa, now, &scale);
         let mut history = std::mem::take(&mut self.memory(hpa).history);
-        let decision = decide(&reader, &mut history, || self.evaluate(&reader, hpa, selector));
-        if let (Some(to), Some(behavior)) = (decision.scale_to, &reader.spec.behavior) {
-            history.store_event(now, behavior, reader.current, to);
-        }
+        let mut outcome = HpaOutcome::default();
+        let decision =
+            decide(&reader, &mut history, || self.evaluate(&reader, hpa, &scale.selector, &mut outcome.events));
         let (spec, pods) = (cx.world.hpas[hpa.index()].spec.clone(), reader.pods.len());
-        let target = cx.world.hpas[hpa.index()].target;
-        self.memory(hpa).history = history;
         cx.explain(|| decision.explain(&spec, pods, now));
-        if let (Some(to), Some(target)) = (decision.scale_to, target) {
-            cx.world.scale_deployment(target, to, Some(hpa));
+        let (mut took, mut written) = (Span::ZERO, true);
+        if let Some(to) = decision.scale_to {
+            (took, written) = write_scale(cx.world, hpa, to);
         }
-        let status = decision.status(now, before);
+        if let (true, Some(to), Some(behavior)) = (written, decision.scale_to, &spec.behavior) {
+            history.store_event(now + took, behavior, decision.current, to);
+        }
+        self.memory(hpa).history = history;
+        decision.tell(written, &mut outcome);
+        let status = decision.status(now + took, before, written);
         cx.world.set_hpa_metrics(hpa, decision.metric_values());
+        cx.world.set_hpa_outcome(hpa, outcome);
         cx.world.set_hpa_status(hpa, status);
+        took
     }
 
     /// Evaluates all metrics, after the selector was registered and found to be its own.
-    fn evaluate(&mut self, reader: &Reader, hpa: HpaId, selector: &LabelSelector) -> Result<Vec<Evaluated>, HpaReason> {
-        if selector.is_empty() {
-            return Err(HpaReason::InvalidSelector);
-        }
+    fn evaluate(
+        &mut self,
+        reader: &Reader,
+        hpa: HpaId,
+        selector: &ScaleSelector,
+        events: &mut Vec<&'static str>,
+    ) -> Result<Vec<Evaluated>, HpaReason> {
+        let selector = match selector {
+            ScaleSelector::Labels(selector) => selector,
+            ScaleSelector::Missing => {
+                events.push("SelectorRequired");
+                return Err(HpaReason::InvalidSelector);
+            }
+            ScaleSelector::Invalid => {
+                events.push("InvalidSelector");
+                return Err(HpaReason::InvalidSelector);
+            }
+        };
         self.memory(hpa).selector = Some((reader.spec.namespace.clone(), selector.clone()));
         if self.is_ambiguous(reader.world, reader, hpa) {
+            events.push("AmbiguousSelector");
             return Err(HpaReason::AmbiguousSelector);
         }
         Ok(reader.spec.metrics.iter().map(|metric| reader.evaluate(metric)).collect())
@@ -141,6 +174,18 @@ impl Hpa {
             reader.pods.iter().any(|pod| selected[world.pod(pod.id).template.index()])
         })
     }
+}
+
+/// Writes a scale, again after each conflict; how long that took and whether it succeeded.
+fn write_scale(world: &mut World, hpa: HpaId, to: i32) -> (Span, bool) {
+    for attempt in 0..WRITE_ATTEMPTS {
+        match world.write_scale(hpa, to) {
+            Ok(()) => return (WRITE_RETRY * attempt, true),
+            Err(ScaleError::Failed) => return (WRITE_RETRY * attempt, false),
+            Err(ScaleError::Conflict) => {}
+        }
+    }
+    (WRITE_RETRY * (WRITE_ATTEMPTS - 1), false)
 }
 
 /// Why the count is what it is.
@@ -259,7 +304,24 @@ pub fn combine(metrics: &[Evaluated], current: i32) -> Result<(i32, String), Hpa
 }
 
 impl Decision {
-    fn status(&self, now: Time, before: HpaStatus) -> HpaStatus {
+    /// The events of the sync, after those of the selector.
+    fn tell(&self, written: bool, outcome: &mut HpaOutcome) {
+        outcome.events.extend(self.metrics.iter().filter(|one| one.result.is_err()).map(|one| one.reason.name()));
+        if matches!(self.path, Path::Failed(_)) {
+            outcome.events.push("FailedComputeMetricsReplicas");
+        }
+        match self.scale_to {
+            Some(_) if !written => outcome.events.push("FailedRescale"),
+            Some(to) => {
+                outcome.events.push("SuccessfulRescale");
+                outcome.scaled = Some(to);
+                outcome.why.clone_from(&self.why);
+            }
+            None => {}
+        }
+    }
+
+    fn status(&self, now: Time, before: HpaStatus, written: bool) -> HpaStatus {
         let condition = |status, reason| Some(HpaCondition { status, reason });
         let able = |reason| condition(true, reason);
         let mut status = HpaStatus { current: self.current, proposal: None, stabilized: None, ..before };
@@ -286,7 +348,10 @@ impl Decision {
                 status.scaling_limited = condition(limited, normalized.limit);
             }
         }
-        if self.scale_to.is_some() {
+        if !written {
+            status.desired = before.desired;
+            status.able_to_scale = condition(false, HpaReason::FailedUpdateScale);
+        } else if self.scale_to.is_some() {
             status.able_to_scale = able(HpaReason::SucceededRescale);
             status.last_scale = Some(now.whole_second());
         }

@@ -19,7 +19,7 @@ use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec};
 use crate::world::{ContainerUsage, PodId, PodMetrics, World};
-use storage::{Sample, Storage};
+use storage::{Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
 const SCRAPE_PHASE: Purpose = Purpose::named("metrics.phase");
@@ -218,7 +218,7 @@ impl MetricsServer {
             });
             let metrics = PodMetrics {
                 timestamp: answer.timestamp.unwrap_or(Time::ZERO).whole_second(),
-                window: answer.window,
+                window: Span::from_micros(answer.window.unsigned_abs() / 1_000),
                 containers: containers.collect(),
             };
             cx.world.set_pod_metrics(pod, Some(metrics));
@@ -269,7 +269,7 @@ fn page_of(world: &World, app: Option<&App>, pod: PodId, at: Time, used: u64) ->
         .map(|(container, start)| Sample {
             pod,
             container: container as u16,
-            start: Some(start),
+            start: Some(nanos_since_1970(start)),
             timestamp: at,
             cpu_nanos: if container == 0 { used } else { nanos(IDLE_NANOCORES, at.since(start)).max(1) },
             memory: if container == 0 { memory } else { MEMORY_UNKNOWN / 4 },

@@ -8,7 +8,9 @@ use crate::engine::{Span, Time};
 use std::collections::BTreeMap;
 
 /// A container younger than this is not fresh yet (`freshContainerMinMetricsResolution`).
-const FRESH_AGE: Span = Span::from_secs(10);
+const FRESH_AGE: i64 = 10_000_000_000;
+/// Go's zero time, long before everything: differences with it saturate as `time.Time.Sub` does.
+const LONG_AGO: i64 = i64::MIN;
 
 /// One container on a kubelet's page.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +19,8 @@ pub struct Sample<K> {
     pub pod: K,
     /// Which container of the pod.
     pub container: u16,
-    /// When it started; `None`: the page has no such line.
-    pub start: Option<Time>,
+    /// When it started, nanoseconds since 1970; `None`: the page has no such line.
+    pub start: Option<i64>,
     /// When the counters were read.
     pub timestamp: Time,
     /// CPU counter in nanoseconds; zero also for a missing line.
@@ -29,8 +31,8 @@ pub struct Sample<K> {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
-    start: Time,
-    timestamp: Time,
+    start: i64,
+    timestamp: i64,
     cpu_nanos: u64,
     memory: u64,
 }
@@ -40,8 +42,8 @@ struct Point {
 pub struct Answer {
     /// End of the window of the container with the earliest sample; `None`: no container is left.
     pub timestamp: Option<Time>,
-    /// That window.
-    pub window: Span,
+    /// That window, nanoseconds.
+    pub window: i64,
     /// Container, nanocores, bytes.
     pub containers: Vec<(u16, u64, u64)>,
 }
@@ -69,8 +71,8 @@ impl<K: Ord + Copy> Storage<K> {
         let (mut last, mut previous): (Points<K>, Points<K>) = (BTreeMap::new(), BTreeMap::new());
         for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
             let point = Point {
-                start: sample.start.unwrap_or(Time::ZERO),
-                timestamp: sample.timestamp,
+                start: sample.start.unwrap_or(LONG_AGO),
+                timestamp: nanos_since_1970(sample.timestamp),
                 cpu_nanos: sample.cpu_nanos,
                 memory: sample.memory,
             };
@@ -84,8 +86,8 @@ impl<K: Ord + Copy> Storage<K> {
 
     /// The point that the new one is measured against.
     fn earlier(&self, pod: K, container: u16, new: &Point, resolution: Span) -> Option<Point> {
-        let age = new.timestamp.since(new.start);
-        if new.start < new.timestamp && age >= FRESH_AGE && age < resolution {
+        let age = new.timestamp.saturating_sub(new.start);
+        if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {
             return Some(Point { timestamp: new.start, cpu_nanos: 0, ..*new });
         }
         let stored = self.last.get(&pod)?.get(&container)?;
@@ -95,36 +97,63 @@ impl<K: Ord + Copy> Storage<K> {
         if new.timestamp > stored.timestamp {
             return Some(*stored);
         }
-        // The same sample again: what was compared with it stays.
-        let kept = self.previous.get(&pod)?.get(&container)?;
-        (kept.timestamp < new.timestamp).then_some(*kept)
+        // The same sample again: what was compared with it stays, and a container that had nothing counts from long ago.
+        let nothing = Point { start: LONG_AGO, timestamp: LONG_AGO, cpu_nanos: 0, memory: 0 };
+        let kept = self.previous.get(&pod)?.get(&container).copied().unwrap_or(nothing);
+        (kept.timestamp < new.timestamp).then_some(kept)
     }
 
     /// What the API answers for a pod; `None`: nothing.
     pub fn answer(&self, pod: &K) -> Option<Answer> {
         let last = self.last.get(pod)?;
         let previous = self.previous.get(pod)?;
-        let mut answer = Answer { timestamp: None, window: Span::ZERO, containers: Vec::new() };
+        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+        let mut earliest = None;
         for (container, point) in last {
             let earlier = previous.get(container)?;
             if point.start < earlier.start || point.cpu_nanos < earlier.cpu_nanos {
                 continue;
             }
-            let window = point.timestamp.since(earlier.timestamp);
-            let nanocores = ((point.cpu_nanos - earlier.cpu_nanos) as f64 / window.seconds()) as u64;
+            let window = point.timestamp.saturating_sub(earlier.timestamp);
+            let nanocores = ((point.cpu_nanos - earlier.cpu_nanos) as f64 / seconds(window)) as u64;
             answer.containers.push((*container, nanocores, point.memory));
-            if answer.timestamp.is_none_or(|timestamp| point.timestamp < timestamp) {
-                answer.timestamp = Some(point.timestamp);
+            if earliest.is_none_or(|earliest| point.timestamp < earliest) {
+                earliest = Some(point.timestamp);
+                answer.timestamp = Some(Time::from_micros(point.timestamp.unsigned_abs() / 1_000));
                 answer.window = window;
             }
         }
         Some(answer)
     }
 
+    /// What the API answers for a node, kept as a pod with one container: a counter that fell leaves no answer.
+    pub fn answer_node(&self, node: &K) -> Option<Answer> {
+        self.answer(node).filter(|answer| !answer.containers.is_empty())
+    }
+
     /// Every pod of the last scrape.
     pub fn pods(&self) -> impl Iterator<Item = &K> {
         self.last.keys()
     }
+}
+
+/// An instant in nanoseconds since 1970.
+pub fn nanos_since_1970(at: Time) -> i64 {
+    at.micros().saturating_mul(1_000).min(i64::MAX.unsigned_abs()) as i64
+}
+
+/// A counter or an instant in seconds as a page writes it, in nanoseconds: multiplied as a double, then cut.
+pub fn decode_seconds(seconds: f64) -> i64 {
+    (seconds * 1e9) as i64
+}
+
+fn nanos(span: Span) -> i64 {
+    span.micros().saturating_mul(1_000).min(i64::MAX.unsigned_abs()) as i64
+}
+
+/// Seconds of a duration as Go adds them: the whole ones, then the rest.
+fn seconds(nanos: i64) -> f64 {
+    (nanos / 1_000_000_000) as f64 + (nanos % 1_000_000_000) as f64 / 1e9
 }
 
 #[cfg(test)]
@@ -135,7 +164,7 @@ mod tests {
         Sample {
             pod: 1,
             container: 0,
-            start: Some(Time::from_unix_seconds(start)),
+            start: Some(start as i64 * 1_000_000_000),
             timestamp: Time::from_unix_seconds(timestamp),
             cpu_nanos: cpu_millis * 1_000_000,
             memory: 100,
@@ -149,7 +178,7 @@ mod tests {
         assert_eq!(storage.answer(&1), None, "one sample is no window");
         storage.store(&[sample(1_015, 12_500, 100)], Span::from_secs(15));
         let answer = storage.answer(&1).expect("two samples");
-        assert_eq!((answer.window, answer.containers), (Span::from_secs(15), vec![(0, 500_000_000, 100)]));
+        assert_eq!((answer.window, answer.containers), (15_000_000_000, vec![(0, 500_000_000, 100)]));
         storage.store(&[sample(1_015, 12_500, 100)], Span::from_secs(15));
         assert!(storage.answer(&1).is_some(), "the same sample again changes nothing");
         storage.store(&[], Span::from_secs(15));
@@ -164,7 +193,7 @@ mod tests {
         let mut storage = Storage::default();
         storage.store(&[sample(1_012, 6_000, 1_000)], Span::from_secs(15));
         let answer = storage.answer(&1).expect("fresh");
-        assert_eq!((answer.window, answer.containers[0].1), (Span::from_secs(12), 500_000_000));
+        assert_eq!((answer.window, answer.containers[0].1), (12_000_000_000, 500_000_000));
     }
 
     #[test]
