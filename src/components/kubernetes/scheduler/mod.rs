@@ -267,9 +267,7 @@ impl Scheduler {
                 Happening::NominatedBound(other) => view.template(pod).priority <= view.template(other).priority,
                 _ => true,
             };
-            self.queue.move_useful(flags, cx.now, |pod, plugins| {
-                heeds(pod) && useful(&view, pod, plugins, &happening)
-            });
+            self.queue.move_useful(flags, cx.now, |pod, plugins| heeds(pod) && useful(&view, pod, plugins, &happening));
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.happenings.push(happening);
