@@ -261,8 +261,16 @@ impl<'a> Filters<'a> {
         let leaving = trial.removed.iter().filter(|pod| has_ports(pod));
         let freed: Vec<_> = leaving.flat_map(|&pod| host_ports(self.view.template(pod)).map(entry)).collect();
         let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod)).filter(has_ports);
-        let mut used = there.flat_map(|pod| host_ports(self.view.template(pod)).map(entry));
-        !used.any(|used| !freed.contains(&used) && host_ports(self.template).any(|wanted| port_conflict(wanted, used)))
+        // A less important pod that stays was taken away and put back, and its entries with it.
+        let priority = self.template.priority;
+        let mut used = there.flat_map(|pod| {
+            let put_back = self.view.template(pod).priority < priority;
+            host_ports(self.view.template(pod)).map(entry).map(move |used| (put_back, used))
+        });
+        !used.any(|(put_back, used)| {
+            let counts = put_back || !freed.contains(&used);
+            counts && host_ports(self.template).any(|wanted| port_conflict(wanted, used))
+        })
     }
 
     fn check_topology(&self, spread: &HardSpread, affinity: &Required, node: NodeId) -> Result<(), Refusal> {
