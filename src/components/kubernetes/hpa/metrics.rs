@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
                 deleting: pod.deleting_since.is_some(),
                 start_time: pod.start_time,
                 ready: pod.ready.status.map(|status| (status, pod.ready.since)),
+                ready_unknown: pod.ready_unknown,
             })
             .collect();
         Reader { world, flags, now, spec, current: scale.replicas, status_replicas: scale.status_replicas, pods, selected }
@@ -202,7 +203,10 @@ impl<'a> Reader<'a> {
         target: &MetricTarget,
     ) -> (String, Result<Proposal, Invalid>) {
         let kind = object.split(['.', '/']).next().unwrap_or(object);
-        let key = (object.to_string(), metric.to_string(), selector.cloned());
+        // A Namespace is always the autoscaler's own, whatever name is written.
+        let own = format!("Namespace/{}", self.spec.namespace);
+        let object = if object.starts_with("Namespace/") { own } else { object.to_string() };
+        let key = (object, metric.to_string(), selector.cloned());
         let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
         let result = match (target.kind.as_str(), target.value, target.average_value) {
             ("Value", Some(whole), _) => {
