@@ -72,8 +72,7 @@ impl World {
         if let Some(target) = entry.target {
             let target = &self.deployments[target.index()];
             let selector = target.spec.selector.clone();
-            let selector =
-                if selector.is_empty() { ScaleSelector::Missing } else { ScaleSelector::Labels(selector) };
+            let selector = if selector.is_empty() { ScaleSelector::Missing } else { ScaleSelector::Labels(selector) };
             return Some(Scale { replicas: target.replicas, status_replicas: target.status.replicas, selector });
         }
         let target = self.scales.targets.get(&key(&entry.spec))?;

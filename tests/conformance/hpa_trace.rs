@@ -93,7 +93,10 @@ fn timestamp(value: &Value) -> Option<Time> {
     // Days of the civil calendar, years that begin in March.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
-    Some(Time::from_unix_seconds(days.unsigned_abs() * 86_400) + Span::from_seconds(hour * 3600.0 + minute * 60.0 + second))
+    Some(
+        Time::from_unix_seconds(days.unsigned_abs() * 86_400)
+            + Span::from_seconds(hour * 3600.0 + minute * 60.0 + second),
+    )
 }
 
 fn milli(value: &Value) -> Result<i64, String> {

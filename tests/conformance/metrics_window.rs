@@ -60,7 +60,8 @@ fn text(value: &Value) -> &str {
 }
 
 fn sample<'c>(pod: &'c str, container: u16, line: &'c Value) -> Sample<&'c str> {
-    let instant = |value: &Value| value.as_f64().map(|seconds| Time::from_unix_seconds(ORIGIN) + Span::from_seconds(seconds));
+    let instant =
+        |value: &Value| value.as_f64().map(|seconds| Time::from_unix_seconds(ORIGIN) + Span::from_seconds(seconds));
     Sample {
         pod,
         container,
@@ -99,7 +100,8 @@ fn same_time(answer: &Answer, expected: &Value) -> Result<(), String> {
 
 fn same_usage(cpu: u64, memory: u64, expected: &Value) -> Result<(), String> {
     let nanos = |value: &Value| Quantity::parse(text(value)).map(Quantity::nanos).map_err(|e| format!("{e:?}"));
-    if nanos(&expected["cpu"])? != i128::from(cpu) || nanos(&expected["memory"])? != i128::from(memory) * 1_000_000_000 {
+    if nanos(&expected["cpu"])? != i128::from(cpu) || nanos(&expected["memory"])? != i128::from(memory) * 1_000_000_000
+    {
         return Err(format!("{expected} expected, {cpu}n and {memory} found"));
     }
     Ok(())

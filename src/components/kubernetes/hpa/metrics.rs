@@ -65,7 +65,16 @@ impl<'a> Reader<'a> {
                 ready_unknown: pod.ready_unknown,
             })
             .collect();
-        Reader { world, flags, now, spec, current: scale.replicas, status_replicas: scale.status_replicas, pods, selected }
+        Reader {
+            world,
+            flags,
+            now,
+            spec,
+            current: scale.replicas,
+            status_replicas: scale.status_replicas,
+            pods,
+            selected,
+        }
     }
 
     /// Evaluates one metric.

@@ -100,7 +100,10 @@ impl History {
         downscale_stabilization: Span,
     ) -> Normalized {
         let up_window = behavior.scale_up.stabilization_window.unwrap_or(Span::ZERO);
-        let down_window = behavior.scale_down.stabilization_window.unwrap_or(Span::from_secs(downscale_stabilization.whole_seconds()));
+        let down_window = behavior
+            .scale_down
+            .stabilization_window
+            .unwrap_or(Span::from_secs(downscale_stabilization.whole_seconds()));
         let stabilized = self.stabilize_both(now, proposal, bounds.current, up_window, down_window);
         let able = if stabilized == proposal {
             HpaReason::ReadyForNewScale
