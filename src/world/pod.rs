@@ -125,6 +125,8 @@ pub struct Pod {
     pub containers_ready: Condition,
     /// Condition Ready.
     pub ready: Condition,
+    /// Condition Ready is Unknown (it then reads as not True above).
+    pub ready_unknown: bool,
     /// Readiness gates of the template: True or not, in its order.
     pub gate_conditions: Vec<Option<bool>>,
     /// Condition DisruptionTarget is True.
@@ -227,6 +229,7 @@ impl World {
             start_time: None,
             containers_ready: Condition::unset(),
             ready: Condition::unset(),
+            ready_unknown: false,
             gate_conditions: vec![None; template.readiness_gates.len()],
             disruption_target: false,
             preempted: false,

@@ -286,7 +286,9 @@ impl<'p> Bench<'p> {
             object.extend(change.clone());
             self.world.living.insert(id);
         } else {
-            object.clear();
+            // Its metrics may stay, and name containers.
+            object.remove("metadata");
+            object.remove("status");
             self.world.living.remove(&id);
         }
         let template = self.template(Some(name), &object);
@@ -302,6 +304,9 @@ impl<'p> Bench<'p> {
         };
         pod.start_time = timestamp(&status["startTime"]);
         pod.deleting_since = timestamp(&value["metadata"]["deletionTimestamp"]);
+        pod.ready_unknown = status["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "Unknown"));
         let mut conditions = status["conditions"].as_array().into_iter().flatten();
         pod.ready = conditions.find(|condition| condition["type"] == "Ready").map_or(Condition::unset(), |condition| {
             let since = timestamp(&condition["lastTransitionTime"]).unwrap_or(Time::ZERO);

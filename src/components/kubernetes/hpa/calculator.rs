@@ -24,6 +24,8 @@ pub struct PodView<'a> {
     pub start_time: Option<Time>,
     /// Condition Ready and its last transition; `None`: the condition is absent.
     pub ready: Option<(bool, Time)>,
+    /// That condition is Unknown, which is neither True nor False.
+    pub ready_unknown: bool,
 }
 
 /// A metric of a pod.
@@ -178,6 +180,7 @@ pub fn group_pods(pods: &[PodView], samples: &Samples, cpu: bool, readiness: &Re
 
 fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
     let (Some((ready, since)), Some(start)) = (pod.ready, pod.start_time) else { return true };
+    let ready = ready || pod.ready_unknown;
     if start + readiness.cpu_initialization_period > readiness.now {
         !ready || sample.timestamp < since + sample.window
     } else {
@@ -464,6 +467,7 @@ mod tests {
                 deleting: false,
                 start_time: Some(NOW.back(Span::from_secs(9_000))),
                 ready: Some((true, NOW.back(Span::from_secs(8_990)))),
+                ready_unknown: false,
             })
             .collect()
     }

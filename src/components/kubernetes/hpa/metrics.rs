@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
                 deleting: pod.deleting_since.is_some(),
                 start_time: pod.start_time,
                 ready: pod.ready.status.map(|status| (status, pod.ready.since)),
+                ready_unknown: pod.ready_unknown,
             })
             .collect();
         Reader {
@@ -211,10 +212,10 @@ impl<'a> Reader<'a> {
         target: &MetricTarget,
     ) -> (String, Result<Proposal, Invalid>) {
         let kind = object.split(['.', '/']).next().unwrap_or(object);
-        // A Namespace is always the autoscaler's own.
-        let described =
-            if object.starts_with("Namespace/") { format!("Namespace/{}", self.spec.namespace) } else { object.into() };
-        let key = (described, metric.to_string(), selector.cloned());
+        // A Namespace is always the autoscaler's own, whatever name is written.
+        let own = format!("Namespace/{}", self.spec.namespace);
+        let object = if object.starts_with("Namespace/") { own } else { object.to_string() };
+        let key = (object, metric.to_string(), selector.cloned());
         let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
         let result = match (target.kind.as_str(), target.value, target.average_value) {
             ("Value", Some(whole), _) => {
@@ -243,13 +244,8 @@ impl<'a> Reader<'a> {
             return Err(Invalid::NoMetrics);
         }
         if let Some(average) = target.average_value {
-            let sum = values.iter().try_fold(0i64, |sum, &value| sum.checked_add(value));
-            let (replicas, tolerances) = (self.status_replicas, self.tolerances());
-            let mut proposal = shared_value(sum.unwrap_or(i64::MAX), average.milli_ceil(), replicas, &tolerances);
-            if sum.is_none() {
-                proposal.average_value = Some(i64::MAX);
-            }
-            return Ok(proposal);
+            let sum = values.iter().fold(0i64, |sum, &value| sum.saturating_add(value));
+            return Ok(shared_value(sum, average.milli_ceil(), self.status_replicas, &self.tolerances()));
         }
         let whole = target.value.ok_or(Invalid::Target)?;
         let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));

@@ -100,9 +100,10 @@ impl History {
         downscale_stabilization: Span,
     ) -> Normalized {
         let up_window = behavior.scale_up.stabilization_window.unwrap_or(Span::ZERO);
-        // The flag is filled in as whole seconds, cut.
-        let flag = Span::from_secs(downscale_stabilization.whole_seconds());
-        let down_window = behavior.scale_down.stabilization_window.unwrap_or(flag);
+        let down_window = behavior
+            .scale_down
+            .stabilization_window
+            .unwrap_or(Span::from_secs(downscale_stabilization.whole_seconds()));
         let stabilized = self.stabilize_both(now, proposal, bounds.current, up_window, down_window);
         let able = if stabilized == proposal {
             HpaReason::ReadyForNewScale
@@ -356,19 +357,6 @@ mod tests {
         assert_eq!((early.replicas, early.able), (10, HpaReason::ScaleDownStabilized));
         let late = history.normalize_with_behavior(at(300), 4, bounds, &behavior, Span::from_secs(300));
         assert_eq!((late.replicas, late.able), (4, HpaReason::ReadyForNewScale));
-    }
-
-    #[test]
-    fn the_flag_counts_in_whole_seconds_with_behavior_and_exactly_without() {
-        let mut behavior = default_behavior();
-        behavior.scale_down.stabilization_window = None;
-        let flag = Span::from_millis(45_900);
-        let recommendations = vec![Recommendation { replicas: 10, at: at(0) }];
-        let history = History { recommendations, ..History::default() };
-        let bounds = Bounds { current: 10, min: 1, max: 100 };
-        let with = history.clone().normalize_with_behavior(at(45), 4, bounds, &behavior, flag);
-        let without = history.clone().normalize_legacy(at(45), 4, bounds, flag);
-        assert_eq!((with.replicas, without.replicas), (4, 10));
     }
 
     #[test]
