@@ -4,6 +4,8 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod pdb_trace;
+mod stage;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -29,7 +31,8 @@ pub struct Case {
 type Replay = fn(&Case) -> Result<(), String>;
 
 /// The kinds that are replayed.
-const KINDS: &[(&str, Replay)] = &[("vpa.recommend", vpa_recommend::replay)];
+const KINDS: &[(&str, Replay)] =
+    &[("pdb.trace", pdb_trace::replay), ("vpa.recommend", vpa_recommend::replay)];
 
 /// How many differences are printed a kind.
 const SHOWN: usize = 5;
