@@ -183,7 +183,9 @@ mod tests {
     fn an_old_status_a_negative_one_and_two_budgets() {
         let mut stale = world(1);
         let spec = stale.pdbs[0].spec.clone();
-        stale.update_pdb(PdbId(0), spec);
+        stale.update_pdb(PdbId(0), spec.clone());
+        assert!(stale.pdbs[0].observed, "writing the same spec makes no new generation");
+        stale.update_pdb(PdbId(0), Arc::new(PdbSpec { always_allow_unhealthy: true, ..(*spec).clone() }));
         assert_eq!(stale.evict_pod(PodId(0)), Eviction::Refused { retry_after: Span::from_secs(10) });
         let mut negative = world(1);
         negative.set_pdb_status(PdbId(0), 3, 2, 3, -1);

@@ -209,9 +209,8 @@ impl Script {
     }
 
     fn owner(&mut self, world: &mut World, object: &Value) -> Owner {
-        controller(object).map_or(Owner::Bare, |owner| {
-            Owner::ReplicaSet(self.set(world, text(&owner["kind"]), text(&owner["name"])))
-        })
+        controller(object)
+            .map_or(Owner::Bare, |owner| Owner::ReplicaSet(self.set(world, text(&owner["kind"]), text(&owner["name"]))))
     }
 
     fn write_pdb(&mut self, world: &mut World, object: &Value) -> Result<(), String> {
