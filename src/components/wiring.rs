@@ -153,6 +153,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::PodUnschedulable(id) => pod(id, 2),
         Change::PodNominated(id) => pod(id, 3),
         Change::PodBound(id) => pod(id, 4),
+        Change::PodChanged(id) => pod(id, 11),
         Change::PodAddress(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => pod(id, 5),
         Change::ContainerStarted(id, _) | Change::ContainerStopped(id, _) | Change::PodProcess(id, _) => pod(id, 6),
         Change::PodPhase(id, _) | Change::PodContainersReady(id, _) | Change::PodGate(id, _) => pod(id, 7),
@@ -300,6 +301,10 @@ fn pod_disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::PdbChanged(pdb) | Change::PdbStatus(pdb) => {
             wakes.push((hop, Event::PodDisruption(Disruption::Sync(pdb))));
             return;
+        }
+        Change::PodChanged(pod) => {
+            wakes.push((hop, Event::PodDisruption(Disruption::Target(pod))));
+            pod
         }
         Change::PodCreated(pod) | Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => pod,
         _ => return,

@@ -67,6 +67,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::PodPhase(..)
         | Change::PodContainersReady(..)
         | Change::PodGate(..)
+        | Change::PodChanged(_)
         | Change::PodReady(..) => on_node(change, world),
         Change::PodDeleting(pod, cause) => {
             Row::new("apiserver", pod_name(world, pod), "deletion requested").because(cause.name())

@@ -52,6 +52,8 @@ pub enum Change {
     PodUnschedulable(PodId),
     /// `status.nominatedNodeName` changed.
     PodNominated(PodId),
+    /// A pod object was written as a whole (labels, status), whether or not that changed anything.
+    PodChanged(PodId),
     /// A pod was bound.
     PodBound(PodId),
     /// A pod has its address.

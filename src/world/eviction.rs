@@ -4,6 +4,7 @@ use super::World;
 use super::change::{Change, DeleteCause};
 use super::ids::PodId;
 use super::pod::PodPhase;
+use super::workload::PdbReason;
 use crate::engine::Span;
 use crate::plan::PdbId;
 
@@ -29,11 +30,27 @@ pub enum Eviction {
     Forbidden,
     /// 500: more than one budget matches.
     SeveralBudgets,
+    /// 500: the budget was charged, then the deletion failed.
+    DeleteFailed,
+}
+
+/// What is special about an eviction request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvictionRequest {
+    /// `dryRun: All`: the answer without the effects.
+    pub dry_run: bool,
+    /// The deletion after the decision fails.
+    pub delete_fails: bool,
 }
 
 impl World {
     /// One eviction request.
     pub fn evict_pod(&mut self, pod: PodId) -> Eviction {
+        self.request_eviction(pod, EvictionRequest::default())
+    }
+
+    /// One eviction request that may be a dry run or fail half-way.
+    pub fn request_eviction(&mut self, pod: PodId, request: EvictionRequest) -> Eviction {
         let entry = &self.pods[pod.index()];
         if entry.gone.is_some() {
             return Eviction::NotFound;
@@ -46,7 +63,19 @@ impl World {
             if let Some(answer) = self.refusal(pdb) {
                 return answer;
             }
-            self.take_from_budget(pdb, pod);
+            if !request.dry_run {
+                self.take_from_budget(pdb, pod);
+            }
+        }
+        if request.dry_run {
+            return Eviction::Granted;
+        }
+        if request.delete_fails {
+            // The condition was written before the deletion was tried.
+            let now = self.now;
+            self.pods[pod.index()].set_disruption_target(now);
+            self.push(Change::PodChanged(pod));
+            return Eviction::DeleteFailed;
         }
         self.delete_pod(pod, None, DeleteCause::Eviction);
         Eviction::Granted
@@ -85,6 +114,9 @@ impl World {
         let now = self.now.whole_second();
         let entry = &mut self.pdbs[pdb.index()];
         entry.disruptions_allowed -= 1;
+        if entry.disruptions_allowed == 0 {
+            entry.reason = Some(PdbReason::InsufficientPods);
+        }
         entry.disrupted.retain(|&(other, _)| other != pod);
         entry.disrupted.push((pod, now));
         self.push(Change::PdbStatus(pdb));
@@ -151,7 +183,9 @@ mod tests {
     fn an_old_status_a_negative_one_and_two_budgets() {
         let mut stale = world(1);
         let spec = stale.pdbs[0].spec.clone();
-        stale.update_pdb(PdbId(0), spec);
+        stale.update_pdb(PdbId(0), spec.clone());
+        assert!(stale.pdbs[0].observed, "writing the same spec makes no new generation");
+        stale.update_pdb(PdbId(0), Arc::new(PdbSpec { always_allow_unhealthy: true, ..(*spec).clone() }));
         assert_eq!(stale.evict_pod(PodId(0)), Eviction::Refused { retry_after: Span::from_secs(10) });
         let mut negative = world(1);
         negative.set_pdb_status(PdbId(0), 3, 2, 3, -1);

@@ -23,19 +23,19 @@ pub mod workload;
 pub use advice::{Recommendation, RecommendedAmounts};
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
-pub use eviction::Eviction;
+pub use eviction::{Eviction, EvictionRequest};
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use offering::UnavailableOfferings;
-pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodPhase, Process};
+pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodObject, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, Scales};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
     ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue,
-    Pdb, PodMetrics, ReplicaSet, ReplicaSetStatus,
+    Pdb, PdbReason, PodMetrics, ReplicaSet, ReplicaSetStatus,
 };
 
 use crate::engine::Time;
@@ -224,7 +224,7 @@ impl World {
                     disruptions_allowed: 0,
                     disrupted: Vec::new(),
                     observed: false,
-                    sync_failed: false,
+                    reason: None,
                 })
                 .collect(),
             services: plan.services.clone(),

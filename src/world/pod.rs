@@ -133,6 +133,8 @@ pub struct Pod {
     pub disruption_target: bool,
     /// Its reason is PreemptionByScheduler.
     pub preempted: bool,
+    /// Since when, whole seconds.
+    pub disruption_target_since: Option<Time>,
     /// Init containers, then containers, as in the template.
     pub containers: Vec<ContainerStatus>,
     /// What the application does.
@@ -155,6 +157,12 @@ impl std::fmt::Display for Address {
 }
 
 impl Pod {
+    /// Condition DisruptionTarget becomes True; one that is True already keeps its transition time.
+    pub(super) fn set_disruption_target(&mut self, now: Time) {
+        self.disruption_target = true;
+        self.disruption_target_since.get_or_insert(now.whole_second());
+    }
+
     /// Neither finished nor being deleted nor gone: what controllers count as a replica.
     pub fn is_active(&self) -> bool {
         self.gone.is_none() && self.deleting_since.is_none() && !self.is_finished()
@@ -201,7 +209,58 @@ pub struct NewPod {
     pub name: Option<Arc<str>>,
 }
 
+/// A pod object as somebody writes it as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct PodObject {
+    /// Labels and spec.
+    pub template: TemplateId,
+    /// `spec.nodeName`; a pod that is bound stays there.
+    pub node: Option<NodeId>,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// Condition Ready.
+    pub ready: Option<bool>,
+    /// It has a deletionTimestamp.
+    pub deleting: bool,
+    /// Condition DisruptionTarget is True since.
+    pub disruption_target: Option<Time>,
+    /// `status.podIP`.
+    pub address: Option<Address>,
+}
+
 impl World {
+    /// Writes a pod object as a whole, as `kubectl replace` and other writers than its kubelet do.
+    pub fn write_pod(&mut self, pod: PodId, object: PodObject) {
+        let now = self.now;
+        let entry = &mut self.pods[pod.index()];
+        entry.template = object.template;
+        entry.phase = object.phase;
+        entry.address = object.address;
+        entry.deleting_since = object.deleting.then(|| entry.deleting_since.unwrap_or(now));
+        entry.disruption_target = object.disruption_target.is_some();
+        entry.disruption_target_since = object.disruption_target;
+        match object.ready {
+            Some(ready) => {
+                entry.ready.set(ready, now);
+            }
+            None => entry.ready = Condition::unset(),
+        }
+        let unbound = entry.node.is_none();
+        if let Some(node) = object.node.filter(|_| unbound) {
+            self.bind_pod(pod, node);
+        }
+        self.push(Change::PodChanged(pod));
+    }
+
+    /// Condition DisruptionTarget becomes False.
+    pub fn clear_disruption_target(&mut self, pod: PodId) {
+        let entry = &mut self.pods[pod.index()];
+        if std::mem::take(&mut entry.disruption_target) {
+            entry.disruption_target_since = None;
+            self.push(Change::PodChanged(pod));
+        }
+    }
+
     /// Creates a pod object, Pending and unbound.
     pub fn create_pod(&mut self, new: NewPod) -> PodId {
         let id = PodId::at(self.pods.len());
@@ -233,6 +292,7 @@ impl World {
             gate_conditions: vec![None; template.readiness_gates.len()],
             disruption_target: false,
             preempted: false,
+            disruption_target_since: None,
             containers: vec![status; template.init_containers.len() + template.containers.len()],
             process: Process::Absent,
             address: None,
@@ -396,7 +456,7 @@ impl World {
         entry.deleting_since = Some(now);
         entry.grace = grace;
         if matches!(cause, DeleteCause::Eviction | DeleteCause::Preemption | DeleteCause::Taint) {
-            entry.disruption_target = true;
+            entry.set_disruption_target(now);
         }
         entry.preempted = cause == DeleteCause::Preemption;
         let vanishes = entry.node.is_none() || entry.is_finished();
@@ -427,6 +487,7 @@ impl World {
         if let Some(metrics) = self.pod_metrics.get_mut(pod.index()) {
             *metrics = None;
         }
+        self.living.remove(&pod);
         self.counts.pods_gone += 1;
         self.push(Change::PodGone(pod));
     }

@@ -260,8 +260,30 @@ pub struct Pdb {
     pub disrupted: Vec<(PodId, Time)>,
     /// The status answers to the present spec.
     pub observed: bool,
-    /// The last sync failed (condition DisruptionAllowed, reason SyncFailed).
-    pub sync_failed: bool,
+    /// Reason of the condition DisruptionAllowed; `None`: it was never set.
+    pub reason: Option<PdbReason>,
+}
+
+/// Reasons of a budget's condition DisruptionAllowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PdbReason {
+    /// Something may be disrupted.
+    SufficientPods,
+    /// Nothing may be disrupted now.
+    InsufficientPods,
+    /// A controller of the pods cannot be found.
+    SyncFailed,
+}
+
+impl PdbReason {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PdbReason::SufficientPods => "SufficientPods",
+            PdbReason::InsufficientPods => "InsufficientPods",
+            PdbReason::SyncFailed => "SyncFailed",
+        }
+    }
 }
 
 /// What the resource metrics API serves for a pod.
@@ -449,11 +471,30 @@ impl World {
         self.push(Change::HpaChanged(hpa));
     }
 
+    /// Creates a budget, without a status yet.
+    pub fn create_pdb(&mut self, spec: Arc<PdbSpec>) -> PdbId {
+        let id = PdbId::at(self.pdbs.len());
+        self.pdbs.push(Pdb {
+            id,
+            spec,
+            current_healthy: 0,
+            desired_healthy: 0,
+            expected_pods: 0,
+            disruptions_allowed: 0,
+            disrupted: Vec::new(),
+            observed: false,
+            reason: None,
+        });
+        self.push(Change::PdbChanged(id));
+        id
+    }
+
     /// Edits a budget.
     pub fn update_pdb(&mut self, pdb: PdbId, spec: Arc<PdbSpec>) {
         let entry = &mut self.pdbs[pdb.index()];
+        // Only another spec is a new generation.
+        entry.observed &= entry.spec == spec;
         entry.spec = spec;
-        entry.observed = false;
         self.push(Change::PdbChanged(pdb));
     }
 
@@ -466,7 +507,7 @@ impl World {
         entry.expected_pods = expected;
         entry.disruptions_allowed = allowed;
         entry.observed = true;
-        entry.sync_failed = false;
+        entry.reason = Some(if allowed > 0 { PdbReason::SufficientPods } else { PdbReason::InsufficientPods });
         if before != (healthy, desired, expected, allowed) {
             self.push(Change::PdbStatus(pdb));
         }
@@ -475,10 +516,10 @@ impl World {
     /// A sync of a budget failed: nothing is allowed until the next one; the rest of the status stays.
     pub fn fail_pdb(&mut self, pdb: PdbId) {
         let entry = &mut self.pdbs[pdb.index()];
-        let before = (entry.disruptions_allowed, entry.sync_failed);
+        let before = (entry.disruptions_allowed, entry.reason);
         entry.disruptions_allowed = 0;
-        entry.sync_failed = true;
-        if before != (0, true) {
+        entry.reason = Some(PdbReason::SyncFailed);
+        if before != (0, entry.reason) {
             self.push(Change::PdbStatus(pdb));
         }
     }

@@ -6,10 +6,12 @@
 
 mod hpa_trace;
 mod metrics_window;
+mod pdb_trace;
 mod scheduler_cluster;
 mod scheduler_decide;
 mod scheduler_preempt;
 mod scheduler_queue;
+mod stage;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -41,6 +43,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("scheduler.queue", scheduler_queue::replay),
     ("hpa.trace", hpa_trace::replay),
     ("metrics.window", metrics_window::replay),
+    ("pdb.trace", pdb_trace::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 

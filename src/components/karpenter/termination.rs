@@ -168,7 +168,7 @@ impl Termination {
             Eviction::Granted | Eviction::NotFound => {
                 self.evictions.remove(&pod);
             }
-            Eviction::Refused { .. } | Eviction::Forbidden | Eviction::SeveralBudgets => {
+            Eviction::Refused { .. } | Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
                 if refusals == 0 {
                     let name = cx.world.pod_name(pod);
                     cx.explain(|| format!("karpenter: eviction of pod {name} is refused: {answer:?}"));

@@ -4,11 +4,11 @@
 //!  pods that a budget matches ──┐
 //!  replicas of their owners ────┼─► Sync ─► currentHealthy, desiredHealthy, expectedPods, disruptionsAllowed
 //!  evictions (disruptedPods) ───┘      └─► a look when the oldest record expires
+//!  a pod that was evicted but not deleted ─► Target ─► its condition DisruptionTarget is cleared
 //! ```
 //!
 //! Source: `pkg/controller/disruption/disruption.go` of Kubernetes 1.34.
-//! Left out: clearing the condition DisruptionTarget of pods that were evicted but not deleted (an eviction here always
-//! deletes).
+//! Left out: custom resources with a scale.
 
 use crate::components::Cx;
 use crate::engine::{Span, Time};
@@ -35,6 +35,8 @@ pub enum Event {
     Sync(PdbId),
     /// A record of an evicted pod expires.
     Expiry(PdbId),
+    /// A pod may carry the condition DisruptionTarget without being deleted.
+    Target(PodId),
 }
 
 impl PodDisruption {
@@ -43,12 +45,16 @@ impl PodDisruption {
         for index in 0..cx.world.pdbs.len() {
             self.sync(cx, PdbId::at(index));
         }
+        for pod in cx.world.living.iter().copied().collect::<Vec<_>>() {
+            clear_stale_target(cx, pod);
+        }
     }
 
     /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Sync(pdb) => self.sync(cx, pdb),
+            Event::Target(pod) => clear_stale_target(cx, pod),
             Event::Expiry(pdb) => {
                 if self.check(pdb).is_some_and(|at| at <= cx.now) {
                     *self.check(pdb) = None;
@@ -69,13 +75,14 @@ impl PodDisruption {
         let entry = &cx.world.pdbs[pdb.index()];
         let pods = matching(cx.world, &entry.spec);
         let (disrupted, recheck) = still_disrupted(cx.world, &entry.disrupted, cx.now);
-        let healthy = pods.iter().filter(|&&pod| is_healthy(cx.world, pod, &disrupted)).count();
+        let healthy = pods.iter().filter(|&&pod| is_healthy(cx.world, pod, &disrupted, cx.now)).count();
         let spec = entry.spec.clone();
         let status = decide(&spec, count(pods.len()), count(healthy), || scale_of_owners(cx.world, &pods));
-        cx.world.set_disrupted(pdb, disrupted);
         match status {
-            None => cx.world.fail_pdb(pdb),
+            // The records stay as they were, and nothing looks at their expiry.
+            None => return cx.world.fail_pdb(pdb),
             Some(status) => {
+                cx.world.set_disrupted(pdb, disrupted);
                 let Status { healthy, desired, expected, allowed } = status;
                 cx.world.set_pdb_status(pdb, healthy, desired, expected, allowed);
             }
@@ -84,6 +91,20 @@ impl PodDisruption {
             *self.check(pdb) = Some(at);
             cx.at(at, crate::components::Event::PodDisruption(Event::Expiry(pdb)));
         }
+    }
+}
+
+/// A pod that was to be disrupted and is not deleted is no target any more after the timeout.
+fn clear_stale_target(cx: &mut Cx, pod: PodId) {
+    let entry = cx.world.pod(pod);
+    let Some(since) = entry.disruption_target_since else { return };
+    if entry.gone.is_some() || entry.deleting_since.is_some() || entry.is_finished() {
+        return;
+    }
+    if since + DELETION_TIMEOUT <= cx.now {
+        cx.world.clear_disruption_target(pod);
+    } else {
+        cx.at(since + DELETION_TIMEOUT, crate::components::Event::PodDisruption(Event::Target(pod)));
     }
 }
 
@@ -136,9 +157,11 @@ fn matching(world: &World, spec: &PdbSpec) -> Vec<PodId> {
     world.living.iter().copied().filter(|&pod| selected[world.pod(pod).template.index()]).collect()
 }
 
-fn is_healthy(world: &World, pod: PodId, disrupted: &[(PodId, Time)]) -> bool {
+/// A record keeps a pod from counting as healthy until its timeout, that instant excluded.
+fn is_healthy(world: &World, pod: PodId, disrupted: &[(PodId, Time)], now: Time) -> bool {
     let entry = world.pod(pod);
-    entry.is_ready() && entry.deleting_since.is_none() && !disrupted.iter().any(|&(other, _)| other == pod)
+    let recorded = disrupted.iter().any(|&(other, at)| other == pod && at + DELETION_TIMEOUT > now);
+    entry.is_ready() && entry.deleting_since.is_none() && !recorded
 }
 
 /// Records of pods that exist without deletion and are not older than the timeout, and when the next one expires.
@@ -154,7 +177,12 @@ fn still_disrupted(world: &World, records: &[(PodId, Time)], now: Time) -> (Vec<
 fn scale_of_owners(world: &World, pods: &[PodId]) -> Option<i32> {
     let (mut deployments, mut sets, mut total) = (BTreeSet::new(), BTreeSet::new(), 0i32);
     for &pod in pods {
-        let Owner::ReplicaSet(id) = world.pod(pod).owner else { continue };
+        let id = match world.pod(pod).owner {
+            Owner::ReplicaSet(id) => id,
+            Owner::Bare => continue,
+            // A DaemonSet has no scale.
+            Owner::DaemonSet(_) => return None,
+        };
         let set = &world.replica_sets[id.index()];
         if set.gone.is_some() {
             return None;
