@@ -4,6 +4,8 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod karpenter_cluster;
+mod karpenter_provision;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -29,7 +31,10 @@ pub struct Case {
 type Replay = fn(&Case) -> Result<(), String>;
 
 /// The kinds that are replayed.
-const KINDS: &[(&str, Replay)] = &[("vpa.recommend", vpa_recommend::replay)];
+const KINDS: &[(&str, Replay)] = &[
+    ("karpenter.provision", karpenter_provision::replay),
+    ("vpa.recommend", vpa_recommend::replay),
+];
 
 /// How many differences are printed a kind.
 const SHOWN: usize = 5;
@@ -37,6 +42,12 @@ const SHOWN: usize = 5;
 fn vectors() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     std::env::var_os("KUBELAPSE_VECTORS").map_or(own, PathBuf::from)
+}
+
+/// Text of a file that may lie there compressed.
+pub fn text_beside(folder: &Path, name: &str) -> String {
+    let plain = folder.join(name);
+    if plain.exists() { text_of(&plain) } else { text_of(&folder.join(format!("{name}.gz"))) }
 }
 
 fn text_of(path: &Path) -> String {
