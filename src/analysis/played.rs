@@ -148,6 +148,7 @@ fn add_aws(plan: &mut Plan) {
     plan.instance_types.push(Arc::new(InstanceType {
         name: "t3.medium".to_string(),
         labels: Labels::new(),
+        requirements: Vec::new(),
         capacity: capacity.clone(),
         allocatable: capacity,
         offerings: Vec::new(),

@@ -62,6 +62,7 @@ pub fn instance_type(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags, m
     InstanceType {
         name: row.name.clone(),
         labels: labels(row, class, &market.region),
+        requirements: Vec::new(),
         capacity,
         allocatable,
         offerings,

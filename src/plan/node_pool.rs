@@ -116,6 +116,8 @@ pub struct InstanceType {
     pub name: String,
     /// Labels its nodes carry (single-valued requirements): arch, os, instance family, size, cpu, ...
     pub labels: Labels,
+    /// Requirements beyond its labels: labels that it lacks, labels of several values.
+    pub requirements: Vec<NodeRequirement>,
     /// Capacity.
     pub capacity: Resources,
     /// Capacity less kube-reserved, system-reserved and eviction threshold.

@@ -148,6 +148,15 @@ impl Requirement {
         if !self.complement && self.values.len() == 1 { self.values.first() } else { None }
     }
 
+    /// A value that is allowed: the first listed, or the smallest number that is not excluded (upstream draws one).
+    pub fn any_value(&self) -> Option<String> {
+        if !self.complement {
+            return self.values.first().cloned();
+        }
+        let low = self.at_least.unwrap_or(0).max(0);
+        (low..=low.saturating_add(self.values.len() as i64)).map(|n| n.to_string()).find(|value| self.has(value))
+    }
+
     /// Whether a value is allowed.
     pub fn has(&self, value: &str) -> bool {
         self.values.contains(value) != self.complement && within(value, self.at_least, self.at_most)

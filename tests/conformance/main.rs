@@ -12,6 +12,8 @@ mod scheduler_decide;
 mod scheduler_preempt;
 mod scheduler_queue;
 mod stage;
+mod karpenter_cluster;
+mod karpenter_provision;
 mod vpa_recommend;
 
 use serde_json::Value;
@@ -44,6 +46,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("hpa.trace", hpa_trace::replay),
     ("metrics.window", metrics_window::replay),
     ("pdb.trace", pdb_trace::replay),
+    ("karpenter.provision", karpenter_provision::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 
@@ -53,6 +56,12 @@ const SHOWN: usize = 5;
 fn vectors() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     std::env::var_os("KUBELAPSE_VECTORS").map_or(own, PathBuf::from)
+}
+
+/// Text of a file that may lie there compressed.
+pub fn text_beside(folder: &Path, name: &str) -> String {
+    let plain = folder.join(name);
+    if plain.exists() { text_of(&plain) } else { text_of(&folder.join(format!("{name}.gz"))) }
 }
 
 fn text_of(path: &Path) -> String {

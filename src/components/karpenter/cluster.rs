@@ -55,6 +55,7 @@ impl Catalog {
 
 fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
     let mut requirements = Requirements::of_labels(&entry.labels);
+    requirements.add_all(&Requirements::of(&entry.requirements));
     requirements.replace(INSTANCE_TYPE, Requirement::any_of([entry.name.clone()]));
     let zones = entry.offerings.iter().map(|offering| plan.zones[offering.zone.index()].clone());
     requirements.replace(ZONE, Requirement::any_of(zones));

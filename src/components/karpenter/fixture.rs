@@ -25,6 +25,7 @@ fn instance_type(name: &str, cpu: i64, memory: i64, slots: i64, dollars: f64) ->
     InstanceType {
         name: name.to_string(),
         labels: Labels::from([("kubernetes.io/arch".to_string(), "amd64".to_string())]),
+        requirements: vec![],
         capacity: resources(cpu + 70),
         allocatable: resources(cpu),
         offerings: vec![

@@ -20,7 +20,7 @@ use crate::engine::Time;
 use crate::plan::{Plan, Stage};
 use crate::world::{NodeId, PodId, World};
 use batcher::Batcher;
-use packing::{Options, Results, Snapshot, exceeds_limits, pods_to_place, solve};
+use packing::{NewNode, Options, Results, Snapshot, exceeds_limits, pods_to_place, solve};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -156,14 +156,15 @@ impl Provisioner {
 /// One pass: how many pods were considered, and the plan.
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
-    let (mut pods, _ignored) = pods_to_place(world, &nodes);
+    let (mut pods, ignored) = pods_to_place(world, &nodes);
     if pods.is_empty() {
-        return (0, Results::default());
+        return (0, Results { ignored, ..Results::default() });
     }
     list_order(world, &mut pods);
     let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
     let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-    (count, solve(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() }))
+    let results = solve(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() });
+    (count, Results { ignored, ..results })
 }
 
 /// The order of the API's lists: namespace, then name. It only decides who creates a shared topology group.
@@ -174,15 +175,20 @@ pub fn list_order(world: &World, pods: &mut [PodId]) {
     }
 }
 
+/// Claims of a plan that may be created: those of pools that are not over their limits already.
+pub fn creatable<'a>(plan: &Plan, world: &World, results: &'a Results) -> Vec<&'a NewNode> {
+    let nodes = cluster::state_nodes(plan, world);
+    results.claims.iter().filter(|claim| !exceeds_limits(world, &nodes, claim.pool)).collect()
+}
+
 /// Creates the claims of a plan, all at once.
 fn create(cx: &mut Cx, results: &Results) {
-    let nodes = cluster::state_nodes(cx.plan, cx.world);
-    for claim in &results.claims {
-        if exceeds_limits(cx.world, &nodes, claim.pool) {
-            let name = cx.world.node_pools[claim.pool.index()].name.clone();
-            cx.explain(|| format!("karpenter: NodePool {name} is over its limits, no NodeClaim is created"));
-            continue;
-        }
+    let allowed = creatable(cx.plan, cx.world, results);
+    if let Some(claim) = results.claims.iter().find(|&claim| !allowed.iter().any(|&other| std::ptr::eq(other, claim))) {
+        let name = cx.world.node_pools[claim.pool.index()].name.clone();
+        cx.explain(|| format!("karpenter: NodePool {name} is over its limits, no NodeClaim is created"));
+    }
+    for claim in allowed {
         let id = cx.world.create_claim(claim.claim());
         let cheapest = claim.types.first().map(|&id| cx.plan.instance_type(id).name.clone()).unwrap_or_default();
         let name = cx.world.claim(id).name.clone();

@@ -54,6 +54,17 @@ pub struct Snapshot<'a> {
     pub options: Options,
 }
 
+/// What no instance type met. When all is false, each was met by some type, but by none at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The labels asked for.
+    pub requirements: bool,
+    /// Allocatable, with an offering that can be had.
+    pub resources: bool,
+    /// An offering that can be had.
+    pub offering: bool,
+}
+
 /// Why a node, claim or pool does not take a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -68,11 +79,15 @@ pub enum Refusal {
     /// Spread, affinity or anti-affinity leaves no domain.
     Topology,
     /// No instance type is left.
-    Types,
+    Types(Unmet),
     /// Too few distinct values are left for `minValues`.
     MinValues,
+    /// The types that a claim may list do not suffice for `minValues`: the claim was dropped.
+    TruncatedMinValues,
     /// The limits of the pool.
     Limits,
+    /// The limit on the number of nodes of the pool is exactly used up.
+    NodeLimit,
     /// Its `consolidateAfter` still runs.
     Unsettled,
 }
@@ -86,9 +101,9 @@ impl Refusal {
             Refusal::Resources => "not enough is free",
             Refusal::Requirements => "labels do not meet its requirements",
             Refusal::Topology => "topology leaves no domain",
-            Refusal::Types => "no available instance type fits",
-            Refusal::MinValues => "minValues cannot be met",
-            Refusal::Limits => "the limits of the pool are used up",
+            Refusal::Types(_) => "no available instance type fits",
+            Refusal::MinValues | Refusal::TruncatedMinValues => "minValues cannot be met",
+            Refusal::Limits | Refusal::NodeLimit => "the limits of the pool are used up",
             Refusal::Unsettled => "its consolidateAfter still runs",
         }
     }
@@ -124,6 +139,8 @@ pub struct NewNode {
     pub labels: Labels,
     /// Its pods.
     pub pods: Vec<PodId>,
+    /// `minValues` was lowered for the claim of its pool that was opened last.
+    pub min_values_relaxed: bool,
 }
 
 impl NewNode {
@@ -149,6 +166,10 @@ pub struct Results {
     pub existing: Vec<Placed>,
     /// Pods without a place, with the last reason of each pool.
     pub errors: Vec<(PodId, Vec<Refusal>)>,
+    /// What was left of the wishes of pods that found a place only after they gave some up.
+    pub relaxed: BTreeMap<PodId, Arc<PodTemplate>>,
+    /// Pods that ask for what may not be asked, and what that is.
+    pub ignored: Vec<(PodId, String)>,
 }
 
 /// Places the pods of a snapshot.
@@ -199,6 +220,7 @@ struct Template {
     spec: Arc<NodePoolSpec>,
     requirements: Requirements,
     groups: Vec<DaemonGroup>,
+    min_values_relaxed: bool,
 }
 
 #[derive(Clone)]
@@ -224,6 +246,7 @@ struct Scheduler<'a> {
     exempt: Option<BTreeSet<PodId>>,
     tolerate_preferences: bool,
     errors: BTreeMap<PodId, Vec<Refusal>>,
+    relaxed: BTreeMap<PodId, Arc<PodTemplate>>,
 }
 
 impl<'a> Scheduler<'a> {
@@ -261,6 +284,7 @@ impl<'a> Scheduler<'a> {
             exempt,
             tolerate_preferences,
             errors: BTreeMap::new(),
+            relaxed: BTreeMap::new(),
         }
     }
 
@@ -338,7 +362,10 @@ impl<'a> Scheduler<'a> {
                 template: Arc::new(template.clone()),
             };
             match self.add(&relaxed) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.relaxed.insert(pod.id, relaxed.template);
+                    return Ok(());
+                }
                 Err(refused) => last = refused,
             }
         }
@@ -426,7 +453,7 @@ impl<'a> Scheduler<'a> {
         let groups = self.keep_types(claim, pod, &requests, changed.then_some(&requirements));
         let kept: Vec<InstanceTypeId> = groups.iter().flat_map(|group| group.types.iter().copied()).collect();
         if kept.is_empty() {
-            return Err(Refusal::Types);
+            return Err(Refusal::Types(self.unmet(claim, pod, &requests, &requirements)));
         }
         for (key, left) in lacking_min_values(self.catalog, &kept, &requirements) {
             if !(opening && self.plan.flags.karpenter.min_values_best_effort) {
@@ -474,6 +501,25 @@ impl<'a> Scheduler<'a> {
         groups
     }
 
+    /// What none of the types of a claim met.
+    fn unmet(&self, claim: &OpenClaim, pod: &Work, requests: &Resources, requirements: &Requirements) -> Unmet {
+        let mut unmet = Unmet { requirements: true, resources: true, offering: true };
+        for group in &claim.groups {
+            if preferences::any_clash(&pod.ports, &group.ports) || preferences::any_clash(&pod.ports, &claim.ports) {
+                continue;
+            }
+            let mut total = requests.clone();
+            total += &group.overhead;
+            for &id in &group.types {
+                let offered = self.is_offered(id, requirements);
+                unmet.requirements &= !self.catalog.requirements(id).intersects(requirements);
+                unmet.offering &= !offered;
+                unmet.resources &= !(offered && fits(&total, &self.plan.instance_type(id).allocatable));
+            }
+        }
+        unmet
+    }
+
     fn is_offered(&self, id: InstanceTypeId, requirements: &Requirements) -> bool {
         is_offered(self.plan, self.world, id, requirements)
     }
@@ -486,7 +532,7 @@ impl<'a> Scheduler<'a> {
             let mut groups = template.groups.clone();
             if let Some(remaining) = self.remaining.get(&template.pool) {
                 if remaining.extended.get("nodes") == Some(&0) {
-                    refusals.push(Refusal::Limits);
+                    refusals.push(Refusal::NodeLimit);
                     continue;
                 }
                 for group in &mut groups {
@@ -514,15 +560,28 @@ impl<'a> Scheduler<'a> {
                 Ok(claim) => {
                     self.opened += 1;
                     self.charge_limits(&claim);
+                    self.templates[index].min_values_relaxed = self.is_relaxed(&claim);
                     let taints = &self.templates[index].spec.taints;
                     self.topology.record((pod.id, &pod.template), taints, &claim.requirements, true);
                     self.claims.push(claim);
                     return Ok(());
                 }
+                Err(Refusal::Taint) => {
+                    let taints = self.templates[index].spec.taints.iter();
+                    let repelled = taints.filter(|taint| !tolerated(&pod.template.tolerations, taint));
+                    refusals.extend(repelled.map(|_| Refusal::Taint));
+                }
                 Err(refusal) => refusals.push(refusal),
             }
         }
         Err(refusals)
+    }
+
+    /// Some `minValues` of a claim is less than its pool asks for.
+    fn is_relaxed(&self, claim: &OpenClaim) -> bool {
+        self.templates[claim.template].requirements.iter().any(|(key, asked)| {
+            asked.min_values > claim.requirements.get(key).and_then(|requirement| requirement.min_values)
+        })
     }
 
     /// A pool's limits lose the largest capacity among the types of a new claim.
@@ -535,7 +594,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn results(self) -> Results {
-        let mut results = Results::default();
+        let mut results = Results { relaxed: self.relaxed, ..Results::default() };
         for node in self.existing.into_iter().filter(|node| !node.pods.is_empty()) {
             results.existing.push(Placed {
                 node: node.state.node,
@@ -556,7 +615,7 @@ impl<'a> Scheduler<'a> {
             types.truncate(MAX_INSTANCE_TYPES);
             let broken = !lacking_min_values(self.catalog, &types, &requirements).is_empty();
             if broken && !self.plan.flags.karpenter.min_values_best_effort {
-                results.errors.extend(claim.pods.iter().map(|&pod| (pod, vec![Refusal::MinValues])));
+                results.errors.extend(claim.pods.iter().map(|&pod| (pod, vec![Refusal::TruncatedMinValues])));
                 continue;
             }
             let overheads = claim.groups.iter().map(|group| &group.overhead);
@@ -572,6 +631,7 @@ impl<'a> Scheduler<'a> {
                 requests,
                 labels,
                 pods: claim.pods,
+                min_values_relaxed: template.min_values_relaxed,
             });
         }
         results
@@ -586,14 +646,14 @@ fn is_offered(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Req
         .any(|offering| is_compatible(plan, offering, requirements) && is_available(world, entry, offering))
 }
 
-/// Labels of a claim: the pool's, and single values that no cloud label holds.
+/// Labels of a claim: the pool's, and a value for each requirement on a label that is not well known.
 fn claim_labels(spec: &NodePoolSpec, requirements: &Requirements) -> Labels {
     let mut labels = spec.labels.clone();
     labels.insert(NODE_POOL.to_string(), spec.name.clone());
     labels.insert(NODE_CLASS.to_string(), spec.node_class_name.clone());
     for (key, requirement) in requirements.iter().filter(|(key, _)| !is_well_known(key)) {
-        if let Some(value) = requirement.single() {
-            labels.insert(key.clone(), value.clone());
+        if let Some(value) = requirement.any_value() {
+            labels.insert(key.clone(), value);
         }
     }
     labels
@@ -621,7 +681,7 @@ fn templates(plan: &Plan, world: &World, catalog: &Catalog, daemons: &[Arc<PodTe
             continue;
         }
         let groups = daemon_groups(catalog, &spec, &requirements, types, daemons);
-        templates.push(Template { pool, spec, requirements, groups });
+        templates.push(Template { pool, spec, requirements, groups, min_values_relaxed: false });
     }
     templates
 }
