@@ -179,7 +179,7 @@ run: { until: 20m }
       --> s.yaml:10:32
        |
     10 |   image.pull: "lognormal(2.8s, sgma=0.2)"
-       |                                ^^^^^^^^^^ unknown parameter
+       |                                ^^^^^^^^^ unknown parameter
        |
        = help: did you mean `sigma`?
 

@@ -5,6 +5,8 @@
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
 mod hpa_trace;
+mod karpenter_cluster;
+mod karpenter_provision;
 mod metrics_window;
 mod pdb_trace;
 mod scheduler_cluster;
@@ -12,8 +14,6 @@ mod scheduler_decide;
 mod scheduler_preempt;
 mod scheduler_queue;
 mod stage;
-mod karpenter_cluster;
-mod karpenter_provision;
 mod vpa_recommend;
 
 use serde_json::Value;

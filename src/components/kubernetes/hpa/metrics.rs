@@ -244,8 +244,14 @@ impl<'a> Reader<'a> {
             return Err(Invalid::NoMetrics);
         }
         if let Some(average) = target.average_value {
-            let sum = values.iter().fold(0i64, |sum, &value| sum.saturating_add(value));
-            return Ok(shared_value(sum, average.milli_ceil(), self.status_replicas, &self.tolerances()));
+            let sum = values.iter().try_fold(0i64, |sum, &value| sum.checked_add(value));
+            let (replicas, tolerances) = (self.status_replicas, self.tolerances());
+            let mut proposal = shared_value(sum.unwrap_or(i64::MAX), average.milli_ceil(), replicas, &tolerances);
+            if sum.is_none() {
+                // A sum that saturates is reported as it is, not divided by the replicas.
+                proposal.average_value = Some(i64::MAX);
+            }
+            return Ok(proposal);
         }
         let whole = target.value.ok_or(Invalid::Target)?;
         let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));

@@ -257,7 +257,7 @@ impl<'a> Filters<'a> {
             return false;
         }
         // Used ports are a set: a pod that leaves takes its entries along, even those that another pod shares.
-        let entry = |(port, protocol, address)| (port, protocol, if address == "" { "0.0.0.0" } else { address });
+        let entry = used_port;
         let leaving = trial.removed.iter().filter(|pod| has_ports(pod));
         let freed: Vec<_> = leaving.flat_map(|&pod| host_ports(self.view.template(pod)).map(entry)).collect();
         let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod)).filter(has_ports);
@@ -315,4 +315,9 @@ pub fn ports_conflict(one: &PodTemplate, other: &PodTemplate) -> bool {
 fn port_conflict(one: (u16, Protocol, &str), other: (u16, Protocol, &str)) -> bool {
     let any = |address: &str| address.is_empty() || address == "0.0.0.0";
     one.0 == other.0 && one.1 == other.1 && (any(one.2) || any(other.2) || one.2 == other.2)
+}
+
+/// An entry of a node's used ports: no address means every address.
+fn used_port<P>((port, protocol, address): (u16, P, &str)) -> (u16, P, &str) {
+    (port, protocol, if address.is_empty() { "0.0.0.0" } else { address })
 }
