@@ -1,7 +1,10 @@
 //! Analytic oracles: answers that are known without simulating (numbers as in the list of oracles).
 
+use kubelapse::analysis;
 use kubelapse::engine::{Purpose, Random, Span};
-use kubelapse::plan::Distribution;
+use kubelapse::plan::{Distribution, Stage};
+use kubelapse::study::run_once;
+use kubelapse::world::{Change, NodeReadiness};
 
 const STUDIES: u64 = 40_000;
 
@@ -54,5 +57,68 @@ fn oracle_21_the_last_of_k_exponentials_and_uniforms() {
             (mean(&maxima(&uniform, k)) - expected).abs() < 3.29 * (variance / STUDIES as f64).sqrt(),
             "{k} uniforms"
         );
+    }
+}
+
+/// Oracle 19: with every stage constant the total is the sum, to the tick, and the log is in order.
+#[test]
+fn oracle_19_constant_stages_add_up() {
+    let mut plan = crate::support::shipped("scale-up");
+    let constant = |seconds: f64| Distribution::Constant(Span::from_seconds(seconds));
+    // Numbers whose sums cannot be mistaken for one another.
+    let stages = [
+        (Stage::ApiHop, 0.001),
+        (Stage::SchedulerAttempt, 0.002),
+        (Stage::SchedulerBind, 0.004),
+        (Stage::KarpenterSolve, 0.25),
+        (Stage::NodeClaimLaunch, 2.0),
+        (Stage::InstanceBoot, 20.0),
+        (Stage::NodeReady, 10.0),
+        (Stage::PodSandbox, 1.0),
+        (Stage::ImagePull, 7.0),
+        (Stage::ContainerStart, 0.5),
+    ];
+    for (stage, seconds) in stages {
+        plan.timings.set(stage, constant(seconds));
+    }
+    let outcome = run_once(&plan, 0, false);
+    let facts = &outcome.recorder.facts;
+    assert!(facts.windows(2).all(|pair| pair[0].at <= pair[1].at), "time never goes back");
+    let first = |wanted: &dyn Fn(&Change) -> bool| {
+        facts.iter().find(|fact| wanted(&fact.change)).map(|fact| fact.at).expect("it happens")
+    };
+    let trigger = first(&|change| matches!(change, Change::DeploymentScaled { .. }));
+    let pod = facts.iter().find_map(|fact| match fact.change {
+        Change::PodCreated(pod) if outcome.world.deployment_of(pod).is_some() => Some(pod),
+        _ => None,
+    });
+    let pod = pod.expect("the first new pod");
+    let created = first(&|change| *change == Change::PodCreated(pod));
+    assert_eq!(created - trigger, Span::from_millis(2), "two hops: Deployment, ReplicaSet");
+    let unschedulable = first(&|change| *change == Change::PodUnschedulable(pod));
+    assert_eq!(unschedulable - created, Span::from_millis(1 + 2), "a hop and an attempt");
+    let claim = first(&|change| matches!(change, Change::ClaimCreated(_)));
+    let launched = first(&|change| matches!(change, Change::ClaimLaunched(_)));
+    assert_eq!(launched - claim, Span::from_secs(2));
+    let joined = first(&|change| matches!(change, Change::NodeCreated(_)));
+    assert_eq!(joined - launched, Span::from_secs(20));
+    let ready = first(&|change| matches!(change, Change::NodeReady(_, NodeReadiness::Ready)));
+    assert_eq!(ready - joined, Span::from_secs(10));
+    // The taint goes a hop after Ready, the scheduler hears of it a hop later, tries for 2 ms and binds for 4 ms. Which of
+    // the waiting pods is first is the queue's business.
+    let bindings = facts.iter().filter(|fact| fact.at > ready);
+    let mut bindings = bindings.filter_map(|fact| match fact.change {
+        Change::PodBound(pod) => Some((fact.at, pod)),
+        _ => None,
+    });
+    let (bound, pod) = bindings.next().expect("a pod is bound to the new node");
+    assert_eq!(bound - ready, Span::from_millis(1 + 1 + 2 + 4));
+    let started = first(&|change| matches!(change, Change::ContainerStarted(started, _) if *started == pod));
+    assert_eq!(started - bound, Span::from_millis(1 + 1_000 + 7_000 + 500), "a hop, sandbox, image, container");
+    let analysis = analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    for step in &analysis.steps {
+        let (Some(whole), Some(critical)) = (step.time_to_serve(), step.critical_pod()) else { continue };
+        let sum = critical.phases.iter().fold(Span::ZERO, |sum, phase| sum + phase.length());
+        assert_eq!(sum, whole, "phases of the critical path sum to the time to serve");
     }
 }
