@@ -176,6 +176,16 @@ pub fn fitted(text: &str, size: f64, bold: bool, width: f64) -> String {
     String::new()
 }
 
+/// The same for names, which differ at their ends: the beginning is cut.
+pub fn fitted_name(name: &str, size: f64, bold: bool, width: f64) -> String {
+    if text_width(name, size, bold) <= width {
+        return name.to_string();
+    }
+    let cut = name.char_indices().skip(1).map(|(start, _)| format!("…{}", &name[start..]));
+    let mut cut = cut;
+    cut.find(|cut| text_width(cut, size, bold) <= width).unwrap_or_default()
+}
+
 /// Rows for labels that stand to the right of upright lines, each `(x of its line, width of its label)` in order of x:
 /// of two that overlap the earlier is further from the lines' ends, so no line runs through a label.
 pub fn staircase(labels: &[(f64, f64)]) -> Vec<usize> {
@@ -222,6 +232,8 @@ mod tests {
         assert_eq!(fitted("short", 12.0, false, 100.0), "short");
         let cut = fitted("a-very-long-name-of-a-pod", 12.0, false, 80.0);
         assert!(cut.ends_with('…') && text_width(&cut, 12.0, false) <= 80.0);
+        let name = fitted_name("wordpress-nodepool-initial-02", 12.0, true, 100.0);
+        assert!(name.starts_with('…') && name.ends_with("-02") && text_width(&name, 12.0, true) <= 100.0);
         assert!(text_width("bold", 12.0, true) > text_width("bold", 12.0, false));
     }
 

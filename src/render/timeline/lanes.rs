@@ -1,6 +1,6 @@
 //! A lane per node and, under it, one per pod on it: what each was doing when.
 
-use super::canvas::{Anchor, Colour, Drawing, fitted, text_width};
+use super::canvas::{Anchor, Colour, Drawing, fitted_name, text_width};
 use super::{Axis, EDGE, LEFT, RIGHT, heading, legend, palette, step_words};
 use crate::analysis::expectation::is_daemon;
 use crate::analysis::{NodeHistory, Phase, PodHistory, Step};
@@ -146,7 +146,7 @@ fn node_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, node: &Nod
     });
     let kind = kind.unwrap_or_default();
     let kind_width = text_width(&kind, 11.0, false);
-    let name = fitted(&node.name, 12.0, true, LEFT - EDGE - 24.0 - kind_width);
+    let name = fitted_name(&node.name, 12.0, true, LEFT - EDGE - 24.0 - kind_width);
     drawing.text((EDGE, y + 12.0), (12.0, true), Anchor::Start, palette::INK, name);
     drawing.text((LEFT - 10.0, y + 12.0), (11.0, false), Anchor::End, palette::FAINT_INK, kind);
     let begin = if node.initial { Some(plan.start) } else { node.begin() };
@@ -179,7 +179,7 @@ fn node_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, node: &Nod
 fn pod_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, pod: &PodHistory, y: f64) {
     let plan = finished.plan;
     let name = finished.world.pod_name(pod.id);
-    let label = fitted(&name, 12.0, false, LEFT - EDGE - 34.0);
+    let label = fitted_name(&name, 12.0, false, LEFT - EDGE - 34.0);
     drawing.text((EDGE + 18.0, y + 13.0), (12.0, false), Anchor::Start, palette::INK, label);
     let mut changes = vec![(pod.created.max(plan.start), palette::PENDING, "waiting for a node")];
     let mut add = |at: Option<Time>, colour, state| {
