@@ -19,7 +19,7 @@ use crate::engine::Time;
 use crate::plan::{InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{
-    HOSTNAME, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, Requirement, Requirements, is_well_known,
+    CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, Requirement, Requirements, is_well_known,
 };
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::sort::sort_slice;
@@ -623,6 +623,13 @@ impl<'a> Scheduler<'a> {
             if let Some(least) = overheads.cloned().reduce(|one, two| minimum(&one, &two)) {
                 requests += &least;
             }
+            // The claim says which capacity types its types can be had with.
+            let kinds: BTreeSet<&str> = types
+                .iter()
+                .flat_map(|&id| cluster::offerings(self.plan, self.world, id, &requirements))
+                .map(|offering| offering.capacity_type.name())
+                .collect();
+            requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));
             let labels = claim_labels(&template.spec, &requirements);
             results.claims.push(NewNode {
                 pool: template.pool,
