@@ -7,10 +7,9 @@
 //!
 //! It runs before any component and may therefore use what they decide with; nothing else may.
 
-use super::kubernetes::scheduler;
+use super::kubernetes::{daemon_set, scheduler};
 use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
 use crate::rules::labels::Labels;
-use crate::rules::taint::first_untolerated;
 use crate::world::{
     ContainerStatus, DeploymentStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId,
     PodPhase, Process, TargetReason, TargetState, World,
@@ -114,17 +113,13 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
 }
 
 /// The DaemonSet's pod on a node, if it belongs there.
-fn run_daemon(world: &mut World, daemon_set: DaemonSetId, node: NodeId) {
-    let template_id = world.daemon_sets[daemon_set.index()].template;
+fn run_daemon(world: &mut World, id: DaemonSetId, node: NodeId) {
+    let template_id = world.daemon_sets[id.index()].template;
     let template = world.template(template_id).clone();
-    let place = world.node(node);
-    let selected = template.node_selector.iter().all(|(key, value)| place.labels.get(key) == Some(value));
-    let terms = template.affinity.node_required.as_ref();
-    let required = terms.is_none_or(|terms| terms.iter().any(|term| term.matches(&place.name, &place.labels)));
-    if !selected || !required || first_untolerated(&place.taints, &template.tolerations).is_some() {
+    if !daemon_set::should_run(world.node(node), &template) {
         return;
     }
-    let owner = Owner::DaemonSet(daemon_set);
+    let owner = Owner::DaemonSet(id);
     let ordinal = 1 + world.pods.iter().filter(|pod| pod.owner == owner).count() as u32;
     let pod = world.create_pod(NewPod { template: template_id, owner, ordinal, pinned: Some(node), name: None });
     run_pod(world, pod, node);
