@@ -3,6 +3,9 @@
 //! A ring of 2^14 buckets of 1.024 ms each looks 16.8 s ahead. The bucket being served is kept sorted; the others are
 //! unsorted until they are entered. Events beyond the horizon wait in a binary heap and move into the ring when it
 //! comes to them. Why not a heap alone: at 100 000 pending events this is four times as fast (benches/queue.rs).
+//!
+//! A bucket of the ring is only the number of a buffer, and buffers change hands: one that was served goes to the next
+//! bucket that needs one. So a new queue is 64 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
 
 use super::time::Time;
 use std::cmp::Reverse;
@@ -49,7 +52,12 @@ pub struct Queue<E> {
     current: Vec<Entry<E>>,
     /// What was pushed into the bucket being served since it was entered.
     near: BinaryHeap<Reverse<Entry<E>>>,
-    ring: Vec<Vec<Entry<E>>>,
+    /// A bucket's buffer, by number; 0 is none.
+    ring: Vec<u32>,
+    /// The buffers; the one numbered 0 stays empty.
+    buffers: Vec<Vec<Entry<E>>>,
+    /// Buffers no bucket has, empty.
+    idle: Vec<u32>,
     /// One bit a bucket: whether it holds anything. Empty stretches are skipped 64 buckets at a time.
     occupied: Vec<u64>,
     overflow: BinaryHeap<Reverse<Entry<E>>>,
@@ -72,7 +80,9 @@ impl<E: Copy> Queue<E> {
         Queue {
             current: Vec::new(),
             near: BinaryHeap::new(),
-            ring: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            ring: vec![0; BUCKETS],
+            buffers: vec![Vec::new()],
+            idle: Vec::new(),
             occupied: vec![0; BUCKETS / 64],
             overflow: BinaryHeap::new(),
             cursor: 0,
@@ -128,8 +138,16 @@ impl<E: Copy> Queue<E> {
 
     fn put_in_ring(&mut self, bucket: u64, entry: Entry<E>) {
         let slot = (bucket & MASK) as usize;
-        self.ring[slot].push(entry);
-        self.occupied[slot / 64] |= 1 << (slot % 64);
+        let mut buffer = self.ring[slot];
+        if buffer == 0 {
+            buffer = self.idle.pop().unwrap_or(self.buffers.len() as u32);
+            if buffer as usize == self.buffers.len() {
+                self.buffers.push(Vec::new());
+            }
+            self.ring[slot] = buffer;
+            self.occupied[slot / 64] |= 1 << (slot % 64);
+        }
+        self.buffers[buffer as usize].push(entry);
         self.in_ring += 1;
     }
 
@@ -152,7 +170,10 @@ impl<E: Copy> Queue<E> {
         }
         let slot = (self.cursor & MASK) as usize;
         self.occupied[slot / 64] &= !(1 << (slot % 64));
-        std::mem::swap(&mut self.current, &mut self.ring[slot]);
+        let buffer = std::mem::take(&mut self.ring[slot]);
+        debug_assert!(buffer != 0, "the next bucket holds something");
+        std::mem::swap(&mut self.current, &mut self.buffers[buffer as usize]);
+        self.idle.push(buffer);
         self.in_ring -= self.current.len();
         self.current.sort_unstable_by_key(|entry| Reverse(entry.key()));
         true
