@@ -2,10 +2,11 @@
 
 use super::{Components, Cx, Event, bootstrap, wiring};
 use crate::engine::limit::Meter;
-use crate::engine::{LimitReached, Queue, Random, Time};
+use crate::engine::{LimitReached, Queue, Random, StableHasher, Time};
 use crate::plan::Plan;
 use crate::record::{Detail, Recorder};
 use crate::world::{Change, Routed, World};
+use std::hash::{Hash, Hasher};
 
 /// A run in progress.
 pub struct Sim<'p> {
@@ -52,7 +53,7 @@ impl<'p> Sim<'p> {
             meter: Meter::new(plan.limits),
             journal: Vec::new(),
             routed: Vec::new(),
-            event_hash: 0xcbf2_9ce4_8422_2325,
+            event_hash: StableHasher::default().finish(),
             check_all: false,
         };
         bootstrap::populate(plan, &mut sim.world);
@@ -141,8 +142,7 @@ impl<'p> Sim<'p> {
     }
 
     fn note_event(&mut self, now: Time, event: Event) {
-        use std::hash::{Hash, Hasher};
-        let mut hasher = EventHasher(self.event_hash);
+        let mut hasher = StableHasher::from(self.event_hash);
         now.micros().hash(&mut hasher);
         event.hash(&mut hasher);
         self.event_hash = hasher.finish();
@@ -154,28 +154,5 @@ impl<'p> Sim<'p> {
             let at = now.decimal_from(self.plan.start);
             panic!("{} (seed {}, at {at} s): {broken}", self.plan.name, self.plan.seed);
         }
-    }
-}
-
-/// FNV-1a over the event's own bytes: the same on every machine.
-struct EventHasher(u64);
-
-impl std::hash::Hasher for EventHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(u64::from(value));
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    }
-    fn write_isize(&mut self, value: isize) {
-        self.write_u64(value as u64);
     }
 }

@@ -5,15 +5,14 @@
 
 use super::Event;
 use super::{aws, karpenter, kubernetes};
-use crate::engine::{Queue, Random, Span, Time};
+use crate::engine::{Queue, Random, Span, StableState, Time};
 use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
 use crate::world::{Change, ClaimId, Owner, PodId, Routed, World};
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// Wakes that are on their way, and who watches what.
 pub struct Wiring {
-    on_the_way: HashSet<Event, BuildHasherDefault<DefaultHasher>>,
+    on_the_way: HashSet<Event, StableState>,
     /// Services whose selector matches a template, by template.
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.

@@ -3,11 +3,13 @@
 //! It knows nothing of Kubernetes and nothing of ours: a queue of `Copy` events ordered by `(time, sequence)`,
 //! and random draws that are keyed by what they are for instead of by the order in which they are made.
 
+pub mod hash;
 pub mod limit;
 pub mod queue;
 pub mod random;
 pub mod time;
 
+pub use hash::{StableHasher, StableState};
 pub use limit::{LimitReached, Limits};
 pub use queue::Queue;
 pub use random::{Purpose, Random};

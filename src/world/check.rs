@@ -12,6 +12,9 @@ impl World {
         if self.counts.pods_created != self.pods.len() as u64 {
             return Err(format!("{} pods were created but {} exist", self.counts.pods_created, self.pods.len()));
         }
+        if self.bill.rate() < 0 {
+            return Err(format!("the running instances cost {} an hour", self.bill.rate()));
+        }
         if self.counts.pods_gone > self.counts.pods_created {
             return Err("more pods have gone than were created".to_string());
         }
@@ -45,6 +48,12 @@ impl World {
                 return Err("the bins of a ledger do not add up to its total".to_string());
             }
         }
+        self.check_instances()
+    }
+
+    /// Instances end in order, and the meter has counted what their own times say.
+    fn check_instances(&self) -> Result<(), String> {
+        let mut paid = 0;
         for instance in &self.instances {
             let stopped = instance.state != InstanceState::Running;
             if stopped != instance.stopped.is_some()
@@ -55,6 +64,12 @@ impl World {
                     instance.id.0, instance.state, instance.stopped
                 ));
             }
+            let until = instance.stopped.unwrap_or(self.now);
+            let paid_for = i128::from(until.micros()) - i128::from(instance.launched.micros());
+            paid += i128::from(instance.price.0) * paid_for;
+        }
+        if paid != self.bill.until(self.now) {
+            return Err(format!("instances cost {paid} by their times but {} by the meter", self.bill.until(self.now)));
         }
         Ok(())
     }

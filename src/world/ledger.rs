@@ -150,6 +150,13 @@ impl Ledger {
         self.in_flight -= amount;
     }
 
+    /// Books what arrived, was answered and was lost within the second of `at`.
+    pub fn book(&mut self, at: Time, tally: &Tally) {
+        *self.bin(at) += tally;
+        self.total += tally;
+        self.in_flight = self.in_flight + tally.offered - tally.served - tally.lost_all();
+    }
+
     /// Books losses.
     pub fn lose(&mut self, at: Time, amount: u64, loss: Loss) {
         self.bin(at).lost[loss as usize] += amount;

@@ -5,7 +5,8 @@
 //! watches. Ids are positions and are never reused; what is gone stays in its arena with the time at which it went.
 
 pub mod advice;
-pub mod change;
+pub mod bill;
+mod change;
 pub mod check;
 pub mod custom_metrics;
 pub mod eviction;
@@ -21,6 +22,7 @@ pub mod usage;
 pub mod workload;
 
 pub use advice::{Recommendation, RecommendedAmounts};
+pub use bill::Bill;
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
 pub use eviction::{Eviction, EvictionRequest};
@@ -106,6 +108,8 @@ pub struct World {
     pub claims_of_pool: Vec<u32>,
     /// Instances.
     pub instances: Vec<Instance>,
+    /// What they cost together.
+    pub bill: Bill,
     /// NodePools as they are now.
     pub node_pools: Vec<Arc<NodePoolSpec>>,
     /// Deployments.
@@ -170,6 +174,7 @@ impl World {
             claims: Vec::new(),
             claims_of_pool: vec![0; plan.node_pools.len()],
             instances: Vec::new(),
+            bill: Bill::default(),
             node_pools: plan.node_pools.clone(),
             deployments: plan
                 .deployments

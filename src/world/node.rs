@@ -538,6 +538,7 @@ impl World {
         price: MicroDollars,
     ) -> InstanceId {
         let id = InstanceId::at(self.instances.len());
+        self.bill.begin(price, self.now);
         self.instances.push(Instance {
             id,
             claim,
@@ -574,6 +575,7 @@ impl World {
         }
         entry.state = InstanceState::ShuttingDown;
         entry.stopped = Some(now);
+        self.bill.end(entry.price, now);
         self.push(Change::InstanceShuttingDown(instance));
         let node = self.nodes.iter().rev().find(|node| node.instance == Some(instance)).map(|node| node.id);
         if let Some(node) = node {

@@ -18,6 +18,7 @@ use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec};
 use crate::rules::requirements::{NODE_CLASS, Requirements};
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Its memory.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub struct NodeClaims {
     seen: Vec<Seen>,
     /// The garbage collector's next look.
     collect_at: Option<Time>,
+    /// The state of its pool in which a claim was last found as its pool says: until the pool is edited it stays so.
+    undrifted: BTreeMap<ClaimId, Arc<NodePoolSpec>>,
 }
 
 /// What pods have been through; each step is one pod event.
@@ -100,7 +103,7 @@ impl NodeClaims {
             cx.world.delete_claim(id, reason);
             return;
         }
-        refresh_drift(cx, id);
+        self.refresh_drift(cx, id);
         let claim = cx.world.claim(id);
         let (holds, again) = consolidatable(claim, &cx.world.node_pools[claim.pool.index()], cx.now);
         cx.world.set_consolidatable(id, holds);
@@ -110,6 +113,25 @@ impl NodeClaims {
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
         }
+    }
+
+    /// Condition Drifted: the pool's template says something else than the claim was made from.
+    fn refresh_drift(&mut self, cx: &mut Cx, id: ClaimId) {
+        let claim = cx.world.claim(id);
+        let pool = &cx.world.node_pools[claim.pool.index()];
+        if claim.launched.is_none() || self.undrifted.get(&id).is_some_and(|seen| Arc::ptr_eq(seen, pool)) {
+            return;
+        }
+        let drifted = drift(claim, pool);
+        match drifted {
+            None => drop(self.undrifted.insert(id, pool.clone())),
+            Some(_) => drop(self.undrifted.remove(&id)),
+        }
+        if let (Some(what), None) = (drifted, claim.drifted) {
+            let name = claim.name.clone();
+            cx.explain(|| format!("karpenter: NodeClaim {name} has drifted: {what} of its NodePool changed"));
+        }
+        cx.world.set_drifted(id, drifted.is_some());
     }
 
     fn look_again(&mut self, cx: &mut Cx, id: ClaimId, at: Time) {
@@ -252,20 +274,6 @@ pub fn consolidatable(claim: &NodeClaim, pool: &NodePoolSpec, now: Time) -> (boo
     let from = claim.last_pod_event.unwrap_or_else(|| initialized.whole_second());
     let at = from + after;
     (now >= at, (now < at).then_some(at))
-}
-
-/// Condition Drifted: the pool's template says something else than the claim was made from.
-fn refresh_drift(cx: &mut Cx, id: ClaimId) {
-    let claim = cx.world.claim(id);
-    if claim.launched.is_none() {
-        return;
-    }
-    let drifted = drift(claim, &cx.world.node_pools[claim.pool.index()]);
-    if let (Some(what), None) = (drifted, claim.drifted) {
-        let name = claim.name.clone();
-        cx.explain(|| format!("karpenter: NodeClaim {name} has drifted: {what} of its NodePool changed"));
-    }
-    cx.world.set_drifted(id, drifted.is_some());
 }
 
 /// What differs, if anything.

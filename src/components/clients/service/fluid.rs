@@ -6,7 +6,7 @@
 
 use super::server::CORE;
 use crate::engine::{Span, Time};
-use crate::world::{Ledger, Loss, PodId, TargetId};
+use crate::world::{Ledger, Loss, PodId, Tally, TargetId};
 
 /// What a pod does with what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,62 +130,66 @@ impl Stream {
         let (at, micros) = (self.since, (end - self.since).micros() as f64);
         // Requests a second times microseconds are micro-requests.
         let exact = self.rate * micros + self.carry;
-        let amount = exact.floor();
-        self.carry = exact - amount;
-        ledger.offer(at, amount as u64);
-        let (mut cumulated, mut given) = (0.0, 0);
+        let amount = exact as u64;
+        self.carry = exact - amount as f64;
+        let mut booked = Tally { offered: amount, ..Tally::default() };
+        let (mut cumulated, mut given, mut unreachable) = (0.0, 0, 0);
         let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             cumulated += lane.share;
-            let upto = if Some(index) == last { amount } else { (amount * cumulated).round().min(amount) } as u64;
+            let upto =
+                if Some(index) == last { amount } else { ((amount as f64 * cumulated + 0.5) as u64).min(amount) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
-            pass(lane, at, micros, arrived, terms, ledger);
+            match lane.inlet {
+                Inlet::Open => pass(lane, micros, arrived, terms, &mut booked),
+                Inlet::Refused => {
+                    booked.lost[Loss::Refused as usize] += arrived;
+                    pass(lane, micros, 0, terms, &mut booked);
+                }
+                Inlet::Unreachable => {
+                    unreachable += arrived;
+                    pass(lane, micros, 0, terms, &mut booked);
+                }
+            }
         }
         if last.is_none() {
-            ledger.lose(at, amount as u64, Loss::NoTarget);
+            booked.lost[Loss::NoTarget as usize] += amount;
+        }
+        ledger.book(at, &booked);
+        // A client whose time-out lies beyond the end of the run is still waiting then.
+        if unreachable > 0 && at + terms.connect_timeout <= terms.until {
+            ledger.lose(at + terms.connect_timeout, unreachable, Loss::Unreachable);
         }
     }
 }
 
-/// One pod over one stretch of constant rates within one second.
-fn pass(lane: &mut Lane, at: Time, micros: f64, arrived: u64, terms: Terms, ledger: &mut Ledger) {
-    let mut taken = arrived;
-    match lane.inlet {
-        Inlet::Open => {}
-        Inlet::Refused => {
-            ledger.lose(at, arrived, Loss::Refused);
-            taken = 0;
-        }
-        Inlet::Unreachable => {
-            // A client whose time-out lies beyond the end of the run is still waiting then.
-            if at + terms.connect_timeout <= terms.until {
-                ledger.lose(at + terms.connect_timeout, arrived, Loss::Unreachable);
-            }
-            taken = 0;
-        }
-    }
-    if taken == 0 && lane.backlog == 0 {
+/// One pod over one stretch of constant rates within one second, in which it takes in `taken` micro-requests.
+fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Tally) {
+    let before = lane.backlog;
+    if taken == 0 && before == 0 {
         lane.carry = 0.0;
         return;
     }
-    let before = lane.backlog;
     let able = (lane.capacity * micros + lane.carry).min(1e18);
-    let served = (able.floor() as u64).min(before + taken);
+    let whole = able as u64;
+    let served = whole.min(before + taken);
     let waiting = before + taken - served;
-    lane.carry = if waiting > 0 { able - able.floor() } else { 0.0 };
+    lane.carry = if waiting > 0 { able - whole as f64 } else { 0.0 };
     let lost = waiting.saturating_sub(terms.room);
     lane.backlog = waiting - lost;
-    lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
+    if before > 0 || lane.backlog > 0 {
+        lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
+    }
     if served > 0 {
-        let waited = lane.waited / served as f64;
-        let latency = lane.latency + Span::from_seconds(waited / 1e6);
-        ledger.serve(at, served, latency, latency > terms.objective);
+        let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / served as f64 / 1e6) } else { Span::ZERO };
+        let latency = lane.latency + waited;
+        booked.served += served;
+        booked.slow += if latency > terms.objective { served } else { 0 };
+        booked.latency += u128::from(served) * u128::from(latency.micros());
         lane.waited = 0.0;
     }
-    if lost > 0 {
-        ledger.lose(at, lost, Loss::QueueFull);
-    }
+    booked.lost[Loss::QueueFull as usize] += lost;
 }
 
 /// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`

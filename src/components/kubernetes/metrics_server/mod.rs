@@ -259,22 +259,26 @@ fn used(world: &World, pod: PodId, used_before: u64) -> u64 {
 }
 
 /// The pod's lines on its kubelet's page.
-fn page_of(world: &World, app: Option<&App>, pod: PodId, at: Time, used: u64) -> Vec<Sample<PodId>> {
+fn page_of<'w>(
+    world: &'w World,
+    app: Option<&App>,
+    pod: PodId,
+    at: Time,
+    used: u64,
+) -> impl Iterator<Item = Sample<PodId>> + use<'w> {
     let entry = world.pod(pod);
     let init = world.template_of(pod).init_containers.len();
     let memory = app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64);
     let running =
         entry.containers[init..].iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
-    running
-        .map(|(container, start)| Sample {
-            pod,
-            container: container as u16,
-            start: Some(nanos_since_1970(start)),
-            timestamp: at,
-            cpu_nanos: if container == 0 { used } else { nanos(IDLE_NANOCORES, at.since(start)).max(1) },
-            memory: if container == 0 { memory } else { MEMORY_UNKNOWN / 4 },
-        })
-        .collect()
+    running.map(move |(container, start)| Sample {
+        pod,
+        container: container as u16,
+        start: Some(nanos_since_1970(start)),
+        timestamp: at,
+        cpu_nanos: if container == 0 { used } else { nanos(IDLE_NANOCORES, at.since(start)).max(1) },
+        memory: if container == 0 { memory } else { MEMORY_UNKNOWN / 4 },
+    })
 }
 
 /// The latest instant not after `at` on the grid through `tick`.

@@ -5,7 +5,6 @@
 //! counter of zero at its start.
 
 use crate::engine::{Span, Time};
-use std::collections::BTreeMap;
 
 /// A container younger than this is not fresh yet (`freshContainerMinMetricsResolution`).
 const FRESH_AGE: i64 = 10_000_000_000;
@@ -48,18 +47,25 @@ pub struct Answer {
     pub containers: Vec<(u16, u64, u64)>,
 }
 
-type Points<K> = BTreeMap<K, BTreeMap<u16, Point>>;
+/// What is kept of one container.
+#[derive(Clone, Copy, Debug)]
+struct Kept<K> {
+    pod: K,
+    container: u16,
+    last: Point,
+    previous: Option<Point>,
+}
 
 /// The storage of metrics-server.
 #[derive(Clone, Debug)]
 pub struct Storage<K: Ord> {
-    last: Points<K>,
-    previous: Points<K>,
+    /// Sorted by pod and container, each once.
+    kept: Vec<Kept<K>>,
 }
 
 impl<K: Ord> Default for Storage<K> {
     fn default() -> Storage<K> {
-        Storage { last: BTreeMap::new(), previous: BTreeMap::new() }
+        Storage { kept: Vec::new() }
     }
 }
 
@@ -68,7 +74,7 @@ impl<K: Ord + Copy> Storage<K> {
     pub fn store(&mut self, samples: &[Sample<K>], resolution: Span) {
         let incomplete: Vec<K> =
             samples.iter().filter(|s| s.cpu_nanos == 0 || s.memory == 0).map(|sample| sample.pod).collect();
-        let (mut last, mut previous): (Points<K>, Points<K>) = (BTreeMap::new(), BTreeMap::new());
+        let mut kept = Vec::with_capacity(samples.len());
         for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
             let point = Point {
                 start: sample.start.unwrap_or(LONG_AGO),
@@ -76,12 +82,19 @@ impl<K: Ord + Copy> Storage<K> {
                 cpu_nanos: sample.cpu_nanos,
                 memory: sample.memory,
             };
-            if let Some(earlier) = self.earlier(sample.pod, sample.container, &point, resolution) {
-                previous.entry(sample.pod).or_default().insert(sample.container, earlier);
-            }
-            last.entry(sample.pod).or_default().insert(sample.container, point);
+            let previous = self.earlier(sample.pod, sample.container, &point, resolution);
+            kept.push(Kept { pod: sample.pod, container: sample.container, last: point, previous });
         }
-        *self = Storage { last, previous };
+        kept.sort_by_key(|entry| (entry.pod, entry.container));
+        // Of lines about the same container the last one counts.
+        kept.dedup_by(|later, earlier| {
+            let same = (later.pod, later.container) == (earlier.pod, earlier.container);
+            if same {
+                *earlier = Kept { previous: later.previous.or(earlier.previous), ..*later };
+            }
+            same
+        });
+        self.kept = kept;
     }
 
     /// The point that the new one is measured against.
@@ -90,33 +103,45 @@ impl<K: Ord + Copy> Storage<K> {
         if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {
             return Some(Point { timestamp: new.start, cpu_nanos: 0, ..*new });
         }
-        let stored = self.last.get(&pod)?.get(&container)?;
+        let index = self.kept.binary_search_by_key(&(pod, container), |entry| (entry.pod, entry.container)).ok()?;
+        let Kept { last: stored, previous, .. } = self.kept[index];
         if new.start >= stored.timestamp {
             return None;
         }
         if new.timestamp > stored.timestamp {
-            return Some(*stored);
+            return Some(stored);
         }
-        // The same sample again: what was compared with it stays, and a container that had nothing counts from long ago.
+        // The same sample again: what was compared with it stays, and a container that had nothing counts from long ago,
+        // if any other container of its pod had something.
+        let of_pod = || self.of_pod(&pod).iter().any(|entry| entry.previous.is_some());
         let nothing = Point { start: LONG_AGO, timestamp: LONG_AGO, cpu_nanos: 0, memory: 0 };
-        let kept = self.previous.get(&pod)?.get(&container).copied().unwrap_or(nothing);
+        let kept = previous.or_else(|| of_pod().then_some(nothing))?;
         (kept.timestamp < new.timestamp).then_some(kept)
+    }
+
+    /// All that is kept of a pod.
+    fn of_pod(&self, pod: &K) -> &[Kept<K>] {
+        let start = self.kept.partition_point(|entry| entry.pod < *pod);
+        let length = self.kept[start..].partition_point(|entry| entry.pod == *pod);
+        &self.kept[start..start + length]
     }
 
     /// What the API answers for a pod; `None`: nothing.
     pub fn answer(&self, pod: &K) -> Option<Answer> {
-        let last = self.last.get(pod)?;
-        let previous = self.previous.get(pod)?;
-        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+        let of_pod = self.of_pod(pod);
+        if of_pod.is_empty() {
+            return None;
+        }
+        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::with_capacity(of_pod.len()) };
         let mut earliest = None;
-        for (container, point) in last {
-            let earlier = previous.get(container)?;
+        for entry in of_pod {
+            let (point, earlier) = (&entry.last, entry.previous?);
             if point.start < earlier.start || point.cpu_nanos < earlier.cpu_nanos {
                 continue;
             }
             let window = point.timestamp.saturating_sub(earlier.timestamp);
             let nanocores = ((point.cpu_nanos - earlier.cpu_nanos) as f64 / seconds(window)) as u64;
-            answer.containers.push((*container, nanocores, point.memory));
+            answer.containers.push((entry.container, nanocores, point.memory));
             if earliest.is_none_or(|earliest| point.timestamp < earliest) {
                 earliest = Some(point.timestamp);
                 answer.timestamp = Some(Time::from_micros(point.timestamp.unsigned_abs() / 1_000));
@@ -133,7 +158,7 @@ impl<K: Ord + Copy> Storage<K> {
 
     /// Every pod of the last scrape.
     pub fn pods(&self) -> impl Iterator<Item = &K> {
-        self.last.keys()
+        self.kept.chunk_by(|one, two| one.pod == two.pod).map(|of_pod| &of_pod[0].pod)
     }
 }
 
