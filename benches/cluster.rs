@@ -1,0 +1,181 @@
+//! Large clusters: what a scheduling decision costs, and how long whole runs take, with peak memory.
+//!
+//! Not criterion: a run of seconds needs no statistics, and peak memory is a property of a process. Prints one line a
+//! measurement; `cargo bench --bench cluster`. Nodes and pods carry what real ones do: three zones, two sizes, a tenth
+//! of the nodes tainted for batch work; of ten Deployments four have no constraint (the system's default spreading
+//! applies), two spread hard over zones and softly over hosts, one keeps its pods on different hosts, one prefers to be
+//! near another, one asks for a size of node, and one tolerates the taint and goes there.
+
+use kubelapse::components::kubernetes::scheduler::Placer;
+use kubelapse::plan::Plan;
+use kubelapse::scenario::{self, LoadOptions};
+use kubelapse::study::run_once;
+use kubelapse::world::{NewPod, Owner, World};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+/// A cluster of `nodes` nodes with `deployments` Deployments of `replicas`, ready at the start or (`pending`) created
+/// by scaling them after ten seconds.
+struct Shape {
+    nodes: usize,
+    deployments: usize,
+    replicas: usize,
+    pending: bool,
+    until: &'static str,
+}
+
+impl Shape {
+    /// The plan of this cluster, through the reader that users' files go through.
+    fn plan(&self) -> Plan {
+        let folder = std::env::temp_dir().join(format!("kubelapse-cluster-{}", std::process::id()));
+        let scenarios = folder.join("scenarios");
+        fs::create_dir_all(&scenarios).expect("a temporary folder");
+        fs::write(scenarios.join("apps.yaml"), self.manifests()).expect("manifests are written");
+        let path = scenarios.join("cluster.yaml");
+        fs::write(&path, self.scenario()).expect("the scenario is written");
+        let plan = load(&path);
+        fs::remove_dir_all(&folder).expect("the temporary folder goes");
+        plan
+    }
+
+    fn scenario(&self) -> String {
+        let mut text = String::from(
+            "name: cluster\nmanifests: [apps.yaml]\ncluster:\n  zones: [us-east-1a, us-east-1b, us-east-1c]\n  nodes:\n",
+        );
+        let batch = self.nodes / 10;
+        let large = self.nodes / 3;
+        let plain = self.nodes - batch - large;
+        let _ = writeln!(text, "    - {{ name: plain, instance_type: m5.2xlarge, count: {plain} }}");
+        let _ = writeln!(text, "    - {{ name: large, instance_type: m5.4xlarge, count: {large} }}");
+        let _ = writeln!(
+            text,
+            "    - {{ name: batch, instance_type: m5.2xlarge, count: {batch}, labels: {{ work: batch }}, \
+             taints: [{{ key: work, value: batch, effect: NoSchedule }}] }}"
+        );
+        if self.pending {
+            text.push_str("actions:\n");
+            for n in 0..self.deployments {
+                let replicas = self.replicas;
+                let _ = writeln!(text, "  - {{ at: 10s, scale: {{ deployment: app-{n}, replicas: {replicas} }} }}");
+            }
+        } else {
+            // An hour of work: every Deployment of the first tenth grows by a fifth and shrinks again.
+            text.push_str("actions:\n");
+            for n in 0..self.deployments / 10 {
+                let (at, more) = (300 + 60 * n % 3000, self.replicas * 6 / 5);
+                let _ = writeln!(text, "  - {{ at: {at}s, scale: {{ deployment: app-{n}, replicas: {more} }} }}");
+                let (at, same) = (at + 240, self.replicas);
+                let _ = writeln!(text, "  - {{ at: {at}s, scale: {{ deployment: app-{n}, replicas: {same} }} }}");
+            }
+        }
+        let _ = writeln!(text, "run: {{ until: {} }}", self.until);
+        text
+    }
+
+    fn manifests(&self) -> String {
+        let replicas = if self.pending { 0 } else { self.replicas };
+        (0..self.deployments).map(|n| deployment(n, replicas)).collect()
+    }
+}
+
+fn deployment(n: usize, replicas: usize) -> String {
+    let extra = match n % 10 {
+        4 | 5 => format!(
+            "      topologySpreadConstraints:\n      - {{ maxSkew: 1, topologyKey: topology.kubernetes.io/zone, \
+             whenUnsatisfiable: DoNotSchedule, labelSelector: {{ matchLabels: {{ app: app-{n} }} }} }}\n      - {{ maxSkew: 1, \
+             topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {{ matchLabels: \
+             {{ app: app-{n} }} }} }}\n"
+        ),
+        6 => format!(
+            "      affinity: {{ podAntiAffinity: {{ requiredDuringSchedulingIgnoredDuringExecution: [ {{ topologyKey: \
+             kubernetes.io/hostname, labelSelector: {{ matchLabels: {{ app: app-{n} }} }} }} ] }} }}\n"
+        ),
+        7 => format!(
+            "      affinity: {{ podAffinity: {{ preferredDuringSchedulingIgnoredDuringExecution: [ {{ weight: 50, \
+             podAffinityTerm: {{ topologyKey: topology.kubernetes.io/zone, labelSelector: {{ matchLabels: {{ app: app-{} \
+             }} }} }} }} ] }} }}\n",
+            n - 7
+        ),
+        8 => "      nodeSelector: { node.kubernetes.io/instance-type: m5.4xlarge }\n".to_string(),
+        9 => {
+            "      nodeSelector: { work: batch }\n      tolerations: [ { key: work, operator: Exists } ]\n".to_string()
+        }
+        _ => String::new(),
+    };
+    // What must be on different hosts comes in smaller numbers.
+    let replicas = if n % 10 == 6 { replicas.min(900) } else { replicas };
+    format!(
+        "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: app-{n} }}\nspec:\n  replicas: {replicas}\n  \
+         selector: {{ matchLabels: {{ app: app-{n} }} }}\n  template:\n    metadata: {{ labels: {{ app: app-{n} }} }}\n    \
+         spec:\n{extra}      containers:\n      - name: app\n        image: registry/app-{n}\n        resources: {{ requests: \
+         {{ cpu: 250m, memory: 256Mi }} }}\n---\napiVersion: v1\nkind: Service\nmetadata: {{ name: app-{n} }}\nspec:\n  \
+         selector: {{ app: app-{n} }}\n  ports: [ {{ port: 80 }} ]\n"
+    )
+}
+
+fn load(path: &Path) -> Plan {
+    match scenario::load(path, &LoadOptions::default()) {
+        Ok(mut loaded) => {
+            loaded.plan.limits.events_max = u64::MAX;
+            loaded.plan
+        }
+        Err(problems) => panic!("{}", problems.render(false)),
+    }
+}
+
+/// Peak memory of this process so far, MiB; Linux only.
+fn peak_mebibytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? / 1024)
+}
+
+fn peak() -> String {
+    peak_mebibytes().map_or_else(|| "peak memory unknown".to_string(), |peak| format!("peak {peak} MiB"))
+}
+
+/// A whole run: seconds, decisions, memory.
+fn whole_run(what: &str, shape: &Shape) {
+    let plan = shape.plan();
+    let began = Instant::now();
+    let outcome = run_once(&plan, 0, false);
+    let seconds = began.elapsed().as_secs_f64();
+    let bound = outcome.world.pods.iter().filter(|pod| pod.node.is_some()).count();
+    println!("{what}: {seconds:.3} s, {bound} pods bound, {} events, {}", outcome.events, peak());
+}
+
+/// The cost of one decision on `nodes` nodes that hold `deployments x replicas` pods, microseconds.
+fn decision(nodes: usize, deployments: usize, replicas: usize) -> f64 {
+    const DECISIONS: usize = 2_000;
+    let plan = Shape { nodes, deployments, replicas, pending: false, until: "1h" }.plan();
+    let mut world = World::new(&plan);
+    kubelapse::components::bootstrap::populate(&plan, &mut world);
+    let bound = world.pods.len();
+    let mut placer = Placer::new(&world);
+    let began = Instant::now();
+    for n in 0..DECISIONS {
+        let set = kubelapse::world::ReplicaSetId::at(n % deployments);
+        let template = world.replica_sets[set.index()].template;
+        let owner = Owner::ReplicaSet(set);
+        let pod = world.create_pod(NewPod { template, owner, ordinal: 1_000_000 + n as u32, pinned: None, name: None });
+        if let Some(node) = placer.place(&plan, &world, pod) {
+            world.bind_pod(pod, node);
+        }
+    }
+    let micros = began.elapsed().as_secs_f64() * 1e6 / DECISIONS as f64;
+    println!("a decision with {nodes} nodes and {bound} pods: {micros:.1} us");
+    micros
+}
+
+fn main() {
+    let small = decision(1_000, 50, 200);
+    let few = decision(10_000, 50, 200);
+    let many = decision(10_000, 50, 2_000);
+    println!("ten times the pods: {:.2} times the cost; ten times the nodes: {:.2} times", many / few, few / small);
+    let pending = Shape { nodes: 1_000, deployments: 50, replicas: 200, pending: true, until: "10m" };
+    whole_run("1 000 nodes, 10 000 pods to place", &pending);
+    let hour = Shape { nodes: 10_000, deployments: 50, replicas: 2_000, pending: false, until: "1h" };
+    whole_run("10 000 nodes, 100 000 pods, one hour", &hour);
+}
