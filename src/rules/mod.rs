@@ -11,3 +11,4 @@ pub mod resources;
 pub mod schedule;
 pub mod sort;
 pub mod taint;
+pub mod values;

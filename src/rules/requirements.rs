@@ -5,7 +5,8 @@
 
 use super::labels::Labels;
 use super::requirement::{NodeOperator, NodeRequirement};
-use std::collections::{BTreeMap, BTreeSet};
+use super::values::Values;
+use std::sync::Arc;
 
 /// Name of the node's host.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -62,6 +63,15 @@ pub fn is_restricted(key: &str) -> bool {
     !is_well_known(key) && (key == HOSTNAME || of("karpenter.sh") || of("karpenter.k8s.aws"))
 }
 
+/// Labels that have a deprecated name, with those.
+const DEPRECATED: [(&str, &[&str]); 5] = [
+    (ZONE, &["failure-domain.beta.kubernetes.io/zone", "topology.ebs.csi.aws.com/zone"]),
+    ("topology.kubernetes.io/region", &["failure-domain.beta.kubernetes.io/region"]),
+    ("kubernetes.io/arch", &["beta.kubernetes.io/arch"]),
+    ("kubernetes.io/os", &["beta.kubernetes.io/os"]),
+    (INSTANCE_TYPE, &["beta.kubernetes.io/instance-type"]),
+];
+
 /// Deprecated names of a label become the present one.
 pub fn normalized(key: &str) -> &str {
     match key {
@@ -80,7 +90,7 @@ pub struct Requirement {
     /// The values listed are those that are not allowed.
     pub complement: bool,
     /// Listed values.
-    pub values: BTreeSet<String>,
+    pub values: Values,
     /// At least, if the value is an integer.
     pub at_least: Option<i64>,
     /// At most, if the value is an integer.
@@ -92,7 +102,7 @@ pub struct Requirement {
 impl Requirement {
     /// Any value, but one (`Exists`).
     pub fn exists() -> Requirement {
-        Requirement { complement: true, values: BTreeSet::new(), at_least: None, at_most: None, min_values: None }
+        Requirement { complement: true, values: Values::none(), at_least: None, at_most: None, min_values: None }
     }
 
     /// No value (`DoesNotExist`).
@@ -101,7 +111,7 @@ impl Requirement {
     }
 
     /// Exactly one of these (`In`).
-    pub fn any_of<I: IntoIterator<Item = S>, S: Into<String>>(values: I) -> Requirement {
+    pub fn any_of<I: IntoIterator<Item = S>, S: Into<Arc<str>>>(values: I) -> Requirement {
         Requirement { values: values.into_iter().map(Into::into).collect(), ..Requirement::absent() }
     }
 
@@ -109,9 +119,9 @@ impl Requirement {
     pub fn of(written: &NodeRequirement) -> Requirement {
         let bound = || written.values.first().and_then(|value| value.parse::<i64>().ok());
         let mut requirement = match written.operator {
-            NodeOperator::In => Requirement::any_of(written.values.iter().cloned()),
+            NodeOperator::In => Requirement::any_of(written.values.iter().map(String::as_str)),
             NodeOperator::NotIn => {
-                Requirement { complement: true, ..Requirement::any_of(written.values.iter().cloned()) }
+                Requirement { complement: true, ..Requirement::any_of(written.values.iter().map(String::as_str)) }
             }
             NodeOperator::Exists => Requirement::exists(),
             NodeOperator::DoesNotExist => Requirement::absent(),
@@ -144,14 +154,14 @@ impl Requirement {
     }
 
     /// The only allowed value.
-    pub fn single(&self) -> Option<&String> {
+    pub fn single(&self) -> Option<&Arc<str>> {
         if !self.complement && self.values.len() == 1 { self.values.first() } else { None }
     }
 
     /// A value that is allowed: the first listed, or the smallest number that is not excluded (upstream draws one).
     pub fn any_value(&self) -> Option<String> {
         if !self.complement {
-            return self.values.first().cloned();
+            return self.values.first().map(ToString::to_string);
         }
         let low = self.at_least.unwrap_or(0).max(0);
         (low..=low.saturating_add(self.values.len() as i64)).map(|n| n.to_string()).find(|value| self.has(value))
@@ -174,13 +184,13 @@ impl Requirement {
             return Requirement { min_values, ..Requirement::absent() };
         }
         let complement = self.complement && other.complement;
-        let mut values: BTreeSet<String> = match (self.complement, other.complement) {
-            (true, true) => self.values.union(&other.values).cloned().collect(),
-            (true, false) => other.values.difference(&self.values).cloned().collect(),
-            (false, true) => self.values.difference(&other.values).cloned().collect(),
-            (false, false) => self.values.intersection(&other.values).cloned().collect(),
+        let bounded = |value: &str| within(value, at_least, at_most);
+        let values = match (self.complement, other.complement) {
+            (true, true) => self.values.union(&other.values).filtered(bounded),
+            (true, false) => other.values.filtered(|value| !self.values.contains(value) && bounded(value)),
+            (false, true) => self.values.filtered(|value| !other.values.contains(value) && bounded(value)),
+            (false, false) => self.values.filtered(|value| other.values.contains(value) && bounded(value)),
         };
-        values.retain(|value| within(value, at_least, at_most));
         let (at_least, at_most) = if complement { (at_least, at_most) } else { (None, None) };
         Requirement { complement, values, at_least, at_most, min_values }
     }
@@ -219,7 +229,7 @@ impl Requirement {
             out.push(one(NodeOperator::Lte, vec![bound.to_string()]));
         }
         if out.is_empty() || !self.values.is_empty() {
-            out.push(one(self.operator(), self.values.iter().cloned().collect()));
+            out.push(one(self.operator(), self.values.iter().map(ToString::to_string).collect()));
         }
         out
     }
@@ -234,10 +244,11 @@ fn within(value: &str, at_least: Option<i64>, at_most: Option<i64>) -> bool {
     at_least.is_none_or(|low| value >= low) && at_most.is_none_or(|high| value <= high)
 }
 
-/// Requirements by label.
+/// Requirements by label. A copy shares the memory until one of both changes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Requirements {
-    by_key: BTreeMap<String, Requirement>,
+    /// In order of the labels.
+    entries: Arc<Vec<(Arc<str>, Requirement)>>,
 }
 
 impl Requirements {
@@ -250,9 +261,18 @@ impl Requirements {
     pub fn of_labels(labels: &Labels) -> Requirements {
         let mut requirements = Requirements::new();
         for (key, value) in labels {
-            requirements.add(key, Requirement::any_of([value.clone()]));
+            requirements.add(key, Requirement::any_of([value.as_str()]));
         }
         requirements
+    }
+
+    /// What a label map says of some keys only.
+    pub fn of_some_labels<'a>(labels: &Labels, keys: impl IntoIterator<Item = &'a Arc<str>>) -> Requirements {
+        let found = keys.into_iter().filter_map(|key| Some((key.clone(), of_label(labels, key)?)));
+        let mut entries: Vec<(Arc<str>, Requirement)> = found.collect();
+        entries.sort_by(|one, two| one.0.cmp(&two.0));
+        entries.dedup_by(|one, two| one.0 == two.0);
+        Requirements { entries: Arc::new(entries) }
     }
 
     /// What manifests say.
@@ -264,74 +284,131 @@ impl Requirements {
         requirements
     }
 
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(other, _)| (**other).cmp(key))
+    }
+
     /// Adds a requirement to what is there already.
     pub fn add(&mut self, key: &str, requirement: Requirement) {
         let key = normalized(key);
-        match self.by_key.get_mut(key) {
-            Some(present) if *present == requirement => {}
-            Some(present) => *present = present.intersection(&requirement),
-            None => {
-                self.by_key.insert(key.to_string(), requirement);
+        match self.find(key) {
+            Ok(index) => {
+                let both = self.entries[index].1.intersection(&requirement);
+                if self.entries[index].1 != both {
+                    Arc::make_mut(&mut self.entries)[index].1 = both;
+                }
             }
+            Err(index) => Arc::make_mut(&mut self.entries).insert(index, (key.into(), requirement)),
         }
     }
 
     /// Adds all of `other`.
     pub fn add_all(&mut self, other: &Requirements) {
-        for (key, requirement) in &other.by_key {
-            self.add(key, requirement.clone());
+        if self.is_empty() {
+            *self = other.clone();
+            return;
+        }
+        for (key, requirement) in other.entries.iter() {
+            match self.find(key) {
+                Ok(_) => self.add(key, requirement.clone()),
+                Err(index) => {
+                    Arc::make_mut(&mut self.entries).insert(index, (key.clone(), requirement.clone()));
+                }
+            }
         }
     }
 
     /// Forgets a label.
     pub fn remove(&mut self, key: &str) {
-        self.by_key.remove(key);
+        if let Ok(index) = self.find(key) {
+            Arc::make_mut(&mut self.entries).remove(index);
+        }
     }
 
     /// Puts a requirement in the place of what was there.
     pub fn replace(&mut self, key: &str, requirement: Requirement) {
-        self.by_key.insert(key.to_string(), requirement);
+        match self.find(key) {
+            Ok(index) => Arc::make_mut(&mut self.entries)[index].1 = requirement,
+            Err(index) => Arc::make_mut(&mut self.entries).insert(index, (key.into(), requirement)),
+        }
     }
 
     /// The requirement on a label, if there is one.
     pub fn get(&self, key: &str) -> Option<&Requirement> {
-        self.by_key.get(key)
+        self.find(key).ok().map(|index| &self.entries[index].1)
     }
 
     /// Whether a label may have a value.
     pub fn allows(&self, key: &str, value: &str) -> bool {
-        self.by_key.get(key).is_none_or(|requirement| requirement.has(value))
+        self.get(key).is_none_or(|requirement| requirement.has(value))
     }
 
     /// All, by label.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Requirement)> {
-        self.by_key.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Requirement)> {
+        self.entries.iter().map(|(key, requirement)| (key, requirement))
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Both are the same memory, hence equal.
+    pub fn is_same(&self, other: &Requirements) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
     }
 
     /// Some requirement has `minValues`.
     pub fn has_min_values(&self) -> bool {
-        self.by_key.values().any(|requirement| requirement.min_values.is_some())
+        self.entries.iter().any(|(_, requirement)| requirement.min_values.is_some())
+    }
+
+    /// Those that `before` lacks, or has otherwise.
+    pub fn changed_since(&self, before: &Requirements) -> Requirements {
+        if self.is_same(before) {
+            return Requirements::new();
+        }
+        let changed = self.entries.iter().filter(|(key, requirement)| before.get(key) != Some(requirement));
+        Requirements { entries: Arc::new(changed.cloned().collect()) }
     }
 
     /// Whether shared labels overlap; where both sides only exclude values, that is enough.
     pub fn intersects(&self, other: &Requirements) -> bool {
-        let (few, many) = if self.by_key.len() <= other.by_key.len() { (self, other) } else { (other, self) };
-        few.by_key.iter().all(|(key, requirement)| {
-            many.by_key.get(key).is_none_or(|against| {
-                requirement.overlaps(against) || (excludes_only(requirement) && excludes_only(against))
-            })
-        })
+        let few_are_own = self.entries.len() <= other.entries.len();
+        let (few, many) = if few_are_own { (self, other) } else { (other, self) };
+        few.entries.iter().all(|(key, requirement)| many.get(key).is_none_or(|against| meets(requirement, against)))
     }
 
     /// Whether a node with these requirements can take a pod with those of `pod`: each label that the pod asks for must
     /// be defined here (or be well known, for a node that does not exist yet), unless the pod only excludes values.
     pub fn compatible(&self, pod: &Requirements, allow_undefined_well_known: bool) -> bool {
-        pod.by_key.iter().all(|(key, requirement)| {
-            self.by_key.contains_key(key)
-                || (allow_undefined_well_known && is_well_known(key))
-                || excludes_only(requirement)
-        }) && self.intersects(pod)
+        pod.entries.iter().all(|(key, requirement)| match self.get(key) {
+            Some(own) => meets(requirement, own),
+            None => (allow_undefined_well_known && is_well_known(key)) || excludes_only(requirement),
+        })
     }
+
+    /// Whether a node with these labels can take a pod that asks so.
+    pub fn met_by_labels(&self, labels: &Labels) -> bool {
+        self.entries.iter().all(|(key, requirement)| match of_label(labels, key) {
+            Some(own) => meets(requirement, &own),
+            None => excludes_only(requirement),
+        })
+    }
+}
+
+/// What a label map says of a label, deprecated names included.
+fn of_label(labels: &Labels, key: &str) -> Option<Requirement> {
+    let names = DEPRECATED.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, names)| names);
+    let mut found = std::iter::once(key).chain(names.iter().copied()).filter_map(|name| labels.get(name));
+    let value = found.next()?;
+    // Two names that disagree leave no value.
+    Some(if found.all(|other| other == value) { Requirement::any_of([value.as_str()]) } else { Requirement::absent() })
+}
+
+/// Both overlap, or both only exclude values.
+fn meets(one: &Requirement, two: &Requirement) -> bool {
+    one.overlaps(two) || (excludes_only(one) && excludes_only(two))
 }
 
 fn excludes_only(requirement: &Requirement) -> bool {

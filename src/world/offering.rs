@@ -36,6 +36,11 @@ impl UnavailableOfferings {
         self.entries.push(Entry { instance_type: name.to_string(), zone, capacity_type, expires, swept });
     }
 
+    /// Some offering is avoided at `now`.
+    pub fn is_any_avoided(&self, now: Time) -> bool {
+        self.entries.iter().any(|entry| entry.swept > now)
+    }
+
     /// Whether an offering is avoided at `now`.
     pub fn contains(&self, now: Time, name: &str, zone: ZoneId, capacity_type: CapacityType) -> bool {
         self.entries.iter().any(|entry| {

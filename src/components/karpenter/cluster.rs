@@ -4,16 +4,18 @@
 //! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
 
 use crate::engine::Span;
-use crate::plan::{
-    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
-};
+use crate::plan::{CapacityType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId};
 use crate::rules::labels::Labels;
-use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, ZONE};
+use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::{ClaimId, NodeId, Owner, Pdb, PodId, World};
+use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::catalog::Wanted;
+
+pub use super::catalog::Catalog;
 pub use crate::world::offering::{avoided_until, is_available, is_compatible, unregistered_taint};
 
 /// The annotation that forbids voluntary disruption of a pod or node.
@@ -33,35 +35,6 @@ pub fn is_ephemeral(taint: &Taint) -> bool {
         || is("node.cloudprovider.kubernetes.io/uninitialized", TaintEffect::NoSchedule)
         || is("karpenter.sh/unregistered", TaintEffect::NoExecute)
         || taint.key.starts_with("readiness.k8s.io/")
-}
-
-/// Requirements of every instance type of a plan, made once.
-#[derive(Clone, Debug, Default)]
-pub struct Catalog {
-    requirements: Vec<Requirements>,
-}
-
-impl Catalog {
-    /// The catalogue of a plan.
-    pub fn of(plan: &Plan) -> Catalog {
-        Catalog { requirements: plan.instance_types.iter().map(|entry| type_requirements(plan, entry)).collect() }
-    }
-
-    /// Requirements of a type: its labels, its name, the zones and capacity types of all its offerings.
-    pub fn requirements(&self, instance_type: InstanceTypeId) -> &Requirements {
-        &self.requirements[instance_type.index()]
-    }
-}
-
-fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
-    let mut requirements = Requirements::of_labels(&entry.labels);
-    requirements.add_all(&Requirements::of(&entry.requirements));
-    requirements.replace(INSTANCE_TYPE, Requirement::any_of([entry.name.clone()]));
-    let zones = entry.offerings.iter().map(|offering| plan.zones[offering.zone.index()].clone());
-    requirements.replace(ZONE, Requirement::any_of(zones));
-    let kinds = entry.offerings.iter().map(|offering| offering.capacity_type.name());
-    requirements.replace(CAPACITY_TYPE, Requirement::any_of(kinds));
-    requirements
 }
 
 /// The entry of an instance type in what a pool may use.
@@ -102,8 +75,14 @@ pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requir
 
 /// Sorts types by the price of the cheapest offering that can be had, keeping the order of equals.
 pub fn order_by_price(plan: &Plan, world: &World, types: &mut Vec<InstanceTypeId>, requirements: &Requirements) {
-    let mut priced: Vec<(f64, InstanceTypeId)> =
-        types.iter().map(|&id| (cheapest_price(plan, world, id, requirements), id)).collect();
+    let wanted = Wanted::of(plan, requirements);
+    let cheapest = |id: InstanceTypeId| {
+        let entry = plan.instance_type(id);
+        let offered = entry.offerings.iter().filter(|offering| wanted.allows(offering));
+        let offered = offered.filter(|offering| is_available(world, entry, offering));
+        offered.map(|offering| offering.price.dollars()).fold(f64::MAX, f64::min)
+    };
+    let mut priced: Vec<(f64, InstanceTypeId)> = types.iter().map(|&id| (cheapest(id), id)).collect();
     priced.sort_by(|one, two| one.0.total_cmp(&two.0));
     *types = priced.into_iter().map(|(_, id)| id).collect();
 }
@@ -118,36 +97,36 @@ pub fn lacking_min_values(
     let demanded = requirements.iter().filter_map(|(key, requirement)| Some((key, requirement.min_values?)));
     demanded
         .filter_map(|(key, least)| {
-            let values: std::collections::BTreeSet<&String> = types
+            let values: std::collections::BTreeSet<&str> = types
                 .iter()
                 .filter_map(|&id| catalog.requirements(id).get(key))
-                .flat_map(|requirement| requirement.values.iter())
+                .flat_map(|requirement| requirement.values.iter().map(|value| &**value))
                 .collect();
             let left = u32::try_from(values.len()).unwrap_or(u32::MAX);
-            (left < least).then(|| (key.clone(), left))
+            (left < least).then(|| (key.to_string(), left))
         })
         .collect()
 }
 
 /// A node, or a machine on its way, as Karpenter plans with it.
 #[derive(Clone, Debug)]
-pub struct StateNode {
+pub struct StateNode<'a> {
     /// The Node object, once it is there.
     pub node: Option<NodeId>,
     /// The NodeClaim; `None`: not Karpenter's.
     pub claim: Option<ClaimId>,
     /// Its name.
-    pub name: Arc<str>,
+    pub name: &'a Arc<str>,
     /// Labels it has or will have.
-    pub labels: Labels,
+    pub labels: &'a Labels,
     /// Taints that matter: those that vanish by themselves while it comes up are left out.
-    pub taints: Vec<Taint>,
+    pub taints: Cow<'a, [Taint]>,
     /// Capacity.
-    pub capacity: Resources,
+    pub capacity: &'a Resources,
     /// Allocatable less what is bound.
     pub free: Resources,
     /// Bound pods.
-    pub pods: Vec<PodId>,
+    pub pods: &'a [PodId],
     /// Initialised, or not Karpenter's.
     pub initialized: bool,
     /// Its pool.
@@ -157,29 +136,21 @@ pub struct StateNode {
 }
 
 /// All nodes and launched claims, initialised ones first, then by name.
-pub fn state_nodes(plan: &Plan, world: &World) -> Vec<StateNode> {
+pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
     let mut all: Vec<StateNode> = Vec::new();
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
         let claim = node.claim.map(|id| world.claim(id));
         let unregistered = claim.filter(|claim| claim.registered.is_none());
         let initialized = claim.is_none_or(|claim| claim.initialized.is_some());
-        let mut taints = unregistered.map_or_else(|| node.taints.clone(), |claim| claim.taints.clone());
-        if node.unschedulable {
-            taints.push(Taint::new("node.kubernetes.io/unschedulable", TaintEffect::NoSchedule));
-        }
-        if let (Some(claim), false) = (claim, initialized) {
-            let passes = |taint: &Taint| claim.startup_taints.iter().any(|other| other.is_same(taint));
-            taints.retain(|taint| !is_ephemeral(taint) && !passes(taint));
-        }
         all.push(StateNode {
             node: Some(node.id),
             claim: node.claim,
-            name: node.name.clone(),
-            labels: unregistered.map_or_else(|| node.labels.clone(), |claim| claim.labels.clone()),
-            taints,
-            capacity: node.capacity.clone(),
+            name: &node.name,
+            labels: unregistered.map_or(&node.labels, |claim| &claim.labels),
+            taints: taints(node, claim, initialized),
+            capacity: &node.capacity,
             free: node.free(),
-            pods: node.pods.clone(),
+            pods: &node.pods,
             initialized,
             pool: claim.map(|claim| claim.pool),
             leaving: node.deleting_since.is_some() || claim.is_some_and(|claim| claim.marked),
@@ -192,25 +163,42 @@ pub fn state_nodes(plan: &Plan, world: &World) -> Vec<StateNode> {
         all.push(StateNode {
             node: None,
             claim: Some(claim.id),
-            name: claim.name.clone(),
-            labels: claim.labels.clone(),
-            taints: claim.taints.clone(),
-            capacity: entry.capacity.clone(),
+            name: &claim.name,
+            labels: &claim.labels,
+            taints: Cow::Borrowed(&claim.taints),
+            capacity: &entry.capacity,
             free: entry.allocatable.clone(),
-            pods: Vec::new(),
+            pods: &[],
             initialized: false,
             pool: Some(claim.pool),
             leaving: claim.marked || claim.deleting_since.is_some(),
         });
     }
-    all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(&two.name)));
+    all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(two.name)));
     all
 }
 
-impl StateNode {
+/// Taints of a node that matter: its claim's until it is registered; without those of starting up until it is initialised.
+fn taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -> Cow<'a, [Taint]> {
+    let unregistered = claim.filter(|claim| claim.registered.is_none());
+    let mut taints = Cow::Borrowed(unregistered.map_or(&*node.taints, |claim| &*claim.taints));
+    if node.unschedulable {
+        taints.to_mut().push(Taint::new("node.kubernetes.io/unschedulable", TaintEffect::NoSchedule));
+    }
+    if let (Some(claim), false) = (claim, initialized) {
+        let passes =
+            |taint: &Taint| is_ephemeral(taint) || claim.startup_taints.iter().any(|other| other.is_same(taint));
+        if taints.iter().any(passes) {
+            taints.to_mut().retain(|taint| !passes(taint));
+        }
+    }
+    taints
+}
+
+impl StateNode<'_> {
     /// The host name, a topology domain of its own.
     pub fn host_name(&self) -> &str {
-        self.labels.get(HOSTNAME).map_or(&self.name, String::as_str)
+        self.labels.get(HOSTNAME).map_or(self.name, String::as_str)
     }
 }
 
@@ -273,37 +261,34 @@ fn duration(text: &str) -> Option<Span> {
 }
 
 /// Budgets that select a pod.
-pub fn budgets_of(world: &World, pod: PodId) -> Vec<&Pdb> {
+pub fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = &Pdb> {
     let template = world.template_of(pod);
-    let selects = |pdb: &&Pdb| {
+    world.pdbs.iter().filter(move |pdb| {
         pdb.spec.namespace == template.namespace
             && pdb.spec.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
-    };
-    world.pdbs.iter().filter(selects).collect()
+    })
 }
 
 /// A budget that can never be met, or more than one: nobody will ever evict it.
 fn is_pinned_by_budget(world: &World, pod: PodId) -> bool {
-    let budgets = budgets_of(world, pod);
-    let never = |pdb: &&Pdb| {
-        matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
-            || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
-    };
-    budgets.len() > 1 || budgets.first().is_some_and(never)
+    let mut budgets = budgets_of(world, pod);
+    let Some(pdb) = budgets.next() else { return false };
+    budgets.next().is_some()
+        || matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
+        || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
 }
 
 /// Why a pod may not be evicted now, for candidates of voluntary disruption.
 pub fn budget_block(world: &World, pod: PodId) -> Option<String> {
     let entry = world.pod(pod);
-    let template = world.template_of(pod);
-    if !entry.is_active() || tolerated(&template.tolerations, &disrupted_taint()) {
+    let mut budgets = budgets_of(world, pod);
+    let pdb = budgets.next()?;
+    if !entry.is_active() || tolerated(&world.template_of(pod).tolerations, &disrupted_taint()) {
         return None;
     }
-    let budgets = budgets_of(world, pod);
-    if budgets.len() > 1 {
+    if budgets.next().is_some() {
         return Some(format!("pod {} is covered by several PodDisruptionBudgets", world.pod_name(pod)));
     }
-    let pdb = budgets.first()?;
     let unhealthy = pdb.spec.always_allow_unhealthy && !entry.is_ready();
     (pdb.disruptions_allowed == 0 && !unhealthy)
         .then(|| format!("PodDisruptionBudget {} prevents pod evictions", pdb.spec.name))

@@ -293,8 +293,7 @@ pub fn drift(claim: &NodeClaim, pool: &NodePoolSpec) -> Option<&'static str> {
     if claim.labels.get(NODE_CLASS).is_some_and(|class| *class != pool.node_class_name) {
         return Some("nodeClassRef");
     }
-    let labels = Requirements::of_labels(&claim.labels);
-    (!labels.compatible(&Requirements::of(&pool.requirements), false)).then_some("requirements")
+    (!Requirements::of(&pool.requirements).met_by_labels(&claim.labels)).then_some("requirements")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::components::karpenter::cluster::{
 };
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
-use crate::world::{ClaimId, NodeId, PodId, World};
+use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
 use std::sync::Arc;
 
 /// What may stop a disruption.
@@ -61,7 +61,13 @@ impl Candidate {
 
 /// All candidates of a class, by name.
 pub fn candidates(plan: &Plan, world: &World, class: Class) -> Vec<Candidate> {
-    let nodes = world.nodes.iter().filter(|node| node.gone.is_none() && node.claim.is_some());
+    among(plan, world, class, |_| true)
+}
+
+/// Candidates of a class, by name, among the claims that are worth looking at.
+pub fn among(plan: &Plan, world: &World, class: Class, concerned: impl Fn(&NodeClaim) -> bool) -> Vec<Candidate> {
+    let nodes = world.nodes.iter().filter(|node| node.gone.is_none());
+    let nodes = nodes.filter(|node| node.claim.is_some_and(|claim| concerned(world.claim(claim))));
     let mut found: Vec<Candidate> = nodes.filter_map(|node| candidate(plan, world, node.id, class).ok()).collect();
     found.sort_by(|one, two| one.name.cmp(&two.name));
     found

@@ -63,7 +63,7 @@ pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> 
     let waiting = world.pods.iter().filter(|pod| pod.gone.is_none() && cluster::is_provisionable(world, pod.id));
     let mut pods: Vec<PodId> = waiting.map(|pod| pod.id).collect();
     let pending: BTreeSet<PodId> = pods.iter().copied().collect();
-    let leaving = all.iter().filter(|node| node.leaving && !is_candidate(node.node)).flat_map(|node| &node.pods);
+    let leaving = all.iter().filter(|node| node.leaving && !is_candidate(node.node)).flat_map(|node| node.pods);
     let leaving: Vec<PodId> = leaving.copied().filter(|&pod| cluster::is_currently_reschedulable(world, pod)).collect();
     let mut exempt = pending.clone();
     exempt.extend(&leaving);

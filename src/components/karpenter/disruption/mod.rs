@@ -18,11 +18,11 @@ pub mod candidates;
 pub mod consolidation;
 
 use super::cluster::{self, Catalog, disrupted_taint};
-use super::provisioner::packing::exceeds_limits;
+use super::provisioner::pools::exceeds_limits;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::ConsolidationPolicy;
-use crate::world::{ClaimId, DisruptionReason, World};
+use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
 use candidates::{Candidate, Class};
 use consolidation::{Move, Scene};
 use std::collections::BTreeMap;
@@ -79,6 +79,15 @@ impl Method {
         match self {
             Method::Expiration | Method::Drift => Class::Eventual,
             Method::Emptiness | Method::MultiNode | Method::SingleNode => Class::Graceful,
+        }
+    }
+
+    /// Whether a claim may pass the filter, whatever runs on it: most do not, and this is cheap to ask.
+    fn concerns(self, world: &World, claim: &NodeClaim) -> bool {
+        match self {
+            Method::Expiration => world.node_pools[claim.pool.index()].v1beta1,
+            Method::Drift => claim.drifted.is_some(),
+            Method::Emptiness | Method::MultiNode | Method::SingleNode => claim.consolidatable.is_some(),
         }
     }
 
@@ -206,8 +215,10 @@ impl Disruption {
             self.moved(cx.now);
         }
         let order = Method::order(flags.version);
+        // Nothing changes while methods find nothing: candidates of a class are looked at once.
+        let mut seen = None;
         for (index, &method) in order.iter().enumerate().skip(first) {
-            match self.compute(cx, method) {
+            match self.compute(cx, method, &mut seen) {
                 Found::Nothing => {}
                 Found::Start(found) => {
                     let again = self.begin(cx, method, &found);
@@ -223,14 +234,21 @@ impl Disruption {
         self.poll_after(cx, flags.disruption_period);
     }
 
-    fn compute(&mut self, cx: &mut Cx, method: Method) -> Found {
+    fn compute(&mut self, cx: &mut Cx, method: Method, seen: &mut Option<Vec<Candidate>>) -> Found {
         let version = cx.plan.flags.karpenter.version;
         let remembers = matches!(method, Method::Emptiness | Method::MultiNode | Method::SingleNode);
         if remembers && self.memo.get(&method) == Some(&self.state) {
             return Found::Nothing;
         }
-        let mut all = candidates::candidates(cx.plan, cx.world, method.class());
-        all.retain(|candidate| method.accepts(cx.world, version, candidate));
+        let look = || {
+            let concerned = |claim: &NodeClaim| method.concerns(cx.world, claim);
+            candidates::among(cx.plan, cx.world, method.class(), concerned)
+        };
+        let accepted = |candidate: &&Candidate| method.accepts(cx.world, version, candidate);
+        let all: Vec<Candidate> = match method.class() {
+            Class::Graceful => seen.get_or_insert_with(look).iter().filter(accepted).cloned().collect(),
+            Class::Eventual => look().iter().filter(accepted).cloned().collect(),
+        };
         if all.is_empty() {
             return Found::Nothing;
         }

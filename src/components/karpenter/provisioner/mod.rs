@@ -10,7 +10,10 @@
 //! a pass opens a window at its end. Left out: static pools, capacity buffers, volume validation.
 
 pub mod batcher;
+mod claims;
+mod existing;
 pub mod packing;
+pub mod pools;
 pub mod preferences;
 pub mod topology;
 
@@ -20,7 +23,8 @@ use crate::engine::Time;
 use crate::plan::{Plan, Stage};
 use crate::world::{NodeId, PodId, World};
 use batcher::Batcher;
-use packing::{NewNode, Options, Results, Snapshot, exceeds_limits, pods_to_place, solve};
+use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve};
+use pools::exceeds_limits;
 use std::collections::BTreeMap;
 
 /// Its memory.

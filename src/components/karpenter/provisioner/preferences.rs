@@ -7,6 +7,29 @@ use crate::plan::{PodTemplate, Protocol};
 use crate::rules::requirement::{NodeOperator, NodeRequirement, NodeSelectorTerm};
 use crate::rules::requirements::{NODE_POOL, Requirements, is_restricted};
 use crate::rules::taint::{TaintEffect, Toleration};
+use std::sync::Arc;
+
+/// What a pod asks of a node.
+pub struct Wishes {
+    /// Its template, without what it gave up.
+    pub template: Arc<PodTemplate>,
+    /// Requirements, the heaviest preference included.
+    pub requirements: Requirements,
+    /// Requirements that relaxation never drops.
+    pub strict: Requirements,
+    /// Ports of the host.
+    pub ports: Vec<HostPort>,
+}
+
+impl Wishes {
+    /// Wishes of the pods of a template.
+    pub fn of(template: Arc<PodTemplate>) -> Wishes {
+        let strict = requirements(&template, false);
+        let soft = !template.affinity.node_preferred.is_empty();
+        let all = if soft { requirements(&template, true) } else { strict.clone() };
+        Wishes { requirements: all, strict, ports: host_ports(&template), template }
+    }
+}
 
 /// A port of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]

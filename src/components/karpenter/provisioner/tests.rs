@@ -104,8 +104,8 @@ fn zones_are_used_evenly_under_a_spread_constraint() {
         .claims
         .iter()
         .flat_map(|claim| {
-            let zone = claim.requirements.get(crate::rules::requirements::ZONE).and_then(|zone| zone.single()).cloned();
-            vec![zone.expect("pinned"); claim.pods.len()]
+            let zone = claim.requirements.get(crate::rules::requirements::ZONE).and_then(|zone| zone.single());
+            vec![zone.expect("pinned").to_string(); claim.pods.len()]
         })
         .collect();
     zones.sort();

@@ -1,0 +1,173 @@
+//! What a plan's instance types and pools are to Karpenter: requirements, usable types, offerings as bits.
+//!
+//! In: the plan, once; the offerings that are sold out at an instant. Out: requirement sets made once instead of for each
+//! plan, and questions about offerings answered without comparing names. Source: core `pkg/cloudprovider/types.go`
+//! (`InstanceType.Requirements`, `Offerings`), `provisioning/scheduling/nodeclaimtemplate.go`.
+
+use crate::plan::{CapacityType, InstanceType, InstanceTypeId, NodePoolId, NodePoolSpec, Offering, Plan};
+use crate::rules::requirements::{
+    CAPACITY_TYPE, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, RESERVATION_ID, Requirement, Requirements, ZONE,
+};
+use crate::world::World;
+use crate::world::offering::{is_available, is_compatible};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Instance types and pools of a plan, looked at once.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    requirements: Vec<Requirements>,
+    offered: Vec<Offered>,
+    pools: Vec<PoolFacts>,
+}
+
+/// What follows from a pool's spec alone.
+#[derive(Clone, Debug)]
+pub struct PoolFacts {
+    spec: Arc<NodePoolSpec>,
+    /// Requirements of its nodes, its labels included.
+    pub requirements: Requirements,
+    /// Types that meet them, in the provider's order, whether or not they can be had now.
+    pub types: Vec<InstanceTypeId>,
+}
+
+impl Catalog {
+    /// The catalogue of a plan.
+    pub fn of(plan: &Plan) -> Catalog {
+        let mut catalog = Catalog {
+            requirements: plan.instance_types.iter().map(|entry| type_requirements(plan, entry)).collect(),
+            offered: plan.instance_types.iter().map(|entry| Offered::of(&entry.offerings)).collect(),
+            pools: Vec::new(),
+        };
+        let pools = plan.node_pools.iter().enumerate();
+        catalog.pools = pools.map(|(index, spec)| catalog.facts(plan, NodePoolId::at(index), spec)).collect();
+        catalog
+    }
+
+    /// Requirements of a type: its labels, its name, the zones and capacity types of all its offerings.
+    pub fn requirements(&self, instance_type: InstanceTypeId) -> &Requirements {
+        &self.requirements[instance_type.index()]
+    }
+
+    /// What follows from the present spec of a pool.
+    pub fn pool(&self, plan: &Plan, world: &World, pool: NodePoolId) -> Cow<'_, PoolFacts> {
+        let spec = &world.node_pools[pool.index()];
+        match self.pools.get(pool.index()).filter(|facts| Arc::ptr_eq(&facts.spec, spec)) {
+            Some(facts) => Cow::Borrowed(facts),
+            None => Cow::Owned(self.facts(plan, pool, spec)),
+        }
+    }
+
+    fn facts(&self, plan: &Plan, pool: NodePoolId, spec: &Arc<NodePoolSpec>) -> PoolFacts {
+        let mut requirements = Requirements::of(&spec.requirements);
+        requirements.add_all(&Requirements::of_labels(&spec.labels));
+        requirements.add(NODE_POOL, Requirement::any_of([spec.name.as_str()]));
+        requirements.add(NODE_CLASS, Requirement::any_of([spec.node_class_name.as_str()]));
+        let all = plan.pool_types.get(pool.index()).map_or(&[][..], Vec::as_slice);
+        let usable = |id: &InstanceTypeId| self.requirements(*id).intersects(&requirements);
+        let types = all.iter().copied().filter(usable).collect();
+        PoolFacts { spec: spec.clone(), requirements, types }
+    }
+}
+
+fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
+    let mut requirements = Requirements::of_labels(&entry.labels);
+    requirements.add_all(&Requirements::of(&entry.requirements));
+    requirements.replace(INSTANCE_TYPE, Requirement::any_of([entry.name.as_str()]));
+    let zones = entry.offerings.iter().map(|offering| plan.zones[offering.zone.index()].as_str());
+    requirements.replace(ZONE, Requirement::any_of(zones));
+    let kinds = entry.offerings.iter().map(|offering| offering.capacity_type.name());
+    requirements.replace(CAPACITY_TYPE, Requirement::any_of(kinds));
+    requirements
+}
+
+const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
+
+/// Offerings of a type: a bit a zone, for each capacity type. Zones beyond the 64th share bits with the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Offered {
+    zones: [u64; 3],
+}
+
+impl Offered {
+    fn of(offerings: &[Offering]) -> Offered {
+        let mut offered = Offered::default();
+        for offering in offerings.iter().filter(|offering| offering.available) {
+            offered.zones[offering.capacity_type as usize] |= bit(offering.zone.index());
+        }
+        offered
+    }
+}
+
+const fn bit(zone: usize) -> u64 {
+    1 << (zone % u64::BITS as usize)
+}
+
+/// What requirements ask of an offering, in the same bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    plan: &'a Plan,
+    requirements: &'a Requirements,
+    zones: [u64; 3],
+    /// Bits are exact: neither zones nor reservations share one.
+    exact: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// Bits of the zones and capacity types that are allowed.
+    pub fn of(plan: &'a Plan, requirements: &'a Requirements) -> Wanted<'a> {
+        let of_zone = requirements.get(ZONE);
+        let allowed = plan.zones.iter().enumerate().filter(|(_, zone)| of_zone.is_none_or(|asked| asked.has(zone)));
+        let zones = allowed.fold(0, |zones, (index, _)| zones | bit(index));
+        let of_kind = requirements.get(CAPACITY_TYPE);
+        let allowed = KINDS.map(|kind| of_kind.is_none_or(|asked| asked.has(kind.name())));
+        let zones = allowed.map(|allowed| if allowed { zones } else { 0 });
+        let exact = plan.zones.len() <= u64::BITS as usize && requirements.get(RESERVATION_ID).is_none();
+        Wanted { plan, requirements, zones, exact }
+    }
+
+    /// Whether an offering meets the requirements.
+    pub fn allows(&self, offering: &Offering) -> bool {
+        let likely = self.zones[offering.capacity_type as usize] & bit(offering.zone.index()) != 0;
+        likely && (self.exact || is_compatible(self.plan, offering, self.requirements))
+    }
+}
+
+/// Offerings that can be had at an instant.
+pub struct Market<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    catalog: &'a Catalog,
+    /// Types with something sold out.
+    changed: BTreeMap<InstanceTypeId, Offered>,
+}
+
+impl<'a> Market<'a> {
+    /// The market of this instant.
+    pub fn of(plan: &'a Plan, world: &'a World, catalog: &'a Catalog) -> Market<'a> {
+        let mut changed = BTreeMap::new();
+        if world.unavailable_offerings.is_any_avoided(world.now) {
+            for (index, entry) in plan.instance_types.iter().enumerate() {
+                let left = entry.offerings.iter().filter(|offering| is_available(world, entry, offering));
+                let offered = Offered::of(&left.copied().collect::<Vec<Offering>>());
+                if offered != catalog.offered[index] {
+                    changed.insert(InstanceTypeId::at(index), offered);
+                }
+            }
+        }
+        Market { plan, world, catalog, changed }
+    }
+
+    /// Whether a type has an offering that can be had and meets the requirements.
+    pub fn is_offered(&self, id: InstanceTypeId, wanted: &Wanted) -> bool {
+        let offered = self.changed.get(&id).unwrap_or(&self.catalog.offered[id.index()]);
+        let likely = (0..KINDS.len()).any(|kind| offered.zones[kind] & wanted.zones[kind] != 0);
+        likely && (wanted.exact || self.is_truly_offered(id, wanted))
+    }
+
+    fn is_truly_offered(&self, id: InstanceTypeId, wanted: &Wanted) -> bool {
+        let entry = self.plan.instance_type(id);
+        entry.offerings.iter().any(|offering| wanted.allows(offering) && is_available(self.world, entry, offering))
+    }
+}

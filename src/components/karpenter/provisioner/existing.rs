@@ -1,0 +1,97 @@
+//! Existing nodes, and machines on their way, as a pass fills them.
+//!
+//! Source: core `provisioning/scheduling/existingnode.go`.
+
+use super::claims::fits;
+use super::packing::{Refusal, Work};
+use super::pools::Daemon;
+use super::preferences::{self, HostPort};
+use super::topology::Topology;
+use crate::components::karpenter::cluster::{StateNode, tolerates_all};
+use crate::engine::Time;
+use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
+use crate::rules::resources::Resources;
+use crate::world::{Owner, PodId, World};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A node with room for pods.
+pub struct Existing<'a> {
+    /// As it is.
+    pub state: StateNode<'a>,
+    /// Its labels, of those that a pod of the pass asks for, and what its new pods added.
+    pub requirements: Requirements,
+    free: Resources,
+    ports: Vec<HostPort>,
+    /// Its `consolidateAfter` does not run any more.
+    pub settled: bool,
+    /// New pods.
+    pub pods: Vec<PodId>,
+}
+
+/// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
+pub fn node<'a>(world: &World, state: &StateNode<'a>, daemons: &[Daemon], keys: &BTreeSet<Arc<str>>) -> Existing<'a> {
+    let mut requirements = Requirements::of_some_labels(state.labels, keys);
+    requirements.replace(HOSTNAME, Requirement::any_of([state.host_name()]));
+    let mut expected = Resources::default();
+    for daemon in daemons.iter().filter(|daemon| daemon.runs_on(state)) {
+        expected += &daemon.template.requests;
+    }
+    let mut ports = Vec::new();
+    for &pod in state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished()) {
+        if matches!(world.pod(pod).owner, Owner::DaemonSet(_)) {
+            expected -= &world.template_of(pod).requests;
+        }
+        ports.extend(preferences::host_ports(world.template_of(pod)));
+    }
+    let mut free = state.free.clone();
+    free -= &Resources::default().max(&expected);
+    let settled = is_settled(world, state, world.now);
+    Existing { state: state.clone(), requirements, free, ports, settled, pods: Vec::new() }
+}
+
+/// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
+fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
+    let (Some(claim), Some(pool)) = (state.claim.map(|id| world.claim(id)), state.pool) else { return true };
+    let spec = &world.node_pools[pool.index()];
+    let (Some(after), Some(initialized), false) = (spec.consolidate_after, claim.initialized, spec.v1beta1) else {
+        return true;
+    };
+    now >= claim.last_pod_event.unwrap_or_else(|| initialized.whole_second()) + after
+}
+
+impl Existing<'_> {
+    /// What the node becomes with one more pod: taints, host ports, what is free, labels, topology.
+    ///
+    /// # Errors
+    /// Why it does not take it.
+    pub fn takes(&self, topology: &Topology, pod: &Work) -> Result<Requirements, Refusal> {
+        let wishes = &*pod.wishes;
+        if !fits(&wishes.template.requests, &self.free) {
+            return Err(Refusal::Resources);
+        }
+        if !tolerates_all(&wishes.template, &self.state.taints) {
+            return Err(Refusal::Taint);
+        }
+        if preferences::any_clash(&wishes.ports, &self.ports) {
+            return Err(Refusal::HostPort);
+        }
+        if !self.requirements.compatible(&wishes.requirements, false) {
+            return Err(Refusal::Requirements);
+        }
+        let mut requirements = self.requirements.clone();
+        requirements.add_all(&wishes.requirements);
+        let demands = topology.demands(pod.subject(), &requirements);
+        let demands = demands.filter(|demands| requirements.compatible(demands, false)).ok_or(Refusal::Topology)?;
+        requirements.add_all(&demands);
+        Ok(requirements)
+    }
+
+    /// The pod is on it.
+    pub fn add(&mut self, pod: &Work, requirements: Requirements) {
+        self.free -= &pod.wishes.template.requests;
+        self.ports.extend(pod.wishes.ports.iter().cloned());
+        self.pods.push(pod.id);
+        self.requirements = requirements;
+    }
+}

@@ -1,0 +1,232 @@
+//! Pools as a pass uses them: types that can be had, what daemons take of each, limits.
+//!
+//! Source: core `provisioning/scheduling/{nodeclaimtemplate,scheduler}.go` (`NewScheduler`, `buildDaemonOverheadGroups`,
+//! `filterByRemainingResources`, `subtractMax`).
+
+use super::preferences::{self, HostPort};
+use crate::components::karpenter::catalog::{Catalog, Market, Wanted};
+use crate::components::karpenter::cluster::{StateNode, lacking_min_values};
+use crate::plan::{InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
+use crate::rules::requirements::{Requirement, Requirements};
+use crate::rules::resources::{ResourceList, Resources};
+use crate::rules::taint::{Taint, TaintEffect, tolerated};
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A pool that nodes may be created of.
+pub struct Template {
+    /// The pool.
+    pub pool: NodePoolId,
+    /// Its spec.
+    pub spec: Arc<NodePoolSpec>,
+    /// Requirements of its nodes.
+    pub requirements: Requirements,
+    /// Its types, by the daemons that run on them.
+    pub groups: Vec<DaemonGroup>,
+    /// `minValues` was lowered for the claim that was opened last.
+    pub min_values_relaxed: bool,
+}
+
+/// Types that the same daemons run on.
+#[derive(Clone)]
+pub struct DaemonGroup {
+    /// What the daemons take.
+    pub overhead: Arc<Overhead>,
+    /// Types, in the provider's order.
+    pub types: Vec<InstanceTypeId>,
+}
+
+/// What the daemons of a node take.
+#[derive(Clone, Default)]
+pub struct Overhead {
+    /// Resources.
+    pub requests: Resources,
+    /// Ports of the host.
+    pub ports: Vec<HostPort>,
+}
+
+/// The pod of a DaemonSet.
+pub struct Daemon {
+    /// Its template.
+    pub template: Arc<PodTemplate>,
+    /// Node selector with each required term of node affinity in turn.
+    alternatives: Vec<Requirements>,
+    ports: Vec<HostPort>,
+}
+
+impl Daemon {
+    /// A daemon of every DaemonSet.
+    pub fn all(world: &World) -> Vec<Daemon> {
+        world.daemon_sets.iter().map(|set| Daemon::of(world.template(set.template))).collect()
+    }
+
+    fn of(template: &Arc<PodTemplate>) -> Daemon {
+        let selector = Requirements::of_labels(&template.node_selector);
+        let alternatives = match &template.affinity.node_required {
+            Some(terms) if !terms.is_empty() => terms
+                .iter()
+                .map(|term| {
+                    let mut requirements = selector.clone();
+                    requirements.add_all(&Requirements::of(&term.expressions));
+                    requirements
+                })
+                .collect(),
+            _ => vec![selector],
+        };
+        Daemon { template: template.clone(), alternatives, ports: preferences::host_ports(template) }
+    }
+
+    /// Whether it would run on a node.
+    pub fn runs_on(&self, node: &StateNode) -> bool {
+        self.tolerates(&node.taints) && self.alternatives.iter().any(|one| one.met_by_labels(node.labels))
+    }
+
+    /// It minds no preference of a taint.
+    fn tolerates(&self, taints: &[Taint]) -> bool {
+        let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
+        taints.iter().all(|taint| soft(taint) || tolerated(&self.template.tolerations, taint))
+    }
+}
+
+/// One template per pool that has usable types: weight descending, then name descending.
+pub fn templates(
+    plan: &Plan,
+    world: &World,
+    (catalog, market): (&Catalog, &Market),
+    daemons: &[Daemon],
+) -> Vec<Template> {
+    let mut pools: Vec<(NodePoolId, &Arc<NodePoolSpec>)> =
+        world.node_pools.iter().enumerate().map(|(index, spec)| (NodePoolId::at(index), spec)).collect();
+    pools.retain(|(_, spec)| spec.replicas.is_none());
+    pools.sort_by(|one, two| two.1.weight.cmp(&one.1.weight).then_with(|| two.1.name.cmp(&one.1.name)));
+    let mut templates = Vec::new();
+    for (pool, spec) in pools {
+        let facts = catalog.pool(plan, world, pool);
+        let wanted = Wanted::of(plan, &facts.requirements);
+        let types: Vec<InstanceTypeId> =
+            facts.types.iter().copied().filter(|&id| market.is_offered(id, &wanted)).collect();
+        let lacking = !lacking_min_values(catalog, &types, &facts.requirements).is_empty();
+        if types.is_empty() || (lacking && !plan.flags.karpenter.min_values_best_effort) {
+            continue;
+        }
+        let requirements = facts.requirements.clone();
+        let groups = daemon_groups(catalog, spec, &requirements, types, daemons);
+        templates.push(Template { pool, spec: spec.clone(), requirements, groups, min_values_relaxed: false });
+    }
+    templates
+}
+
+/// Pools that the provider has instance types for.
+pub fn offering(plan: &Plan, world: &World) -> Vec<NodePoolId> {
+    let pools = (0..world.node_pools.len()).map(NodePoolId::at);
+    pools.filter(|pool| plan.pool_types.get(pool.index()).is_some_and(|types| !types.is_empty())).collect()
+}
+
+/// Types grouped by the daemons that would run on them.
+fn daemon_groups(
+    catalog: &Catalog,
+    spec: &NodePoolSpec,
+    requirements: &Requirements,
+    types: Vec<InstanceTypeId>,
+    daemons: &[Daemon],
+) -> Vec<DaemonGroup> {
+    let mut registered = requirements.clone();
+    registered.add("karpenter.sh/registered", Requirement::any_of(["true"]));
+    registered.add("karpenter.sh/initialized", Requirement::any_of(["true"]));
+    let tolerant: Vec<&Daemon> = daemons.iter().filter(|daemon| daemon.tolerates(&spec.taints)).collect();
+    // Terms that the pool meets; what is left depends on the type.
+    let alternatives: Vec<Vec<&Requirements>> = tolerant
+        .iter()
+        .map(|daemon| daemon.alternatives.iter().filter(|one| registered.compatible(one, true)).collect())
+        .collect();
+    let mut groups: Vec<(Vec<bool>, Vec<InstanceTypeId>)> = Vec::new();
+    for id in types {
+        let of_type = catalog.requirements(id);
+        let runs: Vec<bool> =
+            alternatives.iter().map(|any| any.iter().any(|one| one.is_empty() || of_type.intersects(one))).collect();
+        match groups.iter_mut().find(|(other, _)| *other == runs) {
+            Some((_, types)) => types.push(id),
+            None => groups.push((runs, vec![id])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(runs, types)| {
+            let mut overhead = Overhead::default();
+            for (daemon, _) in tolerant.iter().zip(runs).filter(|(_, runs)| *runs) {
+                overhead.requests += &daemon.template.requests;
+                overhead.ports.extend(daemon.ports.iter().cloned());
+            }
+            DaemonGroup { overhead: Arc::new(overhead), types }
+        })
+        .collect()
+}
+
+/// What is left of the limits of each pool.
+pub fn remaining_limits(world: &World, nodes: &[StateNode]) -> BTreeMap<NodePoolId, ResourceList> {
+    let mut remaining = BTreeMap::new();
+    for (index, spec) in world.node_pools.iter().enumerate() {
+        let Some(limits) = &spec.limits else { continue };
+        let mut left = limits.clone();
+        for node in nodes.iter().filter(|node| node.pool == Some(NodePoolId::at(index))) {
+            subtract(&mut left, node.capacity);
+            if let Some(nodes) = left.extended.get_mut("nodes") {
+                *nodes -= 1;
+            }
+        }
+        remaining.insert(NodePoolId::at(index), left);
+    }
+    remaining
+}
+
+/// Takes amounts off a list: what is not limited stays so.
+pub fn subtract(list: &mut ResourceList, amounts: &Resources) {
+    if let Some(cpu) = &mut list.cpu {
+        cpu.0 -= amounts.cpu.0;
+    }
+    if let Some(memory) = &mut list.memory {
+        memory.0 -= amounts.memory.0;
+    }
+    if let Some(storage) = &mut list.ephemeral_storage {
+        storage.0 -= amounts.ephemeral_storage.0;
+    }
+    if let Some(pods) = &mut list.pods {
+        *pods -= amounts.pods;
+    }
+    for (name, left) in &mut list.extended {
+        *left -= amounts.extended(name);
+    }
+}
+
+/// No amount exceeds what is left.
+pub fn within_limits(amounts: &Resources, left: &ResourceList) -> bool {
+    left.cpu.is_none_or(|limit| amounts.cpu <= limit)
+        && left.memory.is_none_or(|limit| amounts.memory <= limit)
+        && left.ephemeral_storage.is_none_or(|limit| amounts.ephemeral_storage <= limit)
+        && left.pods.is_none_or(|limit| amounts.pods <= limit)
+        && left.extended.iter().all(|(name, &limit)| amounts.extended(name) <= limit)
+}
+
+/// Whether the nodes of a pool exceed its limits already, so that nothing may be created.
+pub fn exceeds_limits(world: &World, nodes: &[StateNode], pool: NodePoolId) -> bool {
+    let Some(limits) = &world.node_pools[pool.index()].limits else { return false };
+    let mut used = Resources::default();
+    for node in nodes.iter().filter(|node| node.pool == Some(pool) && !node.leaving) {
+        used += node.capacity;
+        *used.extended.entry("nodes".to_string()).or_insert(0) += 1;
+    }
+    !within_limits(&used, limits)
+}
+
+/// The smaller of both, resource by resource.
+pub fn minimum(one: &Resources, two: &Resources) -> Resources {
+    let names: BTreeSet<&String> = one.extended.keys().chain(two.extended.keys()).collect();
+    Resources {
+        cpu: one.cpu.min(two.cpu),
+        memory: one.memory.min(two.memory),
+        ephemeral_storage: one.ephemeral_storage.min(two.ephemeral_storage),
+        pods: one.pods.min(two.pods),
+        extended: names.into_iter().map(|name| (name.clone(), one.extended(name).min(two.extended(name)))).collect(),
+    }
+}
