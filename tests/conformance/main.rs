@@ -14,7 +14,9 @@ mod scheduler_decide;
 mod scheduler_preempt;
 mod scheduler_queue;
 mod stage;
+mod turns;
 mod vpa_recommend;
+mod workload_trace;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -48,6 +50,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("pdb.trace", pdb_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
     ("vpa.recommend", vpa_recommend::replay),
+    ("workload.trace", workload_trace::replay),
 ];
 
 /// How many differences are printed a kind.
