@@ -135,7 +135,7 @@ impl Scheduler {
         for index in 0..cx.world.pods.len() {
             let pod = &cx.world.pods[index];
             if let (Some(node), None) = (pod.node, pod.gone) {
-                self.assumed.list(pod.id, node);
+                self.assumed.list(cx.world, pod.id, node);
             }
             self.seen_templates.push(pod.template);
             self.pod_added(cx, PodId::at(index));
@@ -204,7 +204,7 @@ impl Scheduler {
     /// The cache's order of pods on a node follows what it hears of them.
     fn relist(&mut self, cx: &Cx, pod: PodId) {
         if let (Some(node), None) = (cx.world.pod(pod).node, cx.world.pod(pod).gone) {
-            self.assumed.list(pod, node);
+            self.assumed.list(cx.world, pod, node);
         }
     }
 
@@ -324,7 +324,7 @@ impl Scheduler {
             let key = cx.world.pod(pod).key();
             let node = decision.best[cx.pick(TIE, key, decision.best.len())];
             self.assumed.add(pod, node);
-            self.assumed.list(pod, node);
+            self.assumed.list(cx.world, pod, node);
             self.nominated.retain(|(other, _)| *other != pod);
             if let Some(history) = &mut self.history {
                 history.push(Tried { at: began, pod, result: TriedResult::Node(node, false) });
