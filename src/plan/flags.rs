@@ -265,6 +265,8 @@ pub struct SchedulerFlags {
     pub start_index: u32,
     /// The first flush so long after the start; `None`: anywhere within a period.
     pub flush_offset: Option<Span>,
+    /// The clock stands still while things happen, as it does in recordings: pods of one instant have equal timestamps.
+    pub standing_clock: bool,
     /// Rehearsed faults: so many bindings of a pod fail, by its name.
     pub failing_bindings: std::collections::BTreeMap<String, u32>,
 }
@@ -280,6 +282,7 @@ impl Default for SchedulerFlags {
             pop_from_backoff: true,
             start_index: 0,
             flush_offset: None,
+            standing_clock: false,
             failing_bindings: std::collections::BTreeMap::new(),
         }
     }

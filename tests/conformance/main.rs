@@ -4,6 +4,7 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod cluster_trace;
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
@@ -51,6 +52,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("karpenter.provision", karpenter_provision::replay),
     ("vpa.recommend", vpa_recommend::replay),
     ("workload.trace", workload_trace::replay),
+    ("cluster.trace", cluster_trace::replay),
 ];
 
 /// How many differences are printed a kind.

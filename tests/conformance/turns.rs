@@ -5,11 +5,14 @@
 
 use crate::stage::ORIGIN;
 use kubelapse::components::kubernetes::deployment::{DeploymentController, Event as DeploymentEvent};
+use kubelapse::components::kubernetes::hpa::{Event as HpaEvent, Hpa};
+use kubelapse::components::kubernetes::pod_disruption::PodDisruption;
 use kubelapse::components::kubernetes::replica_set::{Event as SetEvent, ReplicaSetController};
+use kubelapse::components::kubernetes::scheduler::{Event as SchedulerEvent, Scheduler};
 use kubelapse::components::wiring::Wiring;
 use kubelapse::components::{Cx, Event};
 use kubelapse::engine::{Queue, Time};
-use kubelapse::plan::{DeploymentId, Plan};
+use kubelapse::plan::{DeploymentId, HpaId, Plan};
 use kubelapse::record::{Detail, Recorder};
 use kubelapse::world::{Change, ReplicaSetId, World};
 use std::collections::{BTreeMap, VecDeque};
@@ -54,6 +57,31 @@ pub enum Turn {
     Set(ReplicaSetId),
     /// The Deployment controller works on a Deployment.
     Deployment(DeploymentId),
+    /// The scheduler tries a pod.
+    Scheduler,
+    /// The autoscaler works.
+    Hpa(HpaId),
+}
+
+/// The controllers.
+#[derive(Default)]
+struct Controllers {
+    sets: ReplicaSetController,
+    deployments: DeploymentController,
+    scheduler: Scheduler,
+    hpa: Hpa,
+    budgets: PodDisruption,
+}
+
+/// Which controllers run.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Running {
+    /// Only that of ReplicaSets.
+    Sets,
+    /// That of Deployments too.
+    Deployments,
+    /// And scheduler, autoscaler and disruption controller.
+    All,
 }
 
 /// What one call of a component, or one deed of the script, has changed.
@@ -69,8 +97,8 @@ pub struct Entry {
 pub trait Script {
     /// Something that the script does.
     type Deed: Copy;
-    /// Does it.
-    fn act(&mut self, plan: &Plan, world: &mut World, deed: Self::Deed);
+    /// Does it; says what follows from it by itself, and when.
+    fn act(&mut self, world: &mut World, deed: Self::Deed) -> Vec<(Time, Self::Deed)>;
     /// Hears of a change; says what follows from it, and when.
     fn hear(&mut self, world: &mut World, change: Change) -> Vec<(Time, Self::Deed)>;
     /// Nothing further happens at this instant.
@@ -83,16 +111,17 @@ pub struct Turns<S: Script> {
     pub world: World,
     pub script: S,
     pub log: Vec<Entry>,
-    /// The Deployment controller runs.
-    pub runs_deployments: bool,
+    running: Running,
     /// Empty between calls.
     queue: Queue<Event>,
     recorder: Recorder,
     wiring: Wiring,
-    sets: ReplicaSetController,
-    deployments: DeploymentController,
+    controllers: Controllers,
     set_worker: Worker<ReplicaSetId>,
     deployment_worker: Worker<DeploymentId>,
+    hpa_worker: Worker<HpaId>,
+    /// The scheduler has taken a pod.
+    attempt_waits: bool,
     turn: Turn,
     number: u64,
     /// Events and deeds to come, in order of time and then of scheduling.
@@ -103,7 +132,7 @@ pub struct Turns<S: Script> {
 
 impl<S: Script> Turns<S> {
     /// A cluster at the origin; `world` has what is older.
-    pub fn new(plan: Plan, world: World, script: S) -> Turns<S> {
+    pub fn new(plan: Plan, world: World, script: S, running: Running) -> Turns<S> {
         let mut turns = Turns {
             queue: Queue::new(),
             recorder: Recorder::new(Detail::Facts),
@@ -112,11 +141,12 @@ impl<S: Script> Turns<S> {
             world,
             script,
             log: Vec::new(),
-            runs_deployments: true,
-            sets: ReplicaSetController::default(),
-            deployments: DeploymentController::default(),
+            running,
+            controllers: Controllers::default(),
             set_worker: Worker::new(),
             deployment_worker: Worker::new(),
+            hpa_worker: Worker::new(),
+            attempt_waits: false,
             turn: Turn::None,
             number: 0,
             events: BTreeMap::new(),
@@ -130,9 +160,13 @@ impl<S: Script> Turns<S> {
 
     /// Starts the controllers.
     pub fn start(&mut self) {
-        self.call(|turns, cx| turns.0.start(cx));
-        if self.runs_deployments {
-            self.call(|turns, cx| turns.1.start(cx));
+        self.call(|controllers, cx| controllers.sets.start(cx));
+        if self.running != Running::Sets {
+            self.call(|controllers, cx| controllers.deployments.start(cx));
+        }
+        if self.running == Running::All {
+            self.call(|controllers, cx| controllers.scheduler.start(cx));
+            self.call(|controllers, cx| controllers.budgets.start(cx));
         }
     }
 
@@ -158,7 +192,9 @@ impl<S: Script> Turns<S> {
     fn settle(&mut self) {
         loop {
             if let Some(deed) = take_due(&mut self.deeds, self.world.now) {
-                self.script.act(&self.plan, &mut self.world, deed);
+                for (at, deed) in self.script.act(&mut self.world, deed) {
+                    self.schedule(at, deed);
+                }
                 self.send(true);
             } else if let Some(event) = take_due(&mut self.events, self.world.now) {
                 self.receive(event);
@@ -171,10 +207,16 @@ impl<S: Script> Turns<S> {
     fn receive(&mut self, event: Event) {
         match event {
             Event::ReplicaSet(SetEvent::Sync(set)) => self.set_worker.add(set),
-            Event::ReplicaSet(event) => self.call(|turns, cx| turns.0.handle(cx, event)),
-            Event::Deployment(_) if !self.runs_deployments => {}
+            Event::ReplicaSet(event) => self.call(|controllers, cx| controllers.sets.handle(cx, event)),
+            Event::Deployment(_) if self.running == Running::Sets => {}
             Event::Deployment(DeploymentEvent::Sync(deployment)) => self.deployment_worker.add(deployment),
-            Event::Deployment(event) => self.call(|turns, cx| turns.1.handle(cx, event)),
+            Event::Deployment(event) => self.call(|controllers, cx| controllers.deployments.handle(cx, event)),
+            _ if self.running != Running::All => {}
+            Event::Scheduler(SchedulerEvent::Attempt) => self.attempt_waits = true,
+            Event::Scheduler(event) => self.call(|controllers, cx| controllers.scheduler.handle(cx, event)),
+            Event::Hpa(HpaEvent::Sync(hpa)) => self.hpa_worker.add(hpa),
+            Event::Hpa(event) => self.call(|controllers, cx| controllers.hpa.handle(cx, event)),
+            Event::PodDisruption(event) => self.call(|controllers, cx| controllers.budgets.handle(cx, event)),
             _ => {}
         }
     }
@@ -183,32 +225,34 @@ impl<S: Script> Turns<S> {
     fn next_turn(&mut self) -> bool {
         match std::mem::replace(&mut self.turn, Turn::None) {
             Turn::None => {}
-            Turn::Set(_) => {
-                self.set_worker.done();
-                return true;
-            }
-            Turn::Deployment(_) => {
-                self.deployment_worker.done();
-                return true;
-            }
+            Turn::Set(_) => self.set_worker.done(),
+            Turn::Deployment(_) => self.deployment_worker.done(),
+            Turn::Scheduler => {}
+            Turn::Hpa(_) => self.hpa_worker.done(),
         }
         self.number += 1;
         if let Some(set) = self.set_worker.current {
             self.turn = Turn::Set(set);
-            self.call(|turns, cx| turns.0.handle(cx, SetEvent::Sync(set)));
+            self.call(|controllers, cx| controllers.sets.handle(cx, SetEvent::Sync(set)));
         } else if let Some(deployment) = self.deployment_worker.current {
             self.turn = Turn::Deployment(deployment);
-            self.call(|turns, cx| turns.1.handle(cx, DeploymentEvent::Sync(deployment)));
+            self.call(|controllers, cx| controllers.deployments.handle(cx, DeploymentEvent::Sync(deployment)));
+        } else if std::mem::take(&mut self.attempt_waits) {
+            self.turn = Turn::Scheduler;
+            self.call(|controllers, cx| controllers.scheduler.handle(cx, SchedulerEvent::Attempt));
+        } else if let Some(hpa) = self.hpa_worker.current {
+            self.turn = Turn::Hpa(hpa);
+            self.call(|controllers, cx| controllers.hpa.handle(cx, HpaEvent::Sync(hpa)));
         } else {
             return false;
         }
         true
     }
 
-    fn call(&mut self, act: impl FnOnce(&mut (&mut ReplicaSetController, &mut DeploymentController), &mut Cx)) {
-        let Turns { plan, world, recorder, sets, deployments, queue, .. } = self;
+    fn call(&mut self, act: impl FnOnce(&mut Controllers, &mut Cx)) {
+        let Turns { plan, world, recorder, controllers, queue, .. } = self;
         let now = world.now;
-        act(&mut (sets, deployments), &mut Cx { now, plan, world, queue, recorder, random: None });
+        act(controllers, &mut Cx { now, plan, world, queue, recorder, random: None });
         while let Some((at, event)) = self.queue.pop() {
             self.sequence += 1;
             self.events.insert((at, self.sequence), event);

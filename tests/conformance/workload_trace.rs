@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::stage::{ORIGIN, items, moment, read, text, timestamp};
-use crate::turns::{Entry, Script, Turn, Turns, merge_patch};
+use crate::turns::{Entry, Running, Script, Turn, Turns, merge_patch};
 use kubelapse::engine::{Span, Time};
 use kubelapse::manifest;
 use kubelapse::plan::{
@@ -62,7 +62,8 @@ pub fn replay(case: &Case) -> Result<(), String> {
     script.populate(&mut world, input)?;
     let until = moment(&input["until"]);
     let faults: Vec<(Time, Option<Time>)> = plan.faults.iter().map(|fault| (fault.at, fault.until)).collect();
-    let mut turns = Turns::new(plan, world, script);
+    let running = if input["replicaSets"].is_null() { Running::Deployments } else { Running::Sets };
+    let mut turns = Turns::new(plan, world, script, running);
     let mut fault = 0;
     for (index, step) in steps.iter().enumerate() {
         turns.schedule(moment(&step["t"]), Deed::Step(index));
@@ -73,7 +74,6 @@ pub fn replay(case: &Case) -> Result<(), String> {
             fault += 1;
         }
     }
-    turns.runs_deployments = input["replicaSets"].is_null();
     turns.start();
     turns.run(until);
     let exact = input["victims"] == "exact";
@@ -360,27 +360,30 @@ fn phase(text: &str) -> PodPhase {
 impl Script for Workload<'_> {
     type Deed = Deed;
 
-    fn act(&mut self, _: &Plan, world: &mut World, deed: Deed) {
-        let pod = match deed {
-            Deed::Step(index) => return self.step(world, index),
-            Deed::Fault(fault, active) => return world.set_fault(fault, active),
-            Deed::Gone(pod) => return world.remove_pod(pod),
-            Deed::Bind(pod) | Deed::Run(pod) | Deed::Ready(pod) => pod,
-        };
-        let entry = world.pod(pod);
-        if !entry.is_active() {
-            return;
-        }
-        let (bound, phase) = (entry.node.is_some(), entry.phase);
+    fn act(&mut self, world: &mut World, deed: Deed) -> Vec<(Time, Deed)> {
+        let acts = |pod: PodId, phase: PodPhase| world.pod(pod).is_active() && world.pod(pod).phase == phase;
         match deed {
-            Deed::Bind(_) if !bound => {
-                let node = self.nodes[(entry.ordinal as usize - 1) % self.nodes.len()];
-                world.bind_pod(pod, node);
+            Deed::Step(index) => self.step(world, index),
+            Deed::Fault(fault, active) => world.set_fault(fault, active),
+            Deed::Gone(pod) => world.remove_pod(pod),
+            Deed::Bind(pod) => {
+                if world.pod(pod).is_active() && world.pod(pod).node.is_none() {
+                    let node = self.nodes[(world.pod(pod).ordinal as usize - 1) % self.nodes.len()];
+                    world.bind_pod(pod, node);
+                }
             }
-            Deed::Run(_) if bound && phase == PodPhase::Pending => world.set_pod_phase(pod, PodPhase::Running),
-            Deed::Ready(_) if phase == PodPhase::Running => world.set_pod_ready(pod, true),
-            _ => {}
+            Deed::Run(pod) => {
+                if acts(pod, PodPhase::Pending) && world.pod(pod).node.is_some() {
+                    world.set_pod_phase(pod, PodPhase::Running);
+                }
+            }
+            Deed::Ready(pod) => {
+                if acts(pod, PodPhase::Running) {
+                    world.set_pod_ready(pod, true);
+                }
+            }
         }
+        Vec::new()
     }
 
     fn hear(&mut self, world: &mut World, change: Change) -> Vec<(Time, Deed)> {
