@@ -163,9 +163,15 @@ impl Cluster<'_> {
         if !step["addNode"].is_null() {
             add_node(world, &step["addNode"]).expect("a node of a recording is readable");
         }
+        // Pods are listed by name, that is by the name of their Deployment first.
         let named = |world: &World, key: &str| {
-            let there = world.nodes.iter().filter(|node| node.gone.is_none());
-            there.into_iter().find(|node| &*node.name == text(&step[key])).map(|node| (node.id, node.pods.clone()))
+            let mut there = world.nodes.iter().filter(|node| node.gone.is_none());
+            let node = there.find(|node| &*node.name == text(&step[key]))?;
+            let mut pods = node.pods.clone();
+            pods.sort_by_cached_key(|&pod| {
+                (world.deployment_of(pod).map(|id| world.deployments[id.index()].spec.name.clone()), pod)
+            });
+            Some((node.id, pods))
         };
         if let Some((node, pods)) = named(world, "removeNode") {
             world.remove_node(node);
