@@ -137,10 +137,11 @@ fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId) {
             ready += 1;
         }
     }
-    let status = crate::world::ReplicaSetStatus { replicas: spec.replicas, ready, available: ready, failure: false };
+    let (replicas, available) = (spec.replicas, ready);
+    let status = crate::world::ReplicaSetStatus { replicas, ready, available, observed_generation: 1, failure: None };
     world.set_replica_set_status(set, status);
-    let counted = DeploymentStatus { replicas: spec.replicas, updated: spec.replicas, ready, available: ready };
-    world.set_deployment_status(deployment, counted);
+    let counted = DeploymentStatus { replicas, updated: replicas, ready, available, ..DeploymentStatus::default() };
+    world.set_deployment_status(deployment, 1, counted);
 }
 
 fn create_replica(world: &mut World, set: crate::world::ReplicaSetId, template: TemplateId) -> PodId {

@@ -104,7 +104,8 @@ fn begin(cx: &mut Cx, id: FaultId) {
         FaultKind::InsufficientCapacity { .. }
         | FaultKind::HealthCheckFails(_)
         | FaultKind::Slowdown(..)
-        | FaultKind::SlowRegistry(_) => {}
+        | FaultKind::SlowRegistry(_)
+        | FaultKind::PodCallsFail(_) => {}
     }
 }
 

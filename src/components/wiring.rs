@@ -7,7 +7,7 @@ use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
 use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
-use crate::world::{Change, ClaimId, Owner, PodId, Routed, World};
+use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, World};
 use std::collections::HashSet;
 
 /// Wakes that are on their way, and who watches what.
@@ -157,7 +157,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::ContainerStarted(id, _) | Change::ContainerStopped(id, _) | Change::PodProcess(id, _) => pod(id, 6),
         Change::PodPhase(id, _) | Change::PodContainersReady(id, _) | Change::PodGate(id, _) => pod(id, 7),
         Change::PodReady(id, _) => pod(id, 8),
-        Change::PodDeleting(id, _) => pod(id, 9),
+        Change::PodDeleting(id, _) | Change::PodDeletionFailed(id) => pod(id, 9),
         Change::PodGone(id) => pod(id, 10),
         Change::ClaimCreated(id) | Change::ClaimLaunched(id) | Change::ClaimNoCapacity(id) => claim(id, 1),
         Change::ClaimRegistered(id) | Change::ClaimInitialized(id) => claim(id, 2),
@@ -167,11 +167,14 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
         Change::NodeReady(id, _) | Change::NodeAlive(id, _) => other(2, id.0),
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
-        Change::DeploymentChanged(id) | Change::DeploymentScaled { deployment: id, .. } => other(4, id.0),
+        Change::DeploymentChanged(id)
+        | Change::DeploymentScaled { deployment: id, .. }
+        | Change::DeploymentStatus(id) => other(4, id.0),
         Change::ReplicaSetCreated(id)
         | Change::ReplicaSetScaled { replica_set: id, .. }
         | Change::ReplicaSetChanged(id)
         | Change::ReplicaSetStatus(id)
+        | Change::PodRefused(id)
         | Change::ReplicaSetGone(id) => other(5, id.0),
         Change::HpaSynced(id) | Change::HpaChanged(id) => other(6, id.0),
         Change::PdbChanged(id) | Change::PdbStatus(id) => other(7, id.0),
@@ -197,9 +200,13 @@ fn subject(change: Change, world: &World) -> u64 {
 
 fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     let deployment = match change {
-        Change::DeploymentChanged(deployment) | Change::DeploymentScaled { deployment, .. } => Some(deployment),
+        Change::DeploymentChanged(deployment)
+        | Change::DeploymentScaled { deployment, .. }
+        | Change::DeploymentStatus(deployment) => Some(deployment),
         Change::ReplicaSetCreated(set)
         | Change::ReplicaSetStatus(set)
+        | Change::ReplicaSetChanged(set)
+        | Change::ReplicaSetGone(set)
         | Change::ReplicaSetScaled { replica_set: set, .. } => world.replica_sets[set.index()].deployment,
         Change::PodGone(pod) => world.deployment_of(pod).filter(|&deployment| waits_for_pods(world, deployment)),
         _ => None,
@@ -217,23 +224,34 @@ fn waits_for_pods(world: &World, deployment: crate::plan::DeploymentId) -> bool 
 }
 
 fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
-    let replica_set = match change {
+    use kubernetes::replica_set::Event as Set;
+    let of_pod = |pod: PodId| match world.pod(pod).owner {
+        Owner::ReplicaSet(set) => Some(set),
+        Owner::DaemonSet(_) | Owner::Bare => None,
+    };
+    // What makes no difference to a set all of whose calls succeed counts as one more failure for one that is failing.
+    let failing = |set: &ReplicaSetId| world.replica_sets[set.index()].status.failure.is_some();
+    let event = match change {
         Change::ReplicaSetCreated(set)
         | Change::ReplicaSetChanged(set)
-        | Change::ReplicaSetScaled { replica_set: set, .. } => Some(set),
+        | Change::ReplicaSetScaled { replica_set: set, .. } => Some(Set::Sync(set)),
+        Change::ReplicaSetStatus(set) => Some(set).filter(failing).map(Set::Sync),
+        Change::PodReady(pod, true) => of_pod(pod).map(|set| {
+            let waits = !world.replica_sets[set.index()].min_ready.is_zero();
+            if waits { Set::PodReady(set) } else { Set::Sync(set) }
+        }),
         Change::PodCreated(pod)
-        | Change::PodReady(pod, _)
+        | Change::PodReady(pod, false)
         | Change::PodPhase(pod, _)
+        | Change::PodChanged(pod)
         | Change::PodDeleting(pod, _)
-        | Change::PodGone(pod) => match world.pod(pod).owner {
-            Owner::ReplicaSet(set) => Some(set),
-            Owner::DaemonSet(_) | Owner::Bare => None,
-        },
+        | Change::PodGone(pod) => of_pod(pod).map(Set::Sync),
+        Change::PodBound(pod) | Change::PodUnschedulable(pod) | Change::PodNominated(pod) => {
+            of_pod(pod).filter(failing).map(Set::Sync)
+        }
         _ => None,
     };
-    if let Some(set) = replica_set {
-        wakes.push((hop, Event::ReplicaSet(kubernetes::replica_set::Event::Sync(set))));
-    }
+    wakes.extend(event.map(|event| (hop, Event::ReplicaSet(event))));
 }
 
 fn daemon_set(change: Change, hop: Span, wakes: &mut Wakes) {

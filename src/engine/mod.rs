@@ -7,10 +7,12 @@ pub mod hash;
 pub mod limit;
 pub mod queue;
 pub mod random;
+pub mod retry;
 pub mod time;
 
 pub use hash::{StableHasher, StableState};
 pub use limit::{LimitReached, Limits};
 pub use queue::Queue;
 pub use random::{Purpose, Random};
+pub use retry::{Backoff, Retries, TokenBucket};
 pub use time::{Span, Time};

@@ -1,7 +1,7 @@
 //! Flags of the controllers and version knobs, with their defaults and sources. The one file that holds default constants
 //! of control loops.
 
-use crate::engine::Span;
+use crate::engine::{Backoff, Span};
 use crate::rules::quantity::Quantity;
 
 /// Flags of all controllers.
@@ -154,6 +154,12 @@ pub struct ControllerFlags {
     pub client_qps: f64,
     /// `--kube-api-burst`.
     pub client_burst: f64,
+    /// How a controller's work queue tries again what failed. Source:
+    /// `client-go/util/workqueue/default_rate_limiters.go` (`DefaultTypedControllerRateLimiter`).
+    pub retry: Backoff,
+    /// Failures after which the Deployment controller gives a Deployment up until something changes. Source:
+    /// `pkg/controller/deployment/deployment_controller.go` (`maxRetries`).
+    pub deployment_retries: u32,
     /// `--node-monitor-period`.
     pub node_monitor_period: Span,
     /// How long a health pass takes: the period is counted from its end (`wait.UntilWithContext`), so that ten periods
@@ -188,6 +194,8 @@ impl Default for ControllerFlags {
         ControllerFlags {
             client_qps: 20.0,
             client_burst: 30.0,
+            retry: Backoff { base: Span::from_millis(5), max: Span::from_secs(1_000), qps: 10.0, burst: 100.0 },
+            deployment_retries: 15,
             node_monitor_period: Span::from_secs(5),
             node_monitor_pass: Span::from_millis(10),
             node_monitor_grace: Span::from_secs(50),
@@ -257,6 +265,8 @@ pub struct SchedulerFlags {
     pub start_index: u32,
     /// The first flush so long after the start; `None`: anywhere within a period.
     pub flush_offset: Option<Span>,
+    /// The clock stands still while things happen, as it does in recordings: pods of one instant have equal timestamps.
+    pub standing_clock: bool,
     /// Rehearsed faults: so many bindings of a pod fail, by its name.
     pub failing_bindings: std::collections::BTreeMap<String, u32>,
 }
@@ -272,6 +282,7 @@ impl Default for SchedulerFlags {
             pop_from_backoff: true,
             start_index: 0,
             flush_offset: None,
+            standing_clock: false,
             failing_bindings: std::collections::BTreeMap::new(),
         }
     }

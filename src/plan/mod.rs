@@ -27,7 +27,7 @@ pub use pod::{
     Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, Protocol,
     RestartPolicy, TopologySpread,
 };
-pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice};
+pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};
 pub use workload::{
     Behavior, DaemonSetSpec, DeploymentSpec, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec, ScalingPolicy,
@@ -80,6 +80,8 @@ pub struct Plan {
     pub hpas: Vec<Arc<HpaSpec>>,
     /// Budgets at the start.
     pub pdbs: Vec<Arc<PdbSpec>>,
+    /// `spec.hard.pods` of ResourceQuotas, by namespace.
+    pub pod_quotas: BTreeMap<String, u32>,
     /// Services.
     pub services: Vec<Arc<ServiceSpec>>,
     /// NodePools at the start.
@@ -140,6 +142,7 @@ impl Plan {
             daemon_sets: Vec::new(),
             hpas: Vec::new(),
             pdbs: Vec::new(),
+            pod_quotas: BTreeMap::new(),
             services: Vec::new(),
             node_pools: Vec::new(),
             node_classes: Vec::new(),

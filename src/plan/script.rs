@@ -128,6 +128,17 @@ pub enum FaultKind {
     Slowdown(AppId, f64),
     /// Image pulls take so many times as long.
     SlowRegistry(f64),
+    /// The ReplicaSet controller's calls of this kind fail.
+    PodCallsFail(PodCall),
+}
+
+/// What a controller asks the API server to do with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodCall {
+    /// Create it.
+    Create,
+    /// Delete it.
+    Delete,
 }
 
 /// What somebody claims about the system, and what we expect the verdict to be.

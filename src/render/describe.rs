@@ -42,11 +42,13 @@ pub fn describe(change: Change, world: &World) -> Row {
     match change {
         Change::DeploymentChanged(_)
         | Change::DeploymentScaled { .. }
+        | Change::DeploymentStatus(_)
         | Change::ReplicaSetCreated(_)
         | Change::ReplicaSetScaled { .. }
         | Change::ReplicaSetStatus(_)
         | Change::ReplicaSetChanged(_)
         | Change::ReplicaSetGone(_)
+        | Change::PodRefused(_)
         | Change::HpaSynced(_)
         | Change::HpaChanged(_)
         | Change::PdbChanged(_)
@@ -72,6 +74,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         Change::PodDeleting(pod, cause) => {
             Row::new("apiserver", pod_name(world, pod), "deletion requested").because(cause.name())
         }
+        Change::PodDeletionFailed(pod) => Row::new("replicaset", pod_name(world, pod), "deletion failed"),
         Change::PodGone(pod) => Row::new("apiserver", pod_name(world, pod), "gone"),
         Change::EndpointsChanged(_)
         | Change::TargetRegistered(_)
@@ -171,6 +174,7 @@ fn workload(change: Change, world: &World) -> Row {
             let component = if by.is_some() { "hpa" } else { "operator" };
             Row::new(component, deployment(id), "scaled").from(from).to(to).because(hpa.unwrap_or_default())
         }
+        Change::DeploymentStatus(id) => Row::new("deployment", deployment(id), "status"),
         Change::ReplicaSetCreated(set) => Row::new("deployment", set_name(world, set), "created"),
         Change::ReplicaSetScaled { replica_set, from, to } => {
             Row::new("deployment", set_name(world, replica_set), "scaled").from(from).to(to)
@@ -178,6 +182,7 @@ fn workload(change: Change, world: &World) -> Row {
         Change::ReplicaSetChanged(set) => Row::new("deployment", set_name(world, set), "spec changed"),
         Change::ReplicaSetStatus(set) => Row::new("replicaset", set_name(world, set), "status"),
         Change::ReplicaSetGone(set) => Row::new("deployment", set_name(world, set), "gone"),
+        Change::PodRefused(set) => Row::new("replicaset", set_name(world, set), "pod refused"),
         Change::HpaSynced(hpa) => Row::new("hpa", format!("hpa/{}", world.hpas[hpa.index()].spec.name), "synced"),
         Change::HpaChanged(hpa) => {
             Row::new("operator", format!("hpa/{}", world.hpas[hpa.index()].spec.name), "changed")

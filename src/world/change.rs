@@ -21,6 +21,8 @@ pub enum Change {
         /// The autoscaler that wrote it; `None`: somebody else.
         by: Option<HpaId>,
     },
+    /// A Deployment's status (or its revision annotation) changed.
+    DeploymentStatus(DeploymentId),
     /// A ReplicaSet was created.
     ReplicaSetCreated(ReplicaSetId),
     /// A ReplicaSet's `spec.replicas` changed.
@@ -32,12 +34,14 @@ pub enum Change {
         /// Replicas after.
         to: i32,
     },
-    /// A ReplicaSet's spec changed otherwise than its size.
+    /// A ReplicaSet's spec or annotations changed otherwise than its size.
     ReplicaSetChanged(ReplicaSetId),
     /// A ReplicaSet's status changed.
     ReplicaSetStatus(ReplicaSetId),
     /// A ReplicaSet was removed.
     ReplicaSetGone(ReplicaSetId),
+    /// The API server refused to create a pod of a ReplicaSet.
+    PodRefused(ReplicaSetId),
     /// An autoscaler evaluated (facts of the sync are in its status).
     HpaSynced(HpaId),
     /// An autoscaler's spec changed or it was created.
@@ -78,6 +82,8 @@ pub enum Change {
     PodReady(PodId, bool),
     /// Deletion of a pod was asked for.
     PodDeleting(PodId, DeleteCause),
+    /// The API server failed to delete a pod.
+    PodDeletionFailed(PodId),
     /// A pod object vanished.
     PodGone(PodId),
     /// The endpoints of a Service changed.

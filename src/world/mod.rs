@@ -16,6 +16,7 @@ pub mod node;
 pub mod offering;
 pub mod pod;
 pub mod request;
+pub mod rollout;
 pub mod scale;
 pub mod target;
 pub mod usage;
@@ -32,12 +33,14 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodObject, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
+pub use rollout::{
+    Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
+};
 pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, Scales};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
-    ContainerUsage, Deployment, DeploymentStatus, Hpa, HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue,
-    Pdb, PdbReason, PodMetrics, ReplicaSet, ReplicaSetStatus,
+    ContainerUsage, Hpa, HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue, Pdb, PdbReason, PodMetrics,
 };
 
 use crate::engine::Time;
@@ -118,6 +121,8 @@ pub struct World {
     pub daemon_sets: Vec<Arc<DaemonSetSpec>>,
     /// ReplicaSets.
     pub replica_sets: Vec<ReplicaSet>,
+    /// Pods that may exist at most (a ResourceQuota's `pods`), by namespace.
+    pub pod_quotas: std::collections::BTreeMap<String, u32>,
     /// Autoscalers.
     pub hpas: Vec<Hpa>,
     /// Scalable objects beside the Deployments.
@@ -180,18 +185,11 @@ impl World {
                 .deployments
                 .iter()
                 .enumerate()
-                .map(|(index, spec)| Deployment {
-                    id: crate::plan::DeploymentId::at(index),
-                    spec: spec.clone(),
-                    replicas: spec.replicas,
-                    replica_sets: Vec::new(),
-                    revisions: 0,
-                    created,
-                    status: DeploymentStatus::default(),
-                })
+                .map(|(index, spec)| Deployment::new(crate::plan::DeploymentId::at(index), spec.clone(), created))
                 .collect(),
             daemon_sets: plan.daemon_sets.clone(),
             replica_sets: Vec::new(),
+            pod_quotas: plan.pod_quotas.clone(),
             hpas: plan
                 .hpas
                 .iter()

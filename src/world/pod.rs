@@ -14,6 +14,8 @@ pub enum PodPhase {
     Pending,
     /// Bound, at least one container was started.
     Running,
+    /// Its node cannot be asked; no kubelet writes it any more.
+    Unknown,
     /// All containers ended well.
     Succeeded,
     /// All containers ended, one of them badly.
@@ -26,6 +28,7 @@ impl PodPhase {
         match self {
             PodPhase::Pending => "Pending",
             PodPhase::Running => "Running",
+            PodPhase::Unknown => "Unknown",
             PodPhase::Succeeded => "Succeeded",
             PodPhase::Failed => "Failed",
         }
@@ -250,6 +253,11 @@ impl World {
             self.bind_pod(pod, node);
         }
         self.push(Change::PodChanged(pod));
+    }
+
+    /// Somebody annotates a pod with a deletion cost.
+    pub fn set_deletion_cost(&mut self, pod: PodId, cost: &str) {
+        self.pods[pod.index()].deletion_cost = canonical_i32(cost);
     }
 
     /// Condition DisruptionTarget becomes False.

@@ -4,6 +4,7 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod cluster_trace;
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
@@ -14,7 +15,9 @@ mod scheduler_decide;
 mod scheduler_preempt;
 mod scheduler_queue;
 mod stage;
+mod turns;
 mod vpa_recommend;
+mod workload_trace;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -48,6 +51,8 @@ const KINDS: &[(&str, Replay)] = &[
     ("pdb.trace", pdb_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
     ("vpa.recommend", vpa_recommend::replay),
+    ("workload.trace", workload_trace::replay),
+    ("cluster.trace", cluster_trace::replay),
 ];
 
 /// How many differences are printed a kind.

@@ -76,6 +76,21 @@ fn allocatable(node: &Value) -> Result<Resources, String> {
     field(&node["status"], |fields, problems| common::resources(fields, "allocatable", problems).amounts())
 }
 
+/// A node as its object says.
+pub fn new_node(node: &Value) -> Result<NewNode, String> {
+    let room = allocatable(node)?;
+    Ok(NewNode {
+        name: text(&node["metadata"]["name"]).into(),
+        labels: labels(node)?,
+        taints: taints(node)?,
+        allocatable: room.clone(),
+        capacity: room,
+        claim: None,
+        instance: None,
+        zone: None,
+    })
+}
+
 impl Bed {
     /// Nodes, pods and everything else of a case; the pod to schedule is not among them.
     pub fn new(input: &Value) -> Result<Bed, String> {
@@ -121,17 +136,7 @@ impl Bed {
 
     /// Creates a node.
     pub fn add_node(&mut self, node: &Value) -> Result<NodeId, String> {
-        let room = allocatable(node)?;
-        let id = self.world.create_node(NewNode {
-            name: text(&node["metadata"]["name"]).into(),
-            labels: labels(node)?,
-            taints: taints(node)?,
-            allocatable: room.clone(),
-            capacity: room,
-            claim: None,
-            instance: None,
-            zone: None,
-        });
+        let id = self.world.create_node(new_node(node)?);
         self.world.nodes[id.index()].unschedulable = node["spec"]["unschedulable"] == true;
         for image in items(&node["status"]["images"]) {
             for name in texts(&image["names"]) {

@@ -21,7 +21,13 @@ pub fn replay(case: &Case) -> Result<(), String> {
     let (cluster, assumed) = (Cluster::of(&bed.world), Assumed::default());
     let view = bed.view(&cluster, &assumed);
     let mut queue = SchedulingQueue::default();
-    queue.add(pod, view.template(pod).priority, view.world.pod(pod).gates > 0, view.world.now);
+    queue.add(
+        &view.plan.flags.scheduler,
+        pod,
+        view.template(pod).priority,
+        view.world.pod(pod).gates > 0,
+        view.world.now,
+    );
     let active = queue.pop(&SchedulerFlags::default()).is_some();
     if !active || expect["result"] == "gated" {
         return same("gated", &!active, &(expect["result"] == "gated"));

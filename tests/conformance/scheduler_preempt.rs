@@ -17,7 +17,7 @@ pub fn replay(case: &Case) -> Result<(), String> {
     let mut bed = Bed::new(input)?;
     let mut assumed = Assumed::default();
     let bound = bed.world.pods.iter().filter_map(|pod| Some((pod.id, pod.node?)));
-    bound.for_each(|(pod, node)| assumed.list(pod, node));
+    bound.for_each(|(pod, node)| assumed.list(&bed.world, pod, node));
     let mut expected = items(&case.expect["cycles"]).iter();
     let first = bed.add_pod(input, &input["pod"])?;
     let mut pods = vec![first];
@@ -65,7 +65,7 @@ fn cycle(bed: &mut Bed, assumed: &mut Assumed, pod: PodId, expect: &Value) -> Re
         same("nodes", &names(&decision.best), &sorted(texts(&expect["nodes"])))?;
         bed.nominated.retain(|(other, _)| *other != pod);
         bed.world.bind_pod(pod, node);
-        assumed.list(pod, node);
+        assumed.list(&bed.world, pod, node);
         return Ok(());
     }
     let preempted = preempt(&view, pod, &decision, 0);
@@ -92,7 +92,7 @@ fn cycle(bed: &mut Bed, assumed: &mut Assumed, pod: PodId, expect: &Value) -> Re
             lower.into_iter().for_each(|other| nominate(bed, other, None));
             for victim in victims {
                 if !bed.world.pod(victim).is_terminating() {
-                    assumed.list(victim, node);
+                    assumed.list(&bed.world, victim, node);
                 }
                 bed.world.delete_pod(victim, None, DeleteCause::Preemption);
             }

@@ -196,7 +196,8 @@ fn has_capacity(plan: &Plan, world: &World, entry: &Override) -> bool {
         | FaultKind::NodeFailure(_)
         | FaultKind::HealthCheckFails(_)
         | FaultKind::Slowdown(..)
-        | FaultKind::SlowRegistry(_) => false,
+        | FaultKind::SlowRegistry(_)
+        | FaultKind::PodCallsFail(_) => false,
     })
 }
 

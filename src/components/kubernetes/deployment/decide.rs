@@ -1,10 +1,13 @@
-//! What one sync of the Deployment controller does to its ReplicaSets: pure arithmetic.
+//! What one sync of the Deployment controller writes: pure arithmetic on what it saw.
 //!
-//! Source: `pkg/controller/deployment/{sync,rolling,recreate}.go`, `util/deployment_util.go`.
+//! In: a Deployment and its ReplicaSets. Out: writes in order, and when to look again. A sync reads once and writes
+//! several times; a second write of an object that it has not read again is refused (conflict) and ends the sync.
+//! Source: `pkg/controller/deployment/{deployment_controller,sync,rolling,recreate}.go`, `util/deployment_util.go`.
 
-use crate::engine::Time;
+use super::status::{self, Requeue};
+use crate::engine::{Span, Time};
 use crate::plan::{IntOrPercent, Strategy};
-use crate::world::ReplicaSetId;
+use crate::world::{DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSetId};
 
 /// What is seen of a ReplicaSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +18,19 @@ pub struct Set {
     pub is_new: bool,
     /// `spec.replicas`.
     pub replicas: i32,
+    /// `spec.minReadySeconds`.
+    pub min_ready: Span,
     /// `status.replicas`.
     pub status_replicas: i32,
+    /// `status.readyReplicas`.
+    pub ready: i32,
     /// `status.availableReplicas`.
     pub available: i32,
-    /// When it was created.
-    pub created: Time,
-    /// Its number among the Deployment's.
+    /// Condition ReplicaFailure.
+    pub failure: Option<FailureReason>,
+    /// The status answers to the present spec.
+    pub observed: bool,
+    /// Annotation revision; 0: absent.
     pub revision: u32,
     /// Annotation desired-replicas; 0: absent.
     pub desired_annotation: i32,
@@ -40,28 +49,57 @@ pub struct View {
     pub strategy: Strategy,
     /// `spec.paused`.
     pub paused: bool,
+    /// `spec.minReadySeconds`.
+    pub min_ready: Span,
     /// `spec.revisionHistoryLimit`.
     pub revision_history_limit: i32,
-    /// `status.replicas`, `updatedReplicas` and `availableReplicas` are all `spec.replicas`.
-    pub complete: bool,
-    /// `status.replicas`.
-    pub status_replicas: i32,
+    /// `spec.progressDeadlineSeconds`; `None`: progress is not watched.
+    pub progress_deadline: Option<Span>,
+    /// `metadata.generation`.
+    pub generation: u32,
+    /// Annotation revision.
+    pub revision: u32,
+    /// `status`.
+    pub status: DeploymentStatus,
     /// The present instant.
     pub now: Time,
-    /// Its ReplicaSets.
+    /// Its ReplicaSets, oldest first (whole seconds; by name within a second).
     pub sets: Vec<Set>,
 }
 
 /// One write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Creates the ReplicaSet of the present template with so many replicas.
-    Create(i32),
-    /// Sets a ReplicaSet's size (and its annotations).
+    /// Creates the ReplicaSet of the present template with so many replicas, as that revision.
+    Create {
+        /// Its size.
+        replicas: i32,
+        /// Its revision.
+        revision: u32,
+    },
+    /// Sets a ReplicaSet's size and its annotations.
     Scale(ReplicaSetId, i32),
+    /// Makes a ReplicaSet that exists already that revision, with the Deployment's minReadySeconds.
+    Revise(ReplicaSetId, u32),
     /// Removes an old ReplicaSet without pods.
     Remove(ReplicaSetId),
+    /// Writes the Deployment's revision annotation and status.
+    Status(u32, DeploymentStatus),
 }
+
+/// What a sync comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What it wrote.
+    pub writes: Vec<Write>,
+    /// When it wants to be run again.
+    pub requeue: Requeue,
+    /// A write was refused: it is tried again after a back-off.
+    pub conflict: bool,
+}
+
+/// A write was refused: the object has changed since it was read.
+struct Conflict;
 
 /// A count or a percentage of `total`, rounded up or down (`GetScaledValueFromIntOrPercent`).
 pub fn scaled_value(value: IntOrPercent, total: i32, round_up: bool) -> i32 {
@@ -92,7 +130,7 @@ pub fn surge(strategy: Strategy, replicas: i32) -> i32 {
 }
 
 /// `MaxUnavailable`.
-fn unavailable(strategy: Strategy, replicas: i32) -> i32 {
+pub fn unavailable(strategy: Strategy, replicas: i32) -> i32 {
     match strategy {
         Strategy::Recreate => 0,
         Strategy::RollingUpdate { .. } if replicas == 0 => 0,
@@ -103,39 +141,126 @@ fn unavailable(strategy: Strategy, replicas: i32) -> i32 {
 }
 
 /// One sync (`syncDeployment`).
-pub fn decide(view: &View) -> Vec<Write> {
-    let mut sync = Sync { view, sets: view.sets.clone(), writes: Vec::new() };
-    sync.sets.sort_by_key(|set| (set.created, set.id));
-    if view.paused {
-        sync.scale();
-        sync.clean_up();
-    } else if sync.is_scaling_event() {
-        sync.scale();
-    } else {
-        match view.strategy {
-            Strategy::Recreate => sync.recreate(),
-            Strategy::RollingUpdate { .. } => sync.roll(),
-        }
-    }
-    sync.writes
+pub fn decide(view: &View) -> Outcome {
+    let mut sync = Sync {
+        view,
+        sets: view.sets.clone(),
+        status: view.status,
+        revision: view.revision,
+        is_stale: false,
+        writes: Vec::new(),
+        requeue: Requeue::No,
+    };
+    let conflict = sync.run().is_err();
+    Outcome { writes: sync.writes, requeue: sync.requeue, conflict }
 }
 
-/// A sync in progress: ReplicaSets oldest first, as the writes so far leave them.
+/// A sync in progress.
 struct Sync<'a> {
     view: &'a View,
+    /// ReplicaSets oldest first, as the writes so far leave them.
     sets: Vec<Set>,
+    /// The status in its hands: what was read, with conditions that it has set since.
+    status: DeploymentStatus,
+    /// The revision annotation in its hands.
+    revision: u32,
+    /// The Deployment has been written since it was read.
+    is_stale: bool,
     writes: Vec<Write>,
+    requeue: Requeue,
 }
 
 impl Sync<'_> {
+    fn run(&mut self) -> Result<(), Conflict> {
+        self.note_pause()?;
+        if self.view.paused {
+            self.revise()?;
+            return self.resize();
+        }
+        if self.revise()? {
+            // Both what follows and the look for a scaling event revise the set: the second write is refused.
+            return Err(Conflict);
+        }
+        if self.is_scaling_event() {
+            return self.resize();
+        }
+        match self.view.strategy {
+            Strategy::Recreate => self.recreate(),
+            Strategy::RollingUpdate { .. } => self.roll(),
+        }
+    }
+
+    /// `UpdateStatus`.
+    fn write_status(&mut self, status: DeploymentStatus) -> Result<(), Conflict> {
+        if self.is_stale {
+            return Err(Conflict);
+        }
+        self.status = status;
+        self.is_stale = true;
+        self.writes.push(Write::Status(self.revision, status));
+        Ok(())
+    }
+
+    fn set_progressing(&mut self, status: Option<bool>, reason: DeploymentReason) {
+        self.status.progressing = Some(DeploymentCondition::new(status, reason, self.view.now));
+    }
+
+    /// A pause stops the clock of the progress deadline (`checkPausedConditions`).
+    fn note_pause(&mut self) -> Result<(), Conflict> {
+        let reason = self.status.progressing.map(|condition| condition.reason);
+        if self.view.progress_deadline.is_none() || reason == Some(DeploymentReason::ProgressDeadlineExceeded) {
+            return Ok(());
+        }
+        let is_noted = reason == Some(DeploymentReason::DeploymentPaused);
+        if self.view.paused == is_noted {
+            return Ok(());
+        }
+        let reason =
+            if self.view.paused { DeploymentReason::DeploymentPaused } else { DeploymentReason::DeploymentResumed };
+        self.set_progressing(None, reason);
+        self.write_status(self.status)
+    }
+
+    /// Sees to it that the set of the present template, if it exists, is the newest revision (`getNewReplicaSet`). True if
+    /// that set was written.
+    fn revise(&mut self) -> Result<bool, Conflict> {
+        let Some(index) = self.new_set() else { return Ok(false) };
+        let Set { id, revision, min_ready, .. } = self.sets[index];
+        let newest = revision.max(self.next_revision());
+        if (revision, min_ready) != (newest, self.view.min_ready) {
+            self.sets[index].revision = newest;
+            self.sets[index].min_ready = self.view.min_ready;
+            self.writes.extend(id.map(|id| Write::Revise(id, newest)));
+            return Ok(true);
+        }
+        let is_unknown = self.view.progress_deadline.is_some() && self.status.progressing.is_none();
+        if is_unknown {
+            self.set_progressing(Some(true), DeploymentReason::FoundNewReplicaSet);
+        }
+        if is_unknown || self.revision != revision {
+            self.revision = revision;
+            self.write_status(self.status)?;
+        }
+        Ok(false)
+    }
+
+    /// One more than the newest of the old sets.
+    fn next_revision(&self) -> u32 {
+        1 + self.sets.iter().filter(|set| !set.is_new).map(|set| set.revision).max().unwrap_or(0)
+    }
+
     /// `spec.replicas` changed since the annotations of an active ReplicaSet were written.
     fn is_scaling_event(&self) -> bool {
-        let annotated = |set: &&Set| set.replicas > 0 && set.max_annotation != 0;
+        let annotated = |set: &&Set| set.replicas > 0 && (set.desired_annotation, set.max_annotation) != (0, 0);
         self.sets.iter().filter(annotated).any(|set| set.desired_annotation != self.view.replicas)
     }
 
     fn new_set(&self) -> Option<usize> {
         self.sets.iter().position(|set| set.is_new)
+    }
+
+    fn old_sets(&self) -> Vec<usize> {
+        (0..self.sets.len()).filter(|&index| !self.sets[index].is_new).collect()
     }
 
     fn total(&self) -> i32 {
@@ -153,7 +278,28 @@ impl Sync<'_> {
         }
     }
 
-    /// Scaling outside of a rollout step: one active set takes it all, several share in proportion.
+    /// Outside of a rollout, or paused (`sync`).
+    fn resize(&mut self) -> Result<(), Conflict> {
+        let seen = self.sets.clone();
+        self.scale();
+        if self.view.paused {
+            self.clean_up();
+        }
+        let status = status::calculate(self.view, &seen, self.status);
+        if status == self.status { Ok(()) } else { self.write_status(status) }
+    }
+
+    /// `syncRolloutStatus`. The status tells of the sets as they were when the sync began.
+    fn finish(&mut self, seen: &[Set]) -> Result<(), Conflict> {
+        let status = status::of_rollout(self.view, seen, self.status);
+        if status == self.status {
+            self.requeue = status::requeue(self.view, &self.status);
+            return Ok(());
+        }
+        self.write_status(status)
+    }
+
+    /// One active set takes it all, several share in proportion.
     fn scale(&mut self) {
         let active: Vec<usize> = (0..self.sets.len()).filter(|&index| self.sets[index].replicas > 0).collect();
         let newest_or = |sync: &Self| sync.new_set().or(sync.sets.len().checked_sub(1));
@@ -162,8 +308,7 @@ impl Sync<'_> {
             ([], None) => {}
             (&[index], _) => self.set_size(index, self.view.replicas),
             _ if self.is_saturated() => {
-                let new = self.new_set();
-                for index in active.into_iter().filter(|&index| Some(index) != new) {
+                for index in self.old_sets() {
                     self.set_size(index, 0);
                 }
             }
@@ -200,10 +345,14 @@ impl Sync<'_> {
         if let (Some(first), true) = (sizes.first_mut(), to_add != 0) {
             *first = (*first + to_add - added).max(0);
         }
+        let annotations = annotations(self.view);
         for (&index, size) in active.iter().zip(sizes) {
+            let set = &mut self.sets[index];
             // Annotations are written even if the size stays.
-            self.sets[index].replicas = size;
-            if let Some(id) = self.sets[index].id {
+            let same =
+                (set.replicas, set.desired_annotation, set.max_annotation) == (size, annotations.0, annotations.1);
+            set.replicas = size;
+            if let Some(id) = set.id.filter(|_| !same) {
                 self.writes.push(Write::Scale(id, size));
             }
         }
@@ -225,7 +374,7 @@ impl Sync<'_> {
             return -set.replicas;
         }
         let size = want + surge(self.view.strategy, want);
-        let before = if set.max_annotation != 0 { set.max_annotation } else { self.view.status_replicas };
+        let before = if set.max_annotation != 0 { set.max_annotation } else { self.status.replicas };
         if before == 0 {
             return 0;
         }
@@ -234,27 +383,40 @@ impl Sync<'_> {
     }
 
     /// The new set, created if it does not exist yet.
-    fn ensure_new_set(&mut self) -> usize {
+    fn ensure_new_set(&mut self) -> Result<usize, Conflict> {
         if let Some(index) = self.new_set() {
-            return index;
+            return Ok(index);
         }
+        let (desired_annotation, max_annotation) = annotations(self.view);
+        let index = self.sets.len();
+        let revision = self.next_revision();
         self.sets.push(Set {
             id: None,
             is_new: true,
             replicas: 0,
+            min_ready: self.view.min_ready,
             status_replicas: 0,
+            ready: 0,
             available: 0,
-            created: self.view.now,
-            revision: u32::MAX,
-            desired_annotation: self.view.replicas,
-            max_annotation: 0,
+            failure: None,
+            observed: false,
+            revision,
+            desired_annotation,
+            max_annotation,
             has_pods: false,
         });
-        let index = self.sets.len() - 1;
         let replicas = self.new_replicas(index);
         self.sets[index].replicas = replicas;
-        self.writes.push(Write::Create(replicas));
-        index
+        self.writes.push(Write::Create { replicas, revision });
+        let watched = self.view.progress_deadline.is_some();
+        if watched {
+            self.set_progressing(Some(true), DeploymentReason::NewReplicaSetCreated);
+        }
+        if watched || self.revision != revision {
+            self.revision = revision;
+            self.write_status(self.status)?;
+        }
+        Ok(index)
     }
 
     /// `NewRSNewReplicas`.
@@ -270,26 +432,27 @@ impl Sync<'_> {
         }
     }
 
-    fn roll(&mut self) {
-        let created = self.new_set().is_none();
-        let new = self.ensure_new_set();
+    fn roll(&mut self) -> Result<(), Conflict> {
+        let new = self.ensure_new_set()?;
+        let seen = self.sets.clone();
         let present = self.sets[new].replicas;
-        if !created && present != self.view.replicas {
+        if present != self.view.replicas {
             let size = if present > self.view.replicas { self.view.replicas } else { self.new_replicas(new) };
             self.set_size(new, size);
             if size != present {
-                return;
+                return self.finish(&seen);
             }
         }
-        if !self.shrink_old(new) && self.view.complete {
+        if !self.shrink_old(new) && status::is_complete(self.view, &self.status) {
             self.clean_up();
         }
+        self.finish(&seen)
     }
 
-    /// `reconcileOldReplicaSets`: unhealthy pods first, then healthy ones as availability permits. True if any shrank.
+    /// `reconcileOldReplicaSets`: unhealthy pods first, then healthy ones as availability permits. True if that succeeded
+    /// and any shrank.
     fn shrink_old(&mut self, new: usize) -> bool {
-        let old: Vec<usize> = (0..self.sets.len()).filter(|&index| index != new).collect();
-        let writes = self.writes.len();
+        let old = self.old_sets();
         let min_available = self.view.replicas - unavailable(self.view.strategy, self.view.replicas);
         let new_unavailable = self.sets[new].replicas - self.sets[new].available;
         let budget = self.total() - min_available - new_unavailable;
@@ -300,40 +463,46 @@ impl Sync<'_> {
         for &index in &old {
             let Set { replicas, available, .. } = self.sets[index];
             if removed < budget && replicas > 0 && replicas != available {
-                let count = (budget - removed).min(replicas - available).max(0);
+                let count = (budget - removed).min(replicas - available);
+                if count < 0 {
+                    // More are available than wanted: deletions fail or are on their way. Upstream gives up here.
+                    return false;
+                }
                 self.set_size(index, replicas - count);
                 removed += count;
             }
         }
         let spare = self.sets.iter().map(|set| set.available).sum::<i32>() - min_available;
-        let mut removed = 0;
+        let mut surplus = 0;
         for &index in &old {
             let replicas = self.sets[index].replicas;
-            if removed < spare && replicas > 0 {
-                let count = (spare - removed).min(replicas);
+            if surplus < spare && replicas > 0 {
+                let count = (spare - surplus).min(replicas);
                 self.set_size(index, replicas - count);
-                removed += count;
+                surplus += count;
             }
         }
-        self.writes.len() > writes
+        removed + surplus > 0
     }
 
-    fn recreate(&mut self) {
-        let new = self.new_set();
-        let old: Vec<usize> = (0..self.sets.len()).filter(|&index| Some(index) != new).collect();
+    fn recreate(&mut self) -> Result<(), Conflict> {
+        let seen = self.sets.clone();
+        let old = self.old_sets();
         let writes = self.writes.len();
         for &index in &old {
             self.set_size(index, 0);
         }
-        let gone = |set: &Set| set.status_replicas == 0 && !set.has_pods;
-        if self.writes.len() > writes || !old.iter().all(|&index| gone(&self.sets[index])) {
-            return;
+        let runs = |set: &Set| set.status_replicas > 0 || set.has_pods;
+        if self.writes.len() > writes || old.iter().any(|&index| runs(&seen[index])) {
+            return self.finish(&seen);
         }
-        let new = self.ensure_new_set();
+        let new = self.ensure_new_set()?;
+        let seen = self.sets.clone();
         self.set_size(new, self.view.replicas);
-        if self.view.complete {
+        if status::is_complete(self.view, &self.status) {
             self.clean_up();
         }
+        self.finish(&seen)
     }
 
     /// Removes the oldest of more old sets than the history may keep, unless they have pods.
@@ -341,132 +510,17 @@ impl Sync<'_> {
         let mut old: Vec<&Set> = self.sets.iter().filter(|set| !set.is_new).collect();
         old.sort_by_key(|set| set.revision);
         let surplus = old.len().saturating_sub(usize::try_from(self.view.revision_history_limit).unwrap_or(0));
-        let empty = |set: &&&Set| set.replicas == 0 && set.status_replicas == 0;
+        let empty = |set: &&&Set| set.replicas == 0 && set.status_replicas == 0 && set.observed;
         let removed = old.iter().take(surplus).filter(empty).filter_map(|set| set.id.map(Write::Remove));
         let removed: Vec<Write> = removed.collect();
         self.writes.extend(removed);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROLLING: Strategy =
-        Strategy::RollingUpdate { max_surge: IntOrPercent::Percent(25), max_unavailable: IntOrPercent::Percent(25) };
-
-    fn set(id: u32, is_new: bool, replicas: i32, available: i32) -> Set {
-        Set {
-            id: Some(ReplicaSetId(id)),
-            is_new,
-            replicas,
-            status_replicas: replicas,
-            available,
-            created: Time::from_unix_seconds(100 + u64::from(id)),
-            revision: id + 1,
-            desired_annotation: 10,
-            max_annotation: 13,
-            has_pods: replicas > 0,
-        }
-    }
-
-    fn view(replicas: i32, sets: Vec<Set>) -> View {
-        View {
-            replicas,
-            strategy: ROLLING,
-            paused: false,
-            revision_history_limit: 10,
-            complete: false,
-            status_replicas: sets.iter().map(|set| set.status_replicas).sum(),
-            now: Time::from_unix_seconds(1_000),
-            sets,
-        }
-    }
-
-    #[test]
-    fn fenceposts() {
-        let percent = IntOrPercent::Percent;
-        assert_eq!(resolve_fenceposts(percent(0), percent(0), 0), (0, 1));
-        assert_eq!(resolve_fenceposts(percent(39), percent(39), 10), (4, 3));
-        assert_eq!(resolve_fenceposts(percent(25), percent(25), 10), (3, 2));
-    }
-
-    #[test]
-    fn agreement_means_no_writes() {
-        assert_eq!(decide(&view(10, vec![set(0, true, 10, 10)])), []);
-        let mut unannotated = set(0, true, 10, 10);
-        (unannotated.desired_annotation, unannotated.max_annotation) = (0, 0);
-        assert_eq!(decide(&view(10, vec![unannotated])), []);
-    }
-
-    #[test]
-    fn a_single_set_takes_the_new_size() {
-        assert_eq!(decide(&view(14, vec![set(0, true, 10, 4)])), [Write::Scale(ReplicaSetId(0), 14)]);
-        assert_eq!(decide(&view(0, vec![set(0, true, 10, 4)])), [Write::Scale(ReplicaSetId(0), 0)]);
-    }
-
-    #[test]
-    fn a_rollout_of_ten_has_up_to_13_pods_and_at_least_8_available() {
-        let old = set(0, false, 10, 10);
-        // The sync that creates the new set goes on to shrink the old one.
-        assert_eq!(decide(&view(10, vec![old])), [Write::Create(3), Write::Scale(ReplicaSetId(0), 8)]);
-        let waiting = vec![set(0, false, 8, 8), set(1, true, 3, 0)];
-        // 11 of 13: the new one grows first, and the sync ends there.
-        assert_eq!(decide(&view(10, waiting)), [Write::Scale(ReplicaSetId(1), 5)]);
-        let full = vec![set(0, false, 8, 8), set(1, true, 5, 0)];
-        assert_eq!(decide(&view(10, full)), [], "8 are available, none may go");
-        let progress = vec![set(0, false, 8, 8), set(1, true, 5, 2)];
-        assert_eq!(decide(&view(10, progress)), [Write::Scale(ReplicaSetId(0), 6)]);
-    }
-
-    #[test]
-    fn unhealthy_old_pods_go_first() {
-        let sets = vec![set(0, false, 10, 7), set(1, true, 3, 0)];
-        assert_eq!(decide(&view(10, sets)), [Write::Scale(ReplicaSetId(0), 8)], "two may go, both unhealthy");
-    }
-
-    #[test]
-    fn a_resize_during_a_rollout_is_shared_in_proportion() {
-        // 10 replicas, 13 pods as 8 + 5; now 20: surge 5, 25 pods: round(8 x 25 / 13) = 15, the rest to the other.
-        let sets = vec![set(0, false, 8, 8), set(1, true, 5, 0)];
-        let expected = [Write::Scale(ReplicaSetId(0), 15), Write::Scale(ReplicaSetId(1), 10)];
-        assert_eq!(decide(&view(20, sets)), expected);
-        // Equal sizes: what is left over goes to the newer one when growing, to the older one when shrinking.
-        let equal = |desired: i32| {
-            let mut sets = vec![set(0, false, 4, 4), set(1, true, 4, 0)];
-            sets.iter_mut().for_each(|set| (set.desired_annotation, set.max_annotation) = (6, 8));
-            decide(&View { strategy: ROLLING, ..view(desired, sets) })
-        };
-        assert_eq!(equal(7), [Write::Scale(ReplicaSetId(1), 5), Write::Scale(ReplicaSetId(0), 4)]);
-        assert_eq!(equal(5), [Write::Scale(ReplicaSetId(0), 3), Write::Scale(ReplicaSetId(1), 4)]);
-    }
-
-    #[test]
-    fn pause_stops_rollouts_but_not_scaling() {
-        let mut paused = view(12, vec![set(0, false, 10, 10)]);
-        paused.paused = true;
-        assert_eq!(decide(&paused), [Write::Scale(ReplicaSetId(0), 12)]);
-    }
-
-    #[test]
-    fn recreate_waits_for_every_old_pod() {
-        let mut recreate = view(10, vec![set(0, false, 10, 10)]);
-        recreate.strategy = Strategy::Recreate;
-        assert_eq!(decide(&recreate), [Write::Scale(ReplicaSetId(0), 0)]);
-        recreate.sets[0].replicas = 0;
-        assert_eq!(decide(&recreate), []);
-        recreate.sets[0].status_replicas = 0;
-        assert_eq!(decide(&recreate), [], "terminating pods still exist");
-        recreate.sets[0].has_pods = false;
-        assert_eq!(decide(&recreate), [Write::Create(10)]);
-    }
-
-    #[test]
-    fn old_sets_beyond_the_history_are_removed() {
-        let mut done = view(10, vec![set(0, false, 0, 0), set(1, false, 0, 0), set(2, true, 10, 10)]);
-        done.revision_history_limit = 1;
-        assert_eq!(decide(&done), []);
-        done.complete = true;
-        assert_eq!(decide(&done), [Write::Remove(ReplicaSetId(0))]);
-    }
+/// Annotations desired-replicas and max-replicas as they are written now.
+pub fn annotations(view: &View) -> (i32, i32) {
+    (view.replicas, view.replicas + surge(view.strategy, view.replicas))
 }
+
+#[cfg(test)]
+mod tests;

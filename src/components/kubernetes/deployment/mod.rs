@@ -1,30 +1,34 @@
 //! Deployment controller.
 //!
 //! ```text
-//!  Deployment.replicas, spec ──┐               ┌─► ReplicaSet.replicas, annotations
+//!  Deployment.replicas, spec ──┐               ┌─► ReplicaSet.replicas, annotations, revision
 //!  ReplicaSet.status ──────────┼─► Sync ───────┼─► new ReplicaSets, removed old ones
-//!  pods that vanish ───────────┘               └─► Deployment.status
+//!  pods that vanish ───────────┘               ├─► Deployment.status, conditions
+//!                                              └─► Due: the progress deadline, or a refused write is tried again
 //! ```
 //!
 //! Source: `pkg/controller/deployment` of Kubernetes 1.34. A rollout step that changes the new ReplicaSet ends the sync;
-//! the watch event of that write brings the next.
-//! A Deployment's own status write wakes it only where that matters (the clean-up after a rollout).
-//! Left out: conditions (Progressing and its deadline), rollback, adoption of orphans, the client's rate limit (a sync
-//! writes a handful of objects).
+//! the watch event of that write brings the next. Every write of the Deployment's own status does so too.
+//! Left out: the rollback annotation of old clients (a rollback writes the old template), adoption of orphans, annotations
+//! that users give a Deployment, the client's rate limit (a sync writes a handful of objects).
 
 pub mod decide;
+pub mod status;
 
 use crate::components::Cx;
-use crate::plan::{DeploymentId, DeploymentSpec, Stage};
-use crate::world::{DeploymentStatus, World};
+use crate::engine::{Retries, Span, Time};
+use crate::plan::DeploymentId;
+use crate::world::{DeploymentCondition, DeploymentReason, ReplicaSetId, World};
 use decide::{Set, View, Write};
-use std::sync::Arc;
+use status::Requeue;
+
+/// A `progressDeadlineSeconds` that means none. Source: `util/deployment_util.go` (`HasProgressDeadline`).
+const NO_DEADLINE: Span = Span::from_secs(i32::MAX as u64);
 
 /// Its memory.
 #[derive(Default)]
 pub struct DeploymentController {
-    /// The spec and size that each Deployment's status answers to (`status.observedGeneration`).
-    observed: Vec<Option<(Arc<DeploymentSpec>, i32)>>,
+    retries: Retries,
 }
 
 /// Why it may be woken.
@@ -32,99 +36,108 @@ pub struct DeploymentController {
 pub enum Event {
     /// Look at a Deployment again.
     Sync(DeploymentId),
+    /// A delayed look is due.
+    Due(DeploymentId),
 }
 
 impl DeploymentController {
-    /// Its informers list every Deployment at the start. ReplicaSets that exist carry the annotations of their last
-    /// scaling, so that the first change is seen as one.
+    /// Its informers list every Deployment at the start. One that has its ReplicaSet has been rolled out long ago.
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.deployments.len() {
             let deployment = DeploymentId::at(index);
-            annotate_existing(cx.world, deployment);
-            self.write_status(cx, deployment);
-            cx.at(cx.now, crate::components::Event::Deployment(Event::Sync(deployment)));
+            settle(cx.world, deployment);
+            wake(cx, cx.now, Event::Sync(deployment));
         }
     }
 
-    /// Observe, decide, apply. There is nothing to schedule: every write comes back as a watch event.
+    /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
-        let Event::Sync(deployment) = event;
-        take_over_min_ready(cx.world, deployment);
-        let mut view = observe(cx.world, deployment);
-        view.complete &= self.has_observed(cx.world, deployment);
-        let writes = decide::decide(&view);
-        if !writes.is_empty() {
-            let (name, replicas) = (cx.world.deployments[deployment.index()].spec.name.clone(), view.replicas);
-            cx.explain(|| format!("deployment {name}: wants {replicas}, writes {writes:?}"));
-        }
-        let annotations = (view.replicas, view.replicas + decide::surge(view.strategy, view.replicas));
-        for write in writes {
-            apply(cx.world, deployment, write, annotations);
-        }
-        self.write_status(cx, deployment);
-        let entry = &cx.world.deployments[deployment.index()];
-        let limit = usize::try_from(entry.spec.revision_history_limit).unwrap_or(0);
-        if !view.complete && entry.replica_sets.len() > limit + 1 && is_complete(cx.world, deployment) {
-            // Its own status write wakes it once more, and that sync cleans up.
-            let hop = cx.delay(Stage::ApiHop, u64::from(deployment.0) << 32 | u64::from(entry.revisions));
-            cx.after(hop, crate::components::Event::Deployment(Event::Sync(deployment)));
+        match event {
+            Event::Sync(deployment) => self.sync(cx, deployment),
+            Event::Due(deployment) => {
+                if self.retries.is_due(deployment.index(), cx.now) {
+                    wake(cx, cx.now, Event::Sync(deployment));
+                }
+            }
         }
     }
 
-    fn has_observed(&self, world: &World, deployment: DeploymentId) -> bool {
-        let entry = &world.deployments[deployment.index()];
-        let observed = self.observed.get(deployment.index()).and_then(Option::as_ref);
-        observed.is_some_and(|(spec, replicas)| Arc::ptr_eq(spec, &entry.spec) && *replicas == entry.replicas)
+    fn sync(&mut self, cx: &mut Cx, deployment: DeploymentId) {
+        let view = observe(cx.world, deployment);
+        let outcome = decide::decide(&view);
+        if outcome.writes.iter().any(|write| !matches!(write, Write::Status(..))) {
+            let name = cx.world.deployments[deployment.index()].spec.name.clone();
+            let writes = outcome.writes.iter().filter(|write| !matches!(write, Write::Status(..)));
+            let writes: Vec<&Write> = writes.collect();
+            cx.explain(|| format!("deployment {name}: wants {}, writes {writes:?}", view.replicas));
+        }
+        let annotations = decide::annotations(&view);
+        for write in outcome.writes {
+            apply(cx.world, deployment, write, annotations, view.min_ready);
+        }
+        self.look_again(cx, deployment, outcome.requeue, outcome.conflict);
     }
 
-    fn write_status(&mut self, cx: &mut Cx, deployment: DeploymentId) {
-        let status = status_of(cx.world, deployment);
-        cx.world.set_deployment_status(deployment, status);
-        if self.observed.len() <= deployment.index() {
-            self.observed.resize(deployment.index() + 1, None);
+    /// What failed is tried again, a few times (`handleErr`); a rollout in progress is looked at when its deadline is over.
+    fn look_again(&mut self, cx: &mut Cx, deployment: DeploymentId, requeue: Requeue, failed: bool) {
+        let (key, flags) = (deployment.index(), &cx.plan.flags.controllers);
+        let at = match requeue {
+            Requeue::At(at) => Some(at),
+            Requeue::RateLimited => Some(self.retries.fail(key, cx.now, flags.retry)),
+            Requeue::No if failed && self.retries.failures(key) < flags.deployment_retries => {
+                Some(self.retries.fail(key, cx.now, flags.retry))
+            }
+            Requeue::No => None,
+        };
+        if let Some(at) = at.filter(|&at| self.retries.add(key, at)) {
+            wake(cx, at, Event::Due(deployment));
         }
-        let entry = &cx.world.deployments[deployment.index()];
-        self.observed[deployment.index()] = Some((entry.spec.clone(), entry.replicas));
+        if !failed || at.is_none() {
+            self.retries.forget(key);
+        }
     }
 }
 
-fn apply(world: &mut World, deployment: DeploymentId, write: Write, (desired, most): (i32, i32)) {
+fn wake(cx: &mut Cx, at: Time, event: Event) {
+    cx.at(at, crate::components::Event::Deployment(event));
+}
+
+fn apply(world: &mut World, deployment: DeploymentId, write: Write, annotations: (i32, i32), min_ready: Span) {
+    let (desired, most) = annotations;
     match write {
-        Write::Create(replicas) => {
+        Write::Create { replicas, revision } => {
             let created = world.create_replica_set(deployment, replicas);
-            world.annotate_replica_set(created, desired, most);
+            world.annotate_replica_set(created, revision, desired, most);
         }
-        Write::Scale(set, replicas) => {
-            world.annotate_replica_set(set, desired, most);
-            world.scale_replica_set(set, replicas);
-        }
+        Write::Scale(set, replicas) => world.resize_replica_set(set, replicas, desired, most),
+        Write::Revise(set, revision) => world.revise_replica_set(set, revision, min_ready),
         Write::Remove(set) => world.remove_replica_set(set),
+        Write::Status(revision, status) => world.set_deployment_status(deployment, revision, status),
     }
 }
 
-fn annotate_existing(world: &mut World, deployment: DeploymentId) {
-    let entry = &world.deployments[deployment.index()];
-    let most = entry.replicas + decide::surge(entry.spec.strategy, entry.replicas);
-    let desired = entry.replicas;
-    for set in entry.replica_sets.clone() {
-        let annotated = world.replica_sets[set.index()].max_annotation != 0;
-        if !annotated && world.replica_sets[set.index()].replicas == desired {
-            world.annotate_replica_set(set, desired, most);
+/// A Deployment whose ReplicaSet exists when the run begins: annotations and status are those of its last rollout.
+fn settle(world: &mut World, deployment: DeploymentId) {
+    let Some(&newest) = world.deployments[deployment.index()].replica_sets.last() else { return };
+    let (desired, most) = decide::annotations(&observe(world, deployment));
+    for set in world.deployments[deployment.index()].replica_sets.clone() {
+        let entry = &world.replica_sets[set.index()];
+        if entry.max_annotation == 0 && entry.replicas == desired {
+            world.annotate_replica_set(set, entry.revision, desired, most);
         }
     }
-}
-
-/// The ReplicaSet of the present template has the Deployment's minReadySeconds.
-fn take_over_min_ready(world: &mut World, deployment: DeploymentId) {
-    let entry = &world.deployments[deployment.index()];
-    let min_ready = entry.spec.min_ready;
-    let new = entry.replica_sets.iter().copied().find(|&set| has_present_template(world, deployment, set));
-    if let Some(set) = new {
-        world.set_min_ready(set, min_ready);
+    let view = observe(world, deployment);
+    let mut status = status::calculate(&view, &view.sets, view.status);
+    if view.progress_deadline.is_some() && status.progressing.is_none() {
+        let done = status::is_complete(&view, &status);
+        let reason = if done { DeploymentReason::NewReplicaSetAvailable } else { DeploymentReason::ReplicaSetUpdated };
+        status.progressing = Some(DeploymentCondition::new(Some(true), reason, world.now));
     }
+    let revision = world.replica_sets[newest.index()].revision_annotation;
+    world.set_deployment_status(deployment, revision, status);
 }
 
-fn has_present_template(world: &World, deployment: DeploymentId, set: crate::world::ReplicaSetId) -> bool {
+fn has_present_template(world: &World, deployment: DeploymentId, set: ReplicaSetId) -> bool {
     let (present, own) =
         (world.deployments[deployment.index()].spec.template, world.replica_sets[set.index()].template);
     present == own || world.template(present) == world.template(own)
@@ -132,18 +145,23 @@ fn has_present_template(world: &World, deployment: DeploymentId, set: crate::wor
 
 fn observe(world: &World, deployment: DeploymentId) -> View {
     let entry = &world.deployments[deployment.index()];
+    let mut ids = entry.replica_sets.clone();
+    ids.sort_by_cached_key(|&id| (world.replica_sets[id.index()].created.whole_second(), world.replica_set_name(id)));
     // Of several sets with the present template the oldest is the new one.
-    let new = entry.replica_sets.iter().copied().find(|&set| has_present_template(world, deployment, set));
-    let sets = entry.replica_sets.iter().map(|&id| {
+    let new = ids.iter().copied().find(|&set| has_present_template(world, deployment, set));
+    let sets = ids.into_iter().map(|id| {
         let set = &world.replica_sets[id.index()];
         Set {
             id: Some(id),
             is_new: Some(id) == new,
             replicas: set.replicas,
+            min_ready: set.min_ready,
             status_replicas: set.status.replicas,
+            ready: set.status.ready,
             available: set.status.available,
-            created: set.created,
-            revision: set.revision,
+            failure: set.status.failure,
+            observed: set.status.observed_generation >= set.generation,
+            revision: set.revision_annotation,
             desired_annotation: set.desired_annotation,
             max_annotation: set.max_annotation,
             has_pods: set.pods.iter().any(|&pod| !world.pod(pod).is_finished()),
@@ -153,31 +171,13 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
         replicas: entry.replicas,
         strategy: entry.spec.strategy,
         paused: entry.spec.paused,
+        min_ready: entry.spec.min_ready,
         revision_history_limit: entry.spec.revision_history_limit,
-        complete: is_complete(world, deployment),
-        status_replicas: entry.status.replicas,
+        progress_deadline: Some(entry.spec.progress_deadline).filter(|&deadline| deadline != NO_DEADLINE),
+        generation: entry.generation,
+        revision: entry.revision,
+        status: entry.status,
         now: world.now,
         sets: sets.collect(),
     }
-}
-
-/// `DeploymentComplete`, without the generation.
-fn is_complete(world: &World, deployment: DeploymentId) -> bool {
-    let entry = &world.deployments[deployment.index()];
-    let (status, want) = (entry.status, entry.replicas);
-    status.updated == want && status.replicas == want && status.available == want
-}
-
-fn status_of(world: &World, deployment: DeploymentId) -> DeploymentStatus {
-    let mut status = DeploymentStatus::default();
-    let entry = &world.deployments[deployment.index()];
-    let new = entry.replica_sets.iter().copied().find(|&set| has_present_template(world, deployment, set));
-    for &id in &entry.replica_sets {
-        let set = &world.replica_sets[id.index()].status;
-        status.replicas += set.replicas;
-        status.ready += set.ready;
-        status.available += set.available;
-        status.updated += if Some(id) == new { set.replicas } else { 0 };
-    }
-    status
 }

@@ -3,65 +3,60 @@
 //! ```text
 //!  ReplicaSet.replicas ─┐                ┌─► pods created: batches of 1, 2, 4, ... (slow start)
 //!  pods of the set ─────┼─► Sync ────────┼─► pods deleted: victims by rank, all at once
-//!  minReadySeconds ─────┘                └─► ReplicaSet.status
+//!  minReadySeconds ─────┘                ├─► ReplicaSet.status, condition ReplicaFailure
+//!                                        └─► Due: the next pod becomes available, or a failed sync is tried again
 //! ```
 //!
-//! Source: `pkg/controller/replicaset/replica_set.go`, `pkg/controller/controller_utils.go` of Kubernetes 1.34. All calls
-//! go through one client with a token bucket. While the calls of a round are on their way the set is left alone, as
-//! expectations demand.
-//! Left out: quota and API errors (every call succeeds), event writes from the same bucket, adoption of orphans.
+//! Source: `pkg/controller/replicaset/{replica_set,replica_set_utils}.go` of Kubernetes 1.34. All calls go through one
+//! client with a token bucket; the sync ends when they have returned. Meanwhile the set is left alone, as the work queue
+//! and expectations demand, and the status tells what was seen when the sync began. The first batch with a call that
+//! fails is the last of its sync, which is tried again after a back-off that doubles; watch events do not wait for it.
+//! Left out: event writes from the same bucket, adoption of orphans, conflicts of status writes.
+
+pub mod victims;
 
 use crate::components::Cx;
-use crate::engine::{Purpose, Random, Span, Time};
-use crate::plan::Stage;
-use crate::world::{DeleteCause, NewPod, Owner, Pod, PodId, PodPhase, ReplicaSetId, ReplicaSetStatus, World};
-use std::collections::BTreeMap;
+use crate::engine::{Retries, Time, TokenBucket};
+use crate::plan::{FaultKind, PodCall, Stage};
+use crate::world::{DeleteCause, FailureReason, NewPod, Owner, PodId, ReplicaSetId, ReplicaSetStatus, World};
+use victims::choose_victims;
 
 /// Pods that one sync creates or deletes at most. Source: `replica_set.go` (`BurstReplicas`).
 const BURST_REPLICAS: usize = 500;
-const POD_UID: Purpose = Purpose::named("pod.uid");
 
-/// A token bucket, as one theoretical arrival time: a call may go as soon as it is at most `burst - 1` intervals ahead.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokenBucket {
-    next: Time,
+/// What a sync saw of a set when it began.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// `metadata.generation`.
+    generation: u32,
+    /// Active pods.
+    active: Vec<PodId>,
+    /// Last transitions of those that are Ready.
+    ready_since: Vec<Time>,
 }
 
-impl TokenBucket {
-    /// Takes a token; when the call may go.
-    pub fn reserve(&mut self, now: Time, qps: f64, burst: f64) -> Time {
-        if qps <= 0.0 {
-            return now;
-        }
-        let interval = Span::from_seconds(1.0 / qps);
-        let tolerance = interval * ((burst.max(1.0) as u64) - 1);
-        let full = self.next.max(now);
-        self.next = full + interval;
-        full.back(tolerance).max(now)
-    }
-}
-
-/// Calls of one set that are on their way.
-#[derive(Clone, Copy, Debug, Default)]
+/// A sync whose calls are on their way.
+#[derive(Clone, Debug)]
 struct Round {
+    seen: Seen,
     /// Calls that have not been made yet, of the present batch.
     calls: usize,
     /// Creations beyond the present batch.
     later: usize,
     /// Size of the present batch.
     batch: usize,
-    /// When the present batch has returned; the next begins.
-    returns: Time,
+    /// A call has failed.
+    failure: Option<FailureReason>,
+    /// Something happened meanwhile: the set is looked at again when the sync has ended.
+    dirty: bool,
 }
 
 /// What it keeps of one set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Memory {
     round: Option<Round>,
     /// Batches ever begun: keys the draws.
     batches: u64,
-    /// The next look for pods that become available.
-    check: Option<Time>,
 }
 
 /// Its memory.
@@ -69,6 +64,7 @@ struct Memory {
 pub struct ReplicaSetController {
     sets: Vec<Memory>,
     client: TokenBucket,
+    retries: Retries,
 }
 
 /// Why it may be woken.
@@ -76,6 +72,10 @@ pub struct ReplicaSetController {
 pub enum Event {
     /// Look at a ReplicaSet again.
     Sync(ReplicaSetId),
+    /// A pod of a ReplicaSet with minReadySeconds became Ready.
+    PodReady(ReplicaSetId),
+    /// A delayed look is due.
+    Due(ReplicaSetId),
     /// A creation that waited for the client's rate limit.
     Create(ReplicaSetId),
     /// A deletion that waited for the client's rate limit.
@@ -89,7 +89,7 @@ impl ReplicaSetController {
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.replica_sets.len() {
             let set = ReplicaSetId::at(index);
-            let (status, _) = status_of(cx.world, set, cx.now);
+            let status = status_of(cx.world, set, &see(cx.world, set), None, cx.now);
             cx.world.set_replica_set_status(set, status);
             wake(cx, cx.now, Event::Sync(set));
         }
@@ -99,14 +99,24 @@ impl ReplicaSetController {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Sync(set) => self.sync(cx, set),
+            Event::PodReady(set) => {
+                let at = cx.now + cx.world.replica_sets[set.index()].min_ready;
+                self.look_again(cx, set, at);
+                wake(cx, cx.now, Event::Sync(set));
+            }
+            Event::Due(set) => {
+                if self.retries.is_due(set.index(), cx.now) {
+                    wake(cx, cx.now, Event::Sync(set));
+                }
+            }
             Event::Create(set) => {
-                create(cx.world, set);
-                self.call_made(cx, set);
+                let failure = create(cx, set);
+                self.call_made(cx, set, failure);
             }
             Event::Delete(pod) => {
                 let Owner::ReplicaSet(set) = cx.world.pod(pod).owner else { return };
-                delete(cx.world, set, pod);
-                self.call_made(cx, set);
+                let failure = delete(cx, set, pod);
+                self.call_made(cx, set, failure);
             }
             Event::Returned(set) => self.returned(cx, set),
         }
@@ -120,71 +130,80 @@ impl ReplicaSetController {
     }
 
     fn sync(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        if cx.world.replica_sets[set.index()].gone.is_some() {
-            return;
-        }
-        if self.memory(set).round.is_some() {
-            return;
-        }
         let entry = &cx.world.replica_sets[set.index()];
-        let active: Vec<PodId> = entry.pods.iter().copied().filter(|&pod| cx.world.pod(pod).is_active()).collect();
-        let want = usize::try_from(entry.replicas).unwrap_or(0);
-        if active.len() < want {
-            let missing = (want - active.len()).min(BURST_REPLICAS);
-            self.memory(set).round = Some(Round { later: missing, ..Round::default() });
-            self.next_batch(cx, set);
-        } else if active.len() > want {
-            let surplus = (active.len() - want).min(BURST_REPLICAS);
-            self.delete_surplus(cx, set, active, surplus);
+        if entry.gone.is_some() {
+            self.retries.forget(set.index());
+            return;
         }
-        // The status is written when the calls of the round have been made.
-        if self.memory(set).round.is_none() {
-            self.write_status(cx, set);
+        let want = usize::try_from(entry.replicas).unwrap_or(0);
+        if let Some(round) = &mut self.memory(set).round {
+            round.dirty = true;
+            return;
+        }
+        let seen = see(cx.world, set);
+        let active = seen.active.len();
+        if active == want {
+            self.finish(cx, set, &seen, None);
+            return;
+        }
+        let missing = want.saturating_sub(active).min(BURST_REPLICAS);
+        let victims = if active > want {
+            let surplus = (active - want).min(BURST_REPLICAS);
+            choose_victims(cx.world, set, seen.active.clone(), surplus, cx.random)
+        } else {
+            Vec::new()
+        };
+        self.memory(set).round = Some(Round { seen, calls: 0, later: missing, batch: 0, failure: None, dirty: false });
+        if missing > 0 {
+            self.next_batch(cx, set);
+        } else {
+            cx.explain(|| format!("replica set {}: deletes {victims:?}", set.0));
+            self.begin_batch(cx, set, victims.len(), |cx, index, at| match at {
+                None => delete(cx, set, victims[index]),
+                Some(at) => {
+                    wake(cx, at, Event::Delete(victims[index]));
+                    None
+                }
+            });
         }
     }
 
     /// Begins the next batch of creations: twice the last one, all calls at once.
     fn next_batch(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let memory = self.memory(set);
-        memory.batches += 1;
-        let Some(round) = &mut memory.round else { return };
-        round.batch = (2 * round.batch).max(1).min(round.later);
-        round.later -= round.batch;
-        let (batch, number) = (round.batch, memory.batches);
-        let times = self.reserve(cx, batch);
-        let last = times.last().copied().unwrap_or(cx.now);
-        let hop = cx.delay(Stage::ApiHop, u64::from(set.0) << 32 | number);
-        let at_once = times.iter().take_while(|&&at| at == cx.now).count();
-        for _ in 0..at_once {
-            create(cx.world, set);
-        }
-        for &at in &times[at_once..] {
-            wake(cx, at, Event::Create(set));
-        }
-        if let Some(round) = &mut self.memory(set).round {
-            round.calls = batch - at_once;
-            round.returns = last + hop;
-            if at_once == batch {
-                self.batch_done(cx, set);
+        let Some(round) = &mut self.memory(set).round else { return };
+        let batch = (2 * round.batch).max(1).min(round.later);
+        round.batch = batch;
+        round.later -= batch;
+        self.begin_batch(cx, set, batch, |cx, _, at| match at {
+            None => create(cx, set),
+            Some(at) => {
+                wake(cx, at, Event::Create(set));
+                None
             }
-        }
+        });
     }
 
-    fn delete_surplus(&mut self, cx: &mut Cx, set: ReplicaSetId, active: Vec<PodId>, surplus: usize) {
-        let victims = choose_victims(cx.world, set, active, surplus, cx.random);
-        cx.explain(|| format!("replica set {}: deletes {victims:?}", set.0));
-        let times = self.reserve(cx, victims.len());
-        let mut waiting = 0;
-        for (&pod, at) in victims.iter().zip(times) {
-            if at == cx.now {
-                delete(cx.world, set, pod);
-            } else {
-                wake(cx, at, Event::Delete(pod));
-                waiting += 1;
-            }
+    /// Makes the calls that the client lets through at once, and schedules the others.
+    fn begin_batch(
+        &mut self,
+        cx: &mut Cx,
+        set: ReplicaSetId,
+        calls: usize,
+        mut call: impl FnMut(&mut Cx, usize, Option<Time>) -> Option<FailureReason>,
+    ) {
+        self.memory(set).batches += 1;
+        let times = self.reserve(cx, calls);
+        let (mut failure, mut waiting) = (None, 0);
+        for (index, at) in times.into_iter().enumerate() {
+            let at = Some(at).filter(|&at| at > cx.now);
+            waiting += usize::from(at.is_some());
+            failure = call(cx, index, at).or(failure);
         }
-        if waiting > 0 {
-            self.memory(set).round = Some(Round { calls: waiting, ..Round::default() });
+        let Some(round) = &mut self.memory(set).round else { return };
+        round.calls = waiting;
+        round.failure = round.failure.or(failure);
+        if waiting == 0 {
+            self.batch_made(cx, set);
         }
     }
 
@@ -193,42 +212,59 @@ impl ReplicaSetController {
         (0..calls).map(|_| self.client.reserve(cx.now, flags.client_qps, flags.client_burst)).collect()
     }
 
-    fn call_made(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+    fn call_made(&mut self, cx: &mut Cx, set: ReplicaSetId, failure: Option<FailureReason>) {
         let Some(round) = &mut self.memory(set).round else { return };
+        round.failure = round.failure.or(failure);
         round.calls = round.calls.saturating_sub(1);
         if round.calls == 0 {
-            self.batch_done(cx, set);
+            self.batch_made(cx, set);
         }
     }
 
-    /// All calls of a batch have been made: the next one follows when they have returned.
-    fn batch_done(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let Some(round) = self.memory(set).round else { return };
-        if round.later > 0 {
-            wake(cx, round.returns, Event::Returned(set));
-        } else {
-            self.memory(set).round = None;
-            wake(cx, cx.now, Event::Sync(set));
-        }
+    /// All calls of a batch have been made: they return after a hop.
+    fn batch_made(&mut self, cx: &mut Cx, set: ReplicaSetId) {
+        let hop = cx.delay(Stage::ApiHop, u64::from(set.0) << 32 | self.memory(set).batches);
+        wake(cx, cx.now + hop, Event::Returned(set));
     }
 
     fn returned(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let due = self.memory(set).round.is_some_and(|round| round.later > 0 && round.returns == cx.now);
-        if due {
-            self.next_batch(cx, set);
+        let Some(round) = &self.memory(set).round else { return };
+        if round.later > 0 && round.failure.is_none() {
+            return self.next_batch(cx, set);
+        }
+        if let Some(round) = self.memory(set).round.take() {
+            self.finish(cx, set, &round.seen, round.failure);
+            if round.dirty {
+                wake(cx, cx.now, Event::Sync(set));
+            }
         }
     }
 
-    fn write_status(&mut self, cx: &mut Cx, set: ReplicaSetId) {
-        let (status, next) = status_of(cx.world, set, cx.now);
-        if cx.world.replica_sets[set.index()].status != status {
+    /// The end of a sync: the status, then the next look.
+    fn finish(&mut self, cx: &mut Cx, set: ReplicaSetId, seen: &Seen, failure: Option<FailureReason>) {
+        let entry = &cx.world.replica_sets[set.index()];
+        let (gone, min_ready) = (entry.gone.is_some(), entry.min_ready);
+        let status = status_of(cx.world, set, seen, failure, cx.now);
+        if !gone && entry.status != status {
             self.reserve(cx, 1);
             cx.world.set_replica_set_status(set, status);
         }
-        let memory = self.memory(set);
-        if let Some(at) = next.filter(|&at| memory.check.is_none_or(|check| check <= cx.now || at < check)) {
-            memory.check = Some(at);
-            wake(cx, at, Event::Sync(set));
+        if failure.is_some() {
+            let at = self.retries.fail(set.index(), cx.now, cx.plan.flags.controllers.retry);
+            return self.look_again(cx, set, at);
+        }
+        self.retries.forget(set.index());
+        if !min_ready.is_zero() && status.ready != status.available {
+            let times = seen.ready_since.iter().filter(|since| **since != Time::ZERO).map(|&since| since + min_ready);
+            let next = times.filter(|&at| at > cx.now).min();
+            self.look_again(cx, set, next.unwrap_or(cx.now + min_ready));
+        }
+    }
+
+    /// A look at that time, unless an earlier one is scheduled.
+    fn look_again(&mut self, cx: &mut Cx, set: ReplicaSetId, at: Time) {
+        if self.retries.add(set.index(), at) {
+            wake(cx, at, Event::Due(set));
         }
     }
 }
@@ -237,16 +273,65 @@ fn wake(cx: &mut Cx, at: Time, event: Event) {
     cx.at(at, crate::components::Event::ReplicaSet(event));
 }
 
-fn create(world: &mut World, set: ReplicaSetId) {
+fn see(world: &World, set: ReplicaSetId) -> Seen {
     let entry = &world.replica_sets[set.index()];
-    let ordinal = entry.created_pods + 1;
-    let template = entry.template;
-    world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name: None });
+    let active: Vec<PodId> = entry.pods.iter().copied().filter(|&pod| world.pod(pod).is_active()).collect();
+    let ready = active.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_ready());
+    Seen { generation: entry.generation, ready_since: ready.map(|pod| pod.ready.since).collect(), active }
 }
 
-fn delete(world: &mut World, set: ReplicaSetId, pod: PodId) {
+/// The status that tells what a sync saw, and whether it failed.
+fn status_of(
+    world: &World,
+    set: ReplicaSetId,
+    seen: &Seen,
+    failure: Option<FailureReason>,
+    now: Time,
+) -> ReplicaSetStatus {
+    let entry = &world.replica_sets[set.index()];
+    let available =
+        |since: &&Time| entry.min_ready.is_zero() || (**since != Time::ZERO && **since + entry.min_ready <= now);
+    ReplicaSetStatus {
+        replicas: count(seen.active.len()),
+        ready: count(seen.ready_since.len()),
+        available: count(seen.ready_since.iter().filter(available).count()),
+        observed_generation: seen.generation,
+        // The first reason stays until a sync succeeds.
+        failure: failure.map(|reason| entry.status.failure.unwrap_or(reason)),
+    }
+}
+
+fn count(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}
+
+/// A fault makes the controller's calls of that kind fail.
+fn is_failing(cx: &Cx, call: PodCall) -> bool {
+    let mut faults = cx.plan.faults.iter().zip(&cx.world.faults);
+    faults.any(|(fault, &active)| active && fault.kind == FaultKind::PodCallsFail(call))
+}
+
+fn create(cx: &mut Cx, set: ReplicaSetId) -> Option<FailureReason> {
+    let entry = &cx.world.replica_sets[set.index()];
+    let (template, ordinal) = (entry.template, entry.created_pods + 1);
+    let admitted = cx.world.quota_admits_pod(&cx.world.template(template).namespace);
+    if is_failing(cx, PodCall::Create) || !admitted {
+        cx.world.note_refused_pod(set);
+        return Some(FailureReason::FailedCreate);
+    }
+    cx.world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name: None });
+    None
+}
+
+/// A pod that is gone or terminating already is no failure.
+fn delete(cx: &mut Cx, set: ReplicaSetId, pod: PodId) -> Option<FailureReason> {
+    if is_failing(cx, PodCall::Delete) {
+        cx.world.note_failed_deletion(pod);
+        return Some(FailureReason::FailedDelete);
+    }
+    let world = &mut *cx.world;
     if !world.pod(pod).is_active() {
-        return;
+        return None;
     }
     let entry = &world.replica_sets[set.index()];
     let replaced = entry.deployment.is_some_and(|deployment| {
@@ -254,187 +339,7 @@ fn delete(world: &mut World, set: ReplicaSetId, pod: PodId) {
         present != entry.template && world.template(present) != world.template(entry.template)
     });
     world.delete_pod(pod, None, if replaced { DeleteCause::Rollout } else { DeleteCause::ScaleDown });
-}
-
-/// The status of a set, and when the next of its pods becomes available.
-fn status_of(world: &World, set: ReplicaSetId, now: Time) -> (ReplicaSetStatus, Option<Time>) {
-    let entry = &world.replica_sets[set.index()];
-    let mut status = ReplicaSetStatus { failure: entry.status.failure, ..ReplicaSetStatus::default() };
-    let mut next = None::<Time>;
-    for pod in entry.pods.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_active()) {
-        status.replicas += 1;
-        if !pod.is_ready() {
-            continue;
-        }
-        status.ready += 1;
-        let available = pod.ready.since + entry.min_ready;
-        if available <= now {
-            status.available += 1;
-        } else {
-            next = Some(next.map_or(available, |next| next.min(available)));
-        }
-    }
-    (status, next)
-}
-
-/// What decides whether a pod goes before another.
-#[derive(Clone, Debug)]
-pub struct Victim {
-    /// Which.
-    pub pod: PodId,
-    /// Bound to a node.
-    pub assigned: bool,
-    /// `status.phase`.
-    pub phase: PodPhase,
-    /// Last transition of condition Ready if that is True.
-    pub ready_since: Option<Time>,
-    /// `controller.kubernetes.io/pod-deletion-cost`.
-    pub cost: i32,
-    /// Active pods of related sets on its node.
-    pub rank: u32,
-    /// Most restarts of a regular container.
-    pub restarts: u32,
-    /// Most restarts of a restartable init container.
-    pub sidecar_restarts: u32,
-    /// `metadata.creationTimestamp`.
-    pub created: Time,
-    /// `metadata.uid`.
-    pub uid: String,
-}
-
-/// The `surplus` pods that go first. Without a choice to make there is no order.
-fn choose_victims(
-    world: &World,
-    set: ReplicaSetId,
-    active: Vec<PodId>,
-    surplus: usize,
-    random: Option<&Random>,
-) -> Vec<PodId> {
-    if surplus >= active.len() {
-        return active;
-    }
-    let ranks = ranks(world, set);
-    let victims = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
-    sorted(victims, world.now).into_iter().take(surplus).map(|victim| victim.pod).collect()
-}
-
-/// Active pods of related sets by node; unbound pods count as one node.
-fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<crate::world::NodeId>, u32> {
-    let mut ranks = BTreeMap::new();
-    let Some(deployment) = world.replica_sets[set.index()].deployment else { return ranks };
-    for &related in &world.deployments[deployment.index()].replica_sets {
-        let pods = world.replica_sets[related.index()].pods.iter().map(|&pod| world.pod(pod));
-        for pod in pods.filter(|pod| pod.is_active()) {
-            *ranks.entry(pod.node).or_insert(0) += 1;
-        }
-    }
-    ranks
-}
-
-fn victim(
-    world: &World,
-    id: PodId,
-    ranks: &BTreeMap<Option<crate::world::NodeId>, u32>,
-    random: Option<&Random>,
-) -> Victim {
-    let pod = world.pod(id);
-    let template = world.template_of(id);
-    let (inits, containers) = pod.containers.split_at(template.init_containers.len().min(pod.containers.len()));
-    let sidecars = inits.iter().zip(&template.init_containers).filter(|(_, init)| init.restartable);
-    Victim {
-        pod: id,
-        assigned: pod.node.is_some(),
-        phase: pod.phase,
-        ready_since: pod.is_ready().then_some(pod.ready.since),
-        cost: pod.deletion_cost,
-        rank: ranks.get(&pod.node).copied().unwrap_or(0),
-        restarts: containers.iter().map(|container| container.restarts).max().unwrap_or(0),
-        sidecar_restarts: sidecars.map(|(container, _)| container.restarts).max().unwrap_or(0),
-        created: pod.created.whole_second(),
-        uid: uid(world, pod, random),
-    }
-}
-
-/// `metadata.uid`: given, drawn, or (without noise) a fixed scrambling of owner and ordinal.
-fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
-    if let Some(uid) = &pod.uid {
-        return uid.to_string();
-    }
-    let word = match (random, pod.owner) {
-        (Some(random), _) => random.below(POD_UID, pod.key(), u64::MAX),
-        (None, Owner::ReplicaSet(set)) => {
-            let number = u64::from(world.replica_sets[set.index()].revision);
-            (number * 100_003 + u64::from(pod.ordinal)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        }
-        (None, Owner::DaemonSet(_) | Owner::Bare) => pod.key().wrapping_mul(0x9e37_79b9_7f4a_7c15),
-    };
-    format!("{word:016x}")
-}
-
-/// Sorts as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which ends
-/// whatever the comparison says.
-fn sorted(mut victims: Vec<Victim>, now: Time) -> Vec<Victim> {
-    if victims.len() < 2 {
-        return victims;
-    }
-    let right = sorted(victims.split_off(victims.len() / 2), now);
-    let left = sorted(victims, now);
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
-        let next = if goes_before(second, first, now) { right.next() } else { left.next() };
-        merged.extend(next);
-    }
-    merged.extend(left);
-    merged.extend(right);
-    merged
-}
-
-/// Whether `first` is deleted before `second`.
-pub fn goes_before(first: &Victim, second: &Victim, now: Time) -> bool {
-    if first.assigned != second.assigned {
-        return !first.assigned;
-    }
-    let pending = |victim: &Victim| victim.phase == PodPhase::Pending;
-    if pending(first) != pending(second) {
-        return pending(first);
-    }
-    if first.ready_since.is_some() != second.ready_since.is_some() {
-        return first.ready_since.is_none();
-    }
-    if first.cost != second.cost {
-        return first.cost < second.cost;
-    }
-    if first.rank != second.rank {
-        return first.rank > second.rank;
-    }
-    if let (Some(one), Some(other)) = (first.ready_since, second.ready_since)
-        && one != other
-    {
-        return is_younger((one, &first.uid), (other, &second.uid), now);
-    }
-    if first.restarts != second.restarts {
-        return first.restarts > second.restarts;
-    }
-    if first.sidecar_restarts != second.sidecar_restarts {
-        return first.sidecar_restarts > second.sidecar_restarts;
-    }
-    first.created != second.created && is_younger((first.created, &first.uid), (second.created, &second.uid), now)
-}
-
-/// No time at all first, then the smaller power of two of age, then the smaller UID.
-fn is_younger(first: (Time, &str), second: (Time, &str), now: Time) -> bool {
-    if first.0 == Time::ZERO || second.0 == Time::ZERO {
-        return first.0 == Time::ZERO || (second.0 != Time::ZERO && first.0 > second.0);
-    }
-    let (one, other) = (age_bucket(first.0, now), age_bucket(second.0, now));
-    if one == other { first.1 < second.1 } else { one < other }
-}
-
-/// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age.
-fn age_bucket(since: Time, now: Time) -> i64 {
-    let nanos = now.since(since).micros() as f64 * 1_000.0;
-    if nanos <= 0.0 { -1 } else { nanos.log2() as i64 }
+    None
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut D
 fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: &Node) -> Result<(), Refusal> {
     let added = nominated_on(view, pod, node.id);
     if !added.is_empty() {
-        filters.check_trial(node, Trial { added: &added, removed: &[] })?;
+        filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
     }
     filters.check(node)
 }

@@ -5,7 +5,7 @@
 
 use super::inter_pod::{AffinityRefusal, Required};
 use super::spread::{HardSpread, SpreadRefusal};
-use super::view::{View, host_ports};
+use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
@@ -157,6 +157,8 @@ pub struct Trial<'t> {
     pub added: &'t [PodId],
     /// Pods that leave.
     pub removed: &'t [PodId],
+    /// Used host ports when the latter have left; `None`: as they are.
+    pub ports: Option<&'t [UsedPort]>,
 }
 
 impl<'a> Filters<'a> {
@@ -224,8 +226,11 @@ impl<'a> Filters<'a> {
     /// Host ports, then resources.
     fn check_room(&self, node: &Node, trial: Trial) -> Result<(), Refusal> {
         let assumed = self.view.assumed.on(node.id);
-        if self.ports && !self.ports_are_free(node, trial) {
-            return Err(Refusal::of(Plugin::NodePorts, true, 0));
+        if self.ports {
+            let used = trial.ports.map_or_else(|| self.used_ports(node), <[UsedPort]>::to_vec);
+            if !self.ports_are_free(&used, trial.added) {
+                return Err(Refusal::of(Plugin::NodePorts, true, 0));
+            }
         }
         let want = &self.template.requests;
         let free = |part: &dyn Fn(&Resources) -> i64| {
@@ -250,27 +255,26 @@ impl<'a> Filters<'a> {
         if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
     }
 
-    fn ports_are_free(&self, node: &Node, trial: Trial) -> bool {
-        let has_ports = |pod: &PodId| self.view.cluster.templates[self.view.template_index(*pod)].ports;
-        let conflicts = |pod: PodId| ports_conflict(self.template, self.view.template(pod));
-        if trial.added.iter().copied().filter(has_ports).any(conflicts) {
-            return false;
+    /// The used host ports of a node: what the cache has, of pods that are still there. Empty for a pod without ports.
+    pub fn used_ports(&self, node: &Node) -> Vec<UsedPort> {
+        if !self.ports {
+            return Vec::new();
         }
-        // Used ports are a set: a pod that leaves takes its entries along, even those that another pod shares.
-        let entry = used_port;
-        let leaving = trial.removed.iter().filter(|pod| has_ports(pod));
-        let freed: Vec<_> = leaving.flat_map(|&pod| host_ports(self.view.template(pod)).map(entry)).collect();
-        let there = self.view.pods_on(node).filter(|pod| !trial.removed.contains(pod)).filter(has_ports);
-        // A less important pod that stays was taken away and put back, and its entries with it.
-        let priority = self.template.priority;
-        let mut used = there.flat_map(|pod| {
-            let put_back = self.view.template(pod).priority < priority;
-            host_ports(self.view.template(pod)).map(entry).map(move |used| (put_back, used))
-        });
-        !used.any(|(put_back, used)| {
-            let counts = put_back || !freed.contains(&used);
-            counts && host_ports(self.template).any(|wanted| port_conflict(wanted, used))
-        })
+        let has_ports = |pod: &PodId| self.view.cluster.templates[self.view.template_index(*pod)].ports;
+        let there = self.view.pods_on(node).filter(has_ports);
+        let mut used: Vec<UsedPort> = there.flat_map(|pod| used_ports(self.view.template(pod))).collect();
+        if let Some(cached) = self.view.assumed.ports_on(node.id) {
+            used.retain(|port| cached.contains(port));
+        }
+        used
+    }
+
+    fn ports_are_free(&self, used: &[UsedPort], added: &[PodId]) -> bool {
+        let conflicts = |pod: PodId| ports_conflict(self.template, self.view.template(pod));
+        let is_taken = |wanted: (u16, Protocol, &str)| {
+            used.iter().any(|(port, protocol, address)| port_conflict(wanted, (*port, *protocol, address)))
+        };
+        !added.iter().copied().any(conflicts) && !host_ports(self.template).any(is_taken)
     }
 
     fn check_topology(&self, spread: &HardSpread, affinity: &Required, node: NodeId) -> Result<(), Refusal> {
@@ -315,9 +319,4 @@ pub fn ports_conflict(one: &PodTemplate, other: &PodTemplate) -> bool {
 fn port_conflict(one: (u16, Protocol, &str), other: (u16, Protocol, &str)) -> bool {
     let any = |address: &str| address.is_empty() || address == "0.0.0.0";
     one.0 == other.0 && one.1 == other.1 && (any(one.2) || any(other.2) || one.2 == other.2)
-}
-
-/// An entry of a node's used ports: no address means every address.
-fn used_port<P>((port, protocol, address): (u16, P, &str)) -> (u16, P, &str) {
-    (port, protocol, if address.is_empty() { "0.0.0.0" } else { address })
 }

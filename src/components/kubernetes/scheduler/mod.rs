@@ -1,7 +1,7 @@
 //! kube-scheduler.
 //!
 //! ```text
-//!  PodAdded ─► queue ─► attempt ─(SchedulerAttempt)─► Outcome ─► assume ─(SchedulerBind)─► Bind ─► World::bind_pod
+//!  PodAdded ─► queue ─► Attempt ─(SchedulerAttempt)─► Outcome ─► assume ─(SchedulerBind)─► Bind ─► World::bind_pod
 //!               ▲  ▲      reads world, assumed pods     │
 //!               │  └─ Tick (backoff), Flush (30 s)      └► World::mark_unschedulable, preemption: World::delete_pod
 //!               └──── NodeAdded, NodeTaints, NodeLabels, NodeGone, PodBound, PodGone: queueing hints
@@ -13,6 +13,7 @@
 
 pub mod decide;
 pub mod filters;
+pub mod heap;
 pub mod hints;
 pub mod inter_pod;
 pub mod preemption;
@@ -40,8 +41,9 @@ const PREEMPTION_OFFSET: Purpose = Purpose::named("scheduler.preemption.offset")
 struct Attempt {
     pod: PodId,
     began: Time,
-    decision: Decision,
-    /// What happened since it began.
+    /// `None`: the pod has left the queue, and nothing was looked at yet.
+    decision: Option<Decision>,
+    /// What happened since the pod left the queue.
     happenings: Vec<Happening>,
 }
 
@@ -114,6 +116,8 @@ pub enum Event {
     NodeLabels(NodeId),
     /// A node vanished.
     NodeGone(NodeId),
+    /// The pod that was taken from the queue is tried.
+    Attempt,
     /// The attempt in progress is over.
     Outcome,
     /// The binding of a pod returns.
@@ -135,7 +139,7 @@ impl Scheduler {
         for index in 0..cx.world.pods.len() {
             let pod = &cx.world.pods[index];
             if let (Some(node), None) = (pod.node, pod.gone) {
-                self.assumed.list(pod.id, node);
+                self.assumed.list(cx.world, pod.id, node);
             }
             self.seen_templates.push(pod.template);
             self.pod_added(cx, PodId::at(index));
@@ -180,6 +184,7 @@ impl Scheduler {
                 self.cluster_is_stale = true;
                 self.happen(cx, Happening::NodeGone(node));
             }
+            Event::Attempt => self.attempt(cx),
             Event::Outcome => self.outcome(cx),
             Event::Bind(pod) => self.bind(cx, pod),
             Event::Tick => {
@@ -204,7 +209,7 @@ impl Scheduler {
     /// The cache's order of pods on a node follows what it hears of them.
     fn relist(&mut self, cx: &Cx, pod: PodId) {
         if let (Some(node), None) = (cx.world.pod(pod).node, cx.world.pod(pod).gone) {
-            self.assumed.list(pod, node);
+            self.assumed.list(cx.world, pod, node);
         }
     }
 
@@ -226,7 +231,7 @@ impl Scheduler {
         }
         if pod.node.is_none() && pod.is_active() && matches!(self.queue.place(id), None | Some(Place::Gated)) {
             let priority = cx.world.template_of(id).priority;
-            self.queue.add(id, priority, pod.gates > 0, cx.now);
+            self.queue.add(&cx.plan.flags.scheduler, id, priority, pod.gates > 0, cx.now);
         }
     }
 
@@ -281,22 +286,37 @@ impl Scheduler {
         }
     }
 
-    /// Begins the next attempt if none is in progress.
+    /// Takes the next pod from the queue unless one is being tried.
     fn try_next(&mut self, cx: &mut Cx) {
-        while self.attempt.is_none() {
-            let Some(pod) = self.queue.pop(&cx.plan.flags.scheduler) else { return };
-            if !cx.world.pod(pod).is_active() || cx.world.pod(pod).node.is_some() {
-                self.queue.forget(pod);
-                continue;
-            }
-            self.refresh(cx);
-            let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
-            let decision = decide(&view, pod, self.start_index);
-            self.start_index = decision.next_start;
-            let span = cx.delay(Stage::SchedulerAttempt, self.attempt_key(cx, pod));
-            self.attempt = Some(Attempt { pod, began: cx.now, decision, happenings: Vec::new() });
-            cx.after(span, components::Event::Scheduler(Event::Outcome));
+        if self.attempt.is_none()
+            && let Some(pod) = self.queue.pop(&cx.plan.flags.scheduler)
+        {
+            self.attempt = Some(Attempt { pod, began: cx.now, decision: None, happenings: Vec::new() });
+            cx.at(cx.now, components::Event::Scheduler(Event::Attempt));
         }
+    }
+
+    /// Decides where the pod may go; one that is being deleted is let go (`skipPodSchedule`).
+    fn attempt(&mut self, cx: &mut Cx) {
+        let Some(pod) = self.attempt.as_ref().filter(|attempt| attempt.decision.is_none()).map(|attempt| attempt.pod)
+        else {
+            return;
+        };
+        if !cx.world.pod(pod).is_active() || cx.world.pod(pod).node.is_some() {
+            self.queue.forget(pod);
+            self.attempt = None;
+            return;
+        }
+        self.refresh(cx);
+        let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
+        let decision = decide(&view, pod, self.start_index);
+        self.start_index = decision.next_start;
+        let span = cx.delay(Stage::SchedulerAttempt, self.attempt_key(cx, pod));
+        if let Some(attempt) = &mut self.attempt {
+            attempt.began = cx.now;
+            attempt.decision = Some(decision);
+        }
+        cx.after(span, components::Event::Scheduler(Event::Outcome));
     }
 
     fn attempt_key(&self, cx: &Cx, pod: PodId) -> u64 {
@@ -306,7 +326,7 @@ impl Scheduler {
 
     /// The attempt is over: assume and bind, or back to the queue.
     fn outcome(&mut self, cx: &mut Cx) {
-        let Some(Attempt { pod, began, decision, happenings }) = self.attempt.take() else { return };
+        let Some(Attempt { pod, began, decision: Some(decision), happenings }) = self.attempt.take() else { return };
         if decision.best.is_empty()
             && let Some(history) = &mut self.history
         {
@@ -324,7 +344,7 @@ impl Scheduler {
             let key = cx.world.pod(pod).key();
             let node = decision.best[cx.pick(TIE, key, decision.best.len())];
             self.assumed.add(pod, node);
-            self.assumed.list(pod, node);
+            self.assumed.list(cx.world, pod, node);
             self.nominated.retain(|(other, _)| *other != pod);
             if let Some(history) = &mut self.history {
                 history.push(Tried { at: began, pod, result: TriedResult::Node(node, false) });

@@ -4,7 +4,7 @@
 
 use super::decide::{Decision, nominated_on};
 use super::filters::{Filters, Trial};
-use super::view::View;
+use super::view::{UsedPort, View, free_ports, take_ports, used_ports};
 use crate::engine::Time;
 use crate::world::{Node, NodeId, PodId};
 use std::cmp::Reverse;
@@ -160,21 +160,28 @@ fn dry_run(view: &View, filters: &Filters, pod: PodId, node: &Node) -> std::resu
         return Err(vec!["No preemption victims found for incoming pod".to_string()]);
     }
     let nominated = nominated_on(view, pod, node.id);
-    let fits = |removed: &[PodId]| {
+    let fits = |removed: &[PodId], ports: &[UsedPort]| {
+        let ports = Some(ports);
         if !nominated.is_empty() {
-            filters.check_trial(node, Trial { added: &nominated, removed })?;
+            filters.check_trial(node, Trial { added: &nominated, removed, ports })?;
         }
-        filters.check_trial(node, Trial { added: &[], removed })
+        filters.check_trial(node, Trial { added: &[], removed, ports })
     };
-    fits(&lower).map_err(|refusal| refusal.reasons(view.template(pod)))?;
+    let ports_of = |other: PodId| used_ports(view.template(other)).collect::<Vec<_>>();
+    let mut ports = filters.used_ports(node);
+    lower.iter().for_each(|&other| free_ports(&mut ports, &ports_of(other)));
+    fits(&lower, &ports).map_err(|refusal| refusal.reasons(view.template(pod)))?;
     lower.sort_by_key(|&other| (importance(view, other), view.assumed.position(other, node.id)));
     let violating = violations(view, &lower);
     let (first, second): (Vec<PodId>, Vec<PodId>) = lower.iter().partition(|other| violating.contains(other));
     let mut removed = lower.clone();
     for &other in first.iter().chain(&second) {
         let without: Vec<PodId> = removed.iter().copied().filter(|&victim| victim != other).collect();
-        if fits(&without).is_ok() {
+        take_ports(&mut ports, &ports_of(other));
+        if fits(&without, &ports).is_ok() {
             removed = without;
+        } else {
+            free_ports(&mut ports, &ports_of(other));
         }
     }
     let violations = removed.iter().filter(|victim| violating.contains(victim)).count();

@@ -1,8 +1,11 @@
 //! The scheduling queue: active heap, backoff, error backoff, pool of unschedulable pods.
 //!
-//! Source: `pkg/scheduler/backend/queue/{scheduling_queue,active_queue,backoff_queue}.go`.
+//! Source: `pkg/scheduler/backend/queue/{scheduling_queue,active_queue,backoff_queue}.go`. A real clock gives no two pods one
+//! timestamp: those of one instant go in the order in which they came. Where the clock stands still
+//! ([`SchedulerFlags::standing_clock`]) they are equals, and leave a heap in the order that its structure gives.
 
 use super::filters::Plugins;
+use super::heap::Heap;
 use crate::engine::{Span, Time};
 use crate::plan::flags::SchedulerFlags;
 use crate::world::PodId;
@@ -31,6 +34,8 @@ struct Waiting {
     priority: i32,
     /// When it came, or failed last.
     timestamp: Time,
+    /// Orders what has one timestamp; 0 where the clock stands still.
+    arrival: u64,
     created: Time,
     /// Unschedulable attempts.
     failures: u32,
@@ -41,22 +46,24 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn rank(&self, pod: PodId) -> Rank {
-        (Reverse(self.priority), self.timestamp, pod)
+    fn rank(&self) -> Rank {
+        (Reverse(self.priority), self.timestamp, self.arrival)
     }
 }
 
 /// Order of the active queue: priority, then timestamp.
-type Rank = (Reverse<i32>, Time, PodId);
+type Rank = (Reverse<i32>, Time, u64);
 
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub struct SchedulingQueue {
     pods: BTreeMap<PodId, Waiting>,
-    active: BTreeSet<Rank>,
-    backoff: BTreeSet<(Time, Rank)>,
-    errors: BTreeSet<(Time, Rank)>,
+    active: Heap<Rank>,
+    backoff: Heap<(Time, Rank)>,
+    errors: Heap<Time>,
     pool: BTreeSet<PodId>,
+    /// Timestamps ever given.
+    arrivals: u64,
 }
 
 /// 1 s x 2^(count - 1), at most the maximum; none without an attempt.
@@ -80,10 +87,12 @@ pub fn is_over(flags: &SchedulerFlags, end: Time, now: Time) -> bool {
 
 impl SchedulingQueue {
     /// A pod without node appears, or its gates are gone.
-    pub fn add(&mut self, pod: PodId, priority: i32, gated: bool, now: Time) {
+    pub fn add(&mut self, flags: &SchedulerFlags, pod: PodId, priority: i32, gated: bool, now: Time) {
+        let arrival = self.arrive(flags);
         let entry = self.pods.entry(pod).or_insert(Waiting {
             priority,
             timestamp: now,
+            arrival,
             created: now,
             failures: 0,
             errors: 0,
@@ -93,8 +102,13 @@ impl SchedulingQueue {
         if entry.place == Place::Gated && !gated {
             entry.timestamp = entry.created;
             entry.place = Place::Active;
-            self.active.insert(entry.rank(pod));
+            self.active.push(entry.rank(), pod);
         }
+    }
+
+    fn arrive(&mut self, flags: &SchedulerFlags) -> u64 {
+        self.arrivals += u64::from(!flags.standing_clock);
+        self.arrivals
     }
 
     /// Where a pod is; `None`: it does not wait.
@@ -114,19 +128,20 @@ impl SchedulingQueue {
 
     /// Takes the next pod to try: an idle scheduler does not wait for the end of a backoff.
     pub fn pop(&mut self, flags: &SchedulerFlags) -> Option<PodId> {
-        let rank = match self.active.pop_first() {
-            Some(rank) => rank,
-            None if flags.pop_from_backoff => self.backoff.pop_first()?.1,
+        let pod = match self.active.pop() {
+            Some((_, pod)) => pod,
+            None if flags.pop_from_backoff => self.backoff.pop()?.1,
             None => return None,
         };
-        self.pods.get_mut(&rank.2)?.place = Place::InFlight;
-        Some(rank.2)
+        self.pods.get_mut(&pod)?.place = Place::InFlight;
+        Some(pod)
     }
 
     /// The attempt found no node. `useful`: an event during the attempt may have changed that.
     pub fn failed(&mut self, flags: &SchedulerFlags, pod: PodId, plugins: Plugins, useful: bool, now: Time) {
+        let arrival = self.arrive(flags);
         let Some(entry) = self.pods.get_mut(&pod) else { return };
-        entry.timestamp = now;
+        (entry.timestamp, entry.arrival) = (now, arrival);
         entry.failures += 1;
         entry.errors = 0;
         entry.plugins = plugins;
@@ -139,25 +154,27 @@ impl SchedulingQueue {
 
     /// The attempt, or the binding, ended in an error.
     pub fn error(&mut self, flags: &SchedulerFlags, pod: PodId, now: Time) {
+        let arrival = self.arrive(flags);
         let Some(entry) = self.pods.get_mut(&pod) else { return };
-        entry.timestamp = now;
+        (entry.timestamp, entry.arrival) = (now, arrival);
         entry.errors += 1;
         let end = backoff_end(flags, now, entry.errors);
         entry.place = Place::ErrorBackoff(end);
-        self.errors.insert((end, entry.rank(pod)));
+        self.errors.push(end, pod);
     }
 
     /// The pod was bound, or vanished.
     pub fn forget(&mut self, pod: PodId) {
         let Some(entry) = self.pods.remove(&pod) else { return };
-        let rank = entry.rank(pod);
         match entry.place {
-            Place::Active => self.active.remove(&rank),
-            Place::Backoff(end) => self.backoff.remove(&(end, rank)),
-            Place::ErrorBackoff(end) => self.errors.remove(&(end, rank)),
-            Place::Pool => self.pool.remove(&pod),
-            Place::Gated | Place::InFlight => false,
-        };
+            Place::Active => self.active.remove(pod),
+            Place::Backoff(_) => self.backoff.remove(pod),
+            Place::ErrorBackoff(_) => self.errors.remove(pod),
+            Place::Pool => {
+                self.pool.remove(&pod);
+            }
+            Place::Gated | Place::InFlight => {}
+        }
     }
 
     /// Something happened: pods of the pool for which it is useful go to the active queue, or to backoff.
@@ -184,32 +201,34 @@ impl SchedulingQueue {
         let end = backoff_end(flags, entry.timestamp, entry.failures);
         if is_over(flags, end, now) {
             entry.place = Place::Active;
-            self.active.insert(entry.rank(pod));
+            self.active.push(entry.rank(), pod);
         } else {
             entry.place = Place::Backoff(end);
-            self.backoff.insert((end, entry.rank(pod)));
+            self.backoff.push((end, entry.rank()), pod);
         }
     }
 
     /// A tick of the backoff queues: what is over becomes active.
     pub fn release(&mut self, flags: &SchedulerFlags, now: Time) {
-        for heap in [&mut self.backoff, &mut self.errors] {
-            while let Some(&(end, rank)) = heap.first() {
-                if !is_over(flags, end, now) {
-                    break;
-                }
-                heap.pop_first();
-                if let Some(entry) = self.pods.get_mut(&rank.2) {
-                    entry.place = Place::Active;
-                    self.active.insert(rank);
-                }
+        let mut released = Vec::new();
+        while self.backoff.first().is_some_and(|((end, _), _)| is_over(flags, end, now)) {
+            released.extend(self.backoff.pop().map(|(_, pod)| pod));
+        }
+        while self.errors.first().is_some_and(|(end, _)| is_over(flags, end, now)) {
+            released.extend(self.errors.pop().map(|(_, pod)| pod));
+        }
+        for pod in released {
+            if let Some(entry) = self.pods.get_mut(&pod) {
+                entry.place = Place::Active;
+                self.active.push(entry.rank(), pod);
             }
         }
     }
 
     /// The first tick that can release something.
     pub fn next_tick(&self) -> Option<Time> {
-        let ends = [self.backoff.first(), self.errors.first()].into_iter().flatten().map(|(end, _)| *end);
+        let backoff = self.backoff.first().map(|((end, _), _)| end);
+        let ends = backoff.into_iter().chain(self.errors.first().map(|(end, _)| end));
         ends.min().map(|end| end.whole_second() + Span::from_secs(1))
     }
 }
@@ -236,9 +255,9 @@ mod tests {
         let (low, high, later) = (PodId(0), PodId(1), PodId(2));
         let second = Time::from_unix_seconds;
         let mut queue = SchedulingQueue::default();
-        queue.add(low, 0, false, second(1));
-        queue.add(later, 0, false, second(2));
-        queue.add(high, 5, false, second(3));
+        queue.add(&flags, low, 0, false, second(1));
+        queue.add(&flags, later, 0, false, second(2));
+        queue.add(&flags, high, 5, false, second(3));
         assert_eq!(queue.pop(&flags), Some(high));
         assert_eq!(queue.pop(&flags), Some(low));
         assert_eq!(queue.pop(&flags), Some(later));

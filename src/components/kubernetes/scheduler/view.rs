@@ -3,6 +3,7 @@
 use crate::plan::{Affinity, Plan, PodTemplate};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::world::{Node, NodeId, PodId, World};
+use std::collections::BTreeMap;
 
 /// A container that asks for no CPU counts as this much in LeastAllocated. Source: `pkg/scheduler/util/pod_resources.go`.
 pub const DEFAULT_MILLI_CPU: i64 = 100;
@@ -99,7 +100,7 @@ impl Cluster {
         if self.columns.iter().any(|(name, _)| name == key) {
             return;
         }
-        let mut values = std::collections::BTreeMap::new();
+        let mut values = BTreeMap::new();
         let mut domain = vec![NO_DOMAIN; world.nodes.len()];
         for &node in &self.order {
             if let Some(value) = world.node(node).labels.get(key) {
@@ -180,6 +181,15 @@ pub fn host_ports(template: &PodTemplate) -> impl Iterator<Item = (u16, crate::p
         .map(|port| (port.host_port, port.protocol, port.host_ip.as_str()))
 }
 
+/// A host port that is in use; no address counts as every address.
+pub type UsedPort = (u16, crate::plan::Protocol, String);
+
+/// The entries of a pod in its node's used ports.
+pub fn used_ports(template: &PodTemplate) -> impl Iterator<Item = UsedPort> {
+    let address = |address: &str| if address.is_empty() { "0.0.0.0" } else { address }.to_string();
+    host_ports(template).map(move |(port, protocol, ip)| (port, protocol, address(ip)))
+}
+
 /// Pods that have a node in the scheduler's memory but not yet in the API server, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Assumed {
@@ -187,6 +197,11 @@ pub struct Assumed {
     count: usize,
     /// All pods of a node in the order of the scheduler's cache, which decides between equal victims of preemption.
     order: Vec<Vec<PodId>>,
+    /// Used host ports of each node as the cache has them: a set, so that the first of several pods that share an entry
+    /// takes it along when it leaves. Source: `framework/types.go` (`HostPortInfo.Remove`, `updateUsedPorts`).
+    ports: Vec<Vec<UsedPort>>,
+    /// The entries with which a pod came.
+    ports_of: BTreeMap<PodId, Vec<UsedPort>>,
 }
 
 impl Assumed {
@@ -198,12 +213,18 @@ impl Assumed {
     /// A pod of a node appears, or changes: it goes to the end of the node's list.
     ///
     /// Source: `framework/types.go` (`NodeInfo.AddPod`); an update is a removal and an addition.
-    pub fn list(&mut self, pod: PodId, node: NodeId) {
+    pub fn list(&mut self, world: &World, pod: PodId, node: NodeId) {
         self.unlist(pod, node);
         if self.order.len() <= node.index() {
             self.order.resize(node.index() + 1, Vec::new());
+            self.ports.resize(node.index() + 1, Vec::new());
         }
         self.order[node.index()].push(pod);
+        let ports: Vec<UsedPort> = used_ports(world.template_of(pod)).collect();
+        if !ports.is_empty() {
+            take_ports(&mut self.ports[node.index()], &ports);
+            self.ports_of.insert(pod, ports);
+        }
     }
 
     /// A pod leaves a node: the last of the list takes its place (`NodeInfo.RemovePod`).
@@ -211,7 +232,16 @@ impl Assumed {
         let Some(pods) = self.order.get_mut(node.index()) else { return };
         if let Some(position) = pods.iter().position(|&other| other == pod) {
             pods.swap_remove(position);
+            if let Some(ports) = self.ports_of.remove(&pod) {
+                free_ports(&mut self.ports[node.index()], &ports);
+            }
         }
+    }
+
+    /// Used host ports of a node as the cache has them; `None`: it has not heard of any pod there.
+    pub fn ports_on(&self, node: NodeId) -> Option<&[UsedPort]> {
+        self.order.get(node.index()).filter(|pods| !pods.is_empty())?;
+        self.ports.get(node.index()).map(Vec::as_slice)
     }
 
     /// The place of a pod in the list of its node; unknown ones come last.
@@ -237,6 +267,20 @@ impl Assumed {
         self.count -= before - pods.len();
         before != pods.len()
     }
+}
+
+/// Adds entries to a set of used ports.
+pub fn take_ports(used: &mut Vec<UsedPort>, ports: &[UsedPort]) {
+    for port in ports {
+        if !used.contains(port) {
+            used.push(port.clone());
+        }
+    }
+}
+
+/// Takes entries out of a set of used ports, whoever else has them.
+pub fn free_ports(used: &mut Vec<UsedPort>, ports: &[UsedPort]) {
+    used.retain(|port| !ports.contains(port));
 }
 
 /// Everything a cycle reads.
@@ -281,7 +325,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::components::kubernetes::testbed::{node, plan, template};
+    use crate::components::kubernetes::testbed::{self, node, plan, template};
 
     #[test]
     fn nodes_are_tried_zone_by_zone_in_turn() {
@@ -291,6 +335,22 @@ mod tests {
         }
         let names: Vec<&str> = node_order(&world).into_iter().map(|id| &*world.node(id).name).collect();
         assert_eq!(names, ["a1", "b1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn a_shared_host_port_is_free_when_its_first_holder_leaves_and_taken_again_by_an_update_of_the_other() {
+        let mut holder = template(10);
+        let port = crate::plan::ContainerPort { host_port: 443, ..Default::default() };
+        holder.containers[0].ports.push(port);
+        let mut world = World::new(&plan(vec![holder]));
+        let (node, pods) = (NodeId(0), [0, 0].map(|_| testbed::new_pod(&mut world, 0)));
+        let mut cache = Assumed::default();
+        pods.iter().for_each(|&pod| cache.list(&world, pod, node));
+        assert_eq!(cache.ports_on(node).map(<[UsedPort]>::len), Some(1));
+        cache.unlist(pods[0], node);
+        assert_eq!(cache.ports_on(node), Some(&[][..]));
+        cache.list(&world, pods[1], node);
+        assert_eq!(cache.ports_on(node).map(<[UsedPort]>::len), Some(1));
     }
 
     #[test]

@@ -1,0 +1,176 @@
+//! Which pods of a ReplicaSet go first when it has too many.
+//!
+//! Source: `pkg/controller/controller_utils.go` (`ActivePodsWithRanks`), `replica_set.go` (`getPodsToDelete`).
+
+use crate::engine::{Purpose, Random, Time};
+use crate::world::{NodeId, Owner, Pod, PodId, PodPhase, ReplicaSetId, World};
+use std::collections::BTreeMap;
+
+const POD_UID: Purpose = Purpose::named("pod.uid");
+
+/// What decides whether a pod goes before another.
+#[derive(Clone, Debug)]
+pub struct Victim {
+    /// Which.
+    pub pod: PodId,
+    /// Bound to a node.
+    pub assigned: bool,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// Last transition of condition Ready if that is True; the zero time if it has none.
+    pub ready_since: Option<Time>,
+    /// `controller.kubernetes.io/pod-deletion-cost`.
+    pub cost: i32,
+    /// Active pods of related sets on its node.
+    pub rank: u32,
+    /// Most restarts of a regular container.
+    pub restarts: u32,
+    /// Most restarts of a restartable init container.
+    pub sidecar_restarts: u32,
+    /// `metadata.creationTimestamp`.
+    pub created: Time,
+    /// `metadata.uid`.
+    pub uid: String,
+}
+
+/// The `surplus` pods that go first. Without a choice to make there is no order.
+pub(super) fn choose_victims(
+    world: &World,
+    set: ReplicaSetId,
+    active: Vec<PodId>,
+    surplus: usize,
+    random: Option<&Random>,
+) -> Vec<PodId> {
+    if surplus >= active.len() {
+        return active;
+    }
+    let ranks = ranks(world, set);
+    let victims = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
+    sorted(victims, world.now).into_iter().take(surplus).map(|victim| victim.pod).collect()
+}
+
+/// Active pods of related sets by node; unbound pods count as one node.
+fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<NodeId>, u32> {
+    let mut ranks = BTreeMap::new();
+    let Some(deployment) = world.replica_sets[set.index()].deployment else { return ranks };
+    for &related in &world.deployments[deployment.index()].replica_sets {
+        let pods = world.replica_sets[related.index()].pods.iter().map(|&pod| world.pod(pod));
+        for pod in pods.filter(|pod| pod.is_active()) {
+            *ranks.entry(pod.node).or_insert(0) += 1;
+        }
+    }
+    ranks
+}
+
+fn victim(world: &World, id: PodId, ranks: &BTreeMap<Option<NodeId>, u32>, random: Option<&Random>) -> Victim {
+    let pod = world.pod(id);
+    let template = world.template_of(id);
+    let (inits, containers) = pod.containers.split_at(template.init_containers.len().min(pod.containers.len()));
+    let sidecars = inits.iter().zip(&template.init_containers).filter(|(_, init)| init.restartable);
+    Victim {
+        pod: id,
+        assigned: pod.node.is_some(),
+        phase: pod.phase,
+        ready_since: pod.is_ready().then_some(pod.ready.since),
+        cost: pod.deletion_cost,
+        rank: ranks.get(&pod.node).copied().unwrap_or(0),
+        restarts: containers.iter().map(|container| container.restarts).max().unwrap_or(0),
+        sidecar_restarts: sidecars.map(|(container, _)| container.restarts).max().unwrap_or(0),
+        created: pod.created.whole_second(),
+        uid: uid(world, pod, random),
+    }
+}
+
+/// `metadata.uid`: given, drawn, or (without noise) a fixed scrambling of owner and ordinal.
+fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
+    if let Some(uid) = &pod.uid {
+        return uid.to_string();
+    }
+    let word = match (random, pod.owner) {
+        (Some(random), _) => random.below(POD_UID, pod.key(), u64::MAX),
+        (None, Owner::ReplicaSet(set)) => {
+            let number = u64::from(world.replica_sets[set.index()].revision);
+            (number * 100_003 + u64::from(pod.ordinal)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        }
+        (None, Owner::DaemonSet(_) | Owner::Bare) => pod.key().wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    };
+    format!("{word:016x}")
+}
+
+/// Sorts as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which ends
+/// whatever the comparison says.
+fn sorted(mut victims: Vec<Victim>, now: Time) -> Vec<Victim> {
+    if victims.len() < 2 {
+        return victims;
+    }
+    let right = sorted(victims.split_off(victims.len() / 2), now);
+    let left = sorted(victims, now);
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
+        let next = if goes_before(second, first, now) { right.next() } else { left.next() };
+        merged.extend(next);
+    }
+    merged.extend(left);
+    merged.extend(right);
+    merged
+}
+
+/// Whether `first` is deleted before `second`.
+pub fn goes_before(first: &Victim, second: &Victim, now: Time) -> bool {
+    if first.assigned != second.assigned {
+        return !first.assigned;
+    }
+    let order = |victim: &Victim| phase_order(victim.phase);
+    if order(first) != order(second) {
+        return order(first) < order(second);
+    }
+    if first.ready_since.is_some() != second.ready_since.is_some() {
+        return first.ready_since.is_none();
+    }
+    if first.cost != second.cost {
+        return first.cost < second.cost;
+    }
+    if first.rank != second.rank {
+        return first.rank > second.rank;
+    }
+    if let (Some(one), Some(other)) = (first.ready_since, second.ready_since)
+        && one != other
+    {
+        return is_younger((one, &first.uid), (other, &second.uid), now);
+    }
+    if first.restarts != second.restarts {
+        return first.restarts > second.restarts;
+    }
+    if first.sidecar_restarts != second.sidecar_restarts {
+        return first.sidecar_restarts > second.sidecar_restarts;
+    }
+    first.created != second.created && is_younger((first.created, &first.uid), (second.created, &second.uid), now)
+}
+
+const fn phase_order(phase: PodPhase) -> u8 {
+    match phase {
+        PodPhase::Pending => 0,
+        PodPhase::Unknown => 1,
+        PodPhase::Running => 2,
+        PodPhase::Succeeded | PodPhase::Failed => 3,
+    }
+}
+
+/// No time at all first, then the smaller power of two of age, then the smaller UID.
+fn is_younger(first: (Time, &str), second: (Time, &str), now: Time) -> bool {
+    if first.0 == Time::ZERO || second.0 == Time::ZERO {
+        return first.0 == Time::ZERO || (second.0 != Time::ZERO && first.0 > second.0);
+    }
+    let (one, other) = (age_bucket(first.0, now), age_bucket(second.0, now));
+    if one == other { first.1 < second.1 } else { one < other }
+}
+
+/// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age.
+fn age_bucket(since: Time, now: Time) -> i64 {
+    let nanos = now.since(since).micros() as f64 * 1_000.0;
+    if nanos <= 0.0 { -1 } else { nanos.log2() as i64 }
+}
+
+#[cfg(test)]
+mod tests;
