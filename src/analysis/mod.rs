@@ -7,6 +7,7 @@
 //! Pure: the same record gives the same analysis. Nothing here writes or draws; that is `render`.
 
 pub mod expectation;
+pub mod explain;
 pub mod history;
 pub mod phases;
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub fn summary(finished: &Finished) -> String {
 }
 
 /// Wraps `text` at 80 columns; further lines are indented as the first one's prefix is wide.
-fn line(out: &mut String, prefix: &str, text: &str) {
+pub(super) fn line(out: &mut String, prefix: &str, text: &str) {
     let indent = " ".repeat(prefix.chars().count());
     let mut current = prefix.to_string();
     let mut empty = true;

@@ -30,7 +30,7 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodObject, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
-pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, Scales};
+pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, ScaleVersion, Scales};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -207,6 +207,7 @@ impl World {
                     status: HpaStatus::default(),
                     metrics: Vec::new(),
                     exists: true,
+                    version: 0,
                     outcome: HpaOutcome::default(),
                 })
                 .collect(),

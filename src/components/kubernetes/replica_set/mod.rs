@@ -11,9 +11,12 @@
 //! expectations demand.
 //! Left out: quota and API errors (every call succeeds), event writes from the same bucket, adoption of orphans.
 
+mod ranking;
+
 use crate::components::Cx;
 use crate::engine::{Purpose, Random, Span, Time};
 use crate::plan::Stage;
+use crate::record::Decision;
 use crate::world::{DeleteCause, NewPod, Owner, Pod, PodId, PodPhase, ReplicaSetId, ReplicaSetStatus, World};
 use std::collections::BTreeMap;
 
@@ -172,7 +175,8 @@ impl ReplicaSetController {
 
     fn delete_surplus(&mut self, cx: &mut Cx, set: ReplicaSetId, active: Vec<PodId>, surplus: usize) {
         let victims = choose_victims(cx.world, set, active, surplus, cx.random);
-        cx.explain(|| format!("replica set {}: deletes {victims:?}", set.0));
+        let (world, random) = (&*cx.world, cx.random);
+        cx.recorder.decide(cx.now, || Decision::ScaleDown(ranking::explained(world, set, &victims, random)));
         let times = self.reserve(cx, victims.len());
         let mut waiting = 0;
         for (&pod, at) in victims.iter().zip(times) {
