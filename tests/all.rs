@@ -6,6 +6,7 @@ mod autoscaling;
 mod damage;
 mod determinism;
 mod docs;
+mod explain;
 mod oracles;
 mod properties;
 mod support;

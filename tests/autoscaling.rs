@@ -58,13 +58,13 @@ fn scrape_then_sync(plan: &Plan, random: Option<&Random>, event: Time) -> f64 {
     let (mut world, mut events, mut recorder) = (World::new(plan), Queue::new(), Recorder::new(Detail::Facts));
     let (mut hpa, mut server) = (kubelapse::components::kubernetes::hpa::Hpa::default(), MetricsServer::default());
     let mut scraped = false;
-    let cx = |now, world, queue, recorder| Cx { now, plan, world, queue, recorder, random };
-    hpa.start(&mut cx(START, &mut world, &mut events, &mut recorder));
-    server.start(&mut cx(START, &mut world, &mut events, &mut recorder));
+    let (world, queue, recorder) = (&mut world, &mut events, &mut recorder);
+    hpa.start(&mut Cx { now: START, plan, world, queue, recorder, random });
+    server.start(&mut Cx { now: START, plan, world, queue, recorder, random });
     loop {
-        let (now, next) = events.pop().expect("loops go on");
+        let (now, next) = queue.pop().expect("loops go on");
         world.now = now;
-        let mut cx = cx(now, &mut world, &mut events, &mut recorder);
+        let mut cx = Cx { now, plan, world, queue, recorder, random };
         match next {
             Event::Hpa(kubelapse::components::kubernetes::hpa::Event::Sync(_)) if scraped => {
                 return (now - event).seconds();
@@ -321,6 +321,9 @@ fn oracle_8_scale_down_comes_300_to_315_s_after_the_last_higher_proposal() {
 fn one_step(target: i32, max: i32, current: i32, ready: i32, percent: i64) -> (i32, i32) {
     let mut plan = plan(current, max, cpu(target));
     plan.templates[0] = Arc::new(template(200));
+    // The recordings are older than 1.32.
+    plan.flags.hpa.legacy_tolerance_test = true;
+    plan.flags.hpa.fill_missing_with_request = true;
     let mut bench = Bench::new(&plan, None);
     let pod = |index| if index < ready { Is::Ready(2 * percent) } else { Is::Pending };
     let pods: Vec<_> = (0..current).map(|index| (TemplateId(0), pod(index))).collect();

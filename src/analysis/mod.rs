@@ -12,6 +12,7 @@ pub mod history;
 pub mod phases;
 #[cfg(test)]
 pub(crate) mod played;
+pub mod right_sizing;
 pub mod series;
 pub mod steps;
 pub mod summary;

@@ -5,17 +5,22 @@
 
 use super::text::{line, tenths};
 use crate::analysis::explain::{Entry, Said};
-use crate::engine::{Span, Time};
-use crate::plan::{HpaSpec, Plan};
+use crate::engine::Time;
+use crate::plan::{HpaId, HpaSpec, Plan};
 use crate::record::Decision;
 use crate::record::decision::{HpaCourse, HpaDecision, MetricSeen, PodGroups, ScaleDown};
 use crate::world::{HpaReason, PodId, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names listed before the rest is counted.
 const NAMES_MAX: usize = 4;
 /// Width of the names of facts.
 const LABEL: usize = 15;
+
+/// What the groups of pods mean.
+const LEGEND: &str = "Samples of ready pods count. Unready pods (starting, or without a whole sample since they became Ready) \
+    count as idle on the way up and not at all on the way down; missing pods (without a sample) count as idle on the way up and as \
+    full on the way down; ignored pods are going away.";
 
 /// What the sections are written with.
 struct Page<'a> {
@@ -28,8 +33,18 @@ struct Page<'a> {
 pub fn page(plan: &Plan, world: &World, entries: &[Entry], asked: &str) -> String {
     let mut page = Page { plan, world, out: String::new() };
     line(&mut page.out, "", &format!("{}: {asked}", plan.name));
-    for hpa in world.hpas.iter().filter(|_| entries.iter().any(|(_, said)| !matches!(said, Said::Note(_)))) {
-        page.autoscaler(&hpa.spec);
+    let of_hpa = |said: &Said| match said {
+        Said::Decision(Decision::Hpa(sync)) => Some(sync.hpa),
+        Said::Quiet(sync, ..) => Some(sync.hpa),
+        Said::Decision(Decision::ScaleDown(_)) | Said::Note(_) => None,
+    };
+    let speakers: BTreeSet<HpaId> = entries.iter().filter_map(|(_, said)| of_hpa(said)).collect();
+    for hpa in &speakers {
+        page.autoscaler(&world.hpas[hpa.index()].spec);
+    }
+    if !speakers.is_empty() {
+        page.out.push('\n');
+        line(&mut page.out, "", LEGEND);
     }
     if entries.is_empty() {
         page.out.push_str("\nNothing was decided about it.\n");
@@ -93,20 +108,16 @@ impl Page<'_> {
         let name = self.world.hpas[first.hpa.index()].spec.name.clone();
         let until = self.clock(last.began);
         let size = first.current.map_or("as it is".to_string(), |size| format!("at {size}"));
-        self.heading(first.began, &format!("hpa/{name} stays {size}: {count} syncs, until {until}"));
-        for (index, metric) in first.metrics.iter().enumerate() {
-            let values: Vec<&str> =
-                [first, last].iter().filter_map(|one| Some(one.metrics.get(index)?.value.as_str())).collect();
-            let span = if values.windows(2).all(|pair| pair[0] == pair[1]) {
-                values.first().map_or(String::new(), ToString::to_string)
+        self.heading(first.began, &format!("hpa/{name} stays {size} for {count} syncs, until {until}"));
+        for (index, metric) in last.metrics.iter().enumerate() {
+            let former = first.metrics.get(index).map_or("", |metric| &metric.value);
+            let values = if former == metric.value {
+                metric.value.clone()
             } else {
-                values.join(" at first, ") + " at last"
+                format!("from {former} to {}", metric.value)
             };
-            let text = match &metric.result {
-                Err(why) => (*why).to_string(),
-                Ok(result) => format!("{span}, target {}; proposes {}", metric.target, result.replicas),
-            };
-            self.fact(&short_name(&metric.name), &text);
+            let text = format!("{values}, target {}", metric.target);
+            self.result(metric, &text, ", at last", last.current);
         }
         self.course(last);
     }
@@ -120,53 +131,56 @@ impl Page<'_> {
         };
         self.heading(sync.began, &format!("hpa/{name} {result}"));
         if !sync.metrics.is_empty() {
-            let took =
-                if at > sync.began { format!(", answers after {}", at.since(sync.began)) } else { String::new() };
-            self.fact("pods", &format!("{} match its selector{took}", sync.pods));
+            let took = at.since(sync.began);
+            let took = if took.is_zero() { String::new() } else { format!("; the metrics took {took}") };
+            self.fact("selector", &format!("matches {} pods{took}", sync.pods));
         }
         for metric in &sync.metrics {
-            self.metric(metric);
+            self.metric(metric, sync.current);
         }
         self.course(sync);
-        if !sync.why.is_empty() {
-            self.fact("event", &format!("SuccessfulRescale, reason: {}", sync.why));
+        if let Some(to) = sync.scale_to {
+            self.fact("writes", &format!("{to} replicas, reason: {}", sync.why));
         }
     }
 
-    fn metric(&mut self, metric: &MetricSeen) {
+    fn metric(&mut self, metric: &MetricSeen, current: Option<i32>) {
+        let age = metric.samples.map(|(oldest, newest)| {
+            let (oldest, newest) = (tenths(metric.at.since(oldest)), tenths(metric.at.since(newest)));
+            let range = if oldest == newest { oldest } else { format!("{newest} to {oldest}") };
+            format!("; samples {range} old")
+        });
+        let text = format!("{}, target {}{}", metric.value, metric.target, age.unwrap_or_default());
+        self.result(metric, &text, "", current);
+    }
+
+    /// Pods, ratio and proposal of a metric, below its value.
+    fn result(&mut self, metric: &MetricSeen, text: &str, when: &str, current: Option<i32>) {
         let result = match &metric.result {
             Err(why) => return self.fact(&short_name(&metric.name), &format!("no value: {why}")),
             Ok(result) => result,
         };
-        let age = metric.samples.map(|(oldest, newest)| {
-            let (oldest, newest) = (tenths(metric.at.since(oldest)), tenths(metric.at.since(newest)));
-            if oldest == newest { format!(", {oldest} old") } else { format!(", {newest} to {oldest} old") }
-        });
-        let text = format!("{} of a target of {}{}", metric.value, metric.target, age.unwrap_or_default());
-        self.fact(&short_name(&metric.name), &text);
+        self.fact(&short_name(&metric.name), text);
         if let Some(groups) = &result.groups {
-            self.fact("", &self.groups(groups));
+            self.fact("  pods", &(self.groups(groups) + when));
         }
-        let verdict = if result.tolerated { "within the tolerance" } else { "outside the tolerance" };
-        let ratio = match result.refilled {
-            None => format!("ratio {:.3}, {verdict}: proposes {}", result.ratio, result.replicas),
-            Some(refilled) => format!(
-                "ratio {:.3}, with unready and missing pods filled in {refilled:.3}, {verdict}: proposes {}",
-                result.ratio, result.replicas
-            ),
+        let verdict = match result.refilled {
+            _ if result.tolerated => "within the tolerance",
+            // The second ratio may damp the first, and never turn it round.
+            Some(_) if current == Some(result.replicas) => "which would turn it round: no change",
+            _ => "outside the tolerance",
         };
-        self.fact("", &ratio);
+        let filled = result.refilled.map(|refilled| format!("; with the unready and missing pods {refilled:.3}"));
+        self.fact("  ratio", &format!("{:.3}{}, {verdict}", result.ratio, filled.unwrap_or_default()));
+        self.fact("  proposes", &result.replicas.to_string());
     }
 
-    /// `3 pods count; unready (use nothing on the way up): a, b`.
+    /// `3 ready, 1 unready (web-r1-4)`: groups without pods are left out.
     fn groups(&self, groups: &PodGroups) -> String {
         let mut text = format!("{} ready", groups.ready);
         let others = [("unready", &groups.unready), ("missing", &groups.missing), ("ignored", &groups.ignored)];
-        for (name, pods) in others {
-            text += &format!(", {} {name}", pods.len());
-            if !pods.is_empty() {
-                text += &format!(" ({})", self.names(pods));
-            }
+        for (name, pods) in others.into_iter().filter(|(_, pods)| !pods.is_empty()) {
+            text += &format!(", {} {name} ({})", pods.len(), self.names(pods));
         }
         text
     }
@@ -257,7 +271,7 @@ fn limit_in_words(limit: HpaReason, spec: &HpaSpec, current: i32) -> String {
 fn policies(direction: &str, rules: &crate::plan::ScalingRules) -> String {
     let policy = |policy: &crate::plan::ScalingPolicy| {
         let unit = if policy.percent { " %" } else { " pods" };
-        format!("{}{unit} per {}", policy.value, shown(policy.period))
+        format!("{}{unit} per {}", policy.value, policy.period)
     };
     let policies: Vec<String> = rules.policies.iter().map(policy).collect();
     let select = match rules.select {
@@ -268,6 +282,100 @@ fn policies(direction: &str, rules: &crate::plan::ScalingRules) -> String {
     format!("behavior.{direction} allows {select} {}", policies.join(", "))
 }
 
-fn shown(span: Span) -> String {
-    span.to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::explain::{Question, answer};
+    use crate::analysis::played;
+    use crate::engine::Span;
+    use crate::record::decision::MetricResult;
+    use crate::world::ReplicaSetId;
+
+    fn seen(at: Time, percent: i32, ratio: f64, replicas: i32, unready: Vec<PodId>) -> MetricSeen {
+        let refilled = (!unready.is_empty()).then_some(ratio / 2.0);
+        let groups = PodGroups { ready: 2, unready, missing: Vec::new(), ignored: Vec::new() };
+        let tolerated = (0.9..=1.1).contains(&refilled.unwrap_or(ratio));
+        MetricSeen {
+            name: "cpu resource utilization (percentage of request)".to_string(),
+            value: format!("{percent} %"),
+            target: "70 %".to_string(),
+            samples: Some((at.back(Span::from_secs(12)), at.back(Span::from_secs(3)))),
+            at,
+            result: Ok(MetricResult { ratio, refilled, tolerated, groups: Some(groups), replicas }),
+        }
+    }
+
+    fn sync(
+        began: Time,
+        size: i32,
+        seen: MetricSeen,
+        course: (i32, i32, i32),
+        held_by: Option<(i32, Time)>,
+    ) -> HpaDecision {
+        let (proposal, stabilized, replicas) = course;
+        let able = if held_by.is_some() { HpaReason::ScaleDownStabilized } else { HpaReason::ReadyForNewScale };
+        let limited = if stabilized == replicas { HpaReason::DesiredWithinRange } else { HpaReason::ScaleUpLimit };
+        let metric = seen.name.clone();
+        let course = HpaCourse::Proposed { proposal, metric, stabilized, able, held_by, replicas, limit: limited };
+        let scale_to = (replicas != size).then_some(replicas);
+        let why = if proposal > size { "cpu resource utilization (percentage of request) above target" } else { "" };
+        let (hpa, current, metrics) = (HpaId(0), Some(size), vec![seen]);
+        HpaDecision { hpa, began, current, pods: 2, metrics, course, scale_to, why: why.to_string() }
+    }
+
+    /// Two quiet syncs, a growth that is limited, one that new pods damp, a proposal that is held, and a choice of victims.
+    fn story(run: &mut played::Run) {
+        let at = |seconds| run.plan.start + Span::from_secs(seconds);
+        let pods: Vec<PodId> = run.world.pods.iter().map(|pod| pod.id).take(4).collect();
+        let quiet = |seconds| sync(at(seconds), 2, seen(at(seconds), 63, 0.9, 2, Vec::new()), (2, 2, 2), None);
+        let grown = sync(at(45), 2, seen(at(45), 210, 3.0, 6, Vec::new()), (6, 6, 4), None);
+        let damped = sync(at(60), 4, seen(at(60), 140, 2.0, 4, pods[2..].to_vec()), (4, 4, 4), None);
+        let held = sync(at(75), 4, seen(at(75), 28, 0.4, 1, Vec::new()), (1, 4, 4), Some((4, at(60))));
+        for decision in [quiet(15), quiet(30), grown, damped, held] {
+            run.recorder.decisions.push((decision.began + Span::from_millis(35), Decision::Hpa(decision)));
+        }
+        let because = "is Pending, the next one is not".to_string();
+        let victims = vec![(pods[3], because.clone()), (pods[2], because)];
+        let choice = ScaleDown { replica_set: ReplicaSetId(0), active: 4, victims, spared: Some(pods[0]) };
+        run.recorder.decisions.push((at(90), Decision::ScaleDown(choice)));
+        run.recorder.explanations.push((at(80), format!("{}: no node fits", run.world.pod_name(pods[2]))));
+    }
+
+    fn told(question: &Question) -> String {
+        let mut run = played::run();
+        story(&mut run);
+        let entries = answer(&run.plan, &run.world, &run.recorder, question);
+        page(&run.plan, &run.world, &entries, "why")
+    }
+
+    #[test]
+    fn the_whole_run_reads_as_a_story_of_eighty_columns() {
+        let text = told(&Question::default());
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(text, include_str!("explain.golden.txt"), "{text}");
+    }
+
+    #[test]
+    fn a_pod_has_the_decisions_and_sentences_that_name_it() {
+        let run = played::run();
+        let question = Question { pod: Some(run.world.pods[2].id), ..Question::default() };
+        let text = told(&question);
+        let starts: Vec<&str> = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
+        assert_eq!(starts.len(), 3, "{text}");
+        assert!(
+            starts[0].starts_with("1m ") && starts[1].ends_with("no node fits") && starts[2].contains("deletes 2 of 4")
+        );
+    }
+
+    #[test]
+    fn a_moment_has_the_last_sync_and_what_came_after_it() {
+        let run = played::run();
+        let moment = |seconds| Question { at: Some(run.plan.start + Span::from_secs(seconds)), ..Question::default() };
+        let starts = |text: &str| {
+            let times = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+            times.map(|line| line.split(' ').next().unwrap_or_default().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(starts(&told(&moment(50))), ["45s"]);
+        assert_eq!(starts(&told(&moment(95))), ["1m15s", "1m20s", "1m30s"]);
+    }
 }

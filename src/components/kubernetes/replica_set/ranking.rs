@@ -49,6 +49,6 @@ fn criterion(gone: &Victim, stays: &Victim, world: &World) -> String {
     } else if goes_before(gone, stays, world.now) {
         "created later (ages compare by powers of two, then by UID)".to_string()
     } else {
-        "equal to the next one in every rule: chance decides".to_string()
+        "equal to the next one by every rule: any of them could go".to_string()
     }
 }
