@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+mod autoscaling;
 mod damage;
 mod determinism;
 mod docs;
+mod explain;
 mod oracles;
 mod properties;
 mod support;

@@ -7,10 +7,12 @@
 //! Pure: the same record gives the same analysis. Nothing here writes or draws; that is `render`.
 
 pub mod expectation;
+pub mod explain;
 pub mod history;
 pub mod phases;
 #[cfg(test)]
 pub(crate) mod played;
+pub mod right_sizing;
 pub mod series;
 pub mod steps;
 pub mod summary;

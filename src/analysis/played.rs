@@ -290,7 +290,8 @@ fn initial(run: &mut Run) -> ReplicaSetId {
 
 fn hpa_sync(world: &mut World, current: i32, desired: i32, utilization: i32) {
     let status = HpaStatus { current, desired, utilization: Some(utilization), ..HpaStatus::default() };
-    world.set_hpa_status(HpaId(0), status);
+    world.set_hpa_status(HpaId(0), 0, status);
+    world.note_hpa_sync(HpaId(0));
     world.scale_deployment(DeploymentId(0), desired, Some(HpaId(0)));
 }
 

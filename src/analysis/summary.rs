@@ -2,10 +2,11 @@
 
 use super::Analysis;
 use super::expectation::{ClaimJudgement, Judgement, claims, expectations};
+use super::right_sizing;
 use super::steps::{Replacement, Step, StepDown};
 use crate::engine::{LimitReached, Span, Time};
 use crate::plan::Plan;
-use crate::world::{Loss, PodId, Tally, World};
+use crate::world::{Loss, PodId, RecommendedAmounts, Tally, World};
 use serde_json::{Map, Value, json};
 
 /// The version of this program, written into every file.
@@ -45,6 +46,7 @@ pub fn summary(
         },
         "pods": { "evicted": analysis.totals.evictions, "waiting_for_a_node_at_the_end": analysis.totals.unscheduled },
         "cost": cost(analysis),
+        "right_sizing": right_sizing::advice(plan, world).iter().map(advice).collect::<Vec<_>>(),
         "alarms": analysis.totals.alarms.iter().map(|&(at, alarm)| {
             json!({ "at_s": from_start(at), "alarm": plan.alarms[alarm].name })
         }).collect::<Vec<_>>(),
@@ -173,6 +175,23 @@ fn cost(analysis: &Analysis) -> Value {
         json!({ "node_pool": pool, "capacity_type": capacity_type, "dollars": millionths(dollars.0.into()) })
     });
     json!({ "dollars": millionths(totals.cost.0.into()), "by": parts.collect::<Vec<_>>() })
+}
+
+fn advice(advice: &right_sizing::Advice) -> Value {
+    let amounts = |amounts: &RecommendedAmounts| {
+        let (cpu, memory) = (amounts.cpu.map(|cpu| cpu.0), amounts.memory.map(|memory| memory.0));
+        json!({ "cpu_millicores": cpu, "memory_bytes": memory })
+    };
+    json!({
+        "deployment": advice.deployment,
+        "container": advice.container,
+        "request": amounts(&advice.request),
+        "target": amounts(&advice.target),
+        "lower_bound": amounts(&advice.lower_bound),
+        "upper_bound": amounts(&advice.upper_bound),
+        "samples": advice.samples,
+        "history_s": decimal(advice.history),
+    })
 }
 
 fn judged(judgement: &Judgement) -> Value {

@@ -4,6 +4,7 @@
 //! progress and diagnostics. A broken pipe is success: the reader has seen enough.
 
 mod check;
+mod explain;
 mod output;
 mod run;
 
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Arguments),
     /// Hold scenarios against their `claims:` and `expect:`; for CI
     Check(check::Arguments),
+    /// Why: what the controllers saw and decided, over the whole run or about one thing
+    Explain(explain::Arguments),
 }
 
 /// What every command that reads a scenario takes.
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
     };
     result.unwrap_or_else(|failure| {
         let (Failure::Input(text) | Failure::Output(text)) = failure;

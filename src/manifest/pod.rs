@@ -10,6 +10,7 @@ use crate::plan::{
     Affinity, Container, ContainerPort, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, Protocol, RestartPolicy,
     TopologySpread,
 };
+use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::NodeSelectorTerm;
 use crate::rules::resources::ResourceList;
 use crate::rules::taint::{TaintEffect, Toleration};
@@ -58,7 +59,8 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     }
     if let Some(mut inner) = fields.fields("resources", problems) {
         template.pod_limits = resources(&mut inner, "limits", problems);
-        template.pod_requests = with_limits(resources(&mut inner, "requests", problems), &template.pod_limits);
+        template.pod_requests = resources(&mut inner, "requests", problems);
+        default_pod_requests(template);
     }
     template.overhead = resources(fields, "overhead", problems);
     template.node_selector = labels(fields, "nodeSelector", problems);
@@ -96,6 +98,32 @@ fn volume_claims(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<String
             volume.fields("persistentVolumeClaim", problems)?.text("claimName", problems)
         })
         .collect()
+}
+
+/// Where pod-level limits are given, a missing pod-level request becomes what the containers request, or else the limit
+/// (`defaultPodRequests`).
+fn default_pod_requests(template: &mut PodTemplate) {
+    let limits = template.pod_limits.clone();
+    if limits.is_empty() {
+        return;
+    }
+    let cpu = template.containers_request(|requests| requests.cpu.map(|cpu| cpu.0)).map(Millicores);
+    let memory = template.containers_request(|requests| requests.memory.map(|memory| memory.0)).map(Bytes);
+    let huge_pages = |name: &&String| name.starts_with("hugepages-");
+    let mut huge: Vec<(String, i64)> = Vec::new();
+    let entries = template.containers.iter().chain(&template.init_containers);
+    for name in
+        entries.flat_map(|entry| entry.requests.extended.keys()).chain(limits.extended.keys()).filter(huge_pages)
+    {
+        let requested = template.containers_request(|requests| requests.extended.get(name).copied());
+        huge.extend(requested.or(limits.extended.get(name).copied()).map(|amount| (name.clone(), amount)));
+    }
+    let requests = &mut template.pod_requests;
+    requests.cpu = requests.cpu.or(cpu).or(limits.cpu);
+    requests.memory = requests.memory.or(memory).or(limits.memory);
+    for (name, amount) in huge {
+        requests.extended.entry(name).or_insert(amount);
+    }
 }
 
 /// Limits are copied into missing requests (`SetDefaults_Pod`).

@@ -44,6 +44,9 @@ pub struct HpaFlags {
     pub initial_readiness_delay: Span,
     /// `--concurrent-horizontal-pod-autoscaler-syncs`.
     pub workers: u32,
+    /// The informer lists all autoscalers again every sync period; its first time comes so long after the start. `None`:
+    /// drawn, or half a period without noise.
+    pub resync_phase: Option<Span>,
     /// Gate HPAConfigurableTolerance (off in 1.34).
     pub configurable_tolerance: bool,
     /// Gate HPAScaleToZero (off until 1.36).
@@ -52,6 +55,8 @@ pub struct HpaFlags {
     pub pod_level_resources: bool,
     /// Until 1.32: within tolerance if |1 - ratio| <= tolerance.
     pub legacy_tolerance_test: bool,
+    /// Until 1.31: on the way down a missing pod counts as using its request; from 1.32 the larger of request and target.
+    pub fill_missing_with_request: bool,
 }
 
 impl Default for HpaFlags {
@@ -63,10 +68,12 @@ impl Default for HpaFlags {
             cpu_initialization_period: Span::from_secs(300),
             initial_readiness_delay: Span::from_secs(30),
             workers: 5,
+            resync_phase: None,
             configurable_tolerance: false,
             scale_to_zero: false,
             pod_level_resources: true,
             legacy_tolerance_test: false,
+            fill_missing_with_request: false,
         }
     }
 }

@@ -128,6 +128,25 @@ impl PodTemplate {
         requests
     }
 
+    /// What containers and init containers together request of one resource; `None`: none of them requests it. Source:
+    /// `component-helpers/resource/helpers.go` (`AggregateContainerRequests`).
+    pub fn containers_request(&self, amount: impl Fn(&ResourceList) -> Option<i64>) -> Option<i64> {
+        let mut entries = self.containers.iter().chain(&self.init_containers);
+        entries.find(|entry| amount(&entry.requests).is_some())?;
+        let amount = |entry: &Container| amount(&entry.requests).unwrap_or(0);
+        let (mut running, mut sidecars, mut peak) = (self.containers.iter().map(amount).sum::<i64>(), 0, 0);
+        for init in &self.init_containers {
+            if init.restartable {
+                running += amount(init);
+                sidecars += amount(init);
+                peak = peak.max(sidecars);
+            } else {
+                peak = peak.max(sidecars + amount(init));
+            }
+        }
+        Some(running.max(peak))
+    }
+
     /// CPU that all containers together may use; `None`: as much as the node has.
     pub fn cpu_limit(&self) -> Option<Millicores> {
         if self.pod_limits.cpu.is_some() {

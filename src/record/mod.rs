@@ -3,6 +3,10 @@
 //! In: one change of the world at a time. Out: an append-only list of facts, plus the few values that a change does not
 //! carry and that outputs need (what an autoscaler saw). Charts, CSV, summaries and checks are readers of this list.
 
+pub mod decision;
+
+pub use decision::Decision;
+
 use crate::engine::Time;
 use crate::plan::HpaId;
 use crate::world::{Change, HpaStatus, World};
@@ -35,12 +39,14 @@ pub struct Recorder {
     pub hpa_syncs: Vec<(Time, HpaId, HpaStatus)>,
     /// Explanations of decisions, in order.
     pub explanations: Vec<(Time, String)>,
+    /// Decisions with all that their controllers saw, in order.
+    pub decisions: Vec<(Time, Decision)>,
 }
 
 impl Recorder {
     /// An empty record.
     pub fn new(detail: Detail) -> Recorder {
-        Recorder { detail, facts: Vec::new(), hpa_syncs: Vec::new(), explanations: Vec::new() }
+        Recorder { detail, facts: Vec::new(), hpa_syncs: Vec::new(), explanations: Vec::new(), decisions: Vec::new() }
     }
 
     /// Adds a fact.
@@ -55,6 +61,13 @@ impl Recorder {
     pub fn explain(&mut self, at: Time, text: impl FnOnce() -> String) {
         if self.detail == Detail::Explain {
             self.explanations.push((at, text()));
+        }
+    }
+
+    /// Adds a decision, if they are kept.
+    pub fn decide(&mut self, at: Time, decision: impl FnOnce() -> Decision) {
+        if self.detail == Detail::Explain {
+            self.decisions.push((at, decision()));
         }
     }
 }

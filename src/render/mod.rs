@@ -10,6 +10,7 @@
 
 pub mod csv;
 pub mod describe;
+pub mod explain;
 pub mod text;
 pub mod timeline;
 

@@ -2,8 +2,10 @@
 
 use super::Finished;
 use crate::analysis::expectation::{claims, expectations};
+use crate::analysis::right_sizing::advice;
 use crate::analysis::{Replacement, Step, StepDown};
 use crate::engine::{Span, Time};
+use crate::rules::quantity::{Bytes, Millicores};
 use crate::world::{Loss, REQUEST, Tally};
 use std::fmt::Write;
 
@@ -89,6 +91,7 @@ pub fn summary(finished: &Finished) -> String {
     section(&mut out, &lost, analysis.replacements.len());
     requests(&mut out, finished);
     nodes(&mut out, finished);
+    right_sizing(&mut out, finished);
     verdicts(&mut out, finished);
     if !plan.remarks.is_empty() {
         out.push_str("\nRemarks\n");
@@ -100,7 +103,7 @@ pub fn summary(finished: &Finished) -> String {
 }
 
 /// Wraps `text` at 80 columns; further lines are indented as the first one's prefix is wide.
-fn line(out: &mut String, prefix: &str, text: &str) {
+pub(super) fn line(out: &mut String, prefix: &str, text: &str) {
     let indent = " ".repeat(prefix.chars().count());
     let mut current = prefix.to_string();
     let mut empty = true;
@@ -308,6 +311,28 @@ fn nodes(out: &mut String, finished: &Finished) {
     }
     for &(time, alarm) in &totals.alarms {
         line(out, "  - ", &format!("alarm {} at {}", finished.plan.alarms[alarm].name, at(finished, time)));
+    }
+}
+
+/// Requests beside what the recommender would ask for; memory in MiB.
+fn right_sizing(out: &mut String, finished: &Finished) {
+    let advice = advice(finished.plan, finished.world);
+    if advice.is_empty() {
+        return;
+    }
+    let title = "Right-sizing";
+    let _ = writeln!(out, "\n{title:<36}{:>10}{:>10}{:>12}{:>12}", "cpu now", "advised", "memory now", "advised");
+    for one in advice.iter().take(LINES_MAX) {
+        let name: String = format!("{} {}", one.deployment, one.container).chars().take(33).collect();
+        let cpu = |cpu: Option<Millicores>| cpu.map_or("-".to_string(), |cpu| cpu.to_string());
+        let memory = |memory: Option<Bytes>| memory.map_or("-".to_string(), |memory| format!("{}Mi", memory.0 >> 20));
+        let (now, target) = (one.request, one.target);
+        let cells = [cpu(now.cpu), cpu(target.cpu), memory(now.memory), memory(target.memory)];
+        let [cpu, advised_cpu, memory, advised_memory] = cells;
+        let _ = writeln!(out, "  {name:<34}{cpu:>10}{advised_cpu:>10}{memory:>12}{advised_memory:>12}");
+    }
+    if advice.len() > LINES_MAX {
+        line(out, "  ", &format!("and {} more in summary.json", advice.len() - LINES_MAX));
     }
 }
 

@@ -73,7 +73,8 @@ macro_rules! flags {
 
 flags! {
     hpa: sync_period downscale_stabilization tolerance cpu_initialization_period initial_readiness_delay workers
-        configurable_tolerance scale_to_zero pod_level_resources legacy_tolerance_test;
+        resync_phase configurable_tolerance scale_to_zero pod_level_resources legacy_tolerance_test
+        fill_missing_with_request;
     controllers: client_qps client_burst node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
         secondary_node_eviction_rate large_cluster_size unhealthy_zone_threshold endpoint_batch_period
         endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration;
@@ -153,6 +154,7 @@ pub fn version(node: &Node, path: &str, problems: &mut Problems) -> Option<(u32,
 pub fn apply_kubernetes((major, minor): (u32, u32), flags: &mut Flags) {
     let at_least = |wanted| (major, minor) >= (1, wanted);
     flags.hpa.legacy_tolerance_test = !at_least(33);
+    flags.hpa.fill_missing_with_request = !at_least(32);
     flags.hpa.configurable_tolerance = at_least(35);
     flags.hpa.scale_to_zero = at_least(37);
     flags.hpa.pod_level_resources = at_least(34);
@@ -193,6 +195,6 @@ mod tests {
         assert_eq!(flags, Flags::default());
         apply_kubernetes((1, 31), &mut flags);
         assert_eq!(flags.controllers.node_monitor_grace, Span::from_secs(40));
-        assert!(flags.hpa.legacy_tolerance_test);
+        assert!(flags.hpa.legacy_tolerance_test && flags.hpa.fill_missing_with_request);
     }
 }

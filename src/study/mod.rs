@@ -2,6 +2,7 @@
 //!
 //! In: a plan. Out: outcomes and, through analysis and render, bytes and text. Files are the command line's business.
 
+use crate::analysis::explain::Question;
 use crate::analysis::{self, expectation};
 use crate::components::{Outcome, Sim};
 use crate::engine::LimitReached;
@@ -17,6 +18,17 @@ pub fn run_once(plan: &Plan, replication: u64, check: bool) -> Outcome {
         sim.check_every_event();
     }
     sim.run()
+}
+
+/// One replication that keeps its decisions, for `explain`.
+pub fn run_explained(plan: &Plan) -> Outcome {
+    Sim::new(plan, 0, Detail::Explain).run()
+}
+
+/// The decisions that a question asks for, as text.
+pub fn explain(plan: &Plan, outcome: &Outcome, question: &Question, asked: &str) -> String {
+    let entries = analysis::explain::answer(plan, &outcome.world, &outcome.recorder, question);
+    render::explain::page(plan, &outcome.world, &entries, asked)
 }
 
 /// In words, where and why a run stopped early.

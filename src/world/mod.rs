@@ -36,7 +36,7 @@ pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };
-pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, Scales};
+pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, ScaleVersion, Scales};
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -210,6 +210,7 @@ impl World {
                     status: HpaStatus::default(),
                     metrics: Vec::new(),
                     exists: true,
+                    version: 0,
                     outcome: HpaOutcome::default(),
                 })
                 .collect(),

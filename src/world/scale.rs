@@ -1,7 +1,8 @@
 //! The scale subresource: what an autoscaler reads and writes of its target, Deployment or anything else.
 
 use super::World;
-use crate::plan::HpaId;
+use super::rollout::DeploymentStatus;
+use crate::plan::{DeploymentId, HpaId, HpaSpec};
 use crate::rules::labels::LabelSelector;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,6 +15,8 @@ pub struct ScaleTarget {
     pub status_replicas: i32,
     /// `status.selector`, as text.
     pub selector: String,
+    /// `metadata.resourceVersion`: whoever changes the object raises it.
+    pub version: u64,
 }
 
 /// Such objects, and what goes wrong when scales are read and written.
@@ -51,6 +54,17 @@ pub struct Scale {
     pub status_replicas: i32,
     /// `status.selector`.
     pub selector: ScaleSelector,
+    /// State of the object as read: a write that carries another one meets a conflict.
+    pub version: ScaleVersion,
+}
+
+/// The state in which an object was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleVersion {
+    /// Of a Deployment of the plan: its size and its status, which its controllers write too.
+    Deployment(i32, DeploymentStatus),
+    /// Of anything else.
+    Object(u64),
 }
 
 /// Why a scale was not written.
@@ -63,49 +77,67 @@ pub enum ScaleError {
 }
 
 impl World {
-    /// Reads the scale of an autoscaler's target; `None`: it cannot be read.
-    pub fn read_scale(&self, hpa: HpaId) -> Option<Scale> {
-        let entry = &self.hpas[hpa.index()];
+    /// The Deployment of the plan that a spec names.
+    fn scale_deployment_of(&self, spec: &HpaSpec) -> Option<DeploymentId> {
+        let named = |name: &str, namespace: &str| name == spec.target_name && namespace == spec.namespace;
+        let deployment = self.deployments.iter().find(|entry| named(&entry.spec.name, &entry.spec.namespace));
+        deployment.filter(|_| spec.target_kind == "Deployment").map(|entry| entry.id)
+    }
+
+    /// Reads the scale of the target that an autoscaler's spec names; `None`: it cannot be read.
+    pub fn read_scale(&self, spec: &HpaSpec) -> Option<Scale> {
         if self.scales.fail_get {
             return None;
         }
-        if let Some(target) = entry.target {
+        if let Some(target) = self.scale_deployment_of(spec) {
             let target = &self.deployments[target.index()];
             let selector = target.spec.selector.clone();
             let selector = if selector.is_empty() { ScaleSelector::Missing } else { ScaleSelector::Labels(selector) };
-            return Some(Scale { replicas: target.replicas, status_replicas: target.status.replicas, selector });
+            let version = ScaleVersion::Deployment(target.replicas, target.status);
+            let (replicas, status_replicas) = (target.replicas, target.status.replicas);
+            return Some(Scale { replicas, status_replicas, selector, version });
         }
-        let target = self.scales.targets.get(&key(&entry.spec))?;
+        let target = self.scales.targets.get(&key(spec))?;
         let selector = match LabelSelector::parse(&target.selector) {
             _ if target.selector.is_empty() => ScaleSelector::Missing,
             None => ScaleSelector::Invalid,
             Some(selector) => ScaleSelector::Labels(selector),
         };
-        Some(Scale { replicas: target.replicas, status_replicas: target.status_replicas, selector })
+        let version = ScaleVersion::Object(target.version);
+        Some(Scale { replicas: target.replicas, status_replicas: target.status_replicas, selector, version })
     }
 
-    /// Writes `spec.replicas` of an autoscaler's target.
+    /// Writes `spec.replicas` of the target that an autoscaler's spec names, which was read in the state `read`.
     ///
     /// # Errors
     /// The write did not succeed.
-    pub fn write_scale(&mut self, hpa: HpaId, to: i32) -> Result<(), ScaleError> {
+    pub fn write_scale(&mut self, hpa: HpaId, spec: &HpaSpec, read: ScaleVersion, to: i32) -> Result<(), ScaleError> {
         if self.scales.fail_update {
             return Err(ScaleError::Failed);
         }
         let other = self.scales.conflicts.pop_front();
         let replicas = other.unwrap_or(to);
-        let entry = &self.hpas[hpa.index()];
-        if let Some(target) = entry.target {
-            self.scale_deployment(target, replicas, other.is_none().then_some(hpa));
-        } else if let Some(target) = self.scales.targets.get_mut(&key(&self.hpas[hpa.index()].spec)) {
-            target.replicas = replicas;
+        let conflict = if let Some(target) = self.scale_deployment_of(spec) {
+            let entry = &self.deployments[target.index()];
+            let changed = other.is_none() && read != ScaleVersion::Deployment(entry.replicas, entry.status);
+            if !changed {
+                self.scale_deployment(target, replicas, other.is_none().then_some(hpa));
+            }
+            changed
+        } else if let Some(target) = self.scales.targets.get_mut(&key(spec)) {
+            let changed = other.is_none() && read != ScaleVersion::Object(target.version);
+            if !changed {
+                target.replicas = replicas;
+                target.version += 1;
+            }
+            changed
         } else {
             return Err(ScaleError::Failed);
-        }
-        if other.is_some() { Err(ScaleError::Conflict) } else { Ok(()) }
+        };
+        if conflict || other.is_some() { Err(ScaleError::Conflict) } else { Ok(()) }
     }
 }
 
-fn key(spec: &crate::plan::HpaSpec) -> (String, String, String) {
+fn key(spec: &HpaSpec) -> (String, String, String) {
     (spec.namespace.clone(), spec.target_kind.clone(), spec.target_name.clone())
 }

@@ -25,6 +25,8 @@ pub struct Hpa {
     pub metrics: Vec<Option<MetricValue>>,
     /// The object exists.
     pub exists: bool,
+    /// Grows with each creation, edit and deletion: a status is only written to the object that was read.
+    pub version: u32,
     /// What the last sync told in events.
     pub outcome: HpaOutcome,
 }
@@ -32,6 +34,8 @@ pub struct Hpa {
 /// What a sync of an autoscaler tells in events.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct HpaOutcome {
+    /// When a worker took it up.
+    pub began: Time,
     /// Reasons of the events, in order.
     pub events: Vec<&'static str>,
     /// The size that was written.
@@ -63,6 +67,17 @@ pub struct HpaStatus {
     pub scaling_active: Option<HpaCondition>,
     /// Condition ScalingLimited.
     pub scaling_limited: Option<HpaCondition>,
+}
+
+impl HpaStatus {
+    /// Whether the API would show the same: only then is no status written.
+    pub fn is_same_in_api(&self, other: &HpaStatus) -> bool {
+        let shown = |status: &HpaStatus| {
+            let conditions = (status.able_to_scale, status.scaling_active, status.scaling_limited);
+            (status.current, status.desired, status.last_scale, conditions)
+        };
+        shown(self) == shown(other)
+    }
 }
 
 /// One entry of `status.currentMetrics`.
@@ -237,9 +252,18 @@ impl World {
         self.hpas[hpa.index()].metrics = metrics;
     }
 
-    /// Records what a sync of an autoscaler saw and did.
-    pub fn set_hpa_status(&mut self, hpa: HpaId, status: HpaStatus) {
-        self.hpas[hpa.index()].status = status;
+    /// Writes the status of an autoscaler, if it is still the object that was read; whether it was.
+    pub fn set_hpa_status(&mut self, hpa: HpaId, read: u32, status: HpaStatus) -> bool {
+        let entry = &mut self.hpas[hpa.index()];
+        let same = entry.exists && entry.version == read;
+        if same {
+            entry.status = status;
+        }
+        same
+    }
+
+    /// A sync of an autoscaler has ended.
+    pub fn note_hpa_sync(&mut self, hpa: HpaId) {
         self.push(Change::HpaSynced(hpa));
     }
 
@@ -266,6 +290,7 @@ impl World {
             status: HpaStatus::default(),
             metrics: Vec::new(),
             exists: true,
+            version: self.hpas.get(index).map_or(0, |former| former.version + 1),
             outcome: HpaOutcome::default(),
         };
         if index < self.hpas.len() {
@@ -280,12 +305,14 @@ impl World {
     /// Deletes an autoscaler.
     pub fn delete_hpa(&mut self, hpa: HpaId) {
         self.hpas[hpa.index()].exists = false;
+        self.hpas[hpa.index()].version += 1;
         self.push(Change::HpaChanged(hpa));
     }
 
     /// Edits an autoscaler.
     pub fn update_hpa(&mut self, hpa: HpaId, spec: Arc<HpaSpec>) {
         self.hpas[hpa.index()].spec = spec;
+        self.hpas[hpa.index()].version += 1;
         self.push(Change::HpaChanged(hpa));
     }
 

@@ -24,3 +24,16 @@ pub fn load(path: &Path) -> Plan {
 
 /// The scenarios that the README names.
 pub const SHIPPED: [&str; 3] = ["scale-up", "scale-down", "spot-replacement"];
+
+pub mod autoscaler;
+
+/// A file of the shared data, read in place: below `KUBELAPSE_SHARED`, or else `../shared`. Where it is absent the test
+/// says so and has nothing to check.
+pub fn shared(name: &str) -> Option<String> {
+    let folder = std::env::var_os("KUBELAPSE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let text = std::fs::read_to_string(folder.join(name)).ok();
+    if text.is_none() {
+        println!("SKIPPED (1): {name} is not below {}", folder.display());
+    }
+    text
+}

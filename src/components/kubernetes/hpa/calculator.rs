@@ -4,10 +4,9 @@
 //! Source: `pkg/controller/podautoscaler/replica_calculator.go`, `metrics/utilization.go`.
 
 use crate::engine::{Span, Time};
-use crate::plan::{Container, PodTemplate};
+use crate::plan::PodTemplate;
 use crate::rules::resources::ResourceList;
 use crate::world::{PodId, PodPhase};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What the calculator sees of a pod.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +38,8 @@ pub struct Sample {
     pub window: Span,
 }
 
-/// Samples by pod.
-pub type Samples = BTreeMap<PodId, Sample>;
+/// Samples by pod, in order of the pods.
+pub type Samples = Vec<(PodId, Sample)>;
 
 /// How far from 1 a ratio may be without consequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,11 +79,11 @@ pub struct Groups {
     /// Pods whose samples count.
     pub ready: usize,
     /// Pods that count as using nothing on the way up.
-    pub unready: BTreeSet<PodId>,
+    pub unready: Vec<PodId>,
     /// Pods without sample.
-    pub missing: BTreeSet<PodId>,
+    pub missing: Vec<PodId>,
     /// Terminating and failed pods.
-    pub ignored: BTreeSet<PodId>,
+    pub ignored: Vec<PodId>,
 }
 
 /// Why a metric gives no proposal.
@@ -139,6 +138,8 @@ pub struct Proposal {
     pub ratio: f64,
     /// The ratio after unready and missing pods were filled in.
     pub refilled: Option<f64>,
+    /// The ratio that decided is within the tolerance.
+    pub tolerated: bool,
     /// Pods by group, where pods matter.
     pub groups: Option<Groups>,
 }
@@ -152,27 +153,32 @@ impl Proposal {
             value: None,
             ratio,
             refilled: None,
+            tolerated: false,
             groups: None,
         }
     }
 }
 
-/// Sorts pods by what their samples are worth (`groupPods`). `cpu` is true for cpu as Resource or ContainerResource.
+/// Sorts pods by what their samples are worth (`groupPods`). Pods and samples are in order of their ids. `cpu` is true for
+/// cpu as Resource or ContainerResource.
 pub fn group_pods(pods: &[PodView], samples: &Samples, cpu: bool, readiness: &Readiness) -> Groups {
     let mut groups = Groups::default();
+    let mut samples = samples.iter().peekable();
     for pod in pods {
+        while samples.next_if(|(id, _)| *id < pod.id).is_some() {}
+        let sample = samples.next_if(|(id, _)| *id == pod.id).map(|(_, sample)| sample);
         if pod.deleting || pod.phase == PodPhase::Failed {
-            groups.ignored.insert(pod.id);
+            groups.ignored.push(pod.id);
         } else if pod.phase == PodPhase::Pending {
-            groups.unready.insert(pod.id);
-        } else if let Some(sample) = samples.get(&pod.id) {
+            groups.unready.push(pod.id);
+        } else if let Some(sample) = sample {
             if cpu && is_unready(pod, sample, readiness) {
-                groups.unready.insert(pod.id);
+                groups.unready.push(pod.id);
             } else {
                 groups.ready += 1;
             }
         } else {
-            groups.missing.insert(pod.id);
+            groups.missing.push(pod.id);
         }
     }
     groups
@@ -188,7 +194,7 @@ fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
     }
 }
 
-/// The request of every pod in milli-units (`calculatePodRequests`).
+/// The request of every pod in milli-units, in order of the pods (`calculatePodRequests`).
 ///
 /// # Errors
 /// A container (or a pod with pod-level resources) without a request for the resource.
@@ -197,16 +203,23 @@ pub fn pod_requests(
     container: Option<&str>,
     resource: &str,
     pod_level: bool,
-) -> Result<BTreeMap<PodId, i64>, Invalid> {
-    pods.iter()
-        .map(|pod| request_of(pod.template, container, resource, pod_level).map(|request| (pod.id, request)))
-        .collect::<Option<_>>()
-        .ok_or(Invalid::MissingRequest)
+) -> Result<Vec<(PodId, i64)>, Invalid> {
+    let mut requests = Vec::with_capacity(pods.len());
+    let mut known: Option<(&PodTemplate, i64)> = None;
+    for pod in pods {
+        // Neighbours mostly share their template.
+        let request = match known {
+            Some((template, request)) if std::ptr::eq(template, pod.template) => request,
+            _ => request_of(pod.template, container, resource, pod_level).ok_or(Invalid::MissingRequest)?,
+        };
+        known = Some((pod.template, request));
+        requests.push((pod.id, request));
+    }
+    Ok(requests)
 }
 
 fn request_of(template: &PodTemplate, container: Option<&str>, resource: &str, pod_level: bool) -> Option<i64> {
-    let pod_level_set = !template.pod_requests.is_empty() || !template.pod_limits.is_empty();
-    if pod_level && container.is_none() && pod_level_set {
+    if pod_level && container.is_none() && !template.pod_requests.is_empty() {
         return effective_request(template, resource);
     }
     let sidecars = template.init_containers.iter().filter(|init| init.restartable);
@@ -217,32 +230,12 @@ fn request_of(template: &PodTemplate, container: Option<&str>, resource: &str, p
 
 /// The pod-level request, or what containers and init containers need, plus overhead (`PodRequests`).
 fn effective_request(template: &PodTemplate, resource: &str) -> Option<i64> {
-    let amount = |entry: &Container| milli_of(&entry.requests, resource).unwrap_or(0);
-    let mut known = template
-        .containers
-        .iter()
-        .chain(&template.init_containers)
-        .any(|entry| milli_of(&entry.requests, resource).is_some());
-    let (mut running, mut sidecars, mut peak) = (template.containers.iter().map(amount).sum::<i64>(), 0, 0);
-    for init in &template.init_containers {
-        if init.restartable {
-            running += amount(init);
-            sidecars += amount(init);
-            peak = peak.max(sidecars);
-        } else {
-            peak = peak.max(sidecars + amount(init));
-        }
+    let containers = template.containers_request(|requests| milli_of(requests, resource));
+    let request = milli_of(&template.pod_requests, resource).or(containers);
+    match milli_of(&template.overhead, resource) {
+        Some(overhead) => Some(request.unwrap_or(0) + overhead),
+        None => request,
     }
-    let mut request = running.max(peak);
-    if let Some(level) = milli_of(&template.pod_requests, resource) {
-        known = true;
-        request = level;
-    }
-    if let Some(overhead) = milli_of(&template.overhead, resource) {
-        known = true;
-        request += overhead;
-    }
-    known.then_some(request)
 }
 
 /// An entry of a resource list in milli-units.
@@ -255,30 +248,46 @@ fn milli_of(list: &ResourceList, resource: &str) -> Option<i64> {
     }
 }
 
-/// Ratio of utilisation to target, utilisation in percent and raw average (`GetResourceUtilizationRatio`).
-fn utilization_ratio(
-    samples: &Samples,
-    requests: &BTreeMap<PodId, i64>,
-    target: i32,
-) -> Result<(f64, i32, i64), Invalid> {
-    let (mut total, mut requested, mut entries) = (0i64, 0i64, 0i64);
-    for (pod, sample) in samples {
-        let Some(request) = requests.get(pod) else { continue };
-        total = total.wrapping_add(sample.value);
-        requested = requested.wrapping_add(*request);
-        entries += 1;
+/// Use and requests of the pods that have both.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    total: i64,
+    requested: i64,
+    entries: i64,
+}
+
+impl Sums {
+    fn of(samples: &Samples, requests: &[(PodId, i64)]) -> Sums {
+        let mut sums = Sums::default();
+        let mut requests = requests.iter().peekable();
+        for (pod, sample) in samples {
+            while requests.next_if(|(id, _)| id < pod).is_some() {}
+            if let Some(&(_, request)) = requests.next_if(|(id, _)| id == pod) {
+                sums.add(sample.value, request);
+            }
+        }
+        sums
     }
-    if requested == 0 {
-        return Err(Invalid::ZeroRequest);
+
+    fn add(&mut self, value: i64, request: i64) {
+        self.total = self.total.wrapping_add(value);
+        self.requested = self.requested.wrapping_add(request);
+        self.entries += 1;
     }
-    let utilization = (total.wrapping_mul(100) / requested) as i32;
-    Ok((f64::from(utilization) / f64::from(target), utilization, total / entries.max(1)))
+
+    /// Ratio of utilisation to target, and utilisation in percent (`GetResourceUtilizationRatio`).
+    fn ratio(&self, target: i32) -> Result<(f64, i32), Invalid> {
+        if self.requested == 0 {
+            return Err(Invalid::ZeroRequest);
+        }
+        let utilization = (self.total.wrapping_mul(100) / self.requested) as i32;
+        Ok((f64::from(utilization) / f64::from(target), utilization))
+    }
 }
 
 /// Ratio of the mean to the target, and the mean (`GetMetricUsageRatio`).
-fn usage_ratio(samples: &Samples, target: i64) -> (f64, i64) {
-    let total = samples.values().fold(0i64, |sum, sample| sum.wrapping_add(sample.value));
-    let mean = total / (samples.len().max(1) as i64);
+fn usage_ratio(total: i64, entries: usize, target: i64) -> (f64, i64) {
+    let mean = total / (entries.max(1) as i64);
     (mean as f64 / target as f64, mean)
 }
 
@@ -304,6 +313,8 @@ pub struct PerPod<'a> {
     pub readiness: Readiness,
     /// Tolerances.
     pub tolerances: Tolerances,
+    /// Before 1.32: on the way down a missing pod counts as using its request, even if the target is above it.
+    pub fill_with_request: bool,
 }
 
 impl PerPod<'_> {
@@ -321,25 +332,32 @@ impl PerPod<'_> {
     ) -> Result<Proposal, Invalid> {
         let groups = self.grouped(&mut samples, resource == "cpu")?;
         let requests = pod_requests(self.pods, container, resource, pod_level)?;
-        let (ratio, utilization, average) = utilization_ratio(&samples, &requests, target)?;
+        let mut sums = Sums::of(&samples, &requests);
+        let (ratio, utilization) = sums.ratio(target)?;
+        let average = Some(sums.total / sums.entries.max(1));
         let mut proposal =
-            Proposal { utilization: Some(utilization), average_value: Some(average), ..Proposal::of_ratio(ratio) };
-        if self.decided_by_ready_pods(&mut proposal, &groups) {
-            proposal.groups = Some(groups);
-            return Ok(proposal);
+            Proposal { utilization: Some(utilization), average_value: average, ..Proposal::of_ratio(ratio) };
+        if !self.decided_by_ready_pods(&mut proposal, &groups) {
+            // A missing pod counts as full (of request or target, whichever is more) on the way down, as idle on the way up.
+            let fallback = i64::from(if self.fill_with_request { 100 } else { target.max(100) });
+            let request_of = |pod: &PodId| {
+                requests.binary_search_by_key(pod, |(id, _)| *id).map_or(0, |position| requests[position].1)
+            };
+            let mut entries = samples.len();
+            if ratio != 1.0 {
+                for request in groups.missing.iter().map(request_of) {
+                    let full = request.wrapping_mul(fallback) / 100;
+                    sums.add(if ratio < 1.0 { full } else { 0 }, request);
+                    entries += 1;
+                }
+            }
+            if ratio > 1.0 {
+                groups.unready.iter().map(request_of).for_each(|request| sums.add(0, request));
+                entries += groups.unready.len();
+            }
+            let (refilled, _) = sums.ratio(target)?;
+            self.after_refill(&mut proposal, refilled, entries);
         }
-        // A missing pod counts as full (of request or target, whichever is more) on the way down, as idle on the way up.
-        let fallback = i64::from(target.max(100));
-        let full = |pod: &PodId| requests.get(pod).copied().unwrap_or(0).wrapping_mul(fallback) / 100;
-        if ratio != 1.0 {
-            fill(&mut samples, &groups.missing, |pod| if ratio < 1.0 { full(pod) } else { 0 });
-        }
-        if ratio > 1.0 {
-            fill(&mut samples, &groups.unready, |_| 0);
-        }
-        let (refilled, _, _) = utilization_ratio(&samples, &requests, target)?;
-        proposal.replicas = self.after_refill(ratio, refilled, samples.len());
-        proposal.refilled = Some(refilled);
         proposal.groups = Some(groups);
         Ok(proposal)
     }
@@ -350,21 +368,23 @@ impl PerPod<'_> {
     /// Why there is no proposal.
     pub fn average_value(&self, mut samples: Samples, target: i64, cpu: bool) -> Result<Proposal, Invalid> {
         let groups = self.grouped(&mut samples, cpu)?;
-        let (ratio, mean) = usage_ratio(&samples, target);
+        let mut total = samples.iter().fold(0i64, |sum, (_, sample)| sum.wrapping_add(sample.value));
+        let mut entries = samples.len();
+        let (ratio, mean) = usage_ratio(total, entries, target);
         let mut proposal = Proposal { average_value: Some(mean), ..Proposal::of_ratio(ratio) };
-        if self.decided_by_ready_pods(&mut proposal, &groups) {
-            proposal.groups = Some(groups);
-            return Ok(proposal);
+        if !self.decided_by_ready_pods(&mut proposal, &groups) {
+            if ratio != 1.0 {
+                let missing = groups.missing.len();
+                entries += missing;
+                let full = target.wrapping_mul(missing as i64);
+                total = total.wrapping_add(if ratio < 1.0 { full } else { 0 });
+            }
+            if ratio > 1.0 {
+                entries += groups.unready.len();
+            }
+            let (refilled, _) = usage_ratio(total, entries, target);
+            self.after_refill(&mut proposal, refilled, entries);
         }
-        if ratio != 1.0 {
-            fill(&mut samples, &groups.missing, |_| if ratio < 1.0 { target } else { 0 });
-        }
-        if ratio > 1.0 {
-            fill(&mut samples, &groups.unready, |_| 0);
-        }
-        let (refilled, _) = usage_ratio(&samples, target);
-        proposal.replicas = self.after_refill(ratio, refilled, samples.len());
-        proposal.refilled = Some(refilled);
         proposal.groups = Some(groups);
         Ok(proposal)
     }
@@ -375,7 +395,10 @@ impl PerPod<'_> {
             return Err(Invalid::NoPods);
         }
         let groups = group_pods(self.pods, samples, cpu, &self.readiness);
-        samples.retain(|pod, _| !groups.ignored.contains(pod) && !groups.unready.contains(pod));
+        if !groups.ignored.is_empty() || !groups.unready.is_empty() {
+            let among = |pods: &[PodId], pod: &PodId| pods.binary_search(pod).is_ok();
+            samples.retain(|(pod, _)| !among(&groups.ignored, pod) && !among(&groups.unready, pod));
+        }
         if samples.is_empty() {
             return Err(Invalid::OnlyUnready);
         }
@@ -388,23 +411,21 @@ impl PerPod<'_> {
         if up_with_unready || !groups.missing.is_empty() {
             return false;
         }
-        proposal.replicas = if self.tolerances.is_within(proposal.ratio) {
-            self.current
-        } else {
-            ceil_replicas(proposal.ratio * groups.ready as f64)
-        };
+        proposal.tolerated = self.tolerances.is_within(proposal.ratio);
+        proposal.replicas =
+            if proposal.tolerated { self.current } else { ceil_replicas(proposal.ratio * groups.ready as f64) };
         true
     }
 
     /// The second ratio never reverses or contradicts the first.
-    fn after_refill(&self, ratio: f64, refilled: f64, entries: usize) -> i32 {
+    fn after_refill(&self, proposal: &mut Proposal, refilled: f64, entries: usize) {
+        let ratio = proposal.ratio;
+        proposal.refilled = Some(refilled);
+        proposal.tolerated = self.tolerances.is_within(refilled);
         let reversed = (ratio < 1.0 && refilled > 1.0) || (ratio > 1.0 && refilled < 1.0);
-        if self.tolerances.is_within(refilled) || reversed {
-            return self.current;
-        }
         let replicas = ceil_replicas(refilled * entries as f64);
         let contradicts = (refilled < 1.0 && replicas > self.current) || (refilled > 1.0 && replicas < self.current);
-        if contradicts { self.current } else { replicas }
+        proposal.replicas = if proposal.tolerated || reversed || contradicts { self.current } else { replicas };
     }
 
     /// Target value of an object or external metric: pods Running and Ready are multiplied.
@@ -414,9 +435,10 @@ impl PerPod<'_> {
     pub fn whole_value(&self, value: i64, target: i64) -> Result<Proposal, Invalid> {
         let ratio = value as f64 / target as f64;
         let mut proposal = Proposal { value: Some(value), ..Proposal::of_ratio(ratio) };
+        proposal.tolerated = self.current != 0 && self.tolerances.is_within(ratio);
         proposal.replicas = if self.current == 0 {
             ceil_replicas(ratio)
-        } else if self.tolerances.is_within(ratio) {
+        } else if proposal.tolerated {
             self.current
         } else if self.pods.is_empty() {
             return Err(Invalid::NoPods);
@@ -432,21 +454,16 @@ impl PerPod<'_> {
 /// Target average value of an object or external metric: `status.replicas` share it.
 pub fn shared_value(value: i64, target: i64, status_replicas: i32, tolerances: &Tolerances) -> Proposal {
     let ratio = value as f64 / (target as f64 * f64::from(status_replicas));
-    let replicas =
-        if tolerances.is_within(ratio) { status_replicas } else { ceil_replicas(value as f64 / target as f64) };
+    let tolerated = tolerances.is_within(ratio);
+    let replicas = if tolerated { status_replicas } else { ceil_replicas(value as f64 / target as f64) };
     let average = whole((value as f64 / f64::from(status_replicas)).ceil());
-    Proposal { replicas, average_value: Some(average), ..Proposal::of_ratio(ratio) }
-}
-
-fn fill(samples: &mut Samples, pods: &BTreeSet<PodId>, value: impl Fn(&PodId) -> i64) {
-    for pod in pods {
-        samples.insert(*pod, Sample { value: value(pod), timestamp: Time::ZERO, window: Span::ZERO });
-    }
+    Proposal { replicas, tolerated, average_value: Some(average), ..Proposal::of_ratio(ratio) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Container;
     use crate::rules::quantity::{Bytes, Millicores};
 
     const NOW: Time = Time::from_unix_seconds(100_000);
@@ -486,7 +503,8 @@ mod tests {
     const TOLERANCES: Tolerances = Tolerances { down: 0.1, up: 0.1, legacy: false };
 
     fn propose(pods: &[PodView], current: i32, values: &[i64], target: i32) -> Result<Proposal, Invalid> {
-        let calculator = PerPod { current, pods, readiness: READINESS, tolerances: TOLERANCES };
+        let calculator =
+            PerPod { current, pods, readiness: READINESS, tolerances: TOLERANCES, fill_with_request: false };
         calculator.utilization(samples(values), target, "cpu", None, true)
     }
 
@@ -508,7 +526,8 @@ mod tests {
         assert_eq!((stay.utilization, stay.replicas), (Some(66), 5));
         let mut legacy = TOLERANCES;
         legacy.legacy = true;
-        let calculator = PerPod { current: 5, pods: &pods, readiness: READINESS, tolerances: legacy };
+        let calculator =
+            PerPod { current: 5, pods: &pods, readiness: READINESS, tolerances: legacy, fill_with_request: false };
         let old = calculator.utilization(samples(&[1674, 0, 0, 0, 0]), 60, "cpu", None, true).unwrap();
         assert_eq!(old.replicas, 6, "|1 - 66/60| exceeds 0.1 in doubles");
     }
@@ -589,7 +608,8 @@ mod tests {
         let mut pods = old_pods(&template, 3);
         pods[1].ready = Some((false, NOW));
         pods[2].ready = None;
-        let calculator = PerPod { current: 3, pods: &pods, readiness: READINESS, tolerances: TOLERANCES };
+        let calculator =
+            PerPod { current: 3, pods: &pods, readiness: READINESS, tolerances: TOLERANCES, fill_with_request: false };
         assert_eq!(calculator.whole_value(5_000, 1_000).unwrap().replicas, 5);
         assert_eq!(calculator.whole_value(1_100, 1_000).unwrap().replicas, 3);
         assert_eq!(shared_value(7_000, 1_000, 3, &TOLERANCES).replicas, 7);
@@ -603,7 +623,7 @@ mod tests {
         template.containers.push(Container { name: "side".to_string(), ..Container::default() });
         let pods = old_pods(&template, 1);
         assert_eq!(propose(&pods, 1, &[900], 60), Err(Invalid::MissingRequest));
-        assert_eq!(pod_requests(&pods, Some("app"), "cpu", true).unwrap()[&PodId(0)], 1000);
-        assert_eq!(pod_requests(&pods, Some("none"), "cpu", true).unwrap()[&PodId(0)], 0);
+        assert_eq!(pod_requests(&pods, Some("app"), "cpu", true).unwrap(), [(PodId(0), 1000)]);
+        assert_eq!(pod_requests(&pods, Some("none"), "cpu", true).unwrap(), [(PodId(0), 0)]);
     }
 }

@@ -5,7 +5,7 @@
 use super::calculator::{Invalid, PerPod, PodView, Proposal, Readiness, Sample, Samples, Tolerances, shared_value};
 use crate::engine::{Span, Time};
 use crate::plan::flags::HpaFlags;
-use crate::plan::{HpaId, HpaSpec, MetricSpec, MetricTarget};
+use crate::plan::{HpaSpec, MetricSpec, MetricTarget};
 use crate::rules::labels::LabelSelector;
 use crate::world::{HpaReason, PodId, PodMetrics, Scale, ScaleSelector, World};
 
@@ -43,12 +43,13 @@ pub struct Evaluated {
     pub reason: HpaReason,
     /// Oldest and newest sample read.
     pub samples: Option<(Time, Time)>,
+    /// When it was answered.
+    pub at: Time,
 }
 
 impl<'a> Reader<'a> {
     /// Reads with the scale of an autoscaler's target.
-    pub fn new(world: &'a World, flags: &'a HpaFlags, hpa: HpaId, now: Time, scale: &Scale) -> Reader<'a> {
-        let spec = &world.hpas[hpa.index()].spec;
+    pub fn new(world: &'a World, flags: &'a HpaFlags, spec: &'a HpaSpec, now: Time, scale: &Scale) -> Reader<'a> {
         let selected = match &scale.selector {
             ScaleSelector::Labels(selector) => templates_selected(world, &spec.namespace, selector),
             ScaleSelector::Missing | ScaleSelector::Invalid => vec![false; world.templates.len()],
@@ -91,22 +92,23 @@ impl<'a> Reader<'a> {
             MetricSpec::Pods { metric, selector, target } => {
                 let name = format!("pods metric {metric}");
                 let result = self.pods_metric(metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetPodsMetric, samples: None }
+                Evaluated { name, result, reason: HpaReason::FailedGetPodsMetric, samples: None, at: self.now }
             }
             MetricSpec::Object { object, metric, selector, target } => {
                 let (name, result) = self.object(object, metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetObjectMetric, samples: None }
+                Evaluated { name, result, reason: HpaReason::FailedGetObjectMetric, samples: None, at: self.now }
             }
             MetricSpec::External { metric, selector, target } => {
                 let name = format!("external metric {metric}(nil)");
                 let result = self.external(metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetExternalMetric, samples: None }
+                Evaluated { name, result, reason: HpaReason::FailedGetExternalMetric, samples: None, at: self.now }
             }
             MetricSpec::Unknown(kind) => Evaluated {
                 name: kind.clone(),
                 result: Err(Invalid::Source),
                 reason: HpaReason::InvalidMetricSourceType,
                 samples: None,
+                at: self.now,
             },
         }
     }
@@ -117,7 +119,8 @@ impl<'a> Reader<'a> {
             cpu_initialization_period: self.flags.cpu_initialization_period,
             initial_readiness_delay: self.flags.initial_readiness_delay,
         };
-        PerPod { current: self.current, pods: &self.pods, readiness, tolerances: self.tolerances() }
+        let (current, pods, tolerances) = (self.current, &self.pods, self.tolerances());
+        PerPod { current, pods, readiness, tolerances, fill_with_request: self.flags.fill_missing_with_request }
     }
 
     /// The flag, or what `behavior` says per direction when that gate is on.
@@ -140,8 +143,10 @@ impl<'a> Reader<'a> {
         kind: &str,
     ) -> Evaluated {
         let samples = self.resource_samples(resource, container);
-        let times = samples.iter().flat_map(|samples| samples.values()).map(|sample| sample.timestamp);
-        let ages = times.clone().min().zip(times.max());
+        let times = samples.iter().flatten().map(|(_, sample)| sample.timestamp);
+        let ages = times.fold(None, |ages: Option<(Time, Time)>, time| {
+            Some(ages.map_or((time, time), |(oldest, newest)| (oldest.min(time), newest.max(time))))
+        });
         let (name, result) = if let Some(average) = target.average_value {
             let result = samples
                 .and_then(found)
@@ -156,7 +161,7 @@ impl<'a> Reader<'a> {
         } else {
             (format!("{resource} {kind}"), Err(Invalid::Target))
         };
-        Evaluated { name, result, reason, samples: ages }
+        Evaluated { name, result, reason, samples: ages, at: self.now }
     }
 
     /// The resource metrics API, summed over containers (or of one container, which every pod then has to show).
@@ -165,8 +170,13 @@ impl<'a> Reader<'a> {
             return Err(Invalid::NoMetrics);
         }
         let mut samples = Samples::new();
-        for pod in self.world.pods.iter().filter(|pod| self.selected[pod.template.index()]) {
-            let Some(metrics) = self.world.metrics_of(pod.id) else { continue };
+        // Pods that are gone may still be served.
+        for (index, metrics) in self.world.pod_metrics.iter().enumerate() {
+            let Some(metrics) = metrics else { continue };
+            let pod = &self.world.pods[index];
+            if !self.selected[pod.template.index()] {
+                continue;
+            }
             let position = match container {
                 None => None,
                 Some(name) => {
@@ -180,7 +190,7 @@ impl<'a> Reader<'a> {
                 }
             };
             if let Some(value) = usage_milli(metrics, resource, position) {
-                samples.insert(pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window });
+                samples.push((pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }));
             }
         }
         Ok(samples)
@@ -261,6 +271,23 @@ impl<'a> Reader<'a> {
 
 fn found(samples: Samples) -> Result<Samples, Invalid> {
     if samples.is_empty() { Err(Invalid::NoMetrics) } else { Ok(samples) }
+}
+
+/// Whether a metric is asked for at all: one without the field that its target needs fails before that.
+pub fn is_asked(metric: &MetricSpec) -> bool {
+    match metric {
+        MetricSpec::Resource { target, .. } | MetricSpec::ContainerResource { target, .. } => {
+            target.average_value.is_some() || target.average_utilization.is_some()
+        }
+        MetricSpec::Pods { .. } => true,
+        MetricSpec::Object { target, .. } => match target.kind.as_str() {
+            "Value" => target.value.is_some(),
+            "AverageValue" => target.average_value.is_some(),
+            _ => false,
+        },
+        MetricSpec::External { target, .. } => target.average_value.is_some() || target.value.is_some(),
+        MetricSpec::Unknown(_) => false,
+    }
 }
 
 /// Templates in a namespace that a selector matches, by template.

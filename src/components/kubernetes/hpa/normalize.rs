@@ -64,15 +64,25 @@ pub struct Normalized {
     pub replicas: i32,
     /// Reason of ScalingLimited.
     pub limit: HpaReason,
+    /// The earlier proposal that decided, if one did: the youngest of equal ones.
+    pub held_by: Option<Recommendation>,
 }
 
 impl History {
     /// Without `spec.behavior`: the largest proposal of the window, then bounds.
     pub fn normalize_legacy(&mut self, now: Time, proposal: i32, bounds: Bounds, window: Span) -> Normalized {
         let stabilized = self.stabilize_legacy(now, proposal, window);
+        let held_by = self.holder(now.back(window), stabilized, proposal);
         let able = if stabilized == proposal { HpaReason::ReadyForNewScale } else { HpaReason::ScaleDownStabilized };
         let (replicas, limit) = limit_legacy(stabilized, bounds);
-        Normalized { stabilized, able, replicas, limit }
+        Normalized { stabilized, able, replicas, limit, held_by }
+    }
+
+    /// The youngest earlier proposal, not older than `cutoff`, that made `stabilized` of another `proposal`.
+    fn holder(&self, cutoff: Time, stabilized: i32, proposal: i32) -> Option<Recommendation> {
+        let holds = |entry: &&Recommendation| entry.replicas == stabilized && entry.at >= cutoff;
+        let entries = self.recommendations.iter().filter(holds);
+        entries.max_by_key(|entry| entry.at).copied().filter(|_| stabilized != proposal)
     }
 
     fn stabilize_legacy(&mut self, now: Time, proposal: i32, window: Span) -> i32 {
@@ -112,8 +122,9 @@ impl History {
         } else {
             HpaReason::ScaleDownStabilized
         };
+        let held_by = self.holder(now.back(up_window.max(down_window)), stabilized, proposal);
         let (replicas, limit) = self.limit_rate(now, stabilized, bounds, behavior);
-        Normalized { stabilized, able, replicas, limit }
+        Normalized { stabilized, able, replicas, limit, held_by }
     }
 
     fn stabilize_both(&mut self, now: Time, proposal: i32, current: i32, up_window: Span, down_window: Span) -> i32 {

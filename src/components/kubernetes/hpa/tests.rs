@@ -1,13 +1,18 @@
 //! The controller on tiny worlds: when it syncs, what it writes.
 
+use super::calculator::{self, Proposal};
+use super::decision::combine;
+use super::metrics::Evaluated;
 use super::*;
 use crate::components::Event as AnyEvent;
 use crate::engine::Queue;
-use crate::plan::{Container, DeploymentId, DeploymentSpec, MetricSpec, MetricTarget, Plan, PodTemplate, TemplateId};
+use crate::plan::{
+    Container, DeploymentId, DeploymentSpec, HpaSpec, MetricSpec, MetricTarget, Plan, PodTemplate, Stage, TemplateId,
+};
 use crate::record::{Detail, Recorder};
 use crate::rules::quantity::{Millicores, Quantity};
 use crate::rules::resources::ResourceList;
-use crate::world::Change;
+use crate::world::{Change, HpaCondition, HpaReason, World};
 use std::sync::Arc;
 
 const START: Time = Time::from_unix_seconds(1_000_000);
@@ -134,7 +139,7 @@ fn oracle_1_the_phase_is_uniform_over_the_period() {
     let mut hpa = Hpa::default();
     hpa.start(&mut cx);
     let waits: Vec<f64> =
-        hpa.autoscalers.iter().filter_map(|one| one.pending).map(|at| (at - START).seconds()).collect();
+        (0..4_000).filter_map(|id| hpa.queue.waiting(HpaId(id))).map(|at| (at - START).seconds()).collect();
     let mean = waits.iter().sum::<f64>() / waits.len() as f64;
     // 99.9 % interval: 7.5 +- 3.29 * 4.33 / sqrt(4000).
     assert!((mean - 7.5).abs() < 0.23, "{mean}");
@@ -158,7 +163,8 @@ fn scales_up_at_once_and_down_after_five_minutes() {
         last = bench.step();
     }
     assert_eq!(last, (337.5, 1), "the proposal of 22.5 s still counts at 322.5 s");
-    assert!(bench.recorder.explanations.iter().any(|(_, text)| text.contains("ScaleDownStabilized")));
+    let held = |decision: &crate::record::Decision| format!("{decision:?}").contains("held_by: Some((6, ");
+    assert!(bench.recorder.decisions.iter().any(|(_, decision)| held(decision)));
 }
 
 #[test]
@@ -198,17 +204,23 @@ fn two_autoscalers_on_the_same_pods_stop() {
 
 #[test]
 fn a_broken_metric_blocks_scaling_down_and_never_up() {
-    let proposal = |replicas| calculator::Proposal {
+    let proposal = |replicas| Proposal {
         replicas,
         utilization: None,
         average_value: None,
         value: None,
         ratio: 1.0,
         refilled: None,
+        tolerated: false,
         groups: None,
     };
-    let metric =
-        |result| Evaluated { name: "m".to_string(), result, reason: HpaReason::FailedGetPodsMetric, samples: None };
+    let metric = |result| Evaluated {
+        name: "m".to_string(),
+        result,
+        reason: HpaReason::FailedGetPodsMetric,
+        samples: None,
+        at: START,
+    };
     let broken = || metric(Err(calculator::Invalid::NoMetrics));
     assert_eq!(combine(&[metric(Ok(proposal(3))), broken()], 4), Err(HpaReason::FailedGetPodsMetric));
     assert_eq!(combine(&[broken(), metric(Ok(proposal(5)))], 4).unwrap().0, 5);
@@ -290,4 +302,86 @@ fn php_apache_grows_by_1_4_5_7_without_behavior_and_1_5_7_with() {
         scale_down: rules(None, vec![policy(true, 100)]),
     };
     assert_eq!(php_apache(Some(behavior)), [1, 5, 7]);
+}
+
+/// A plan whose calls take time: 10 ms to read or write, 20 ms a metric.
+fn slow_plan() -> Plan {
+    let mut plan = plan(1, external(1));
+    let calls =
+        [(Stage::HpaReadScale, 10), (Stage::HpaMetrics, 20), (Stage::HpaWriteScale, 10), (Stage::HpaWriteStatus, 10)];
+    for (stage, millis) in calls {
+        plan.timings.set(stage, crate::plan::Distribution::Constant(Span::from_millis(millis)));
+    }
+    plan
+}
+
+impl Bench<'_> {
+    /// Runs to that second; when each sync began, seconds from the start.
+    fn syncs_until(&mut self, second: f64) -> Vec<f64> {
+        let mut began = Vec::new();
+        while let Some((now, event)) = self.queue.pop() {
+            if now.seconds_from(START) >= second {
+                self.queue.push(now, event);
+                break;
+            }
+            let AnyEvent::Hpa(event) = event else { panic!("{event:?}") };
+            self.with(now, |hpa, cx| hpa.handle(cx, event));
+            let mut journal = Vec::new();
+            self.world.take_journal(&mut journal);
+            for change in journal {
+                if let Change::HpaSynced(hpa) = change {
+                    began.push(self.world.hpas[hpa.index()].outcome.began.seconds_from(START));
+                }
+            }
+        }
+        began
+    }
+}
+
+#[test]
+fn the_phase_drifts_by_the_length_of_a_sync_until_it_meets_a_resync() {
+    let mut plan = slow_plan();
+    plan.flags.hpa.resync_phase = Some(Span::from_millis(7_590));
+    let mut bench = Bench::new(&plan);
+    bench.external(1);
+    // Read and metric take 30 ms, the first status 10 ms more. The resync of 37.59 s falls into the third sync.
+    assert_eq!(bench.syncs_until(60.0), [7.5, 22.54, 37.57, 52.59]);
+}
+
+#[test]
+fn syncs_wait_for_a_worker() {
+    let mut plan = slow_plan();
+    plan.hpas =
+        (0..3).map(|number| Arc::new(HpaSpec { name: format!("web-{number}"), ..hpa_spec(external(1)) })).collect();
+    plan.flags.hpa.workers = 2;
+    let mut bench = Bench::new(&plan);
+    bench.external(1);
+    assert_eq!(bench.syncs_until(20.0), [7.5, 7.5, 7.54]);
+}
+
+#[test]
+fn a_write_meets_a_conflict_when_the_target_changed_since_it_was_read() {
+    let plan = slow_plan();
+    let mut bench = Bench::new(&plan);
+    bench.external(3);
+    assert_eq!(bench.syncs_until(7.52), [0.0; 0]);
+    bench.world.scale_deployment(DeploymentId(0), 7, None);
+    // Write fails at 7.54, reads at 7.55, pauses 10.5 ms, writes over the other's value at 7.5705.
+    bench.syncs_until(7.5704);
+    assert_eq!(bench.world.deployments[0].replicas, 7);
+    bench.syncs_until(7.5706);
+    assert_eq!(bench.world.deployments[0].replicas, 3);
+}
+
+#[test]
+fn an_edit_during_a_sync_keeps_its_status_from_being_written() {
+    let plan = slow_plan();
+    let mut bench = Bench::new(&plan);
+    bench.external(1);
+    bench.syncs_until(7.52);
+    let edited = Arc::new(HpaSpec { max_replicas: 9, ..hpa_spec(external(1)) });
+    bench.world.update_hpa(HpaId(0), edited);
+    assert_eq!(bench.syncs_until(8.0), [7.5]);
+    assert_eq!(bench.world.hpas[0].outcome.events, ["FailedUpdateStatus"]);
+    assert_eq!(bench.world.hpas[0].status.able_to_scale, None);
 }

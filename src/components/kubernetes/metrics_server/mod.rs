@@ -10,15 +10,16 @@
 //! of the nodes) and, in `storage.rs`, its storage. The windowed mean of a counter is what makes a scale-up come in two
 //! steps: a value plus a lag would not.
 //!
-//! Only pods whose Deployment an autoscaler scales by a resource metric are sampled: nobody reads the others. A pod's CPU
-//! is that of its first container; other containers show one millicore. Left out: kubelet failures while the node is up.
+//! Only pods whose Deployment an autoscaler scales by a resource metric, or whose use the recommender of the Vertical Pod
+//! Autoscaler watches, are sampled: nobody reads the others. A pod's CPU is that of its first container; other containers
+//! show one millicore. Left out: kubelet failures while the node is up.
 
 pub mod storage;
 
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec};
-use crate::world::{ContainerUsage, PodId, PodMetrics, World};
+use crate::world::{ContainerUsage, Hpa, PodId, PodMetrics, World};
 use storage::{Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
@@ -67,9 +68,9 @@ pub enum Event {
 }
 
 impl MetricsServer {
-    /// Schedules the first scrape, if an autoscaler reads resource metrics at all.
+    /// Schedules the first scrape, if anybody reads resource metrics at all.
     pub fn start(&mut self, cx: &mut Cx) {
-        if (0..cx.world.deployments.len()).any(|index| is_watched(cx.world, DeploymentId::at(index))) {
+        if (0..cx.world.deployments.len()).any(|index| is_watched(cx, DeploymentId::at(index))) {
             cx.after(Span::ZERO, AnyEvent::MetricsServer(Event::Seed));
         }
     }
@@ -79,7 +80,7 @@ impl MetricsServer {
         match event {
             Event::Seed => self.seed(cx),
             Event::Started(pod) => {
-                let watched = cx.world.deployment_of(pod).is_some_and(|deployment| is_watched(cx.world, deployment));
+                let watched = cx.world.deployment_of(pod).is_some_and(|deployment| is_watched(cx, deployment));
                 if watched && self.get(pod).is_none() && is_running(cx.world, pod) {
                     let used_before = 0;
                     let first = Housekeeping { samples: [None, None], next: cx.now, count: 0, used_before };
@@ -139,7 +140,7 @@ impl MetricsServer {
         for index in 0..cx.world.pods.len() {
             let pod = PodId::at(index);
             let Some(deployment) = cx.world.deployment_of(pod) else { continue };
-            if !is_watched(cx.world, deployment) || !is_running(cx.world, pod) {
+            if !is_watched(cx, deployment) || !is_running(cx.world, pod) {
                 continue;
             }
             let rate = steady_nanocores(cx, deployment);
@@ -227,11 +228,13 @@ impl MetricsServer {
     }
 }
 
-/// Some autoscaler scales this Deployment by a resource metric.
-fn is_watched(world: &World, deployment: DeploymentId) -> bool {
+/// Some autoscaler scales this Deployment by a resource metric, or the recommender watches it.
+fn is_watched(cx: &Cx, deployment: DeploymentId) -> bool {
     let resource =
         |metric: &MetricSpec| matches!(metric, MetricSpec::Resource { .. } | MetricSpec::ContainerResource { .. });
-    world.hpas.iter().any(|hpa| hpa.target == Some(deployment) && hpa.spec.metrics.iter().any(resource))
+    let scaled = |hpa: &Hpa| hpa.target == Some(deployment) && hpa.spec.metrics.iter().any(resource);
+    let recommended = !cx.plan.flags.vpa.period.is_zero() && cx.plan.app_of(deployment).is_some();
+    recommended || cx.world.hpas.iter().any(scaled)
 }
 
 /// The pod's node answers and its application's container runs.

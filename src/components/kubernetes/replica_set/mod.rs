@@ -15,9 +15,12 @@
 
 pub mod victims;
 
+mod ranking;
+
 use crate::components::Cx;
 use crate::engine::{Retries, Time, TokenBucket};
 use crate::plan::{FaultKind, PodCall, Stage};
+use crate::record::Decision;
 use crate::world::{DeleteCause, FailureReason, NewPod, Owner, PodId, ReplicaSetId, ReplicaSetStatus, World};
 use victims::choose_victims;
 
@@ -157,7 +160,8 @@ impl ReplicaSetController {
         if missing > 0 {
             self.next_batch(cx, set);
         } else {
-            cx.explain(|| format!("replica set {}: deletes {victims:?}", set.0));
+            let (world, random) = (&*cx.world, cx.random);
+            cx.recorder.decide(cx.now, || Decision::ScaleDown(ranking::explained(world, set, &victims, random)));
             self.begin_batch(cx, set, victims.len(), |cx, index, at| match at {
                 None => delete(cx, set, victims[index]),
                 Some(at) => {

@@ -50,7 +50,7 @@ pub(super) fn choose_victims(
 }
 
 /// Active pods of related sets by node; unbound pods count as one node.
-fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<NodeId>, u32> {
+pub(super) fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<NodeId>, u32> {
     let mut ranks = BTreeMap::new();
     let Some(deployment) = world.replica_sets[set.index()].deployment else { return ranks };
     for &related in &world.deployments[deployment.index()].replica_sets {
@@ -62,7 +62,12 @@ fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<NodeId>, u32> {
     ranks
 }
 
-fn victim(world: &World, id: PodId, ranks: &BTreeMap<Option<NodeId>, u32>, random: Option<&Random>) -> Victim {
+pub(super) fn victim(
+    world: &World,
+    id: PodId,
+    ranks: &BTreeMap<Option<NodeId>, u32>,
+    random: Option<&Random>,
+) -> Victim {
     let pod = world.pod(id);
     let template = world.template_of(id);
     let (inits, containers) = pod.containers.split_at(template.init_containers.len().min(pod.containers.len()));

@@ -1,0 +1,72 @@
+//! `kubelapse explain`: what the controllers saw and why they decided as they did.
+
+use super::{Failure, ScenarioArguments, duration, print};
+use crate::analysis::explain::{self, Question};
+use crate::engine::Span;
+use crate::study;
+use crate::world::World;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Scenario file
+    #[arg(value_name = "SCENARIO")]
+    scenario: PathBuf,
+    /// Only decisions about this pod, such as wordpress-r1-4
+    #[arg(long, value_name = "NAME")]
+    pod: Option<String>,
+    /// Only decisions about this node
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Only syncs of this autoscaler, and what its target removed
+    #[arg(long, value_name = "NAME")]
+    hpa: Option<String>,
+    /// The last sync before this moment of the run, such as 5m30s, and all that was decided since
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    at: Option<Span>,
+    #[command(flatten)]
+    common: ScenarioArguments,
+}
+
+pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = arguments.common.load(&arguments.scenario)?;
+    let plan = &loaded.plan;
+    let outcome = study::run_explained(plan);
+    let world = &outcome.world;
+    let at = arguments.at.map(|span| plan.start + span);
+    let (mut question, mut asked) = (Question { at, ..Question::default() }, Vec::new());
+    if let Some(name) = &arguments.hpa {
+        let names = world.hpas.iter().map(|hpa| hpa.spec.name.clone());
+        question.hpa =
+            Some(explain::hpa_named(world, name).ok_or_else(|| unknown("autoscaler", name, names.collect()))?);
+        asked.push(format!("hpa/{name}"));
+    }
+    if let Some(name) = &arguments.pod {
+        let found = explain::pod_named(world, name);
+        question.pod = Some(found.ok_or_else(|| unknown("pod", name, pod_names(world)))?);
+        asked.push(format!("pod/{name}"));
+    }
+    if let Some(name) = &arguments.node {
+        let names = world.nodes.iter().map(|node| node.name.to_string());
+        question.node = Some(explain::node_named(world, name).ok_or_else(|| unknown("node", name, names.collect()))?);
+        asked.push(format!("node/{name}"));
+    }
+    let mut text = if asked.is_empty() { "why the number of pods changed".to_string() } else { asked.join(" and ") };
+    if let Some(span) = arguments.at {
+        text += &format!(", as it stood at {span}");
+    }
+    print(&study::explain(plan, &outcome, &question, &text));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pod_names(world: &World) -> Vec<String> {
+    world.pods.iter().map(|pod| world.pod_name(pod.id)).collect()
+}
+
+fn unknown(kind: &str, name: &str, names: Vec<String>) -> Failure {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    Failure::Input(format!("error: the run has no {kind} `{name}`\n  it has: {shown}{more}\n"))
+}
