@@ -17,6 +17,8 @@ pub struct Wiring {
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.
     bindings_of_service: Vec<Vec<BindingId>>,
+    /// Some pods may preempt others, or want host ports: the order of the scheduler's cache can matter.
+    cache_matters: bool,
     scratch: Wakes,
 }
 
@@ -49,7 +51,19 @@ impl Wiring {
                 indices.map(|(index, _)| BindingId::at(index)).collect()
             })
             .collect();
-        Wiring { on_the_way: HashSet::default(), services_of_template, bindings_of_service, scratch: Wakes::new() }
+        let priorities = plan.templates.iter().map(|template| template.priority);
+        let has_ports = |template: &std::sync::Arc<crate::plan::PodTemplate>| {
+            let containers = template.init_containers.iter().chain(&template.containers);
+            containers.flat_map(|container| &container.ports).any(|port| port.host_port > 0)
+        };
+        let cache_matters = priorities.clone().min() != priorities.max() || plan.templates.iter().any(has_ports);
+        Wiring {
+            on_the_way: HashSet::default(),
+            services_of_template,
+            bindings_of_service,
+            cache_matters,
+            scratch: Wakes::new(),
+        }
     }
 
     /// A wake has arrived: the next change sends a new one.
@@ -79,7 +93,7 @@ impl Wiring {
         daemon_set(change, hop, &mut wakes);
         hpa(change, hop, &mut wakes);
         metrics_server(change, &mut wakes);
-        scheduler(change, world, hop, &mut wakes);
+        scheduler(change, world, self.cache_matters, hop, &mut wakes);
         kubelet(change, world, hop, &mut wakes);
         self.endpoint_slice(change, world, hop, &mut wakes);
         pod_disruption(change, world, hop, &mut wakes);
@@ -272,13 +286,22 @@ fn metrics_server(change: Change, wakes: &mut Wakes) {
     }
 }
 
-fn scheduler(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+fn scheduler(change: Change, world: &World, cache_matters: bool, hop: Span, wakes: &mut Wakes) {
     use kubernetes::scheduler::Event as Scheduler;
     let event = match change {
         Change::PodCreated(pod) if world.pod(pod).node.is_none() => Scheduler::PodAdded(pod),
         Change::PodBound(pod) => Scheduler::PodBound(pod),
         Change::PodDeleting(pod, _) => Scheduler::PodDeleting(pod),
         Change::PodGone(pod) => Scheduler::PodGone(pod),
+        Change::PodPhase(pod, _)
+        | Change::PodContainersReady(pod, _)
+        | Change::PodGate(pod, _)
+        | Change::PodReady(pod, _)
+        | Change::PodChanged(pod)
+            if cache_matters && world.pod(pod).node.is_some() =>
+        {
+            Scheduler::PodStatus(pod)
+        }
         Change::NodeCreated(node) => Scheduler::NodeAdded(node),
         Change::NodeTaints(node) => Scheduler::NodeTaints(node),
         Change::NodeLabels(node) => Scheduler::NodeLabels(node),

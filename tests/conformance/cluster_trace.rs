@@ -358,10 +358,8 @@ impl Script for Cluster<'_> {
             }
             Change::PodReady(pod, true) => self.count(world, pod, json!({"k": "ready"}), false),
             Change::PodUnschedulable(pod) => self.count(world, pod, json!({"k": "unschedulable"}), false),
-            Change::PodNominated(pod) => {
-                if world.pod(pod).nominated.is_some() {
-                    self.count(world, pod, json!({"k": "nominate"}), true);
-                }
+            Change::PodNominated(pod) if world.pod(pod).nominated.is_some() => {
+                self.count(world, pod, json!({"k": "nominate"}), true);
             }
             Change::PodDeleting(pod, cause) => {
                 let by = match cause {

@@ -289,11 +289,7 @@ impl Workload<'_> {
         let image = world.template_of(pod).containers.first().map_or("", |container| container.image.as_str());
         let own = &self.kubelet["images"][image];
         let rules = if own.is_null() { self.kubelet } else { own };
-        match &rules[key] {
-            Value::Null if rules.get(key).is_some() => None,
-            Value::Null => self.kubelet[key].as_f64(),
-            value => value.as_f64(),
-        }
+        rules[key].as_f64()
     }
 
     fn step(&mut self, world: &mut World, index: usize) {

@@ -104,6 +104,8 @@ pub enum Event {
     PodUpdated(PodId),
     /// A pod was bound.
     PodBound(PodId),
+    /// The status of a pod that has a node changed.
+    PodStatus(PodId),
     /// A pod is being deleted.
     PodDeleting(PodId),
     /// A pod vanished.
@@ -162,6 +164,7 @@ impl Scheduler {
                 }
                 self.happen(cx, Happening::PodBound(pod));
             }
+            Event::PodStatus(pod) => return self.relist(cx, pod),
             Event::PodDeleting(pod) => {
                 self.relist(cx, pod);
                 // A pending pod that is being deleted is never tried again; a bound one keeps its room until it is gone.
