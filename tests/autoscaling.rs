@@ -7,10 +7,12 @@ use kubelapse::components::kubernetes::metrics_server::storage::{Sample, Storage
 use kubelapse::components::{Cx, Event};
 use kubelapse::engine::{Purpose, Queue, Random, Span, Time};
 use kubelapse::plan::{
-    Behavior, Distribution, HpaId, Plan, ScalingPolicy, ScalingRules, SelectPolicy, Stage, TemplateId,
+    Activation, Behavior, Curve, DeploymentId, Distribution, ExternalMetric, HpaId, Plan, ScalingPolicy, ScalingRules,
+    SelectPolicy, Stage, TemplateId,
 };
 use kubelapse::record::{Detail, Recorder};
-use kubelapse::world::World;
+use kubelapse::study::run_once;
+use kubelapse::world::{Change, World};
 use std::sync::Arc;
 
 /// Two-sided normal quantile of 99.9 %.
@@ -420,4 +422,36 @@ fn php_apache_follows_the_walk_through() {
             reported.iter().filter(|(_, percent)| *percent > 0).map(|(second, _)| *second).fold(0.0, f64::max);
         assert!((300.0..=330.0).contains(&(last - last_high)), "{}", last - last_high);
     }
+}
+
+/// A queue that grows at 100 s: a poll finds it, the Deployment leaves zero, and from 1 on the autoscaler does the work.
+#[test]
+fn a_queue_takes_a_deployment_from_zero_and_the_autoscaler_goes_on() {
+    let mut plan = plan(0, 50, queue());
+    plan.until = START + Span::from_secs(1_000);
+    let at = |second| START + Span::from_secs(second);
+    let points = vec![(at(0), 0.0), (at(100), 0.0), (at(100), 8.0), (at(300), 8.0), (at(300), 0.0)];
+    let (every, window) = (Span::from_secs(30), Span::ZERO);
+    let value = Curve { points };
+    plan.external_metrics.push(ExternalMetric {
+        name: "queue".into(),
+        labels: Default::default(),
+        value,
+        every,
+        window,
+    });
+    let (poll, cooldown) = (Span::from_secs(30), Span::from_secs(300));
+    let deployment = DeploymentId(0);
+    plan.activations.push(Activation { deployment, metric: 0, threshold: 0.0, replicas: 1, poll, cooldown });
+    let outcome = run_once(&plan, 0, true);
+    let sizes = outcome.recorder.facts.iter().filter_map(|fact| match fact.change {
+        Change::DeploymentScaled { to, by, .. } => Some((fact.at.seconds_from(START), to, by.is_some())),
+        _ => None,
+    });
+    // Polls at 15, 45, ...; syncs at 7.5, 22.5, ...: held for five minutes, then the trigger has been quiet long enough.
+    assert_eq!(
+        sizes.collect::<Vec<_>>(),
+        [(105.0, 1, false), (112.5, 4, true), (127.5, 8, true), (585.0, 0, false)],
+        "the last active poll is at 285 s"
+    );
 }

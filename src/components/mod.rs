@@ -82,6 +82,8 @@ pub enum Event {
     Script(script::Event),
     /// Recommender of the Vertical Pod Autoscaler.
     VpaRecommender(kubernetes::vpa_recommender::Event),
+    /// External metrics, and triggers from zero.
+    ExternalMetrics(kubernetes::external_metrics::Event),
 }
 
 // A queue entry is time + sequence + event: small events are fast events.
@@ -197,6 +199,8 @@ pub struct Components {
     pub script: script::Script,
     /// Recommender of the Vertical Pod Autoscaler.
     pub vpa_recommender: kubernetes::vpa_recommender::VpaRecommender,
+    /// External metrics, and triggers from zero.
+    pub external_metrics: kubernetes::external_metrics::ExternalMetrics,
 }
 
 impl Components {
@@ -227,6 +231,7 @@ impl Components {
         self.service.start(cx);
         self.script.start(cx);
         self.vpa_recommender.start(cx);
+        self.external_metrics.start(cx);
     }
 
     /// Hands an event to its component.
@@ -257,6 +262,7 @@ impl Components {
             Event::Service(event) => self.service.handle(cx, event),
             Event::Script(event) => self.script.handle(cx, event),
             Event::VpaRecommender(event) => self.vpa_recommender.handle(cx, event),
+            Event::ExternalMetrics(event) => self.external_metrics.handle(cx, event),
         }
     }
 }

@@ -20,7 +20,7 @@ pub use alarm::AlarmObject;
 pub use autoscaler::read_hpa;
 pub use binding::read_binding;
 pub use budget::read_pdb;
-pub use common::Found;
+pub use common::{Found, labels};
 pub use namespace::read_namespace;
 pub use node_class::read_node_class;
 pub use node_pool::read_node_pool;

@@ -23,6 +23,8 @@ pub struct Flags {
     pub karpenter: KarpenterFlags,
     /// AWS Load Balancer Controller.
     pub load_balancer: LoadBalancerFlags,
+    /// Adapters of external metrics, and KEDA.
+    pub external: ExternalFlags,
     /// What clients meet on the way to an application, and CloudWatch.
     pub serving: ServingFlags,
     /// Spot pools.
@@ -494,6 +496,27 @@ impl Default for ServingFlags {
             stop: Span::from_secs(1),
             ramp_step: Span::from_secs(1),
             publication: (Span::from_secs(60), Span::from_secs(120)),
+        }
+    }
+}
+
+/// Source: KEDA `apis/keda/v1alpha1` (`pollingInterval`, `cooldownPeriod`); kube-prometheus-stack (`scrapeInterval`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalFlags {
+    /// An adapter's source looks at a series so often.
+    pub scrape_interval: Span,
+    /// A trigger is looked at so often.
+    pub polling_interval: Span,
+    /// Back to zero so long after a trigger was last active.
+    pub cooldown_period: Span,
+}
+
+impl Default for ExternalFlags {
+    fn default() -> ExternalFlags {
+        ExternalFlags {
+            scrape_interval: Span::from_secs(30),
+            polling_interval: Span::from_secs(30),
+            cooldown_period: Span::from_secs(300),
         }
     }
 }

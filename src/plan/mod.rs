@@ -4,6 +4,7 @@
 //! can fail any more: every reference was checked.
 
 pub mod app;
+pub mod external;
 pub mod flags;
 pub mod ids;
 pub mod load_balancer;
@@ -14,6 +15,7 @@ pub mod timing;
 pub mod workload;
 
 pub use app::{App, Curve, TrafficMode};
+pub use external::{Activation, ExternalMetric};
 pub use flags::Flags;
 pub use ids::*;
 pub use load_balancer::{
@@ -99,6 +101,10 @@ pub struct Plan {
     pub bindings: Vec<TargetGroupBindingSpec>,
     /// Load models and traffic.
     pub apps: Vec<App>,
+    /// Metrics from outside the cluster.
+    pub external_metrics: Vec<ExternalMetric>,
+    /// Deployments that a trigger takes from and to zero.
+    pub activations: Vec<Activation>,
     /// Alarms.
     pub alarms: Vec<AlarmSpec>,
     /// Nodes that exist at the start.
@@ -151,6 +157,8 @@ impl Plan {
             target_groups: Vec::new(),
             bindings: Vec::new(),
             apps: Vec::new(),
+            external_metrics: Vec::new(),
+            activations: Vec::new(),
             alarms: Vec::new(),
             nodes: Vec::new(),
             pods: Vec::new(),

@@ -188,7 +188,7 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
 }
 
 /// A Deployment by `name` or `namespace/name`.
-fn find_deployment(
+pub(crate) fn find_deployment(
     name: &str,
     place: super::diagnostic::Place,
     section: &str,

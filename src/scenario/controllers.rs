@@ -87,11 +87,14 @@ flags! {
         drain_period termination_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
         launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
+    external: scrape_interval polling_interval cooldown_period;
     load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods;
 }
 
 /// Periods of loops: zero would make a loop without end.
-const PERIODS: [&str; 11] = [
+const PERIODS: [&str; 13] = [
+    "external.scrape_interval",
+    "external.polling_interval",
     "hpa.sync_period",
     "controllers.node_monitor_period",
     "controllers.pod_gc_period",

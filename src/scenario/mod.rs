@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod controllers;
 pub mod curve;
 pub mod diagnostic;
+pub mod external;
 pub mod files;
 pub mod reader;
 pub mod script;
@@ -174,6 +175,10 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     }
     let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
     apps::read_apps(services, traffic, load, draft);
+    external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);
+    if let Some(activations) = fields.get("activations") {
+        external::read_activations(activations, draft);
+    }
     script::read_faults(fields.list("faults", &mut draft.problems), draft);
     script::read_actions(fields.list("actions", &mut draft.problems), draft);
     script::read_claims(fields.list("claims", &mut draft.problems), draft);

@@ -385,3 +385,28 @@ faults:
     assert_eq!(loaded.plan.templates.len(), 3);
     assert_eq!(loaded.plan.templates[1].requests.cpu.0, 200, "templates come in the order written");
 }
+
+#[test]
+fn external_metrics_and_activations_are_read() {
+    let folder = Folder::new("external");
+    folder.write("web/web.yaml", DEPLOYMENT);
+    let text = "manifests: [web/]\ncontrollers: { external.polling_interval: 20s }\nexternal_metrics:\n  - { name: queue, value: \
+                [{ at: 0s, value: 1 }, { at: 5m, value: 400 }], labels: { of: orders }, every: 15s, window: 1m }\nactivations:\n  \
+                web: { metric: queue, threshold: 5 }\n";
+    let plan = match load(&folder.write("s.yaml", text), &LoadOptions::default()) {
+        Ok(loaded) => loaded.plan,
+        Err(problems) => panic!("{}", problems.render(false)),
+    };
+    let [metric] = plan.external_metrics.as_slice() else { panic!("one series") };
+    assert_eq!(
+        (metric.name.as_str(), metric.every, metric.window),
+        ("queue", Span::from_secs(15), Span::from_secs(60))
+    );
+    assert_eq!((metric.labels["of"].as_str(), metric.value.at(plan.start + Span::from_secs(300))), ("orders", 400.0));
+    let [trigger] = plan.activations.as_slice() else { panic!("one trigger") };
+    assert_eq!((trigger.threshold, trigger.replicas), (5.0, 1));
+    assert_eq!((trigger.poll, trigger.cooldown), (Span::from_secs(20), Span::from_secs(300)));
+    let wrong = "manifests: [web/]\nexternal_metrics: [{ name: queue, value: 1, every: 0s }]\nactivations: { web: { metric: qeue } }\n";
+    let problems = folder.problems(wrong);
+    assert!(problems.contains("did you mean `queue`?") && problems.contains("at least 10ms"), "{problems}");
+}

@@ -3,6 +3,7 @@
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
+pub mod external_metrics;
 pub mod hpa;
 pub mod kubelet;
 pub mod metrics_server;

@@ -396,8 +396,13 @@ impl PerPod<'_> {
         }
         let groups = group_pods(self.pods, samples, cpu, &self.readiness);
         if !groups.ignored.is_empty() || !groups.unready.is_empty() {
-            let among = |pods: &[PodId], pod: &PodId| pods.binary_search(pod).is_ok();
-            samples.retain(|(pod, _)| !among(&groups.ignored, pod) && !among(&groups.unready, pod));
+            // All three are in order of the pods.
+            let (mut ignored, mut unready) = (groups.ignored.iter().peekable(), groups.unready.iter().peekable());
+            samples.retain(|(pod, _)| {
+                while ignored.next_if(|other| *other < pod).is_some() {}
+                while unready.next_if(|other| *other < pod).is_some() {}
+                ignored.peek() != Some(&pod) && unready.peek() != Some(&pod)
+            });
         }
         if samples.is_empty() {
             return Err(Invalid::OnlyUnready);

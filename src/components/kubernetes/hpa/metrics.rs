@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         let pods = pods
             .map(|pod| PodView {
                 id: pod.id,
-                template: world.template_of(pod.id),
+                template: world.template(pod.template),
                 phase: pod.phase,
                 deleting: pod.deleting_since.is_some(),
                 start_time: pod.start_time,
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        let mut samples = Samples::new();
+        let mut samples = Samples::with_capacity(self.pods.len());
         // Pods that are gone may still be served.
         for (index, metrics) in self.world.pod_metrics.iter().enumerate() {
             let Some(metrics) = metrics else { continue };

@@ -22,7 +22,7 @@ use crate::engine::{Retries, Time, TokenBucket};
 use crate::plan::{FaultKind, PodCall, Stage};
 use crate::record::Decision;
 use crate::world::{DeleteCause, FailureReason, NewPod, Owner, PodId, ReplicaSetId, ReplicaSetStatus, World};
-use victims::choose_victims;
+pub use victims::choose_victims;
 
 /// Pods that one sync creates or deletes at most. Source: `replica_set.go` (`BurstReplicas`).
 const BURST_REPLICAS: usize = 500;

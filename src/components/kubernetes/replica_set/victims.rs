@@ -34,7 +34,7 @@ pub struct Victim {
 }
 
 /// The `surplus` pods that go first. Without a choice to make there is no order.
-pub(super) fn choose_victims(
+pub fn choose_victims(
     world: &World,
     set: ReplicaSetId,
     active: Vec<PodId>,
@@ -103,22 +103,31 @@ fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
 }
 
 /// Sorts as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which ends
-/// whatever the comparison says.
-fn sorted(mut victims: Vec<Victim>, now: Time) -> Vec<Victim> {
-    if victims.len() < 2 {
-        return victims;
+/// whatever the comparison says. Positions are moved about, not the pods themselves.
+fn sorted(victims: Vec<Victim>, now: Time) -> Vec<Victim> {
+    let mut order: Vec<usize> = (0..victims.len()).collect();
+    merge_sort(&mut order, &mut Vec::with_capacity(victims.len()), &|first, second| {
+        goes_before(&victims[first], &victims[second], now)
+    });
+    let mut victims: Vec<Option<Victim>> = victims.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|position| victims[position].take()).collect()
+}
+
+fn merge_sort(order: &mut [usize], merged: &mut Vec<usize>, goes_before: &impl Fn(usize, usize) -> bool) {
+    if order.len() < 2 {
+        return;
     }
-    let right = sorted(victims.split_off(victims.len() / 2), now);
-    let left = sorted(victims, now);
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
-        let next = if goes_before(second, first, now) { right.next() } else { left.next() };
-        merged.extend(next);
+    let (left, right) = order.split_at_mut(order.len() / 2);
+    merge_sort(left, merged, goes_before);
+    merge_sort(right, merged, goes_before);
+    merged.clear();
+    let (mut first, mut second) = (left.iter().copied().peekable(), right.iter().copied().peekable());
+    while let (Some(&one), Some(&other)) = (first.peek(), second.peek()) {
+        merged.extend(if goes_before(other, one) { second.next() } else { first.next() });
     }
-    merged.extend(left);
-    merged.extend(right);
-    merged
+    merged.extend(first);
+    merged.extend(second);
+    order.copy_from_slice(merged);
 }
 
 /// Whether `first` is deleted before `second`.
@@ -171,10 +180,16 @@ fn is_younger(first: (Time, &str), second: (Time, &str), now: Time) -> bool {
     if one == other { first.1 < second.1 } else { one < other }
 }
 
-/// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age.
+/// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age. Upstream takes it of a double, which
+/// rounds up near a power of two only where a double no longer holds single microseconds.
 fn age_bucket(since: Time, now: Time) -> i64 {
-    let nanos = now.since(since).micros() as f64 * 1_000.0;
-    if nanos <= 0.0 { -1 } else { nanos.log2() as i64 }
+    let micros = now.since(since).micros();
+    let exact = micros.checked_mul(1_000).filter(|nanos| *nanos < 1 << 52);
+    match exact {
+        Some(0) => -1,
+        Some(nanos) => i64::from(nanos.ilog2()),
+        None => (micros as f64 * 1_000.0).log2() as i64,
+    }
 }
 
 #[cfg(test)]
