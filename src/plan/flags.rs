@@ -159,6 +159,8 @@ pub struct ControllerFlags {
     /// How long a health pass takes: the period is counted from its end (`wait.UntilWithContext`), so that ten periods
     /// are a little more than a grace period of 50 s.
     pub node_monitor_pass: Span,
+    /// The controller starts so long after the run does and has seen nothing yet; `None`: it has run since long before.
+    pub node_monitor_start: Option<Span>,
     /// `--node-monitor-grace-period` (50 s from 1.32, 40 s before).
     pub node_monitor_grace: Span,
     /// Node startup grace.
@@ -190,6 +192,7 @@ impl Default for ControllerFlags {
             client_burst: 30.0,
             node_monitor_period: Span::from_secs(5),
             node_monitor_pass: Span::from_millis(10),
+            node_monitor_start: None,
             node_monitor_grace: Span::from_secs(50),
             node_startup_grace: Span::from_secs(60),
             node_eviction_rate: 0.1,

@@ -4,10 +4,12 @@
 //! same `handle` that runs use, and objects are read by the code that reads users' files. Nothing recognises a case.
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
+mod endpointslice_trace;
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
 mod metrics_window;
+mod node_lifecycle;
 mod pdb_trace;
 mod scheduler_cluster;
 mod scheduler_decide;
@@ -47,6 +49,8 @@ const KINDS: &[(&str, Replay)] = &[
     ("metrics.window", metrics_window::replay),
     ("pdb.trace", pdb_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
+    ("endpointslice.trace", endpointslice_trace::replay),
+    ("node.lifecycle", node_lifecycle::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 

@@ -19,11 +19,12 @@ use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{Container, ImageId, PodTemplate, Probe, Stage};
 use crate::rules::taint::{Taint, TaintEffect};
-use crate::world::{ContainerStatus, NodeId, NodeReadiness, PodId, PodPhase, Process, World};
+use crate::world::{ContainerStatus, NodeId, NodeReadiness, PodId, PodPhase, Process, Renewals, World};
 use probe::{Kind, Ticks, Verdict, Worker, delay_is_over, relist_at_or_after, restart_backoff};
 use pulls::Pulls;
 use std::sync::Arc;
 
+const LEASE: Purpose = Purpose::named("kubelet.lease");
 const RELIST: Purpose = Purpose::named("kubelet.relist");
 const FIRST_PROBE: Purpose = Purpose::named("kubelet.first_probe");
 const PROBE_PHASE: Purpose = Purpose::named("kubelet.probe_phase");
@@ -117,6 +118,12 @@ fn event(event: Event) -> components::Event {
 impl Kubelet {
     /// Takes over the pods that run already.
     pub fn start(&mut self, cx: &mut Cx) {
+        for index in 0..cx.world.nodes.len() {
+            let node = cx.world.node(NodeId::at(index));
+            if node.gone.is_none() && node.alive {
+                renew_lease(cx, NodeId::at(index));
+            }
+        }
         for index in 0..cx.world.pods.len() {
             let id = PodId::at(index);
             let pod = cx.world.pod(id);
@@ -642,7 +649,8 @@ impl Kubelet {
         if !cx.world.node(node).alive || cx.world.node(node).gone.is_some() {
             return;
         }
-        cx.world.set_node_readiness(node, NodeReadiness::Ready);
+        let status = cx.world.node(node).status;
+        cx.world.post_node_status(node, NodeReadiness::Ready, status);
         for pod in cx.world.node(node).pods.clone() {
             match self.worker(pod).map(|worker| (worker.step, worker.terminating)) {
                 None => self.added(cx, pod),
@@ -678,6 +686,7 @@ impl Kubelet {
                 Some(_) => self.stopped(cx, pod),
             }
         }
+        renew_lease(cx, node);
         let hop = cx.delay(Stage::ApiHop, cx.world.node_key(node));
         cx.after(hop, event(Event::NodeReady(node)));
     }
@@ -699,8 +708,18 @@ fn relist_after(cx: &Cx, node: NodeId, time: Time) -> Time {
     relist_at_or_after(cx.world.node(node).kubelet_started + phase, period, time)
 }
 
+/// The lease of a node is renewed for as long as its kubelet lives.
+fn renew_lease(cx: &mut Cx, node: NodeId) {
+    let period = cx.plan.flags.kubelet.lease_period;
+    let first = cx.world.node(node).kubelet_started + cx.phase(LEASE, cx.world.node_key(node), period);
+    // After an outage the next renewal comes at once.
+    let first = if cx.world.node(node).renewals.is_empty() { first } else { cx.now };
+    cx.world.begin_lease(node, Renewals { first, period, last: Time::MAX });
+}
+
 /// Admission taints a node that registers not Ready; it is Ready when its network is up.
 fn node_joined(cx: &mut Cx, node: NodeId) {
+    renew_lease(cx, node);
     if cx.world.node(node).is_ready() {
         return;
     }
