@@ -8,6 +8,7 @@ mod endpointslice_trace;
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
+mod kubelet_probe;
 mod metrics_window;
 mod node_lifecycle;
 mod pdb_trace;
@@ -51,11 +52,12 @@ const KINDS: &[(&str, Replay)] = &[
     ("karpenter.provision", karpenter_provision::replay),
     ("endpointslice.trace", endpointslice_trace::replay),
     ("node.lifecycle", node_lifecycle::replay),
+    ("kubelet.probe", kubelet_probe::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];
 
 /// How many differences are printed a kind.
-const SHOWN: usize = 5;
+const SHOWN: usize = 130;
 
 fn vectors() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
