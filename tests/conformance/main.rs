@@ -57,7 +57,7 @@ const KINDS: &[(&str, Replay)] = &[
 ];
 
 /// How many differences are printed a kind.
-const SHOWN: usize = 130;
+const SHOWN: usize = 5;
 
 fn vectors() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");

@@ -210,8 +210,6 @@ impl PodWorker {
         self.synced = Some(cx.now);
         self.step = None;
         self.due = Time::MAX;
-        // What it brought about itself is one request with what was pending.
-        self.pending |= std::mem::take(&mut self.requests) > 0;
         self.sync = if std::mem::take(&mut self.pending) { Sync::Waiting } else { Sync::Idle };
     }
 

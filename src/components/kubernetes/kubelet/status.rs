@@ -21,6 +21,8 @@ impl PodWorker {
         let written_first = cx.chance(FIRST_PROBE, key, cx.plan.flags.kubelet.first_probe_at_relist);
         if !written_first {
             self.poke(cx, shared, &pokes);
+            // What a faster worker asks for is one request with what is pending; a slower one comes after the sync.
+            self.pending |= std::mem::take(&mut self.requests) > 0;
         }
         self.write(cx, next);
         if written_first {
