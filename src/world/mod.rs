@@ -13,6 +13,7 @@ pub mod eviction;
 pub mod ids;
 pub mod ledger;
 pub mod node;
+pub mod node_status;
 pub mod offering;
 pub mod pod;
 pub mod request;
@@ -28,7 +29,8 @@ pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndp
 pub use eviction::{Eviction, EvictionRequest};
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
-pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim, NodeStatus, Renewals};
+pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
+pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
