@@ -83,8 +83,7 @@ pub(crate) fn plan() -> Plan {
         name: "wordpress".to_string(),
         selector: Some(selector),
         ports: Vec::new(),
-        publish_not_ready: false,
-        prefer_close: false,
+        ..ServiceSpec::default()
     }));
     add_aws(&mut plan);
     add_load(&mut plan);

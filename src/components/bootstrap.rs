@@ -7,12 +7,12 @@
 //!
 //! It runs before any component and may therefore use what they decide with; nothing else may.
 
-use super::kubernetes::{daemon_set, scheduler};
+use super::kubernetes::{daemon_set, endpoint_slice, scheduler};
 use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
 use crate::rules::labels::Labels;
 use crate::world::{
-    ContainerStatus, DeploymentStatus, Endpoint, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId,
-    PodPhase, Process, TargetReason, TargetState, World,
+    ContainerStatus, DeploymentStatus, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase,
+    Process, TargetReason, TargetState, World,
 };
 
 /// Fills the world with the initial state.
@@ -41,7 +41,7 @@ pub fn populate(plan: &Plan, world: &mut World) {
         run_deployment(plan, world, DeploymentId::at(index));
     }
     for index in 0..plan.services.len() {
-        publish(world, ServiceId::at(index));
+        publish(plan, world, ServiceId::at(index));
     }
     for binding in &plan.bindings {
         register(plan, world, binding);
@@ -180,31 +180,17 @@ fn run_pod(world: &mut World, pod: PodId, node: NodeId) {
     world.set_pod_ready(pod, true);
 }
 
-/// The endpoints that the EndpointSlice controller would have written.
-fn publish(world: &mut World, service: ServiceId) {
+/// The slices that the EndpointSlice controller would have written.
+fn publish(plan: &Plan, world: &mut World, service: ServiceId) {
     let spec = world.services[service.index()].clone();
-    let Some(selector) = &spec.selector else { return };
-    let selected = |pod: &&crate::world::Pod| {
-        let template = world.template_of(pod.id);
-        template.namespace == spec.namespace && selector.matches(&template.labels)
-    };
-    let endpoints = world
-        .pods
-        .iter()
-        .filter(selected)
-        .filter_map(|pod| {
-            Some(Endpoint {
-                pod: pod.id,
-                address: pod.address?,
-                ready: pod.is_ready(),
-                serving: pod.is_ready(),
-                terminating: false,
-                node: pod.node,
-                zone: pod.node.and_then(|node| world.node(node).zone),
-            })
-        })
-        .collect();
-    world.set_endpoints(service, endpoints);
+    if spec.selector.is_none() || spec.external_name {
+        return;
+    }
+    let selected = |pod: &PodId| spec.selects(world.template_of(*pod));
+    let pods: Vec<PodId> = world.living.iter().copied().filter(selected).collect();
+    let most = plan.flags.controllers.endpoints_per_slice as usize;
+    let (writes, _) = endpoint_slice::reconcile::reconcile(&plan.zones, world, &spec, &pods, &[], most.max(1));
+    world.write_slices(service, writes);
 }
 
 /// The targets that the load balancer controller would have registered, healthy and in service.

@@ -6,9 +6,10 @@
 use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
-use crate::plan::{BindingId, PdbId, Plan, ServiceId, Stage};
+use crate::plan::{BindingId, PdbId, Plan, PodTemplate, ServiceId, ServiceSpec, Stage};
 use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, World};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Wakes that are on their way, and who watches what.
 pub struct Wiring {
@@ -28,18 +29,7 @@ type Wakes = Vec<(Span, Event)>;
 impl Wiring {
     /// Who watches what in this plan.
     pub fn new(plan: &Plan) -> Wiring {
-        let selects = |service: &crate::plan::ServiceSpec, template: &crate::plan::PodTemplate| {
-            service.namespace == template.namespace
-                && service.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
-        };
-        let services_of_template = plan
-            .templates
-            .iter()
-            .map(|template| {
-                let matching = plan.services.iter().enumerate().filter(|(_, service)| selects(service, template));
-                matching.map(|(index, _)| ServiceId::at(index)).collect()
-            })
-            .collect();
+        let services_of_template = services_of_templates(&plan.templates, &plan.services);
         let bindings_of_service = plan
             .services
             .iter()
@@ -86,6 +76,10 @@ impl Wiring {
         random: Option<&Random>,
         queue: &mut Queue<Event>,
     ) {
+        if let Change::ServiceChanged(_) = change {
+            self.services_of_template = services_of_templates(&world.templates, &world.services);
+            self.bindings_of_service.resize_with(world.services.len(), Vec::new);
+        }
         let hop = plan.timings.delay(Stage::ApiHop, random, subject(change, world));
         let mut wakes = std::mem::take(&mut self.scratch);
         deployment(change, world, hop, &mut wakes);
@@ -119,15 +113,23 @@ impl Wiring {
     }
 
     fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
-        let pod = match change {
-            Change::PodReady(pod, _) | Change::PodAddress(pod) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => {
-                pod
+        use kubernetes::endpoint_slice::Event as Slices;
+        let event = match change {
+            Change::ServiceChanged(service) => Slices::Service(service),
+            // Its labels may have been others before.
+            Change::PodChanged(pod) => Slices::Pod(pod),
+            Change::PodCreated(pod)
+            | Change::PodReady(pod, _)
+            | Change::PodAddress(pod)
+            | Change::PodDeleting(pod, _)
+            | Change::PodGone(pod)
+                if !self.services_of_template[world.pod(pod).template.index()].is_empty() =>
+            {
+                Slices::Pod(pod)
             }
             _ => return,
         };
-        for &service in &self.services_of_template[world.pod(pod).template.index()] {
-            wakes.push((hop, Event::EndpointSlice(kubernetes::endpoint_slice::Event::Sync(service))));
-        }
+        wakes.push((hop, Event::EndpointSlice(event)));
     }
 
     fn target_group(&self, change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
@@ -156,6 +158,15 @@ impl Wiring {
     }
 }
 
+/// Services whose selector matches a template, by template.
+fn services_of_templates(templates: &[Arc<PodTemplate>], services: &[Arc<ServiceSpec>]) -> Vec<Vec<ServiceId>> {
+    let of = |template: &Arc<PodTemplate>| {
+        let matching = services.iter().enumerate().filter(|(_, service)| service.selects(template));
+        matching.map(|(index, _)| ServiceId::at(index)).collect()
+    };
+    templates.iter().map(of).collect()
+}
+
 /// What a change is about: the key of its watch delay, so that changes of other objects never shift it.
 fn subject(change: Change, world: &World) -> u64 {
     let pod = |pod: PodId, kind: u64| world.pod(pod).key() ^ kind << 56;
@@ -179,7 +190,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) => claim(id, 4),
         Change::ClaimDeleting(id, _) | Change::ClaimDrained(id) | Change::ClaimGone(id) => claim(id, 5),
         Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
-        Change::NodeReady(id, _) | Change::NodeAlive(id, _) => other(2, id.0),
+        Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
         Change::DeploymentChanged(id)
         | Change::DeploymentScaled { deployment: id, .. }
@@ -192,7 +203,7 @@ fn subject(change: Change, world: &World) -> u64 {
         | Change::ReplicaSetGone(id) => other(5, id.0),
         Change::HpaSynced(id) | Change::HpaChanged(id) => other(6, id.0),
         Change::PdbChanged(id) | Change::PdbStatus(id) => other(7, id.0),
-        Change::EndpointsChanged(id) => other(8, id.0),
+        Change::EndpointsChanged(id) | Change::ServiceChanged(id) => other(8, id.0),
         Change::TargetRegistered(id)
         | Change::TargetStateChanged(id, _)
         | Change::TargetRoutable(id, _)
@@ -367,7 +378,9 @@ fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = PdbId> + '_ {
 fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
     use kubernetes::node_lifecycle::Event as Lifecycle;
     let event = match change {
-        Change::NodeCreated(node) | Change::NodeReady(node, _) => Lifecycle::Conditions(node),
+        Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeConditions(node) => {
+            Lifecycle::Conditions(node)
+        }
         Change::NodeTaints(node) => Lifecycle::Taints(node),
         Change::NodeGone(node) => Lifecycle::Gone(node),
         Change::PodBound(pod) => Lifecycle::PodBound(pod),

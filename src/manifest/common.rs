@@ -1,7 +1,7 @@
 //! What several kinds share: metadata, label selectors, resource lists, requirements, taints, tolerations.
 
 use crate::engine::Span;
-use crate::plan::IntOrPercent;
+use crate::plan::{IntOrPercent, Protocol};
 use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
@@ -75,6 +75,9 @@ pub fn labels_of(node: &Node, path: &str, problems: &mut Problems) -> Labels {
     }
     labels
 }
+
+/// `protocol` of a port.
+pub const PROTOCOLS: [(&str, Protocol); 3] = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
 /// A list of texts.
 pub fn texts(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Vec<String> {

@@ -7,7 +7,7 @@
 use super::common::{self, labels, metadata, requirements, resources, selector, texts};
 use crate::engine::Span;
 use crate::plan::{
-    Affinity, Container, ContainerPort, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, Protocol, RestartPolicy,
+    Affinity, Container, ContainerPort, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, RestartPolicy,
     TopologySpread,
 };
 use crate::rules::quantity::{Bytes, Millicores};
@@ -77,6 +77,8 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
         fields.seconds("terminationGracePeriodSeconds", problems).unwrap_or(Span::from_secs(30));
     template.restart_policy = fields.choice("restartPolicy", &RESTART, problems).unwrap_or_default();
     template.host_network = fields.boolean("hostNetwork", problems).unwrap_or(false);
+    template.hostname = fields.text("hostname", problems).unwrap_or_default();
+    template.subdomain = fields.text("subdomain", problems).unwrap_or_default();
     template.volume_claims = volume_claims(fields, problems);
     template.node_name = fields.text("nodeName", problems).filter(|name| !name.is_empty());
     template.requests = template.count();
@@ -188,7 +190,6 @@ fn check_limits(container: &Container, fields: &Fields<'_>, problems: &mut Probl
 }
 
 fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ContainerPort> {
-    const PROTOCOLS: [(&str, Protocol); 3] = [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
     let path = fields.at("ports");
     let items = fields.list("ports", problems);
     items
@@ -201,7 +202,7 @@ fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ContainerPort>
                 port: port.integer_in("containerPort", 1, 65_535, problems)? as u16,
                 host_port: port.integer_in("hostPort", 0, 65_535, problems).unwrap_or(0) as u16,
                 host_ip: port.text("hostIP", problems).unwrap_or_default(),
-                protocol: port.choice("protocol", &PROTOCOLS, problems).unwrap_or_default(),
+                protocol: port.choice("protocol", &common::PROTOCOLS, problems).unwrap_or_default(),
             })
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Service. Source: `pkg/apis/core/v1/defaults.go` (`SetDefaults_Service`).
 
-use super::common::{labels, metadata};
-use crate::plan::{ServicePort, ServiceSpec, TargetPort};
+use super::common::{PROTOCOLS, labels, metadata, texts};
+use crate::plan::{Families, ServicePort, ServiceSpec, TargetPort};
 use crate::rules::labels::LabelSelector;
 use crate::scenario::diagnostic::Problems;
 use crate::scenario::reader::{self, Fields};
@@ -12,18 +12,39 @@ pub fn read_service(node: &Node, problems: &mut Problems) -> Option<ServiceSpec>
     let mut object = Fields::of(node, "service", problems)?;
     let metadata = metadata(&mut object, problems)?;
     object.required("spec", problems)?;
+    let deleting = object.fields("metadata", problems)?.get("deletionTimestamp").is_some();
     let mut fields = object.fields("spec", problems)?;
     let labels = labels(&mut fields, "selector", problems);
+    let cluster_ip = fields.text("clusterIP", problems).unwrap_or_default();
+    let distribution = fields.text("trafficDistribution", problems).unwrap_or_default();
     Some(ServiceSpec {
         namespace: metadata.namespace,
         name: metadata.name,
         selector: (!labels.is_empty()).then(|| LabelSelector::from_labels(&labels)),
         ports: ports(&mut fields, problems),
         publish_not_ready: fields.boolean("publishNotReadyAddresses", problems).unwrap_or(false),
-        prefer_close: fields
-            .text("trafficDistribution", problems)
-            .is_some_and(|text| matches!(text.as_str(), "PreferClose" | "PreferSameZone")),
+        prefer_close: matches!(distribution.as_str(), "PreferClose" | "PreferSameZone" | "PreferSameNode"),
+        prefer_node: distribution == "PreferSameNode",
+        labels: metadata.labels,
+        headless: cluster_ip == "None",
+        external_name: fields.text("type", problems).as_deref() == Some("ExternalName"),
+        families: families(&mut fields, &cluster_ip, problems),
+        deleting,
     })
+}
+
+/// As the API server defaults them in a cluster whose first family is IPv4.
+fn families(fields: &mut Fields<'_>, cluster_ip: &str, problems: &mut Problems) -> Families {
+    let written = texts(fields, "ipFamilies", problems);
+    let has = |family: &str| written.iter().any(|text| text == family);
+    let both = fields.text("ipFamilyPolicy", problems).is_some_and(|policy| policy.ends_with("DualStack"));
+    match (has("IPv4"), has("IPv6")) {
+        (false, false) => {
+            let ipv6 = cluster_ip.contains(':');
+            Families { ipv4: !ipv6 || both, ipv6: ipv6 || both }
+        }
+        (ipv4, ipv6) => Families { ipv4, ipv6 },
+    }
 }
 
 fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ServicePort> {
@@ -47,6 +68,8 @@ fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ServicePort> {
                 name: inner.text("name", problems).unwrap_or_default(),
                 port: port as u16,
                 target,
+                protocol: inner.choice("protocol", &PROTOCOLS, problems).unwrap_or_default(),
+                app_protocol: inner.text("appProtocol", problems),
             });
         }
     }

@@ -174,6 +174,8 @@ pub struct ControllerFlags {
     /// How long a health pass takes: the period is counted from its end (`wait.UntilWithContext`), so that ten periods
     /// are a little more than a grace period of 50 s.
     pub node_monitor_pass: Span,
+    /// The controller starts so long after the run does and has seen nothing yet; `None`: it has run since long before.
+    pub node_monitor_start: Option<Span>,
     /// `--node-monitor-grace-period` (50 s from 1.32, 40 s before).
     pub node_monitor_grace: Span,
     /// Node startup grace.
@@ -207,6 +209,7 @@ impl Default for ControllerFlags {
             deployment_retries: 15,
             node_monitor_period: Span::from_secs(5),
             node_monitor_pass: Span::from_millis(10),
+            node_monitor_start: None,
             node_monitor_grace: Span::from_secs(50),
             node_startup_grace: Span::from_secs(60),
             node_eviction_rate: 0.1,
@@ -314,6 +317,40 @@ pub struct KubeletFlags {
     pub first_probe_at_relist: f64,
     /// Lease renewal period.
     pub lease_period: Span,
+    /// How long a relist takes: it is dated at its beginning, and the next begins a period after its end.
+    pub relist_takes: Span,
+    /// The first relist so long after the kubelet's start; `None`: drawn, or half a period without noise.
+    pub relist_phase: Option<Span>,
+    /// What rehearsed containers do instead of an application, by container name.
+    pub rehearsals: std::collections::BTreeMap<String, Rehearsal>,
+}
+
+/// A container that follows a script. Of a list by run the last entry repeats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rehearsal {
+    /// How long creating a run takes.
+    pub create: Vec<Span>,
+    /// From kill to exit.
+    pub stop: Span,
+    /// Back-off after a run, counted from its exit; empty: none.
+    pub waits: Vec<Span>,
+    /// A run exits by itself so long after its start; zero, or not in the list: never.
+    pub exits: Vec<Span>,
+    /// Answers to the startup, readiness and liveness probe, by run.
+    pub answers: [Vec<Vec<Answer>>; 3],
+    /// How long workers of a young kubelet sleep; `None`: drawn.
+    pub initial_sleep: Option<Span>,
+}
+
+/// How attempts of a probe are answered that begin so long after the start of the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer {
+    /// From here on.
+    pub from: Span,
+    /// Success, failure, or (`None`) an error of the probe itself.
+    pub success: Option<bool>,
+    /// After so long.
+    pub latency: Span,
 }
 
 impl Default for KubeletFlags {
@@ -326,6 +363,9 @@ impl Default for KubeletFlags {
             restart_backoff_max: Span::from_secs(300),
             first_probe_at_relist: 0.5,
             lease_period: Span::from_secs(10),
+            relist_takes: Span::ZERO,
+            relist_phase: None,
+            rehearsals: std::collections::BTreeMap::new(),
         }
     }
 }

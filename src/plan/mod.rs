@@ -32,8 +32,8 @@ pub use pod::{
 pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};
 pub use workload::{
-    Behavior, DaemonSetSpec, DeploymentSpec, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec, ScalingPolicy,
-    ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
+    Behavior, DaemonSetSpec, DeploymentSpec, Families, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec,
+    ScalingPolicy, ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
 };
 
 use crate::engine::{Limits, Span, Time};

@@ -53,6 +53,10 @@ pub struct PodTemplate {
     pub restart_policy: RestartPolicy,
     /// `hostNetwork`.
     pub host_network: bool,
+    /// `hostname`, may be empty.
+    pub hostname: String,
+    /// `subdomain`, may be empty.
+    pub subdomain: String,
     /// Names of the persistent volume claims it mounts.
     pub volume_claims: Vec<String>,
     /// `spec.nodeName` of a bare pod.
@@ -84,6 +88,8 @@ impl Default for PodTemplate {
             termination_grace: Span::from_secs(30),
             restart_policy: RestartPolicy::Always,
             host_network: false,
+            hostname: String::new(),
+            subdomain: String::new(),
             volume_claims: Vec::new(),
             node_name: None,
             requests: Resources::default(),

@@ -4,8 +4,9 @@
 //! `pkg/apis/policy/v1`.
 
 use super::ids::TemplateId;
+use super::pod::Protocol;
 use crate::engine::Span;
-use crate::rules::labels::LabelSelector;
+use crate::rules::labels::{LabelSelector, Labels};
 use crate::rules::quantity::Quantity;
 
 /// A count or a percentage of something, as `maxSurge` and PDBs write it.
@@ -224,7 +225,7 @@ impl PdbSpec {
 }
 
 /// A Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceSpec {
     /// `metadata.namespace`.
     pub namespace: String,
@@ -236,12 +237,47 @@ pub struct ServiceSpec {
     pub ports: Vec<ServicePort>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// `trafficDistribution: PreferClose`.
+    /// `trafficDistribution: PreferClose`, or PreferSameZone, or PreferSameNode.
     pub prefer_close: bool,
+    /// `trafficDistribution: PreferSameNode`.
+    pub prefer_node: bool,
+    /// `metadata.labels`: its EndpointSlices carry them too.
+    pub labels: Labels,
+    /// `clusterIP: None`.
+    pub headless: bool,
+    /// `type: ExternalName`: no endpoints.
+    pub external_name: bool,
+    /// `ipFamilies` as the API server defaults them.
+    pub families: Families,
+    /// It has a deletionTimestamp.
+    pub deleting: bool,
+}
+
+impl ServiceSpec {
+    /// Whether its selector matches the pods of a template.
+    pub fn selects(&self, template: &super::pod::PodTemplate) -> bool {
+        self.namespace == template.namespace
+            && self.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+    }
+}
+
+/// Address families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
+}
+
+impl Default for Families {
+    fn default() -> Families {
+        Families { ipv4: true, ipv6: false }
+    }
 }
 
 /// A port of a Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServicePort {
     /// Name, may be empty.
     pub name: String,
@@ -249,6 +285,10 @@ pub struct ServicePort {
     pub port: u16,
     /// `targetPort`.
     pub target: TargetPort,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
 }
 
 /// `targetPort`.
@@ -258,4 +298,10 @@ pub enum TargetPort {
     Number(u16),
     /// By name of a container port.
     Name(String),
+}
+
+impl Default for TargetPort {
+    fn default() -> TargetPort {
+        TargetPort::Number(80)
+    }
 }

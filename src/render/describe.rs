@@ -76,7 +76,8 @@ pub fn describe(change: Change, world: &World) -> Row {
         }
         Change::PodDeletionFailed(pod) => Row::new("replicaset", pod_name(world, pod), "deletion failed"),
         Change::PodGone(pod) => Row::new("apiserver", pod_name(world, pod), "gone"),
-        Change::EndpointsChanged(_)
+        Change::ServiceChanged(_)
+        | Change::EndpointsChanged(_)
         | Change::TargetRegistered(_)
         | Change::TargetStateChanged(..)
         | Change::TargetRoutable(..)
@@ -85,6 +86,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::TargetGone(_) => traffic(change, world),
         Change::NodeCreated(_)
         | Change::NodeReady(..)
+        | Change::NodeConditions(_)
         | Change::NodeTaints(_)
         | Change::NodeLabels(_)
         | Change::NodeDeleting(_)
@@ -238,6 +240,9 @@ fn traffic(change: Change, world: &World) -> Row {
     let of_pod = |target: TargetId| pod_name(world, world.targets[target.index()].pod);
     let row = |component, target, what| Row::new(component, target_name(world, target), what).because(of_pod(target));
     match change {
+        Change::ServiceChanged(service) => {
+            Row::new("apiserver", format!("service/{}", world.services[service.index()].name), "spec changed")
+        }
         Change::EndpointsChanged(service) => {
             Row::new("endpointslice", format!("service/{}", world.services[service.index()].name), "endpoints changed")
         }
@@ -257,6 +262,7 @@ fn traffic(change: Change, world: &World) -> Row {
 fn node(change: Change, world: &World) -> Row {
     match change {
         Change::NodeCreated(id) => Row::new("kubelet", node_name(world, id), "created"),
+        Change::NodeConditions(id) => Row::new("kubelet", node_name(world, id), "status posted"),
         Change::NodeReady(id, readiness) => Row::new("kubelet", node_name(world, id), "Ready").to(readiness.name()),
         Change::NodeTaints(id) => Row::new("apiserver", node_name(world, id), "taints changed"),
         Change::NodeLabels(id) => Row::new("apiserver", node_name(world, id), "labels changed"),

@@ -86,6 +86,8 @@ pub enum Change {
     PodDeletionFailed(PodId),
     /// A pod object vanished.
     PodGone(PodId),
+    /// A Service was created or its spec changed.
+    ServiceChanged(ServiceId),
     /// The endpoints of a Service changed.
     EndpointsChanged(ServiceId),
     /// An address was registered with a target group.
@@ -104,6 +106,8 @@ pub enum Change {
     NodeCreated(NodeId),
     /// Condition Ready of a node changed.
     NodeReady(NodeId, NodeReadiness),
+    /// A heartbeat of a node, or conditions other than Ready, changed.
+    NodeConditions(NodeId),
     /// Taints (or cordon) of a node changed.
     NodeTaints(NodeId),
     /// Labels of a node changed.

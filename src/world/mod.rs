@@ -9,10 +9,12 @@ pub mod bill;
 mod change;
 pub mod check;
 pub mod custom_metrics;
+pub mod endpoint_slice;
 pub mod eviction;
 pub mod ids;
 pub mod ledger;
 pub mod node;
+pub mod node_status;
 pub mod offering;
 pub mod pod;
 pub mod request;
@@ -26,12 +28,14 @@ pub use advice::{Recommendation, RecommendedAmounts};
 pub use bill::Bill;
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
+pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndpoint, SliceWriteCounts, SliceWrites};
 pub use eviction::{Eviction, EvictionRequest};
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
+pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
-pub use pod::{Address, ContainerStatus, NewPod, Owner, Pod, PodObject, PodPhase, Process};
+pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
 pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
@@ -133,6 +137,10 @@ pub struct World {
     pub services: Vec<Arc<ServiceSpec>>,
     /// Endpoints by Service.
     pub endpoints: Vec<Vec<Endpoint>>,
+    /// EndpointSlices by Service.
+    pub slices: Vec<Vec<EndpointSlice>>,
+    /// Writes of EndpointSlices so far.
+    pub slice_writes: SliceWriteCounts,
     /// Targets.
     pub targets: Vec<Target>,
     /// Targets of each group that have not left it.
@@ -233,6 +241,8 @@ impl World {
                 .collect(),
             services: plan.services.clone(),
             endpoints: vec![Vec::new(); plan.services.len()],
+            slices: vec![Vec::new(); plan.services.len()],
+            slice_writes: SliceWriteCounts::default(),
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             recommendations: Vec::new(),

@@ -3,6 +3,7 @@
 use super::World;
 use super::change::{Change, DisruptionReason, NodeReadiness};
 use super::ids::{ClaimId, InstanceId, NodeId, PodId};
+use super::node_status::{NodeStatus, Renewals};
 use crate::engine::{Span, Time};
 use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, ZoneId};
 use crate::rules::labels::Labels;
@@ -56,6 +57,10 @@ pub struct Node {
     pub images: Vec<ImageId>,
     /// When the kubelet (and its probe manager and relist clock) started.
     pub kubelet_started: Time,
+    /// What else its status says.
+    pub status: NodeStatus,
+    /// When its lease is renewed.
+    pub renewals: Vec<Renewals>,
 }
 
 impl Node {
@@ -260,6 +265,15 @@ impl World {
             alive: true,
             images: Vec::new(),
             kubelet_started: self.now,
+            status: NodeStatus {
+                ready_exists: true,
+                heartbeat: self.now.whole_second(),
+                memory_pressure: false,
+                disk_pressure: false,
+                pid_pressure: false,
+                network_unavailable: false,
+            },
+            renewals: Vec::new(),
         });
         if let Some(claim) = new.claim {
             self.claims[claim.index()].node = Some(id);
@@ -281,8 +295,14 @@ impl World {
 
     /// The machine stops answering, or answers again.
     pub fn set_node_alive(&mut self, node: NodeId, alive: bool) {
+        let now = self.now;
         if self.nodes[node.index()].alive != alive {
-            self.nodes[node.index()].alive = alive;
+            let entry = &mut self.nodes[node.index()];
+            entry.alive = alive;
+            if !alive {
+                // What a dead machine would have renewed later never happens.
+                entry.renewals.iter_mut().for_each(|renewals| renewals.last = renewals.last.min(now));
+            }
             self.push(Change::NodeAlive(node, alive));
         }
     }

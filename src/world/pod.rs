@@ -144,9 +144,15 @@ pub struct Pod {
     pub process: Process,
     /// Its address once the sandbox exists.
     pub address: Option<Address>,
+    /// Its other address, in a cluster that has both families.
+    pub ipv6: Option<Ipv6Address>,
     /// `controller.kubernetes.io/pod-deletion-cost`, 0 unless annotated.
     pub deletion_cost: i32,
 }
+
+/// An IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ipv6Address(pub u128);
 
 /// An IPv4 address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -227,8 +233,10 @@ pub struct PodObject {
     pub deleting: bool,
     /// Condition DisruptionTarget is True since.
     pub disruption_target: Option<Time>,
-    /// `status.podIP`.
+    /// `status.podIPs`: the IPv4 address.
     pub address: Option<Address>,
+    /// `status.podIPs`: the IPv6 address.
+    pub ipv6: Option<Ipv6Address>,
 }
 
 impl World {
@@ -239,6 +247,7 @@ impl World {
         entry.template = object.template;
         entry.phase = object.phase;
         entry.address = object.address;
+        entry.ipv6 = object.ipv6;
         entry.deleting_since = object.deleting.then(|| entry.deleting_since.unwrap_or(now));
         entry.disruption_target = object.disruption_target.is_some();
         entry.disruption_target_since = object.disruption_target;
@@ -304,6 +313,7 @@ impl World {
             containers: vec![status; template.init_containers.len() + template.containers.len()],
             process: Process::Absent,
             address: None,
+            ipv6: None,
             deletion_cost: cost.map_or(0, |text| canonical_i32(text)),
         });
         if let Owner::ReplicaSet(owner) = new.owner {

@@ -5,10 +5,13 @@
 //! `KUBELAPSE_VECTORS=DIR` replays another folder of the same layout. One line a kind: `<kind>: N passed, N failed`.
 
 mod cluster_trace;
+mod endpointslice_trace;
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
+mod kubelet_probe;
 mod metrics_window;
+mod node_lifecycle;
 mod pdb_trace;
 mod scheduler_cluster;
 mod scheduler_decide;
@@ -50,6 +53,9 @@ const KINDS: &[(&str, Replay)] = &[
     ("metrics.window", metrics_window::replay),
     ("pdb.trace", pdb_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
+    ("endpointslice.trace", endpointslice_trace::replay),
+    ("node.lifecycle", node_lifecycle::replay),
+    ("kubelet.probe", kubelet_probe::replay),
     ("vpa.recommend", vpa_recommend::replay),
     ("workload.trace", workload_trace::replay),
     ("cluster.trace", cluster_trace::replay),

@@ -8,7 +8,9 @@ use kubelapse::plan::{Plan, PodTemplate, TemplateId};
 use kubelapse::record::{Detail, Recorder};
 use kubelapse::scenario::diagnostic::{FileId, Place, Problems};
 use kubelapse::scenario::yaml::Node;
-use kubelapse::world::{Address, Change, NewNode, NewPod, NodeId, Owner, PodId, PodObject, PodPhase, World};
+use kubelapse::world::{
+    Address, Change, Ipv6Address, NewNode, NewPod, NodeId, Owner, PodId, PodObject, PodPhase, World,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,7 +182,8 @@ impl Names {
             ready: condition("Ready").map(|entry| entry["status"] == "True"),
             deleting: !value["metadata"]["deletionTimestamp"].is_null(),
             disruption_target: target.map(|entry| timestamp(&entry["lastTransitionTime"])),
-            address: address(text(&value["status"]["podIP"])),
+            address: ips(value).find_map(address),
+            ipv6: ips(value).find_map(ipv6),
         };
         world.write_pod(pod, object);
         Ok(pod)
@@ -206,6 +209,17 @@ fn phase(text: &str) -> PodPhase {
         "Failed" => PodPhase::Failed,
         _ => PodPhase::Pending,
     }
+}
+
+/// `status.podIPs`, or the one address of a pod that was recorded without them.
+fn ips(pod: &Value) -> impl Iterator<Item = &str> {
+    let ips = items(&pod["status"]["podIPs"]).iter().map(|entry| text(&entry["ip"]));
+    let one = ips.len() == 0;
+    ips.chain(one.then(|| text(&pod["status"]["podIP"])))
+}
+
+fn ipv6(text: &str) -> Option<Ipv6Address> {
+    text.parse::<std::net::Ipv6Addr>().ok().map(|address| Ipv6Address(address.into()))
 }
 
 fn address(text: &str) -> Option<Address> {

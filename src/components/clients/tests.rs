@@ -91,9 +91,13 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         namespace: "default".into(),
         name: "web".into(),
         selector: Some(selector),
-        ports: vec![ServicePort { name: String::new(), port: 80, target: TargetPort::Number(8080) }],
-        publish_not_ready: false,
-        prefer_close: false,
+        ports: vec![ServicePort {
+            name: String::new(),
+            port: 80,
+            target: TargetPort::Number(8080),
+            ..ServicePort::default()
+        }],
+        ..ServiceSpec::default()
     }));
     plan.target_groups.push(target_group());
     plan.bindings.push(TargetGroupBindingSpec {

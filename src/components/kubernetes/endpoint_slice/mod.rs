@@ -1,0 +1,210 @@
+//! EndpointSlice controller.
+//!
+//! ```text
+//!  PodReady, PodAddress, PodDeleting, PodGone ─► Pod ─(batch period)─► Due ─┐
+//!  ServiceChanged ─► Service ──────────────────────────────────────────────►├─► Sync(service)
+//!                    a pod's node is missing: 1, 2, 4 ... s later ─► Due ───┘       │ reads pods, nodes, slices
+//!                                                                                   └► World::write_slices
+//! ```
+//!
+//! Source: `pkg/controller/endpointslice/endpointslice_controller.go`, staging `endpointslice`. Left out: topology mode
+//! Auto, the limit of ten retries a second, failures of writes, and the sync of a stale slice: the answer to a write comes
+//! before its watch event.
+
+pub mod reconcile;
+
+use crate::components::{self, Cx};
+use crate::engine::{Span, Time};
+use crate::plan::{ServiceId, TemplateId};
+use crate::world::{Address, Ipv6Address, PodId, World};
+
+/// Retries of a sync that left out a pod whose node does not exist. Source: `maxRetries`.
+const RETRIES_MAX: u32 = 15;
+/// First and largest wait before a retry. Source: `defaultSyncBackOff`, `maxSyncBackOff`.
+const RETRY: (Span, Span) = (Span::from_secs(1), Span::from_secs(1000));
+
+/// What the controller keeps of one Service.
+#[derive(Default)]
+struct Known {
+    /// Selected pods whose objects exist, by id.
+    pods: Vec<PodId>,
+    /// It waits for a worker.
+    queued: bool,
+    /// The one entry of the delaying queue; a later request does not move it.
+    due: Option<Time>,
+    /// Syncs in a row that met a missing node.
+    retries: u32,
+}
+
+/// What the informer's last object of a pod said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    template: TemplateId,
+    ready: bool,
+    addresses: (Option<Address>, Option<Ipv6Address>),
+    deleting: bool,
+}
+
+impl Seen {
+    fn of(world: &World, pod: PodId) -> Option<Seen> {
+        let entry = world.pod(pod);
+        entry.gone.is_none().then(|| Seen {
+            template: entry.template,
+            ready: entry.is_ready(),
+            addresses: (entry.address, entry.ipv6),
+            deleting: entry.deleting_since.is_some(),
+        })
+    }
+}
+
+/// Its memory.
+#[derive(Default)]
+pub struct EndpointSlice {
+    services: Vec<Known>,
+    /// By pod.
+    seen: Vec<Option<Seen>>,
+}
+
+/// Why it may be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A pod appeared, changed or vanished.
+    Pod(PodId),
+    /// A Service was created or changed.
+    Service(ServiceId),
+    /// A batch period or a retry delay is over.
+    Due(ServiceId),
+    /// A worker takes a Service.
+    Sync(ServiceId),
+}
+
+fn event(event: Event) -> components::Event {
+    components::Event::EndpointSlice(event)
+}
+
+impl EndpointSlice {
+    /// Brings all Services up to date. Their pods appear to it now, each a request of its own.
+    pub fn start(&mut self, cx: &mut Cx) {
+        self.seen = (0..cx.world.pods.len()).map(|index| Seen::of(cx.world, PodId::at(index))).collect();
+        for index in 0..cx.world.services.len() {
+            let service = ServiceId::at(index);
+            self.list(cx.world, service);
+            self.sync(cx, service);
+            if !cx.plan.flags.controllers.endpoint_batch_period.is_zero() && !self.services[index].pods.is_empty() {
+                self.pod_changed_for(cx, service);
+            }
+        }
+    }
+
+    /// Observe, decide, apply, schedule.
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Pod(pod) => self.pod_changed(cx, pod),
+            Event::Service(service) => {
+                self.list(cx.world, service);
+                self.queue(cx, service);
+            }
+            Event::Due(service) => {
+                if self.services[service.index()].due == Some(cx.now) {
+                    self.services[service.index()].due = None;
+                    self.queue(cx, service);
+                }
+            }
+            Event::Sync(service) => {
+                self.services[service.index()].queued = false;
+                self.sync(cx, service);
+            }
+        }
+    }
+
+    /// The pods that a Service selects.
+    fn list(&mut self, world: &World, service: ServiceId) {
+        if self.services.len() <= service.index() {
+            self.services.resize_with(service.index() + 1, Known::default);
+        }
+        let spec = &world.services[service.index()];
+        let selected = |pod: &PodId| spec.selects(world.template_of(*pod));
+        self.services[service.index()].pods = world.living.iter().copied().filter(selected).collect();
+    }
+
+    /// Services are asked to sync if something of the pod changed that may change their endpoints; of the labels only what
+    /// joins a Service or leaves it. A pod that is being deleted changes with every write. Source: `podEndpointsChanged`.
+    fn pod_changed(&mut self, cx: &mut Cx, pod: PodId) {
+        if self.seen.len() <= pod.index() {
+            self.seen.resize(pod.index() + 1, None);
+        }
+        let now = Seen::of(cx.world, pod);
+        let before = std::mem::replace(&mut self.seen[pod.index()], now);
+        let changed = match (before, now) {
+            (Some(before), Some(now)) => {
+                before.deleting || now.deleting || before.ready != now.ready || before.addresses != now.addresses
+            }
+            (None, None) => return,
+            _ => true,
+        };
+        let same_labels = before.map(|seen| seen.template) == now.map(|seen| seen.template);
+        if !changed && same_labels {
+            return;
+        }
+        for index in 0..self.services.len() {
+            let spec = &cx.world.services[index];
+            let selects = |seen: Option<Seen>| seen.is_some_and(|seen| spec.selects(cx.world.template(seen.template)));
+            let (was, is) = (selects(before), if same_labels { selects(before) } else { selects(now) });
+            let pods = &mut self.services[index].pods;
+            match pods.binary_search(&pod) {
+                Ok(place) if !is => drop(pods.remove(place)),
+                Err(place) if is => pods.insert(place, pod),
+                _ => {}
+            }
+            if (was || is) && (changed || was != is) {
+                self.pod_changed_for(cx, ServiceId::at(index));
+            }
+        }
+    }
+
+    fn pod_changed_for(&mut self, cx: &mut Cx, service: ServiceId) {
+        let batch = cx.plan.flags.controllers.endpoint_batch_period;
+        if batch.is_zero() { self.queue(cx, service) } else { self.queue_after(cx, service, batch) }
+    }
+
+    /// Requests while one waits for a worker are one.
+    fn queue(&mut self, cx: &mut Cx, service: ServiceId) {
+        if !std::mem::replace(&mut self.services[service.index()].queued, true) {
+            cx.at(cx.now, event(Event::Sync(service)));
+        }
+    }
+
+    /// A request that waits keeps its time if it is the earlier one.
+    fn queue_after(&mut self, cx: &mut Cx, service: ServiceId, span: Span) {
+        let at = cx.now + span;
+        let known = &mut self.services[service.index()];
+        if known.due.is_none_or(|due| due > at) {
+            known.due = Some(at);
+            cx.at(at, event(Event::Due(service)));
+        }
+    }
+
+    fn sync(&mut self, cx: &mut Cx, service: ServiceId) {
+        let known = &self.services[service.index()];
+        let spec = cx.world.services[service.index()].clone();
+        if spec.selector.is_none() || spec.external_name {
+            return;
+        }
+        let most = cx.plan.flags.controllers.endpoints_per_slice as usize;
+        let slices = &cx.world.slices[service.index()];
+        let (writes, missing) = reconcile::reconcile(&cx.plan.zones, cx.world, &spec, &known.pods, slices, most.max(1));
+        cx.world.write_slices(service, writes);
+        let known = &mut self.services[service.index()];
+        if !missing || known.retries >= RETRIES_MAX {
+            known.retries = 0;
+            return;
+        }
+        let (first, largest) = RETRY;
+        let delay = (first * (1 << known.retries)).min(largest);
+        known.retries += 1;
+        self.queue_after(cx, service, delay);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! What the slices of a Service should be: its pods grouped by ports, and the fewest writes that bring the present slices
+//! there.
+//!
+//! Source: staging `endpointslice/{reconciler,utils}.go`, `trafficdist/trafficdist.go`. Where upstream takes map entries
+//! in any order, here pods and slices go by their order of creation.
+
+use crate::plan::{Container, PodTemplate, ServicePort, ServiceSpec, TargetPort, TemplateId, ZoneId};
+use crate::world::{EndpointAddress, EndpointPort, EndpointSlice, Node, Pod, PodId, SliceEndpoint, SliceWrites, World};
+
+/// Pods whose named ports have the same numbers.
+struct Group {
+    ports: Vec<EndpointPort>,
+    /// Those that no slice holds yet.
+    endpoints: Vec<SliceEndpoint>,
+}
+
+/// The writes for a Service whose selected pods are `pods` (in order), and whether one of them was left out because its
+/// node does not exist.
+pub fn reconcile(
+    zones: &[String],
+    world: &World,
+    service: &ServiceSpec,
+    pods: &[PodId],
+    slices: &[EndpointSlice],
+    most: usize,
+) -> (SliceWrites, bool) {
+    let mut writes = SliceWrites::default();
+    let mut missing = false;
+    for (ipv6, supported) in [(false, service.families.ipv4), (true, service.families.ipv6)] {
+        let present: Vec<usize> = (0..slices.len()).filter(|&place| slices[place].ipv6 == ipv6).collect();
+        if !supported {
+            writes.delete.extend(present);
+            continue;
+        }
+        let (groups, left_out) = groups(zones, world, service, pods, ipv6);
+        missing |= left_out;
+        let mut family = family_writes(service, ipv6, groups, slices, &present, most);
+        set_hints(service, slices, &present, &mut family);
+        let family = finish(service, family);
+        writes.create.extend(family.create);
+        writes.update.extend(family.update);
+        writes.delete.extend(family.delete);
+    }
+    (writes, missing)
+}
+
+/// The endpoints that should be, by ports.
+fn groups(zones: &[String], world: &World, service: &ServiceSpec, pods: &[PodId], ipv6: bool) -> (Vec<Group>, bool) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut group_of_template: Vec<(TemplateId, usize)> = Vec::new();
+    let mut missing = false;
+    for &id in pods {
+        let pod = world.pod(id);
+        if !is_listed(pod) {
+            continue;
+        }
+        let known = group_of_template.iter().find(|(template, _)| *template == pod.template).map(|(_, group)| *group);
+        let group = known.unwrap_or_else(|| {
+            let ports = ports_of(service, world.template_of(id));
+            let same = groups.iter().position(|group| same_ports(&group.ports, &ports));
+            let group = same.unwrap_or(groups.len());
+            if group == groups.len() {
+                groups.push(Group { ports, endpoints: Vec::new() });
+            }
+            group_of_template.push((pod.template, group));
+            group
+        });
+        let node = pod.node.map(|node| world.node(node)).filter(|node| node.gone.is_none());
+        if node.is_none() && !service.publish_not_ready {
+            missing = true;
+            continue;
+        }
+        groups[group].endpoints.extend(endpoint(zones, service, world.template_of(id), pod, node, ipv6));
+    }
+    (groups, missing)
+}
+
+/// Terminating pods stay listed; finished ones do not.
+fn is_listed(pod: &Pod) -> bool {
+    pod.gone.is_none() && !pod.is_finished() && (pod.address.is_some() || pod.ipv6.is_some())
+}
+
+fn endpoint(
+    zones: &[String],
+    service: &ServiceSpec,
+    template: &PodTemplate,
+    pod: &Pod,
+    node: Option<&Node>,
+    ipv6: bool,
+) -> Option<SliceEndpoint> {
+    let address = if ipv6 { pod.ipv6.map(EndpointAddress::Ipv6) } else { pod.address.map(EndpointAddress::Ipv4) }?;
+    let serving = pod.is_ready();
+    let terminating = pod.deleting_since.is_some();
+    let named = !template.hostname.is_empty() && template.subdomain == service.name;
+    Some(SliceEndpoint {
+        pod: pod.id,
+        address,
+        ready: service.publish_not_ready || (serving && !terminating),
+        serving,
+        terminating,
+        node: pod.node,
+        zone: node.and_then(|node| zone_of(zones, node)),
+        hostname: named.then(|| template.hostname.as_str().into()),
+        zone_hint: None,
+        node_hint: None,
+    })
+}
+
+fn zone_of(zones: &[String], node: &Node) -> Option<ZoneId> {
+    node.zone.or_else(|| {
+        let label = node.labels.get("topology.kubernetes.io/zone")?;
+        zones.iter().position(|zone| zone == label).map(ZoneId::at)
+    })
+}
+
+/// The ports of a Service as pods of a template have them; one that is not found is left out.
+pub fn ports_of(service: &ServiceSpec, template: &PodTemplate) -> Vec<EndpointPort> {
+    let port = |port: &ServicePort| {
+        Some(EndpointPort {
+            name: port.name.clone(),
+            port: port_number(port, template)?,
+            protocol: port.protocol,
+            app_protocol: port.app_protocol.clone(),
+        })
+    };
+    service.ports.iter().filter_map(port).collect()
+}
+
+fn port_number(port: &ServicePort, template: &PodTemplate) -> Option<u16> {
+    let name = match &port.target {
+        TargetPort::Number(number) => return Some(*number),
+        TargetPort::Name(name) => name,
+    };
+    let sidecars = template.init_containers.iter().filter(|container| container.restartable);
+    let mut ports = template.containers.iter().chain(sidecars).flat_map(|container: &Container| &container.ports);
+    ports.find(|other| other.name == *name && other.protocol == port.protocol).map(|other| other.port)
+}
+
+/// The order of ports does not matter.
+fn same_ports(one: &[EndpointPort], other: &[EndpointPort]) -> bool {
+    one.len() == other.len() && one.iter().all(|port| other.contains(port))
+}
+
+fn new_slice(service: &ServiceSpec, ipv6: bool, ports: Vec<EndpointPort>) -> EndpointSlice {
+    EndpointSlice { ipv6, ports, labels: service.labels.clone(), headless: service.headless, endpoints: Vec::new() }
+}
+
+/// Writes for the slices of one address family; what is deleted and created at once is not merged yet.
+fn family_writes(
+    service: &ServiceSpec,
+    ipv6: bool,
+    groups: Vec<Group>,
+    slices: &[EndpointSlice],
+    present: &[usize],
+    most: usize,
+) -> SliceWrites {
+    let mut writes = SliceWrites::default();
+    let mut wanted = vec![false; slices.len()];
+    for group in groups {
+        let own: Vec<usize> =
+            present.iter().copied().filter(|&place| same_ports(&slices[place].ports, &group.ports)).collect();
+        own.iter().for_each(|&place| wanted[place] = true);
+        group_writes(service, ipv6, group, slices, &own, most, &mut writes);
+    }
+    writes.delete.extend(present.iter().copied().filter(|&place| !wanted[place]));
+    if writes.delete.len() == present.len() && writes.create.is_empty() {
+        // A Service without endpoints keeps one slice without ports and endpoints.
+        let placeholder = new_slice(service, ipv6, Vec::new());
+        match writes.delete[..] {
+            [place] if slices[place] == placeholder => writes.delete.clear(),
+            _ => writes.create.push(placeholder),
+        }
+    }
+    writes
+}
+
+/// Endpoints that are gone leave their slice and changed ones are changed in place; then new ones fill the slices that
+/// change anyway, the fullest first; then one other slice that takes them all; then new slices.
+fn group_writes(
+    service: &ServiceSpec,
+    ipv6: bool,
+    mut group: Group,
+    slices: &[EndpointSlice],
+    own: &[usize],
+    most: usize,
+    writes: &mut SliceWrites,
+) {
+    let mut unchanged = Vec::new();
+    let mut updated: Vec<(usize, EndpointSlice)> = Vec::new();
+    for &place in own {
+        let slice = &slices[place];
+        let (kept, changed) = keep(slice, &mut group.endpoints);
+        let labels_changed = slice.labels != service.labels;
+        if changed && kept.is_empty() {
+            writes.delete.push(place);
+        } else if changed || labels_changed {
+            let labels = service.labels.clone();
+            let endpoints = if changed { kept } else { slice.endpoints.clone() };
+            updated.push((place, EndpointSlice { labels, headless: service.headless, endpoints, ..slice.clone() }));
+        } else {
+            unchanged.push(place);
+        }
+    }
+    let mut left = group.endpoints.into_iter().peekable();
+    updated.sort_by_key(|(_, slice)| std::cmp::Reverse(slice.endpoints.len()));
+    for (_, slice) in &mut updated {
+        let room = most.saturating_sub(slice.endpoints.len());
+        slice.endpoints.extend(left.by_ref().take(room));
+    }
+    while left.peek().is_some() {
+        let fitting = if left.len() < most { slice_to_fill(slices, &unchanged, left.len(), most) } else { None };
+        let mut slice = match fitting {
+            Some(place) => slices[place].clone(),
+            None => new_slice(service, ipv6, group.ports.clone()),
+        };
+        let room = most.saturating_sub(slice.endpoints.len()).max(1);
+        slice.endpoints.extend(left.by_ref().take(room));
+        match fitting {
+            Some(place) => {
+                unchanged.retain(|&other| other != place);
+                updated.push((place, slice));
+            }
+            None => writes.create.push(slice),
+        }
+    }
+    writes.update.extend(updated);
+}
+
+/// The endpoints of a slice that stay, as they are to be, and whether that changes anything. They are no longer wanted
+/// elsewhere.
+fn keep(slice: &EndpointSlice, wanted: &mut Vec<SliceEndpoint>) -> (Vec<SliceEndpoint>, bool) {
+    let mut kept = Vec::with_capacity(slice.endpoints.len());
+    let mut changed = false;
+    let mut found = vec![false; wanted.len()];
+    for endpoint in &slice.endpoints {
+        // Pods are in order of their ids.
+        let place = wanted.binary_search_by_key(&endpoint.pod, |other| other.pod).ok();
+        let same = |place: &usize| {
+            let other = &wanted[*place];
+            other.address == endpoint.address && other.hostname == endpoint.hostname && !found[*place]
+        };
+        if let Some(place) = place.filter(same) {
+            found[place] = true;
+            changed |= !is_equal_but_for_hints(&wanted[place], endpoint);
+            kept.push(wanted[place].clone());
+        }
+    }
+    let mut place = 0;
+    wanted.retain(|_| {
+        place += 1;
+        !found[place - 1]
+    });
+    changed |= kept.len() != slice.endpoints.len();
+    (kept, changed)
+}
+
+fn is_equal_but_for_hints(one: &SliceEndpoint, other: &SliceEndpoint) -> bool {
+    (one.ready, one.serving, one.terminating) == (other.ready, other.serving, other.terminating)
+        && (one.node, one.zone) == (other.node, other.zone)
+}
+
+/// The slice that is the fullest when it has taken all of `count`.
+fn slice_to_fill(slices: &[EndpointSlice], unchanged: &[usize], count: usize, most: usize) -> Option<usize> {
+    let mut best: Option<(usize, usize)> = None;
+    for &place in unchanged {
+        let Some(room) = most.checked_sub(count + slices[place].endpoints.len()) else { continue };
+        if room < best.map_or(most, |(room, _)| room) {
+            best = Some((room, place));
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// Hints of ready endpoints: their own zone (and node). A slice that has others is rewritten.
+fn set_hints(service: &ServiceSpec, slices: &[EndpointSlice], present: &[usize], writes: &mut SliceWrites) {
+    let hinted = |endpoint: &SliceEndpoint| {
+        let zone = endpoint.zone.filter(|_| service.prefer_close);
+        let node = endpoint.node.filter(|_| service.prefer_node);
+        (zone, node)
+    };
+    let is_right = |endpoint: &SliceEndpoint| {
+        let has = (endpoint.zone_hint, endpoint.node_hint);
+        if service.prefer_close { !endpoint.ready || has == hinted(endpoint) } else { has == (None, None) }
+    };
+    for &place in present {
+        let written = writes.delete.contains(&place) || writes.update.iter().any(|(other, _)| *other == place);
+        if !written && !slices[place].endpoints.iter().all(is_right) {
+            writes.update.push((place, slices[place].clone()));
+        }
+    }
+    let written = writes.update.iter_mut().map(|(_, slice)| slice).chain(&mut writes.create);
+    for endpoint in written.flat_map(|slice| &mut slice.endpoints) {
+        if endpoint.ready || !service.prefer_close {
+            (endpoint.zone_hint, endpoint.node_hint) = hinted(endpoint);
+        }
+    }
+}
+
+/// A slice that would be deleted while another is created is rewritten instead; a Service that is being deleted gets no
+/// new slices.
+fn finish(service: &ServiceSpec, mut writes: SliceWrites) -> SliceWrites {
+    while !writes.delete.is_empty()
+        && let Some(slice) = writes.create.pop()
+    {
+        let place = writes.delete.remove(0);
+        writes.update.push((place, slice));
+    }
+    if service.deleting {
+        writes.create.clear();
+    }
+    writes
+}

@@ -1,0 +1,153 @@
+//! Drives the probe workers of a pod.
+
+use super::{Deed, Kind, Note, Outcome, PodWorker, Shared, nth_container, probe_of};
+use crate::components::Cx;
+use crate::engine::{Span, Time};
+use crate::plan::Probe;
+use crate::world::Process;
+
+impl PodWorker {
+    fn spec(&self, cx: &Cx, worker: usize) -> Option<Probe> {
+        let worker = &self.workers[worker];
+        probe_of(nth_container(cx.world.template_of(self.pod), worker.container), worker.kind).cloned()
+    }
+
+    /// When a worker is next due.
+    pub(super) fn next_look(&self, cx: &Cx) -> Option<Time> {
+        let answers = cx.world.pod(self.pod).process == Process::Answering;
+        let next = |index: usize| {
+            let worker = &self.workers[index];
+            let container = nth_container(cx.world.template_of(self.pod), worker.container);
+            // A rehearsed answer changes without anybody saying so.
+            let known = self.rehearsals[worker.container].is_none().then_some(answers);
+            worker.next(self.shown[worker.container].as_ref(), probe_of(container, worker.kind)?, known, cx.now)
+        };
+        (0..self.workers.len()).filter_map(next).min()
+    }
+
+    /// Workers that are due: attempts that end, ticks.
+    pub(super) fn probe(&mut self, cx: &mut Cx, shared: &mut Shared) {
+        for index in 0..self.workers.len() {
+            match self.workers[index].attempt() {
+                Some(attempt) if attempt.ends <= cx.now => self.end_attempt(cx, shared, index, attempt.outcome),
+                Some(_) => {}
+                None => {
+                    if self.workers[index].wake(cx.now) {
+                        self.look(cx, shared, index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A worker looks at its container, and probes it if that is called for.
+    pub(super) fn look(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize) {
+        let Some(spec) = self.spec(cx, index) else { return };
+        loop {
+            let shown = self.shown[self.workers[index].container];
+            let look = self.workers[index].look(shown.as_ref(), &spec, cx.now);
+            for value in look.set {
+                self.value_set(cx, index, value);
+            }
+            if look.probe && !self.attempt(cx, shared, index, &spec) {
+                return;
+            }
+            if !self.workers[index].settle(cx.now) {
+                return;
+            }
+        }
+    }
+
+    /// An attempt ends, by itself or because its container exited.
+    pub(super) fn end_attempt(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, outcome: Outcome) {
+        let Some(spec) = self.spec(cx, index) else { return };
+        let again = !self.conclude(cx, shared, index, &spec, outcome);
+        if again && !self.attempt(cx, shared, index, &spec) {
+            return;
+        }
+        if self.workers[index].settle(cx.now) {
+            self.look(cx, shared, index);
+        }
+    }
+
+    /// Attempts until one is under way or all are over; true: they are over.
+    fn attempt(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, spec: &Probe) -> bool {
+        loop {
+            let answer = self.answer(cx, index, spec);
+            let attempt = self.workers[index].begin(cx.now, answer);
+            if attempt.ends > cx.now {
+                return false;
+            }
+            if self.conclude(cx, shared, index, spec, attempt.outcome) {
+                return true;
+            }
+        }
+    }
+
+    /// What an attempt came to; false: it is tried again.
+    fn conclude(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, spec: &Probe, outcome: Outcome) -> bool {
+        let worker = &mut self.workers[index];
+        let container = worker.container;
+        if let Some(attempt) = worker.attempt().filter(|_| self.rehearsals[container].is_some()) {
+            let deed = Deed::Attempt(worker.kind, outcome);
+            shared.notes.push(Note { at: attempt.began, pod: self.pod, container, run: attempt.run, deed });
+        }
+        let Some(value) = worker.end(spec, outcome) else { return false };
+        if value.is_some() {
+            self.value_set(cx, index, value);
+        }
+        true
+    }
+
+    /// A value was set: the status follows, and a sync.
+    fn value_set(&mut self, cx: &mut Cx, index: usize, value: Option<bool>) {
+        let worker = &self.workers[index];
+        let (kind, container, run) = (worker.kind, worker.container, worker.run());
+        if kind == Kind::Liveness {
+            self.requests += u32::from(value == Some(false));
+        } else {
+            self.value_changed(cx, container, kind, run, value == Some(true));
+            self.requests += 1;
+        }
+    }
+
+    /// What an attempt that begins now comes to, and when.
+    fn answer(&self, cx: &Cx, index: usize, spec: &Probe) -> (Outcome, Span) {
+        let worker = &self.workers[index];
+        let Some(script) = &self.rehearsals[worker.container] else {
+            let answers = cx.world.pod(self.pod).process == Process::Answering;
+            return (if answers { Outcome::Ok } else { Outcome::Fail }, Span::ZERO);
+        };
+        let run = self.runs[worker.container].filter(|run| run.number == worker.run() && run.exited.is_none());
+        let Some(run) = run else { return (Outcome::Error, Span::ZERO) };
+        let age = cx.now.since(run.started);
+        let answers = of_run(&script.answers[worker.kind as usize], run.number);
+        let answer = answers.into_iter().flatten().rfind(|answer| answer.from <= age);
+        let Some(answer) = answer else { return (Outcome::Ok, Span::ZERO) };
+        if answer.latency > spec.timeout {
+            return (Outcome::Timeout, spec.timeout);
+        }
+        let outcome = match answer.success {
+            Some(true) => Outcome::Ok,
+            Some(false) => Outcome::Fail,
+            None => Outcome::Error,
+        };
+        (outcome, answer.latency)
+    }
+
+    /// The attempts on a run that exits are errors.
+    pub(super) fn abort_attempts(&mut self, cx: &mut Cx, shared: &mut Shared, container: usize, run: u32) {
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            let meant = worker.container == container && worker.attempt().is_some_and(|attempt| attempt.run == run);
+            if meant && self.rehearsals[container].is_some() {
+                self.end_attempt(cx, shared, index, Outcome::Error);
+            }
+        }
+    }
+}
+
+/// The entry of a run; the last one repeats.
+pub(super) fn of_run<T>(list: &[T], run: u32) -> Option<&T> {
+    list.get(run as usize).or(list.last())
+}

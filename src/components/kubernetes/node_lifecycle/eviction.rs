@@ -1,0 +1,116 @@
+//! Deletion of pods that do not tolerate a NoExecute taint, or no longer.
+//!
+//! Source: `pkg/controller/tainteviction/{taint_eviction,timed_workers}.go`.
+
+use crate::engine::{Span, Time};
+use crate::rules::taint::{Taint, TaintEffect, Toleration};
+use crate::world::PodId;
+use std::collections::BTreeMap;
+
+/// Scheduled deletions.
+#[derive(Debug, Default)]
+pub struct Evictions {
+    /// By pod: when it was scheduled, and for when.
+    scheduled: BTreeMap<PodId, (Time, Time)>,
+}
+
+/// What to do with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing, or what was scheduled stays.
+    None,
+    /// Delete it now.
+    Now,
+    /// Look again then.
+    At(Time),
+}
+
+impl Evictions {
+    /// A deletion that is scheduled is only cancelled or brought forward to now, but for one of this very instant.
+    pub fn schedule(&mut self, pod: PodId, until: Option<Span>, now: Time) -> Order {
+        match until {
+            None => {
+                self.scheduled.remove(&pod);
+                Order::None
+            }
+            Some(span) if span.is_zero() => {
+                self.scheduled.remove(&pod);
+                Order::Now
+            }
+            Some(_) if self.scheduled.get(&pod).is_some_and(|(since, _)| *since < now) => Order::None,
+            Some(span) => {
+                self.scheduled.insert(pod, (now, now + span));
+                Order::At(now + span)
+            }
+        }
+    }
+
+    /// A time has come: true if the pod is to be deleted now.
+    pub fn is_due(&mut self, pod: PodId, now: Time) -> bool {
+        let due = self.scheduled.get(&pod).is_some_and(|(_, at)| *at == now);
+        if due {
+            self.scheduled.remove(&pod);
+        }
+        due
+    }
+
+    /// The pod is gone.
+    pub fn forget(&mut self, pod: PodId) {
+        self.scheduled.remove(&pod);
+    }
+}
+
+/// How long a pod may stay under these taints: `None` for ever, zero if one is not tolerated, otherwise the smallest
+/// tolerationSeconds in use.
+pub fn time_until_eviction(taints: &[Taint], tolerations: &[Toleration]) -> Option<Span> {
+    let mut least: Option<Span> = None;
+    for taint in taints.iter().filter(|taint| taint.effect == TaintEffect::NoExecute) {
+        let Some(used) = tolerations.iter().find(|toleration| toleration.tolerates(taint)) else {
+            return Some(Span::ZERO);
+        };
+        if let Some(seconds) = used.seconds {
+            let span = Span::from_secs(u64::try_from(seconds).unwrap_or(0));
+            least = Some(least.map_or(span, |least| least.min(span)));
+        }
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+    #[test]
+    fn tolerations_delay_and_the_shortest_counts() {
+        let taint = |key| Taint::new(key, TaintEffect::NoExecute);
+        let toleration = |key: &str, seconds| Toleration {
+            key: key.into(),
+            exists: true,
+            value: String::new(),
+            effect: None,
+            seconds,
+        };
+        let both = [taint(NOT_READY), taint("x")];
+        let tolerations = [toleration(NOT_READY, Some(300)), toleration("x", Some(60))];
+        assert_eq!(time_until_eviction(&both, &tolerations), Some(Span::from_secs(60)));
+        assert_eq!(time_until_eviction(&both, &tolerations[..1]), Some(Span::ZERO));
+        assert_eq!(time_until_eviction(&both[..1], &[toleration("", None)]), None);
+        assert_eq!(time_until_eviction(&both[..1], &[toleration(NOT_READY, Some(-5))]), Some(Span::ZERO));
+        assert_eq!(time_until_eviction(&[Taint::new("y", TaintEffect::NoSchedule)], &[]), None);
+    }
+
+    #[test]
+    fn a_scheduled_deletion_is_not_moved() {
+        let at = Time::from_unix_seconds;
+        let (pod, minute) = (PodId(0), Span::from_secs(60));
+        let mut evictions = Evictions::default();
+        assert_eq!(evictions.schedule(pod, Some(minute * 5), at(10)), Order::At(at(310)));
+        assert_eq!(evictions.schedule(pod, Some(minute), at(20)), Order::None);
+        assert!(!evictions.is_due(pod, at(80)) && evictions.is_due(pod, at(310)));
+        evictions.schedule(pod, Some(minute * 5), at(10));
+        assert_eq!(evictions.schedule(pod, Some(Span::ZERO), at(20)), Order::Now);
+        assert!(!evictions.is_due(pod, at(310)), "brought forward");
+    }
+}

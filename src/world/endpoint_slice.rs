@@ -1,0 +1,150 @@
+//! EndpointSlices of Services, and the writes that change them.
+
+use super::World;
+use super::change::Change;
+use super::ids::{NodeId, PodId};
+use super::pod::{Address, Ipv6Address};
+use super::target::Endpoint;
+use crate::plan::{Protocol, ServiceId, ServiceSpec, ZoneId};
+use crate::rules::labels::Labels;
+use std::sync::Arc;
+
+/// An address of an endpoint; a slice holds one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndpointAddress {
+    /// `addressType: IPv4`.
+    Ipv4(Address),
+    /// `addressType: IPv6`.
+    Ipv6(Ipv6Address),
+}
+
+/// A port of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Name of the Service's port.
+    pub name: String,
+    /// The number that the pods listen on.
+    pub port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// One endpoint of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// Its pod.
+    pub pod: PodId,
+    /// Its address.
+    pub address: EndpointAddress,
+    /// `conditions.ready`.
+    pub ready: bool,
+    /// `conditions.serving`.
+    pub serving: bool,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// The node's zone.
+    pub zone: Option<ZoneId>,
+    /// `hostname`, of a pod whose subdomain is the Service.
+    pub hostname: Option<Arc<str>>,
+    /// `hints.forZones`.
+    pub zone_hint: Option<ZoneId>,
+    /// `hints.forNodes`.
+    pub node_hint: Option<NodeId>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// `addressType: IPv6`.
+    pub ipv6: bool,
+    /// Its ports.
+    pub ports: Vec<EndpointPort>,
+    /// The Service's labels.
+    pub labels: Labels,
+    /// Label `service.kubernetes.io/headless`.
+    pub headless: bool,
+    /// Its endpoints.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// Writes of one sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceWrites {
+    /// New slices.
+    pub create: Vec<EndpointSlice>,
+    /// Slices by their position in the Service's list, as they are to be.
+    pub update: Vec<(usize, EndpointSlice)>,
+    /// Positions of slices that vanish.
+    pub delete: Vec<usize>,
+}
+
+/// Writes counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SliceWriteCounts {
+    /// Slices created.
+    pub created: u64,
+    /// Slices updated.
+    pub updated: u64,
+    /// Slices deleted.
+    pub deleted: u64,
+}
+
+impl World {
+    /// Writes a Service's slices; its endpoints are those of the IPv4 slices together, by pod.
+    pub fn write_slices(&mut self, service: ServiceId, writes: SliceWrites) {
+        let counts = &mut self.slice_writes;
+        counts.created += writes.create.len() as u64;
+        counts.updated += writes.update.len() as u64;
+        counts.deleted += writes.delete.len() as u64;
+        let slices = &mut self.slices[service.index()];
+        let ports_changed = writes.update.iter().any(|(place, slice)| slices[*place].ports != slice.ports);
+        for (place, slice) in writes.update {
+            slices[place] = slice;
+        }
+        let mut place = 0;
+        slices.retain(|_| {
+            place += 1;
+            !writes.delete.contains(&(place - 1))
+        });
+        slices.extend(writes.create);
+        let mut endpoints: Vec<Endpoint> = slices.iter().flat_map(|slice| &slice.endpoints).filter_map(flat).collect();
+        endpoints.sort_by_key(|endpoint| endpoint.pod);
+        if ports_changed && self.endpoints[service.index()] == endpoints {
+            self.push(Change::EndpointsChanged(service));
+        }
+        self.set_endpoints(service, endpoints);
+    }
+
+    /// Creates a Service.
+    pub fn create_service(&mut self, spec: ServiceSpec) -> ServiceId {
+        let id = ServiceId::at(self.services.len());
+        self.services.push(Arc::new(spec));
+        self.endpoints.push(Vec::new());
+        self.slices.push(Vec::new());
+        self.push(Change::ServiceChanged(id));
+        id
+    }
+
+    /// Replaces what a Service says of itself.
+    pub fn update_service(&mut self, service: ServiceId, spec: ServiceSpec) {
+        self.services[service.index()] = Arc::new(spec);
+        self.push(Change::ServiceChanged(service));
+    }
+}
+
+fn flat(endpoint: &SliceEndpoint) -> Option<Endpoint> {
+    let EndpointAddress::Ipv4(address) = endpoint.address else { return None };
+    Some(Endpoint {
+        pod: endpoint.pod,
+        address,
+        ready: endpoint.ready,
+        serving: endpoint.serving,
+        terminating: endpoint.terminating,
+        node: endpoint.node,
+        zone: endpoint.zone,
+    })
+}
