@@ -85,6 +85,7 @@ pub(crate) fn plan() -> Plan {
         ports: Vec::new(),
         publish_not_ready: false,
         prefer_close: false,
+        node_ports: Vec::new(),
     }));
     add_aws(&mut plan);
     add_load(&mut plan);

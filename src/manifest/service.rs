@@ -23,7 +23,24 @@ pub fn read_service(node: &Node, problems: &mut Problems) -> Option<ServiceSpec>
         prefer_close: fields
             .text("trafficDistribution", problems)
             .is_some_and(|text| matches!(text.as_str(), "PreferClose" | "PreferSameZone")),
+        node_ports: node_ports(&mut fields, problems),
     })
+}
+
+/// `nodePort` of each port of a Service that has such ports, in the order of the ports that are read.
+fn node_ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<u16> {
+    let kind = fields.text("type", problems);
+    if !kind.is_some_and(|kind| matches!(kind.as_str(), "NodePort" | "LoadBalancer")) {
+        return Vec::new();
+    }
+    let path = fields.at("ports");
+    let items = fields.list("ports", problems).iter().enumerate();
+    let with_port = items.filter(|(_, item)| item.get("port").is_some());
+    let number = |(index, item): (usize, &Node)| {
+        let node = item.get("nodePort")?;
+        reader::integer_in(node, &format!("{path}[{index}].nodePort"), 0, 65_535, problems)
+    };
+    with_port.map(number).map(|number| number.unwrap_or(0) as u16).collect()
 }
 
 fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ServicePort> {

@@ -238,6 +238,8 @@ pub struct ServiceSpec {
     pub publish_not_ready: bool,
     /// `trafficDistribution: PreferClose`.
     pub prefer_close: bool,
+    /// `nodePort` of each port (0: given by the API server) of a Service of type NodePort or LoadBalancer; else empty.
+    pub node_ports: Vec<u16>,
 }
 
 /// A port of a Service.

@@ -7,6 +7,8 @@
 mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
+mod lbc_elbv2;
+mod lbc_trace;
 mod metrics_window;
 mod pdb_trace;
 mod scheduler_cluster;
@@ -46,6 +48,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("hpa.trace", hpa_trace::replay),
     ("metrics.window", metrics_window::replay),
     ("pdb.trace", pdb_trace::replay),
+    ("lbc.trace", lbc_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
     ("vpa.recommend", vpa_recommend::replay),
 ];

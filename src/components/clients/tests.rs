@@ -94,6 +94,7 @@ fn plan(length: f64, rate: f64, edit: impl FnOnce(&mut Plan)) -> Plan {
         ports: vec![ServicePort { name: String::new(), port: 80, target: TargetPort::Number(8080) }],
         publish_not_ready: false,
         prefer_close: false,
+        node_ports: Vec::new(),
     }));
     plan.target_groups.push(target_group());
     plan.bindings.push(TargetGroupBindingSpec {
@@ -628,6 +629,7 @@ fn each_node_of_the_load_balancer_checks_for_itself() {
 fn instance_targets_are_nodes_and_pass_requests_on() {
     let plan = plan(100.0, 10.0, |plan| {
         plan.bindings[0].instance_targets = true;
+        Arc::make_mut(&mut plan.services[0]).node_ports = vec![30_080];
         plan.apps[0].cpu_per_request = seconds(0.01);
     });
     let mut rig = Rig::new(&plan, 0);

@@ -169,6 +169,7 @@ mod tests {
             ports: Vec::new(),
             publish_not_ready: false,
             prefer_close: false,
+            node_ports: Vec::new(),
         }));
         let mut world = World::new(&plan);
         let node = world.create_node(NewNode {
