@@ -86,7 +86,7 @@ flags! {
         drain_period termination_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
         launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
-    load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods;
+    load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods fail_open max_targets sync_period;
 }
 
 /// Periods of loops: zero would make a loop without end.

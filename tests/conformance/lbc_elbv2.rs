@@ -53,7 +53,7 @@ impl Elbv2 {
                 && seconds < entry["until"].as_f64().unwrap_or(f64::INFINITY)
         };
         let usual = self.input["latency"][name].as_f64().unwrap_or(0.0);
-        let other = items(&self.input["latencies"]).iter().filter(applies).next_back();
+        let other = items(&self.input["latencies"]).iter().rfind(applies);
         let latency = other.and_then(|entry| entry["seconds"].as_f64()).unwrap_or(usual);
         let error = items(&self.input["errors"]).iter().find(applies);
         let error = error.map(|entry| failure(text(&entry["code"]), text(&entry["text"])));
@@ -117,8 +117,9 @@ impl Group {
                 let own = &self.input["plans"][key];
                 let plan = registered.plan.as_ref().or((!own.is_null()).then_some(own)).unwrap_or(&self.input["plan"]);
                 let passed = now.since(registered.since).seconds();
-                let phases = items(plan).iter().filter(|phase| phase["after"].as_f64().unwrap_or(0.0) <= passed + 1e-9);
-                let phase = phases.last().unwrap_or(&Value::Null);
+                let mut phases =
+                    items(plan).iter().filter(|phase| phase["after"].as_f64().unwrap_or(0.0) <= passed + 1e-9);
+                let phase = phases.next_back().unwrap_or(&Value::Null);
                 health(text(&phase["state"]), text(&phase["reason"]), text(&phase["text"]))
             }
         };

@@ -192,9 +192,19 @@ fn binding(value: &Value, name: Name, stored: Option<&Arc<Binding>>) -> Result<B
     if let Some(port) = value["spec"]["serviceRef"]["port"].as_str() {
         spec.port = PortReference::Name(port.into());
     }
-    let mut binding = stored.map_or_else(|| Binding::new(name, spec.clone()), |stored| (**stored).clone());
+    let metadata = &value["metadata"];
+    let mut binding = stored.map_or_else(
+        || Binding {
+            deleting: !metadata["deletionTimestamp"].is_null(),
+            finalizer: items(&metadata["finalizers"]).iter().any(|finalizer| finalizer == "elbv2.k8s.aws/resources"),
+            generation: metadata["generation"].as_i64().unwrap_or(1),
+            observed: value["status"]["observedGeneration"].as_i64(),
+            ..Binding::new(name, spec.clone())
+        },
+        |stored| (**stored).clone(),
+    );
     binding.spec = spec;
-    let annotations = value["metadata"]["annotations"].as_object().into_iter().flatten();
+    let annotations = metadata["annotations"].as_object().into_iter().flatten();
     binding.annotations.extend(annotations.map(|(key, value)| (key.as_str().into(), text(value).into())));
     Ok(binding)
 }
@@ -460,7 +470,7 @@ fn compare(notes: &[(Time, Name, Value)], expect: &Value) -> Result<(), String> 
 
 /// Entries as texts: times cut to the grain, gates of one instant in order of their pods.
 fn normal(entries: &[Value], grain: u64) -> Vec<Value> {
-    let mut entries: Vec<Value> = entries.iter().map(|entry| sorted(entry)).collect();
+    let mut entries: Vec<Value> = entries.iter().map(sorted).collect();
     for entry in &mut entries {
         for key in ["t", "end", "after"] {
             if let Some(seconds) = entry[key].as_f64() {

@@ -81,15 +81,14 @@ impl ApiServer {
     pub fn delete(&mut self, now: Time, latency: Span, kind: Kind, name: &Name) {
         match self.stored.get(kind, name) {
             None => {}
+            Some(Object::Binding(binding)) if binding.finalizer && binding.deleting => {}
             Some(Object::Binding(binding)) if binding.finalizer => {
-                if !binding.deleting {
-                    self.version += 1;
-                    let generation = binding.generation + 1;
-                    let marked = Binding { deleting: true, generation, version: self.version, ..(*binding).clone() };
-                    let object = Object::Binding(Arc::new(marked));
-                    self.stored.put(object.clone());
-                    self.send(now, latency, Delivery::Written(object));
-                }
+                self.version += 1;
+                let generation = binding.generation + 1;
+                let marked = Binding { deleting: true, generation, version: self.version, ..(*binding).clone() };
+                let object = Object::Binding(Arc::new(marked));
+                self.stored.put(object.clone());
+                self.send(now, latency, Delivery::Written(object));
             }
             Some(_) => {
                 self.stored.remove(kind, name);

@@ -96,7 +96,7 @@ impl Controller {
             if let Some(name) = awake {
                 self.sleeping.remove(&name);
                 self.go_on(now, &name, outside, Reconcile::resume);
-            } else if let Some(name) = self.lock.next() {
+            } else if let Some(name) = self.lock.hand_over() {
                 self.go_on(now, &name, outside, Reconcile::resume);
             } else if !self.begin(now, outside) {
                 return;

@@ -29,6 +29,8 @@ pub mod queue;
 pub mod reconcile;
 pub mod resolver;
 pub mod targets;
+#[cfg(test)]
+mod tests;
 mod throttle;
 pub mod zones;
 
@@ -259,7 +261,7 @@ impl TargetGroupController {
             let failures = u32::try_from(cx.pick(FAILURES, key, 18)).unwrap_or(0);
             self.controller.set_failures(name, failures);
         }
-        state.spent = state.spent + takes;
+        state.spent += takes;
         state.call = Some((call, error));
         let after = bucket.take(cx.now, rate) + takes;
         cx.after(after, components::Event::TargetGroup(Event::Answer(BindingId::at(index))));
@@ -342,6 +344,24 @@ impl TargetGroupController {
             }
         }
     }
+}
+
+/// The nodes that an instance binding has registered when a run begins, each with a pod behind it and the port.
+pub fn initial_nodes(plan: &Plan, world: &World, spec: &TargetGroupBindingSpec) -> Vec<(NodeId, PodId, u16)> {
+    let (mut objects, mut names) = (objects::Objects::default(), Names::default());
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        objects.put(Object::Node(Arc::new(mirror::node(world, &mut names, node.id))));
+    }
+    for service in (0..plan.services.len()).map(ServiceId::at) {
+        objects.put(Object::Service(Arc::new(mirror::service(plan, service))));
+    }
+    let binding = Binding::new(Name::new(spec.namespace.as_str(), spec.name.as_str()), spec_of(plan, spec));
+    let Ok(resolved) = resolver::nodes(&objects, &binding, &plan.flags.load_balancer) else { return Vec::new() };
+    let place = |want: &resolver::Wanted| {
+        let node = names.node(&want.behind.name)?;
+        Some((node, pod_behind(plan, world, spec, node)?, want.port))
+    };
+    resolved.wanted.iter().filter_map(place).collect()
 }
 
 /// Some binding refers to a Service.

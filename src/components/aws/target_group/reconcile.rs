@@ -53,7 +53,7 @@ impl Lock {
     }
 
     /// The next that waits for the lock, once it is free.
-    pub fn next(&mut self) -> Option<Name> {
+    pub fn hand_over(&mut self) -> Option<Name> {
         if self.holder.is_none() { self.waiting.pop_front() } else { None }
     }
 }
@@ -414,7 +414,9 @@ impl Reconcile {
             let Some(room) = max.checked_sub(self.listed) else { return Next::End(Outcome::Panic) };
             self.coming.truncate(room);
         }
-        self.with_zones = work.zones.are_needed(&self.binding.name, work.now);
+        let is_ip = self.binding.spec.target_type == Some(TargetType::Ip);
+        // Instances have no zone to be named: a refusal is final.
+        self.with_zones = !is_ip || work.zones.are_needed(&self.binding.name, work.now);
         self.register_all(work)
     }
 

@@ -7,16 +7,18 @@
 //!
 //! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round
 //! robin (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding
-//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group:
-//! all ready endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
+//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start, cross-zone load balancing:
+//! when it is off, every zone that has targets gets the same share). Without a target group: all ready endpoints of the
+//! Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
-//! Left out: stickiness (clients have no identity), zones (cross-zone off), anomaly detection of weighted random.
+//! Left out: stickiness (clients have no identity), how long clients go on to a zone that has lost its targets (DNS, 60
+//! s), anomaly detection of weighted random.
 
 mod arrivals;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode};
+use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode, ZoneId};
 use crate::world::{NodeId, PodId, Process, Share, Target, TargetId, World};
 use arrivals::Arrivals;
 
@@ -57,6 +59,8 @@ struct Route {
     pod: PodId,
     target: Option<TargetId>,
     node: Option<NodeId>,
+    /// The zone whose nodes of the load balancer alone reach it; `None`: all do.
+    zone: Option<ZoneId>,
     weight: f64,
     /// Credit of smooth weighted round robin.
     credit: f64,
@@ -270,11 +274,16 @@ fn choose(state: &mut AppTraffic, cx: &Cx, id: AppId, group: Option<&TargetGroup
         None if cx.random.is_some() => cx.pick(CHOICE, key, count),
         None => next,
         Some(RoutingAlgorithm::LeastOutstandingRequests) => {
+            // Without cross-zone balancing the request is at a node of some zone already.
+            let is_zonal = group.is_some_and(|group| !group.cross_zone);
+            let at = if is_zonal { smooth(&mut state.routes, next) } else { next };
+            let zone = state.routes[at].zone;
+            let reachable = |index: &usize| state.routes[*index].zone == zone;
             let outstanding = |index: &usize| {
                 let target = state.routes[*index].target;
                 target.map_or(0, |target| cx.world.targets[target.index()].outstanding)
             };
-            (next..count).chain(0..next).min_by_key(outstanding).unwrap_or(next)
+            (at..count).chain(0..at).filter(reachable).min_by_key(outstanding).unwrap_or(at)
         }
         Some(RoutingAlgorithm::WeightedRandom) if cx.random.is_some() => {
             let uniform = cx.random.map_or(0.0, |random| random.uniform(CHOICE, key));
@@ -315,7 +324,7 @@ fn smooth(routes: &mut [Route], next: usize) -> usize {
 /// Where requests of an application can go now, and whether a weight grows with time.
 fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
     let Some(id) = app.target_group else {
-        let route = |pod| Route { pod, target: None, node: None, weight: 1.0, credit: 0.0 };
+        let route = |pod| Route { pod, target: None, node: None, zone: None, weight: 1.0, credit: 0.0 };
         return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
     };
     let group = &plan.target_groups[id.index()];
@@ -327,18 +336,43 @@ fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
         let ramp = slow_start(group, target, world.now).filter(|_| settled).unwrap_or(1.0);
         f64::from(target.weight.max(1)) * ramp
     };
-    let chosen: Vec<Route> = routable()
+    let mut chosen: Vec<Route> = routable()
         .filter(|target| target.routable)
         .map(|target| Route {
             pod: target.pod,
             target: Some(target.id),
             node: target.node,
+            zone: zone_of(world, target).filter(|_| !group.cross_zone),
             weight: weight(target),
             credit: 0.0,
         })
         .collect();
+    if !group.cross_zone {
+        share_zones(&mut chosen);
+    }
     let ramps = routable().any(|target| target.routable && starting(target));
     (chosen, ramps)
+}
+
+/// The zone of a target: its node's.
+fn zone_of(world: &World, target: &Target) -> Option<ZoneId> {
+    let node = target.node.or(world.pod(target.pod).node)?;
+    world.node(node).zone
+}
+
+/// Every zone that has targets gets the same share, which its targets divide by their weights.
+fn share_zones(routes: &mut [Route]) {
+    let mut sums: Vec<(Option<ZoneId>, f64)> = Vec::new();
+    for route in routes.iter() {
+        match sums.iter_mut().find(|(zone, _)| *zone == route.zone) {
+            Some((_, sum)) => *sum += route.weight,
+            None => sums.push((route.zone, route.weight)),
+        }
+    }
+    for route in routes {
+        let sum = sums.iter().find(|(zone, _)| *zone == route.zone).map_or(1.0, |&(_, sum)| sum);
+        route.weight /= sum;
+    }
 }
 
 /// The part of its share that a target in slow start gets; `None`: it is not in slow start.
