@@ -75,7 +75,15 @@ fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, pro
         group.slow_start = slow_start;
     }
     group.algorithm = fields.choice("algorithm", &ALGORITHMS, problems).unwrap_or(group.algorithm);
+    if !group.slow_start.is_zero() && group.algorithm != RoutingAlgorithm::RoundRobin {
+        let message = format!("{}: AWS has slow start only with algorithm round_robin", fields.path);
+        problems.error("E015", fields.place(), message);
+    }
     group.stickiness = fields.duration("stickiness", problems).filter(|span| !span.is_zero());
+    if let Some(node) = fields.get("stickiness").filter(|_| group.stickiness.is_some()) {
+        let text = "stickiness is not modelled, clients have no identity: requests go to targets as without it";
+        problems.push(Diagnostic::note("N106", node.place, text));
+    }
     group.cross_zone = fields.boolean("cross_zone", problems).unwrap_or(true);
     if let Some(nodes) = fields.integer_in("nodes", 1, 1000, problems) {
         group.nodes = nodes as u32;

@@ -90,7 +90,7 @@ flags! {
 }
 
 /// Periods of loops: zero would make a loop without end.
-const PERIODS: [&str; 11] = [
+const PERIODS: [&str; 12] = [
     "hpa.sync_period",
     "controllers.node_monitor_period",
     "controllers.pod_gc_period",
@@ -102,6 +102,7 @@ const PERIODS: [&str; 11] = [
     "karpenter.queue_period",
     "karpenter.termination_period",
     "karpenter.drain_period",
+    "load_balancer.requeue",
 ];
 
 /// Reads `controllers:`, flat (`hpa.sync_period: 15s`) or nested (`hpa: { sync_period: 15s }`).

@@ -385,3 +385,14 @@ faults:
     assert_eq!(loaded.plan.templates.len(), 3);
     assert_eq!(loaded.plan.templates[1].requests.cpu.0, 200, "templates come in the order written");
 }
+
+#[test]
+fn slow_start_goes_with_round_robin_only() {
+    let text = "target_groups: { web: { slow_start: 30s, algorithm: weighted_random } }";
+    let shown = Folder::new("slow-start").problems(text);
+    assert!(shown.contains("AWS has slow start only with algorithm round_robin"), "{shown}");
+    let folder = Folder::new("slow-start-alone");
+    let path = folder.write("s.yaml", "target_groups: { web: { slow_start: 30s, stickiness: 1h } }");
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(render_all(&loaded.warnings, &loaded.sources, false).contains("stickiness is not modelled"));
+}

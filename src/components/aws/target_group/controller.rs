@@ -18,12 +18,9 @@ use super::queue::WorkQueue;
 use super::reconcile::{Lock, Next, Reconcile, Work};
 use super::targets::TargetCache;
 use super::zones::Zones;
-use crate::engine::{Span, Time};
+use crate::engine::Time;
 use crate::plan::flags::LoadBalancerFlags;
 use std::collections::BTreeMap;
-
-/// The first reconcile begins so long after the start.
-const START: Span = Span::from_secs(1);
 
 /// The controller's process.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +44,8 @@ pub struct Controller {
 impl Controller {
     /// A process that starts: its copies fill at once, every binding is queued, the workers begin a second later.
     pub fn start(flags: LoadBalancerFlags, objects: Objects, now: Time) -> Controller {
-        let mut controller = Controller { flags, copies: objects, begins: Some(now + START), ..Controller::default() };
+        let begins = Some(now + flags.start);
+        let mut controller = Controller { flags, copies: objects, begins, ..Controller::default() };
         for name in controller.copies.bindings.keys() {
             controller.queue.add(name);
         }

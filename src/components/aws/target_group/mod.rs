@@ -53,13 +53,6 @@ const FAILURE: Purpose = Purpose::named("load_balancer.failure");
 const FAILURES: Purpose = Purpose::named("load_balancer.failures");
 const JITTER: Purpose = Purpose::named("load_balancer.jitter");
 
-/// Reconciles that are due when a run begins begin so long after.
-const START: Span = Span::from_secs(1);
-
-/// Of the time from an event to the first accepted change, about 0.7 s, a single call takes this part, about 0.2 s.
-/// Source: the shape of that time, one to three calls of 100 to 300 ms and the watch.
-const CALL_SHARE: (u64, u64) = (2, 7);
-
 /// Its memory.
 #[derive(Default)]
 pub struct TargetGroupController {
@@ -136,7 +129,7 @@ impl TargetGroupController {
             self.write(cx, Object::Binding(Arc::new(binding)));
         }
         self.controller = Controller::resume(cx.plan.flags.load_balancer.clone(), self.api.list(), cx.now);
-        due.iter().for_each(|name| self.controller.add_at(name, cx.now + START));
+        due.iter().for_each(|name| self.controller.add_at(name, cx.now + cx.plan.flags.load_balancer.start));
         self.settle(cx);
     }
 
@@ -242,7 +235,7 @@ impl TargetGroupController {
         let state = &mut self.bindings[index];
         let key = (index as u64) << 32 | state.number;
         let whole = cx.delay(Stage::LoadBalancerReconcile, key);
-        let part = Span::from_micros(whole.micros() * CALL_SHARE.0 / CALL_SHARE.1);
+        let part = Span::from_micros(whole.micros() * flags.call_share.0 / flags.call_share.1.max(1));
         let (bucket, rate, takes) = match call.action {
             Action::Describe(_) => (&mut self.describes, flags.describe_rate, part),
             Action::Register(_) | Action::Deregister(_) if state.changed => {

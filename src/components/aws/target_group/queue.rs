@@ -106,8 +106,8 @@ impl WorkQueue {
 
 /// The wait before the try that follows so many failures in a row and one more.
 fn backoff(failures: u32, initial: Span, max: Span) -> Span {
-    // 5 ms doubled 63 times is beyond every maximum.
-    Span::from_micros(initial.micros().saturating_mul(1 << failures.min(62))).min(max)
+    // Doubled 62 times, anything is beyond every maximum; nothing at all would make a loop without end.
+    Span::from_micros(initial.micros().saturating_mul(1 << failures.min(62))).min(max).max(Span::from_millis(1))
 }
 
 #[cfg(test)]

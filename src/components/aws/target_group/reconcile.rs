@@ -24,10 +24,6 @@ use crate::plan::flags::LoadBalancerFlags;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// A patch with optimistic lock is tried so often, with these pauses between. Source: client-go `retry.DefaultBackoff`
-/// (without its jitter of a tenth).
-const CONFLICT_PAUSES: [Span; 3] = [Span::from_millis(10), Span::from_millis(50), Span::from_millis(250)];
-
 /// One lock for all bindings while targets are described. Source: `targetsCacheMutex`.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
@@ -230,7 +226,7 @@ impl Reconcile {
         let result = self.patch_finalizer(work, true);
         match result {
             Ok(()) => self.resolve(work),
-            Err(Refused::Conflict) if self.conflicts < CONFLICT_PAUSES.len() => self.pause(),
+            Err(Refused::Conflict) if self.conflicts < work.flags.conflict_pauses.len() => self.pause(work),
             Err(_) => {
                 self.event(work, EventReason::FailedAddFinalizer);
                 Next::End(Outcome::Error)
@@ -242,7 +238,7 @@ impl Reconcile {
         self.step = Step::RemoveFinalizer;
         match self.patch_finalizer(work, false) {
             Ok(()) => Next::End(Outcome::Ok),
-            Err(Refused::Conflict) if self.conflicts < CONFLICT_PAUSES.len() => self.pause(),
+            Err(Refused::Conflict) if self.conflicts < work.flags.conflict_pauses.len() => self.pause(work),
             Err(_) => {
                 self.event(work, EventReason::FailedRemoveFinalizer);
                 Next::End(Outcome::Error)
@@ -250,9 +246,9 @@ impl Reconcile {
         }
     }
 
-    fn pause(&mut self) -> Next {
+    fn pause(&mut self, work: &Work) -> Next {
         self.conflicts += 1;
-        Next::Sleep(CONFLICT_PAUSES[self.conflicts - 1])
+        Next::Sleep(work.flags.conflict_pauses[self.conflicts - 1])
     }
 
     /// Adds or takes away the finalizer, on the newest copy and under its version.
