@@ -395,4 +395,8 @@ fn slow_start_goes_with_round_robin_only() {
     let path = folder.write("s.yaml", "target_groups: { web: { slow_start: 30s, stickiness: 1h } }");
     let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(render_all(&loaded.warnings, &loaded.sources, false).contains("stickiness is not modelled"));
+    let text = "target_groups: { web: { stickiness: { duration: 1h, clients: 500, session: 10m } } }";
+    let loaded =
+        load(&folder.write("s.yaml", text), &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.plan.target_groups[0].stickiness.map(|sticky| sticky.clients), Some(500));
 }

@@ -129,3 +129,42 @@ fn without_cross_zone_balancing_zones_share_alike() {
         assert!(shares[1..].iter().all(|&share| close(share, 1.0 / 6.0)), "{mode:?} {algorithm:?}: {shares:?}");
     }
 }
+
+/// Of sticky clients only new sessions and expired cookies come to a new target: its share of a third grows as
+/// 1 - exp(-t (1/session + 1/duration)); those of a target that goes are routed anew at once.
+#[test]
+fn sticky_clients_stay_until_their_sessions_end_or_their_target_goes() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(1000.0, 100.0, |plan| {
+            plan.noise = true;
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.001);
+            let (duration, session) = (seconds(86_400.0), seconds(600.0));
+            plan.target_groups[0].stickiness = Some(Stickiness { duration, clients: 5000, session });
+        });
+        let mut rig = Rig::new(&plan, 2);
+        rig.act(at(10.0), |rig| {
+            let pod = rig.pod();
+            rig.world.set_process(pod, Process::Answering);
+            rig.ready(pod);
+            rig.publish();
+        });
+        let shares = |rig: &mut Rig, from: f64, to: f64| {
+            rig.run(at(from));
+            let before = [0, 1, 2].map(|pod| rig.world.cpu_used(PodId(pod)));
+            rig.run(at(to));
+            let used = [0, 1, 2].map(|pod| (rig.world.cpu_used(PodId(pod)) - before[pod as usize]) as f64);
+            used.map(|part| part / used.iter().sum::<f64>())
+        };
+        let expected = |after: f64| (1.0 - f64::exp(-after * (1.0 / 600.0 + 1.0 / 86_400.0))) / 3.0;
+        let within = if mode == TrafficMode::Fluid { 0.002 } else { 0.025 };
+        let [_, _, newcomer] = shares(&mut rig, 280.0, 340.0);
+        assert!((newcomer - expected(300.0)).abs() < within, "{mode:?}: {newcomer}, expected {}", expected(300.0));
+        rig.act(at(500.0), |rig| rig.delete(PodId(0)));
+        let [gone, kept, newcomer] = shares(&mut rig, 505.0, 515.0);
+        assert_eq!(gone, 0.0);
+        // Half of the clients that the first target had.
+        let more = (1.0 - expected(500.0)) / 4.0;
+        assert!((newcomer - expected(500.0) - more).abs() < 2.0 * within, "{mode:?}: {newcomer} beside {kept}");
+    }
+}

@@ -11,16 +11,18 @@
 //! when it is off, every zone that has targets gets the same share). Without a target group: all ready endpoints of the
 //! Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
-//! Left out: stickiness (clients have no identity), how long clients go on to a zone that has lost its targets (DNS, 60
-//! s), anomaly detection of weighted random.
+//! Left out: how long clients go on to a zone that has lost its targets (DNS, 60 s), anomaly detection of weighted
+//! random.
 
 mod arrivals;
+mod sticky;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode, ZoneId};
 use crate::world::{NodeId, PodId, Process, Share, Target, TargetId, World};
 use arrivals::Arrivals;
+use sticky::Sticky;
 
 const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
 const CHOICE: Purpose = Purpose::named("traffic.choice");
@@ -51,6 +53,8 @@ struct AppTraffic {
     rate: f64,
     /// A pending `Refresh`.
     refresh: bool,
+    /// Clients with cookies, where the target group has sticky sessions.
+    sticky: Option<Sticky>,
 }
 
 /// Somewhere a request can go.
@@ -106,7 +110,13 @@ impl Traffic {
                 behind: 0,
                 rate: 0.0,
                 refresh: false,
+                sticky: None,
             });
+            let group = cx.plan.apps[index].target_group.map(|group| &cx.plan.target_groups[group.index()]);
+            if let Some(spec) = group.and_then(|group| group.stickiness) {
+                let (routes, _) = routes(cx.plan, cx.world, &cx.plan.apps[index]);
+                self.apps[index].sticky = Some(Sticky::new(cx, id, spec, &routes));
+            }
             self.rerouted(cx, id);
             self.schedule(cx, id);
         }
@@ -198,8 +208,11 @@ impl Traffic {
             self.flow(cx, id);
             return;
         }
-        let (mut routes, ramps) = routes(cx.plan, cx.world, app);
+        let (mut routes, mut ramps) = routes(cx.plan, cx.world, app);
         let state = &mut self.apps[id.index()];
+        if let Some(sticky) = state.sticky.as_mut().filter(|_| app.mode == TrafficMode::Fluid && !routes.is_empty()) {
+            ramps |= sticky.weigh(cx.now, &mut routes);
+        }
         for route in &mut routes {
             let before = state.routes.iter().find(|before| before.key() == route.key());
             route.credit = before.map_or(0.0, |before| before.credit);
@@ -222,10 +235,18 @@ impl Traffic {
             return;
         }
         let group = cx.plan.apps[id.index()].target_group.map(|group| &cx.plan.target_groups[group.index()]);
-        let index = choose(state, cx, id, group);
+        let client = state.sticky.as_mut().map(|sticky| sticky.client(cx, state.number));
+        let held =
+            state.sticky.as_ref().zip(client).and_then(|(sticky, client)| sticky.held(client, cx.now, &state.routes));
+        let index = held.unwrap_or_else(|| choose(state, cx, id, group));
         let route = state.routes[index];
-        state.pointer = index + 1;
-        state.last = Some(route.key());
+        if held.is_none() {
+            state.pointer = index + 1;
+            state.last = Some(route.key());
+            if let Some((sticky, client)) = state.sticky.as_mut().zip(client) {
+                sticky.give(client, cx.now, &route);
+            }
+        }
         let pod = match route.node {
             None => route.pod,
             Some(node) => {
@@ -250,7 +271,7 @@ impl Traffic {
             let shares = shares(cx.plan, cx.world, &state.routes);
             cx.world.set_flow(id, state.rate, &shares);
             if state.rate > 0.0 {
-                for target in state.routes.iter().filter_map(|route| route.target) {
+                for target in state.routes.iter().filter(|route| route.weight > 0.0).filter_map(|route| route.target) {
                     cx.world.note_in_service(target);
                 }
             }
@@ -447,7 +468,7 @@ fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
     let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
     seen.sort_unstable();
     let merge = seen.windows(2).any(|pair| pair[0] == pair[1]) || routes.iter().any(|route| route.node.is_some());
-    for route in routes {
+    for route in routes.iter().filter(|route| route.weight > 0.0) {
         let share = route.weight / total;
         match route.node {
             None => add(route.pod, route.target, share, merge),
