@@ -195,6 +195,15 @@ fn publish(plan: &Plan, world: &mut World, service: ServiceId) {
 
 /// The targets that the load balancer controller would have registered, healthy and in service.
 fn register(plan: &Plan, world: &mut World, binding: &crate::plan::TargetGroupBindingSpec) {
+    if binding.instance_targets {
+        for (node, pod, port) in super::aws::target_group::initial_nodes(plan, world, binding) {
+            let target = world.register_node_target(binding.target_group, node, pod, port);
+            world.set_target_state(target, TargetState::Healthy, TargetReason::None);
+            world.set_routable(target, true);
+            world.note_in_service(target);
+        }
+        return;
+    }
     let of_binding = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
         service.namespace == binding.namespace && service.name == binding.service_name
     };

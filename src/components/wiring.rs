@@ -134,27 +134,26 @@ impl Wiring {
 
     fn target_group(&self, change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
         use aws::target_group::Event as Group;
-        let wake = |binding| (hop, Event::TargetGroup(Group::Endpoints(binding)));
-        match change {
-            Change::EndpointsChanged(service) => {
-                wakes.extend(self.bindings_of_service[service.index()].iter().map(|&binding| wake(binding)));
+        let is_bound = |service: &ServiceId| !self.bindings_of_service[service.index()].is_empty();
+        let event = match change {
+            Change::EndpointsChanged(service) if is_bound(&service) => Group::Endpoints(service),
+            Change::PodContainersReady(pod, _) | Change::PodGone(pod)
+                if self.services_of_template[world.pod(pod).template.index()].iter().any(is_bound) =>
+            {
+                Group::Pod(pod)
             }
-            // From 3.4 on the controller watches pods that carry a gate.
-            Change::PodContainersReady(pod, _) if plan.flags.load_balancer.watches_pods => {
-                let template = world.pod(pod).template.index();
-                if world.templates[template].readiness_gates.is_empty() {
-                    return;
-                }
-                for service in &self.services_of_template[template] {
-                    wakes.extend(self.bindings_of_service[service.index()].iter().map(|&binding| wake(binding)));
-                }
+            Change::NodeCreated(node)
+            | Change::NodeReady(node, _)
+            | Change::NodeTaints(node)
+            | Change::NodeLabels(node)
+            | Change::NodeGone(node)
+                if !plan.bindings.is_empty() =>
+            {
+                Group::Node(node)
             }
-            Change::NodeReady(..) | Change::NodeTaints(_) | Change::NodeGone(_) | Change::NodeLabels(_) => {
-                let instance = plan.bindings.iter().enumerate().filter(|(_, binding)| binding.instance_targets);
-                wakes.extend(instance.map(|(index, _)| wake(BindingId::at(index))));
-            }
-            _ => {}
-        }
+            _ => return,
+        };
+        wakes.push((hop, Event::TargetGroup(event)));
     }
 }
 

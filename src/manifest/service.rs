@@ -16,6 +16,7 @@ pub fn read_service(node: &Node, problems: &mut Problems) -> Option<ServiceSpec>
     let mut fields = object.fields("spec", problems)?;
     let labels = labels(&mut fields, "selector", problems);
     let cluster_ip = fields.text("clusterIP", problems).unwrap_or_default();
+    let kind = fields.text("type", problems).unwrap_or_default();
     let distribution = fields.text("trafficDistribution", problems).unwrap_or_default();
     Some(ServiceSpec {
         namespace: metadata.namespace,
@@ -27,10 +28,26 @@ pub fn read_service(node: &Node, problems: &mut Problems) -> Option<ServiceSpec>
         prefer_node: distribution == "PreferSameNode",
         labels: metadata.labels,
         headless: cluster_ip == "None",
-        external_name: fields.text("type", problems).as_deref() == Some("ExternalName"),
+        external_name: kind == "ExternalName",
         families: families(&mut fields, &cluster_ip, problems),
+        node_ports: node_ports(&mut fields, &kind, problems),
         deleting,
     })
+}
+
+/// `nodePort` of each port of a Service that has such ports, in the order of the ports that are read.
+fn node_ports(fields: &mut Fields<'_>, kind: &str, problems: &mut Problems) -> Vec<u16> {
+    if !matches!(kind, "NodePort" | "LoadBalancer") {
+        return Vec::new();
+    }
+    let path = fields.at("ports");
+    let items = fields.list("ports", problems).iter().enumerate();
+    let with_port = items.filter(|(_, item)| item.get("port").is_some());
+    let number = |(index, item): (usize, &Node)| {
+        let node = item.get("nodePort")?;
+        reader::integer_in(node, &format!("{path}[{index}].nodePort"), 0, 65_535, problems)
+    };
+    with_port.map(number).map(|number| number.unwrap_or(0) as u16).collect()
 }
 
 /// As the API server defaults them in a cluster whose first family is IPv4.

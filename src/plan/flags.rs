@@ -489,6 +489,26 @@ pub struct LoadBalancerFlags {
     pub cache: Span,
     /// 3.4 and later: watches pods.
     pub watches_pods: bool,
+    /// `enable-endpoint-slices`; otherwise Endpoints.
+    pub endpoint_slices: bool,
+    /// Feature gate EndpointsFailOpen.
+    pub fail_open: bool,
+    /// `max-targets-per-target-group`, 0: no limit.
+    pub max_targets: u32,
+    /// `sync-period`: a binding reconciled or deferred within this is not deferred again.
+    pub sync_period: Span,
+    /// A skipped reconcile is made in full after this, and up to the second more.
+    pub deferral: (Span, Span),
+    /// Zones of nodes, and that they are needed, are remembered so long.
+    pub zone_memory: Span,
+    /// Describe calls a second, and burst.
+    pub describe_rate: (f64, f64),
+    /// The part of the time from an event to the first accepted change, about 0.7 s, that a single call takes.
+    pub call_share: (u64, u64),
+    /// A patch that meets another version is tried again after each of these.
+    pub conflict_pauses: [Span; 3],
+    /// The first reconciles begin so long after the start.
+    pub start: Span,
     /// Register and deregister calls a second, and burst.
     pub register_rate: (f64, f64),
     /// Chance that a reconcile fails and waits in its back-off; only with noise.
@@ -505,6 +525,19 @@ impl Default for LoadBalancerFlags {
             workers: 3,
             cache: Span::from_secs(300),
             watches_pods: false,
+            endpoint_slices: true,
+            fail_open: true,
+            max_targets: 0,
+            sync_period: Span::from_secs(10 * 3600),
+            deferral: (Span::from_secs(1800), Span::from_secs(900)),
+            zone_memory: Span::from_secs(3600),
+            describe_rate: (50.0, 200.0),
+            // That time is one to three calls of 100 to 300 ms and the watch: 0.2 s each.
+            call_share: (2, 7),
+            // client-go `util/retry` (`DefaultBackoff`), without its jitter of a tenth.
+            conflict_pauses: [Span::from_millis(10), Span::from_millis(50), Span::from_millis(250)],
+            // Caches fill before the workers start.
+            start: Span::from_secs(1),
             register_rate: (4.0, 20.0),
             // Controller issues 3622, 1960, 4180, 1205: gates stuck for minutes after an error.
             failure_chance: 0.002,

@@ -20,12 +20,23 @@ pub struct TargetGroup {
     pub slow_start: Span,
     /// Routing algorithm.
     pub algorithm: RoutingAlgorithm,
-    /// Stickiness cookie duration; `None`: off.
-    pub stickiness: Option<Span>,
+    /// Sticky sessions; `None`: off.
+    pub stickiness: Option<Stickiness>,
     /// Cross-zone routing, on by default.
     pub cross_zone: bool,
     /// Load balancer nodes that check targets, one a zone unless given.
     pub nodes: u32,
+}
+
+/// Sticky sessions by the load balancer's cookie, and the clients that hold it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stickiness {
+    /// `stickiness.lb_cookie.duration_seconds`.
+    pub duration: Span,
+    /// Clients that send requests at a time.
+    pub clients: u32,
+    /// Mean length of a client's session: a new one has no cookie.
+    pub session: Span,
 }
 
 /// Health check of a target group. AWS defaults: 30 s, 5 s, 5, 2.

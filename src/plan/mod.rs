@@ -19,7 +19,7 @@ pub use external::{Activation, ExternalMetric};
 pub use flags::Flags;
 pub use ids::*;
 pub use load_balancer::{
-    AlarmSpec, Comparison, HealthCheck, MissingData, RoutingAlgorithm, TargetGroup, TargetGroupBindingSpec,
+    AlarmSpec, Comparison, HealthCheck, MissingData, RoutingAlgorithm, Stickiness, TargetGroup, TargetGroupBindingSpec,
 };
 pub use node_pool::{
     AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,

@@ -249,6 +249,8 @@ pub struct ServiceSpec {
     pub external_name: bool,
     /// `ipFamilies` as the API server defaults them.
     pub families: Families,
+    /// `nodePort` of each port (0: given by the API server) of a Service of type NodePort or LoadBalancer; else empty.
+    pub node_ports: Vec<u16>,
     /// It has a deletionTimestamp.
     pub deleting: bool,
 }

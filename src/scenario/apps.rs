@@ -9,7 +9,9 @@ use super::yaml::{Node, Value};
 use super::{Draft, timings};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
-use crate::plan::{App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, TargetGroupId, TrafficMode};
+use crate::plan::{
+    App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, Stickiness, TargetGroupId, TrafficMode,
+};
 use crate::rules::quantity::{Bytes, Millicores};
 use std::sync::Arc;
 
@@ -75,7 +77,11 @@ fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, pro
         group.slow_start = slow_start;
     }
     group.algorithm = fields.choice("algorithm", &ALGORITHMS, problems).unwrap_or(group.algorithm);
-    group.stickiness = fields.duration("stickiness", problems).filter(|span| !span.is_zero());
+    if !group.slow_start.is_zero() && group.algorithm != RoutingAlgorithm::RoundRobin {
+        let message = format!("{}: AWS has slow start only with algorithm round_robin", fields.path);
+        problems.error("E015", fields.place(), message);
+    }
+    group.stickiness = stickiness(fields, problems);
     group.cross_zone = fields.boolean("cross_zone", problems).unwrap_or(true);
     if let Some(nodes) = fields.integer_in("nodes", 1, 1000, problems) {
         group.nodes = nodes as u32;
@@ -100,6 +106,30 @@ fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, pro
         problems.error("E015", check.place(), message);
     }
     check.finish(problems);
+}
+
+/// Sticky sessions. A cookie's duration alone does not say how long targets keep their clients: that needs the number of
+/// clients and the length of their sessions.
+fn stickiness(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Stickiness> {
+    let node = fields.get("stickiness")?;
+    if node.text().is_some() {
+        fields.duration("stickiness", problems)?;
+        let text = "without clients and session, stickiness is not modelled: requests go to targets as without it";
+        let help = "write { duration: 1h, clients: 500, session: 10m }";
+        problems.push(Diagnostic::note("N106", node.place, text).help(help));
+        return None;
+    }
+    let mut inner = fields.fields("stickiness", problems)?;
+    for key in ["duration", "clients", "session"] {
+        inner.required(key, problems);
+    }
+    let duration = inner.duration("duration", problems);
+    let duration = bounded(&mut inner, "duration", duration, 1, 604_800, problems);
+    let session = inner.duration("session", problems);
+    let session = bounded(&mut inner, "session", session, 1, 604_800, problems);
+    let clients = inner.integer_in("clients", 1, 1_000_000, problems);
+    inner.finish(problems);
+    Some(Stickiness { duration: duration?, clients: clients? as u32, session: session? })
 }
 
 /// A duration within what AWS allows, in seconds.

@@ -88,11 +88,11 @@ flags! {
         launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
     external: scrape_interval polling_interval cooldown_period;
-    load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods;
+    load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods fail_open max_targets sync_period;
 }
 
 /// Periods of loops: zero would make a loop without end.
-const PERIODS: [&str; 13] = [
+const PERIODS: [&str; 14] = [
     "external.scrape_interval",
     "external.polling_interval",
     "hpa.sync_period",
@@ -106,6 +106,7 @@ const PERIODS: [&str; 13] = [
     "karpenter.queue_period",
     "karpenter.termination_period",
     "karpenter.drain_period",
+    "load_balancer.requeue",
 ];
 
 /// Reads `controllers:`, flat (`hpa.sync_period: 15s`) or nested (`hpa: { sync_period: 15s }`).

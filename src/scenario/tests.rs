@@ -410,3 +410,18 @@ fn external_metrics_and_activations_are_read() {
     let problems = folder.problems(wrong);
     assert!(problems.contains("did you mean `queue`?") && problems.contains("at least 10ms"), "{problems}");
 }
+
+#[test]
+fn slow_start_goes_with_round_robin_only() {
+    let text = "target_groups: { web: { slow_start: 30s, algorithm: weighted_random } }";
+    let shown = Folder::new("slow-start").problems(text);
+    assert!(shown.contains("AWS has slow start only with algorithm round_robin"), "{shown}");
+    let folder = Folder::new("slow-start-alone");
+    let path = folder.write("s.yaml", "target_groups: { web: { slow_start: 30s, stickiness: 1h } }");
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(render_all(&loaded.warnings, &loaded.sources, false).contains("stickiness is not modelled"));
+    let text = "target_groups: { web: { stickiness: { duration: 1h, clients: 500, session: 10m } } }";
+    let loaded =
+        load(&folder.write("s.yaml", text), &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.plan.target_groups[0].stickiness.map(|sticky| sticky.clients), Some(500));
+}

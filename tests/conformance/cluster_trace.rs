@@ -235,6 +235,7 @@ impl Cluster<'_> {
             deleting: false,
             disruption_target: entry.disruption_target_since,
             address: None,
+            ipv6: None,
         };
         world.pods[pod.index()].start_time = entry.bound.map(Time::whole_second);
         world.write_pod(pod, object);

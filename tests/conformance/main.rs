@@ -10,6 +10,8 @@ mod hpa_trace;
 mod karpenter_cluster;
 mod karpenter_provision;
 mod kubelet_probe;
+mod lbc_elbv2;
+mod lbc_trace;
 mod metrics_window;
 mod node_lifecycle;
 mod pdb_trace;
@@ -52,6 +54,7 @@ const KINDS: &[(&str, Replay)] = &[
     ("hpa.trace", hpa_trace::replay),
     ("metrics.window", metrics_window::replay),
     ("pdb.trace", pdb_trace::replay),
+    ("lbc.trace", lbc_trace::replay),
     ("karpenter.provision", karpenter_provision::replay),
     ("endpointslice.trace", endpointslice_trace::replay),
     ("node.lifecycle", node_lifecycle::replay),

@@ -338,6 +338,7 @@ impl Workload<'_> {
             deleting: entry.deleting_since.is_some(),
             disruption_target: entry.disruption_target_since,
             address: entry.address,
+            ipv6: entry.ipv6,
         };
         world.write_pod(pod, object);
     }

@@ -13,7 +13,7 @@
 //! A check whose outcome is known is not an event: while a node has the target healthy and the application answers, its
 //! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid.
 //!
-//! Left out: checks that time out because the application is overloaded, thresholds of target-group health, zones.
+//! Left out: checks that time out because the application is overloaded, thresholds of target-group health.
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
@@ -383,8 +383,11 @@ fn check_of<'p>(cx: &Cx<'p>, group: TargetGroupId) -> &'p HealthCheck {
     &cx.plan.target_groups[group.index()].health_check
 }
 
+/// Nodes of the load balancer that check a target: all, or those of its zone without cross-zone balancing.
 fn nodes(cx: &Cx, group: TargetGroupId) -> u16 {
-    u16::try_from(cx.plan.target_groups[group.index()].nodes.max(1)).unwrap_or(u16::MAX)
+    let spec = &cx.plan.target_groups[group.index()];
+    let zones = if spec.cross_zone { 1 } else { cx.plan.zones.len().max(1) };
+    u16::try_from((spec.nodes as usize / zones).max(1)).unwrap_or(u16::MAX)
 }
 
 /// The key of draws for a target at a node of the load balancer: pod (or node), group, node.

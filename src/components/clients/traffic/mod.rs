@@ -7,18 +7,22 @@
 //!
 //! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round
 //! robin (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding
-//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start). Without a target group:
-//! all ready endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
+//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start, cross-zone load balancing:
+//! when it is off, every zone that has targets gets the same share). Without a target group: all ready endpoints of the
+//! Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
-//! Left out: stickiness (clients have no identity), zones (cross-zone off), anomaly detection of weighted random.
+//! Left out: how long clients go on to a zone that has lost its targets (DNS, 60 s), anomaly detection of weighted
+//! random.
 
 mod arrivals;
+mod sticky;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode};
+use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode, ZoneId};
 use crate::world::{NodeId, PodId, Process, Share, Target, TargetId, World};
 use arrivals::Arrivals;
+use sticky::Sticky;
 
 const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
 const CHOICE: Purpose = Purpose::named("traffic.choice");
@@ -49,6 +53,8 @@ struct AppTraffic {
     rate: f64,
     /// A pending `Refresh`.
     refresh: bool,
+    /// Clients with cookies, where the target group has sticky sessions.
+    sticky: Option<Sticky>,
 }
 
 /// Somewhere a request can go.
@@ -57,6 +63,8 @@ struct Route {
     pod: PodId,
     target: Option<TargetId>,
     node: Option<NodeId>,
+    /// The zone whose nodes of the load balancer alone reach it; `None`: all do.
+    zone: Option<ZoneId>,
     weight: f64,
     /// Credit of smooth weighted round robin.
     credit: f64,
@@ -102,7 +110,13 @@ impl Traffic {
                 behind: 0,
                 rate: 0.0,
                 refresh: false,
+                sticky: None,
             });
+            let group = cx.plan.apps[index].target_group.map(|group| &cx.plan.target_groups[group.index()]);
+            if let Some(spec) = group.and_then(|group| group.stickiness) {
+                let (routes, _) = routes(cx.plan, cx.world, &cx.plan.apps[index]);
+                self.apps[index].sticky = Some(Sticky::new(cx, id, spec, &routes));
+            }
             self.rerouted(cx, id);
             self.schedule(cx, id);
         }
@@ -194,8 +208,11 @@ impl Traffic {
             self.flow(cx, id);
             return;
         }
-        let (mut routes, ramps) = routes(cx.plan, cx.world, app);
+        let (mut routes, mut ramps) = routes(cx.plan, cx.world, app);
         let state = &mut self.apps[id.index()];
+        if let Some(sticky) = state.sticky.as_mut().filter(|_| app.mode == TrafficMode::Fluid && !routes.is_empty()) {
+            ramps |= sticky.weigh(cx.now, &mut routes);
+        }
         for route in &mut routes {
             let before = state.routes.iter().find(|before| before.key() == route.key());
             route.credit = before.map_or(0.0, |before| before.credit);
@@ -218,10 +235,18 @@ impl Traffic {
             return;
         }
         let group = cx.plan.apps[id.index()].target_group.map(|group| &cx.plan.target_groups[group.index()]);
-        let index = choose(state, cx, id, group);
+        let client = state.sticky.as_mut().map(|sticky| sticky.client(cx, state.number));
+        let held =
+            state.sticky.as_ref().zip(client).and_then(|(sticky, client)| sticky.held(client, cx.now, &state.routes));
+        let index = held.unwrap_or_else(|| choose(state, cx, id, group));
         let route = state.routes[index];
-        state.pointer = index + 1;
-        state.last = Some(route.key());
+        if held.is_none() {
+            state.pointer = index + 1;
+            state.last = Some(route.key());
+            if let Some((sticky, client)) = state.sticky.as_mut().zip(client) {
+                sticky.give(client, cx.now, &route);
+            }
+        }
         let pod = match route.node {
             None => route.pod,
             Some(node) => {
@@ -246,7 +271,7 @@ impl Traffic {
             let shares = shares(cx.plan, cx.world, &state.routes);
             cx.world.set_flow(id, state.rate, &shares);
             if state.rate > 0.0 {
-                for target in state.routes.iter().filter_map(|route| route.target) {
+                for target in state.routes.iter().filter(|route| route.weight > 0.0).filter_map(|route| route.target) {
                     cx.world.note_in_service(target);
                 }
             }
@@ -270,11 +295,16 @@ fn choose(state: &mut AppTraffic, cx: &Cx, id: AppId, group: Option<&TargetGroup
         None if cx.random.is_some() => cx.pick(CHOICE, key, count),
         None => next,
         Some(RoutingAlgorithm::LeastOutstandingRequests) => {
+            // Without cross-zone balancing the request is at a node of some zone already.
+            let is_zonal = group.is_some_and(|group| !group.cross_zone);
+            let at = if is_zonal { smooth(&mut state.routes, next) } else { next };
+            let zone = state.routes[at].zone;
+            let reachable = |index: &usize| state.routes[*index].zone == zone;
             let outstanding = |index: &usize| {
                 let target = state.routes[*index].target;
                 target.map_or(0, |target| cx.world.targets[target.index()].outstanding)
             };
-            (next..count).chain(0..next).min_by_key(outstanding).unwrap_or(next)
+            (at..count).chain(0..at).filter(reachable).min_by_key(outstanding).unwrap_or(at)
         }
         Some(RoutingAlgorithm::WeightedRandom) if cx.random.is_some() => {
             let uniform = cx.random.map_or(0.0, |random| random.uniform(CHOICE, key));
@@ -315,7 +345,7 @@ fn smooth(routes: &mut [Route], next: usize) -> usize {
 /// Where requests of an application can go now, and whether a weight grows with time.
 fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
     let Some(id) = app.target_group else {
-        let route = |pod| Route { pod, target: None, node: None, weight: 1.0, credit: 0.0 };
+        let route = |pod| Route { pod, target: None, node: None, zone: None, weight: 1.0, credit: 0.0 };
         return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
     };
     let group = &plan.target_groups[id.index()];
@@ -327,18 +357,43 @@ fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
         let ramp = slow_start(group, target, world.now).filter(|_| settled).unwrap_or(1.0);
         f64::from(target.weight.max(1)) * ramp
     };
-    let chosen: Vec<Route> = routable()
+    let mut chosen: Vec<Route> = routable()
         .filter(|target| target.routable)
         .map(|target| Route {
             pod: target.pod,
             target: Some(target.id),
             node: target.node,
+            zone: zone_of(world, target).filter(|_| !group.cross_zone),
             weight: weight(target),
             credit: 0.0,
         })
         .collect();
+    if !group.cross_zone {
+        share_zones(&mut chosen);
+    }
     let ramps = routable().any(|target| target.routable && starting(target));
     (chosen, ramps)
+}
+
+/// The zone of a target: its node's.
+fn zone_of(world: &World, target: &Target) -> Option<ZoneId> {
+    let node = target.node.or(world.pod(target.pod).node)?;
+    world.node(node).zone
+}
+
+/// Every zone that has targets gets the same share, which its targets divide by their weights.
+fn share_zones(routes: &mut [Route]) {
+    let mut sums: Vec<(Option<ZoneId>, f64)> = Vec::new();
+    for route in routes.iter() {
+        match sums.iter_mut().find(|(zone, _)| *zone == route.zone) {
+            Some((_, sum)) => *sum += route.weight,
+            None => sums.push((route.zone, route.weight)),
+        }
+    }
+    for route in routes {
+        let sum = sums.iter().find(|(zone, _)| *zone == route.zone).map_or(1.0, |&(_, sum)| sum);
+        route.weight /= sum;
+    }
 }
 
 /// The part of its share that a target in slow start gets; `None`: it is not in slow start.
@@ -413,7 +468,7 @@ fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
     let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
     seen.sort_unstable();
     let merge = seen.windows(2).any(|pair| pair[0] == pair[1]) || routes.iter().any(|route| route.node.is_some());
-    for route in routes {
+    for route in routes.iter().filter(|route| route.weight > 0.0) {
         let share = route.weight / total;
         match route.node {
             None => add(route.pod, route.target, share, merge),

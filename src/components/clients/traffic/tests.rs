@@ -3,7 +3,7 @@
 use super::*;
 
 fn route(pod: u32, weight: f64) -> Route {
-    Route { pod: PodId(pod), target: Some(TargetId(pod)), node: None, weight, credit: 0.0 }
+    Route { pod: PodId(pod), target: Some(TargetId(pod)), node: None, zone: None, weight, credit: 0.0 }
 }
 
 #[test]

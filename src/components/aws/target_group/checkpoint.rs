@@ -1,0 +1,72 @@
+//! Checkpoints: what a full reconcile has done, so that it is not done again; and reconciles that are deferred.
+//!
+//! A reconcile that finds its checkpoint unchanged does nothing, and has a full one made half an hour later, unless this
+//! process has fully reconciled or deferred the binding within ten hours: in practice only after a restart.
+//!
+//! Source: aws-load-balancer-controller `pkg/targetgroupbinding/utils.go` (`calculateTGBReconcileCheckpoint`),
+//! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is a hash; here it is the text.
+
+use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
+use super::resolver::Wanted;
+use crate::engine::{Span, Time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The checkpoint of a binding whose targets should be these.
+pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
+    let mut lines: Vec<String> =
+        wanted.iter().map(|want| format!("{}:{}:{}", want.id, want.port, want.created_millis)).collect();
+    lines.sort_unstable();
+    format!("{}/{}", lines.join(","), binding.spec.text).into()
+}
+
+/// The patch that saves a checkpoint; its timestamp has whole seconds.
+pub fn save(copy: &Binding, checkpoint: &Arc<str>, now: Time) -> BindingPatch {
+    let second: Arc<str> = (now.micros() / 1_000_000).to_string().into();
+    let annotations = [(CHECKPOINT, checkpoint.clone()), (CHECKPOINT_TIMESTAMP, second)];
+    let differs = |(name, value): &(&str, Arc<str>)| copy.annotations.get(*name) != Some(value);
+    let annotations = annotations.into_iter().filter(differs).map(|(name, value)| (name.into(), value));
+    BindingPatch { annotations: annotations.collect(), ..BindingPatch::default() }
+}
+
+/// Bindings whose full reconcile is deferred, and those that were reconciled or deferred lately.
+#[derive(Clone, Debug, Default)]
+pub struct Deferred {
+    due: BTreeMap<Name, Time>,
+    processed: BTreeMap<Name, Time>,
+}
+
+impl Deferred {
+    /// A reconcile was skipped: a full one follows `delay` later, unless there was one within `memory`.
+    pub fn skipped(&mut self, name: &Name, now: Time, delay: Span, memory: Span) {
+        if !self.is_processed(name, now) {
+            self.processed.insert(name.clone(), now + memory);
+            let due = now + delay;
+            self.due.entry(name.clone()).and_modify(|at| *at = due.min(*at)).or_insert(due);
+        }
+    }
+
+    /// A reconcile was made in full.
+    pub fn reconciled(&mut self, name: &Name, now: Time, memory: Span) {
+        if !self.is_processed(name, now) {
+            self.processed.insert(name.clone(), now + memory);
+        }
+    }
+
+    fn is_processed(&self, name: &Name, now: Time) -> bool {
+        self.processed.get(name).is_some_and(|&until| now < until)
+    }
+
+    /// When the next deferred one is due.
+    pub fn due(&self) -> Option<Time> {
+        self.due.values().copied().min()
+    }
+
+    /// One that is due, the earliest first.
+    pub fn take(&mut self, now: Time) -> Option<Name> {
+        let due = self.due.iter().filter(|&(_, &at)| at <= now);
+        let name = due.min_by_key(|&(_, &at)| at)?.0.clone();
+        self.due.remove(&name);
+        Some(name)
+    }
+}

@@ -1,0 +1,189 @@
+//! The controller: its copies, its work queue and its workers. It knows neither what the time is nor who answers: it is
+//! told, and it says what it asks and when it wants to be woken.
+//!
+//! ```text
+//!  deliver(change) ─► copies, queue        run() ─► reconciles begin or go on ─► take_calls()
+//!  answer(binding) ─► its reconcile goes on                                      due()
+//! ```
+//!
+//! Source: controller-runtime 0.23 `pkg/internal/controller/controller.go`; aws-load-balancer-controller
+//! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`.
+
+use super::api_server::Delivery;
+use super::checkpoint::{self, Deferred};
+use super::copies;
+use super::objects::{Name, Objects};
+use super::outside::{Answer, Call, Note, Outcome, Outside};
+use super::queue::WorkQueue;
+use super::reconcile::{Lock, Next, Reconcile, Work};
+use super::targets::TargetCache;
+use super::zones::Zones;
+use crate::engine::Time;
+use crate::plan::flags::LoadBalancerFlags;
+use std::collections::BTreeMap;
+
+/// The controller's process.
+#[derive(Clone, Debug, Default)]
+pub struct Controller {
+    flags: LoadBalancerFlags,
+    copies: Objects,
+    queue: WorkQueue,
+    targets: TargetCache,
+    deferred: Deferred,
+    zones: Zones,
+    lock: Lock,
+    /// Reconciles in progress.
+    running: BTreeMap<Name, Reconcile>,
+    /// Those that wait for a time.
+    sleeping: BTreeMap<Name, Time>,
+    /// No reconcile begins before this.
+    begins: Option<Time>,
+    calls: Vec<(Name, Call)>,
+}
+
+impl Controller {
+    /// A process that starts: its copies fill at once, every binding is queued, the workers begin a second later.
+    pub fn start(flags: LoadBalancerFlags, objects: Objects, now: Time) -> Controller {
+        let begins = Some(now + flags.start);
+        let mut controller = Controller { flags, copies: objects, begins, ..Controller::default() };
+        for name in controller.copies.bindings.keys() {
+            controller.queue.add(name);
+        }
+        controller
+    }
+
+    /// A process that has been at work for long: nothing is queued, all bindings were reconciled in full.
+    pub fn resume(flags: LoadBalancerFlags, objects: Objects, now: Time) -> Controller {
+        let mut controller = Controller { flags, copies: objects, ..Controller::default() };
+        for name in controller.copies.bindings.keys() {
+            controller.deferred.reconciled(name, now, controller.flags.sync_period);
+        }
+        controller
+    }
+
+    /// Puts a binding into the queue, ready at `at`.
+    pub fn add_at(&mut self, name: &Name, at: Time) {
+        self.queue.add_at(name, at);
+    }
+
+    /// So many failures are behind a binding.
+    pub fn set_failures(&mut self, name: &Name, failures: u32) {
+        self.queue.set_failures(name, failures);
+    }
+
+    /// A change arrives.
+    pub fn deliver(&mut self, delivery: Delivery) {
+        for name in copies::deliver(&mut self.copies, delivery, &self.flags) {
+            self.queue.add(&name);
+        }
+    }
+
+    /// A call is answered.
+    pub fn answer(&mut self, now: Time, name: &Name, answer: Answer, outside: &mut dyn Outside) {
+        self.go_on(now, name, outside, |reconcile, work| reconcile.answered(work, answer));
+    }
+
+    /// Does everything that can be done now.
+    pub fn run(&mut self, now: Time, outside: &mut dyn Outside) {
+        self.begins = self.begins.filter(|&begins| now < begins);
+        while let Some(name) = self.deferred.take(now) {
+            self.reset(now, &name, outside);
+        }
+        loop {
+            let awake = self.sleeping.iter().find(|&(_, &at)| at <= now).map(|(name, _)| name.clone());
+            if let Some(name) = awake {
+                self.sleeping.remove(&name);
+                self.go_on(now, &name, outside, Reconcile::resume);
+            } else if let Some(name) = self.lock.hand_over() {
+                self.go_on(now, &name, outside, Reconcile::resume);
+            } else if !self.begin(now, outside) {
+                return;
+            }
+        }
+    }
+
+    /// Begins the reconcile of the next binding in the queue, if a worker is free.
+    fn begin(&mut self, now: Time, outside: &mut dyn Outside) -> bool {
+        self.queue.ripen(now);
+        if self.begins.is_some() || self.queue.running() >= self.flags.workers.max(1) as usize {
+            return false;
+        }
+        let Some(name) = self.queue.next(now) else { return false };
+        let (reconcile, next) = self.with(now, outside, |work| Reconcile::begin(&name, work));
+        self.running.extend(reconcile.map(|reconcile| (name.clone(), reconcile)));
+        self.follow(now, &name, next, outside);
+        true
+    }
+
+    fn go_on(
+        &mut self,
+        now: Time,
+        name: &Name,
+        outside: &mut dyn Outside,
+        act: impl FnOnce(&mut Reconcile, &mut Work) -> Next,
+    ) {
+        let Some(mut reconcile) = self.running.remove(name) else { return };
+        let next = self.with(now, outside, |work| act(&mut reconcile, work));
+        self.running.insert(name.clone(), reconcile);
+        self.follow(now, name, next, outside);
+    }
+
+    fn with<T>(&mut self, now: Time, outside: &mut dyn Outside, act: impl FnOnce(&mut Work) -> T) -> T {
+        act(&mut Work {
+            now,
+            flags: &self.flags,
+            copies: &self.copies,
+            targets: &mut self.targets,
+            deferred: &mut self.deferred,
+            zones: &mut self.zones,
+            lock: &mut self.lock,
+            outside,
+        })
+    }
+
+    fn follow(&mut self, now: Time, name: &Name, next: Next, outside: &mut dyn Outside) {
+        match next {
+            Next::Call(call) => self.calls.push((name.clone(), call)),
+            Next::Lock | Next::Answer => {}
+            Next::Sleep(span) => {
+                self.sleeping.insert(name.clone(), now + span);
+            }
+            Next::End(outcome) => {
+                self.running.remove(name);
+                outside.note(name, Note::Done(outcome));
+                match outcome {
+                    Outcome::Ok => self.queue.forget(name),
+                    Outcome::Requeue(after) => {
+                        self.queue.forget(name);
+                        self.queue.add_at(name, now + after);
+                    }
+                    Outcome::Error | Outcome::Panic => {
+                        self.queue.add_failed(name, now, self.flags.backoff_initial, self.flags.backoff_max);
+                    }
+                }
+                self.queue.done(name);
+            }
+        }
+    }
+
+    /// A deferred reconcile is due: the checkpoint is reset, which wakes the binding.
+    fn reset(&mut self, now: Time, name: &Name, outside: &mut dyn Outside) {
+        let Some(copy) = self.copies.bindings.get(name) else { return };
+        let value = "".into();
+        let patch = checkpoint::save(copy, &value, now);
+        if let Ok(patched) = outside.patch_binding(name, &patch) {
+            outside.note(name, Note::Checkpoint { value, changed: patched.changed, deferred: true });
+        }
+    }
+
+    /// The calls that it makes now.
+    pub fn take_calls(&mut self) -> Vec<(Name, Call)> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// When it wants to be run again, if nothing else happens before.
+    pub fn due(&self) -> Option<Time> {
+        let sleeping = self.sleeping.values().copied().min();
+        [self.queue.due(), self.deferred.due(), sleeping, self.begins].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,481 @@
+//! The objects that the controller watches, reduced to what it reads, and the patches that it sends.
+//!
+//! What it does not read is kept as a text: a change of it is an event all the same.
+//!
+//! Source: aws-load-balancer-controller `apis/elbv2/v1beta1/targetgroupbinding_types.go`, `pkg/k8s/pod_info.go`;
+//! controller-runtime `pkg/client/patch.go` (merge patches, optimistic lock).
+
+use crate::engine::Time;
+use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
+use crate::rules::labels::{LabelSelector, Labels};
+use crate::rules::taint::Taint;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Annotation with the checkpoint of the last full reconcile. Source: `pkg/annotations/constants.go`.
+pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
+
+/// Annotation with the second in which that was written.
+pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// `metadata.namespace`; empty for a Node.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl Name {
+    /// The name of an object in a namespace.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Name {
+        Name { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// Kinds that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// TargetGroupBinding.
+    Binding,
+    /// Service.
+    Service,
+    /// EndpointSlice.
+    EndpointSlice,
+    /// Endpoints, instead of slices where the flag says so.
+    Endpoints,
+    /// Node.
+    Node,
+    /// Pod.
+    Pod,
+}
+
+/// An object of one of the kinds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// TargetGroupBinding.
+    Binding(Arc<Binding>),
+    /// Service.
+    Service(Arc<Service>),
+    /// EndpointSlice or Endpoints.
+    Endpoints(Arc<Endpoints>),
+    /// Node.
+    Node(Arc<Node>),
+    /// Pod.
+    Pod(Arc<Pod>),
+}
+
+/// `spec.targetType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetType {
+    /// Pods by address.
+    Ip,
+    /// Nodes by instance id.
+    Instance,
+}
+
+/// A port of a Service as a binding names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortReference {
+    /// `port`.
+    Number(u16),
+    /// `name`.
+    Name(Arc<str>),
+}
+
+/// Spec of a TargetGroupBinding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BindingSpec {
+    /// All of it as a text: a part of the checkpoint.
+    pub text: Arc<str>,
+    /// `targetGroupARN`.
+    pub target_group: Arc<str>,
+    /// `targetType`; the webhook sets it, so that it is missing only where there is no webhook.
+    pub target_type: Option<TargetType>,
+    /// `serviceRef.name`.
+    pub service: Arc<str>,
+    /// `serviceRef.port`.
+    pub port: PortReference,
+    /// `nodeSelector`, on top of the default.
+    pub node_selector: Option<LabelSelector>,
+}
+
+impl BindingSpec {
+    /// A spec as users write it.
+    pub fn of(spec: &TargetGroupBindingSpec, text: impl Into<Arc<str>>) -> BindingSpec {
+        let port = spec.service_port.parse().map(PortReference::Number);
+        BindingSpec {
+            text: text.into(),
+            target_group: spec.target_group_reference.as_str().into(),
+            target_type: Some(if spec.instance_targets { TargetType::Instance } else { TargetType::Ip }),
+            service: spec.service_name.as_str().into(),
+            port: port.unwrap_or_else(|_| PortReference::Name(spec.service_port.as_str().into())),
+            node_selector: spec.node_selector.clone(),
+        }
+    }
+}
+
+/// Condition Ready of a binding; only a failed cleanup writes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadyCondition {
+    /// `reason`.
+    pub reason: Arc<str>,
+    /// `message`.
+    pub message: Arc<str>,
+    /// `observedGeneration`.
+    pub generation: i64,
+    /// `lastTransitionTime`.
+    pub since: Time,
+}
+
+/// A TargetGroupBinding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Its name.
+    pub name: Name,
+    /// `metadata.resourceVersion`.
+    pub version: u64,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
+    /// It has the controller's finalizer.
+    pub finalizer: bool,
+    /// Annotations.
+    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its spec.
+    pub spec: BindingSpec,
+    /// `status.observedGeneration`.
+    pub observed: Option<i64>,
+    /// Condition Ready.
+    pub ready: Option<ReadyCondition>,
+}
+
+impl Binding {
+    /// A binding that nobody has touched yet.
+    pub fn new(name: Name, spec: BindingSpec) -> Binding {
+        Binding {
+            name,
+            version: 0,
+            generation: 1,
+            deleting: false,
+            finalizer: false,
+            annotations: BTreeMap::new(),
+            spec,
+            observed: None,
+            ready: None,
+        }
+    }
+
+    /// The checkpoint; empty where there is none.
+    pub fn checkpoint(&self) -> Arc<str> {
+        self.annotations.get(CHECKPOINT).cloned().unwrap_or_else(|| "".into())
+    }
+
+    /// The pod condition by which this binding gates pods.
+    pub fn gate(&self) -> Arc<str> {
+        format!("target-health.elbv2.k8s.aws/{}", self.name.name).into()
+    }
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `name`, may be empty.
+    pub name: Arc<str>,
+    /// `port`.
+    pub port: u16,
+    /// `nodePort`, 0 where there is none.
+    pub node_port: u16,
+    /// The rest of it.
+    pub other: Arc<str>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    /// `spec.type` is NodePort or LoadBalancer.
+    pub has_node_ports: bool,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// The rest of it.
+    pub other: Arc<str>,
+}
+
+impl Service {
+    /// A Service as users write it, and the rest of it and of each port. Node ports that are not given count from
+    /// 30000, the first that the API server may give.
+    pub fn of(spec: &ServiceSpec, other: impl Into<Arc<str>>, rest: impl Fn(usize) -> Arc<str>) -> Service {
+        let ports = spec.ports.iter().enumerate().map(|(index, port)| ServicePort {
+            name: port.name.as_str().into(),
+            port: port.port,
+            node_port: match spec.node_ports.get(index) {
+                Some(0) => 30_000 + u16::try_from(index).unwrap_or(0),
+                Some(&number) => number,
+                None => 0,
+            },
+            other: rest(index),
+        });
+        Service {
+            name: Name::new(spec.namespace.as_str(), spec.name.as_str()),
+            has_node_ports: !spec.node_ports.is_empty(),
+            ports: ports.collect(),
+            other: other.into(),
+        }
+    }
+}
+
+/// Ports and endpoints of a slice, or of a subset of Endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSet {
+    /// Name and number of each port.
+    pub ports: Vec<(Arc<str>, u16)>,
+    /// Endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// The rest of ports and endpoints, such as zones.
+    pub other: Arc<str>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The first address; `None`: it has none.
+    pub address: Option<Arc<str>>,
+    /// `conditions.ready`.
+    pub ready: Option<bool>,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+    /// `targetRef`, if that is a Pod.
+    pub pod: Option<Name>,
+}
+
+/// An EndpointSlice, or an Endpoints object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Which of the two.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// The Service: by label `kubernetes.io/service-name`, or by name.
+    pub service: Option<Arc<str>>,
+    /// Addresses are of family IPv4.
+    pub is_ipv4: bool,
+    /// One set of a slice; the subsets of Endpoints.
+    pub sets: Vec<EndpointSet>,
+    /// The rest of it.
+    pub other: Arc<str>,
+}
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+    /// `Unknown`.
+    Unknown,
+}
+
+impl Status {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::True => "True",
+            Status::False => "False",
+            Status::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Its name.
+    pub name: Name,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Condition Ready; `None`: it has none.
+    pub ready: Option<Status>,
+    /// `spec.providerID`.
+    pub provider_id: Arc<str>,
+    /// `metadata.creationTimestamp`.
+    pub created: Time,
+    /// The rest of it.
+    pub other: Arc<str>,
+}
+
+/// A condition of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `type`.
+    pub kind: Arc<str>,
+    /// `status`.
+    pub status: Status,
+    /// `reason`.
+    pub reason: Arc<str>,
+    /// `message`.
+    pub text: Arc<str>,
+    /// `lastTransitionTime`.
+    pub since: Option<Time>,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: Name,
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`.
+    pub created: Time,
+    /// `spec.nodeName`, may be empty.
+    pub node: Arc<str>,
+    /// `spec.readinessGates`.
+    pub gates: Vec<Arc<str>>,
+    /// `status.conditions`.
+    pub conditions: Vec<Condition>,
+    /// The rest of it.
+    pub other: Arc<str>,
+}
+
+impl Pod {
+    /// A condition by type.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| &*condition.kind == kind)
+    }
+
+    /// Has a readiness gate of that type.
+    pub fn has_gate(&self, gate: &str) -> bool {
+        self.gates.iter().any(|other| &**other == gate)
+    }
+
+    /// Condition ContainersReady is True.
+    pub fn has_containers_ready(&self) -> bool {
+        self.condition("ContainersReady").is_some_and(|condition| condition.status == Status::True)
+    }
+}
+
+impl Object {
+    /// Kind and name.
+    pub fn key(&self) -> (Kind, &Name) {
+        match self {
+            Object::Binding(binding) => (Kind::Binding, &binding.name),
+            Object::Service(service) => (Kind::Service, &service.name),
+            Object::Endpoints(endpoints) => (endpoints.kind, &endpoints.name),
+            Object::Node(node) => (Kind::Node, &node.name),
+            Object::Pod(pod) => (Kind::Pod, &pod.name),
+        }
+    }
+}
+
+/// Objects by name.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// TargetGroupBindings.
+    pub bindings: BTreeMap<Name, Arc<Binding>>,
+    /// Services.
+    pub services: BTreeMap<Name, Arc<Service>>,
+    /// EndpointSlices and Endpoints.
+    pub endpoints: BTreeMap<(Kind, Name), Arc<Endpoints>>,
+    /// Nodes.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// Pods.
+    pub pods: BTreeMap<Name, Arc<Pod>>,
+}
+
+impl Objects {
+    /// An object.
+    pub fn get(&self, kind: Kind, name: &Name) -> Option<Object> {
+        match kind {
+            Kind::Binding => self.bindings.get(name).cloned().map(Object::Binding),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice | Kind::Endpoints => {
+                self.endpoints.get(&(kind, name.clone())).cloned().map(Object::Endpoints)
+            }
+            Kind::Node => self.nodes.get(&name.name).cloned().map(Object::Node),
+            Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
+        }
+    }
+
+    /// Puts an object in the place of the one of its name; that is returned.
+    pub fn put(&mut self, object: Object) -> Option<Object> {
+        let (kind, name) = object.key();
+        let name = name.clone();
+        match object {
+            Object::Binding(binding) => self.bindings.insert(name, binding).map(Object::Binding),
+            Object::Service(service) => self.services.insert(name, service).map(Object::Service),
+            Object::Endpoints(endpoints) => self.endpoints.insert((kind, name), endpoints).map(Object::Endpoints),
+            Object::Node(node) => self.nodes.insert(name.name, node).map(Object::Node),
+            Object::Pod(pod) => self.pods.insert(name, pod).map(Object::Pod),
+        }
+    }
+
+    /// Takes an object away.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> Option<Object> {
+        match kind {
+            Kind::Binding => self.bindings.remove(name).map(Object::Binding),
+            Kind::Service => self.services.remove(name).map(Object::Service),
+            Kind::EndpointSlice | Kind::Endpoints => {
+                self.endpoints.remove(&(kind, name.clone())).map(Object::Endpoints)
+            }
+            Kind::Node => self.nodes.remove(&name.name).map(Object::Node),
+            Kind::Pod => self.pods.remove(name).map(Object::Pod),
+        }
+    }
+}
+
+/// A merge patch of a binding: what differs from the copy that it was computed against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BindingPatch {
+    /// Optimistic lock: `metadata.resourceVersion` of the copy.
+    pub version: Option<u64>,
+    /// Adds or takes away the finalizer.
+    pub finalizer: Option<bool>,
+    /// Annotations.
+    pub annotations: Vec<(Arc<str>, Arc<str>)>,
+    /// `status.observedGeneration`.
+    pub observed: Option<i64>,
+    /// Condition Ready.
+    pub ready: Option<ReadyCondition>,
+}
+
+/// A strategic merge patch of one condition of a pod: what differs from the copy that it was computed against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatePatch {
+    /// Precondition: `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `type`.
+    pub kind: Arc<str>,
+    /// `status`.
+    pub status: Option<Status>,
+    /// `reason`; empty takes it away.
+    pub reason: Option<Arc<str>>,
+    /// `message`; empty takes it away.
+    pub text: Option<Arc<str>>,
+    /// `lastTransitionTime`.
+    pub since: Option<Time>,
+}
+
+/// What a patch did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patched<T> {
+    /// The object afterwards.
+    pub object: Arc<T>,
+    /// It is another than before.
+    pub changed: bool,
+}
+
+/// Why a patch was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The object does not exist.
+    NotFound,
+    /// It has another version, or another uid.
+    Conflict,
+}

@@ -1,0 +1,566 @@
+//! One reconcile of a binding, as a chain of steps: each ends where something must be waited for.
+//!
+//! ```text
+//!  finalizer ─► resolve ─► checkpoint equal? skip : list targets ─► deregister, then register, in chunks
+//!            ─► readiness gates ─► anything not healthy? again in 15 s : checkpoint, status, event
+//! ```
+//!
+//! Everything is read from the controller's own copies. The copy of the binding is replaced by the answer to each patch
+//! of it. An error ends the reconcile; chunks done before it count.
+//!
+//! Source: aws-load-balancer-controller 3.2 `controllers/elbv2/targetgroupbinding_controller.go`,
+//! `pkg/targetgroupbinding/resource_manager.go`, `pkg/k8s/finalizer.go`. Left out: targets of several clusters, assumed
+//! roles, QUIC, how security groups come about.
+
+use super::checkpoint::{self, Deferred};
+use super::gates;
+use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
+use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
+use super::resolver::{self, Unresolved, Wanted};
+use super::targets::{Health, Known, Question, Registration, Target, TargetCache};
+use super::zones::Zones;
+use crate::engine::{Span, Time};
+use crate::plan::flags::LoadBalancerFlags;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// One lock for all bindings while targets are described. Source: `targetsCacheMutex`.
+#[derive(Clone, Debug, Default)]
+pub struct Lock {
+    holder: Option<Name>,
+    waiting: VecDeque<Name>,
+}
+
+impl Lock {
+    fn take(&mut self, name: &Name) -> bool {
+        if !self.is_free(name) {
+            return false;
+        }
+        self.holder = Some(name.clone());
+        true
+    }
+
+    fn is_free(&mut self, name: &Name) -> bool {
+        let free = self.holder.is_none();
+        if !free {
+            self.waiting.push_back(name.clone());
+        }
+        free
+    }
+
+    /// The next that waits for the lock, once it is free.
+    pub fn hand_over(&mut self) -> Option<Name> {
+        if self.holder.is_none() { self.waiting.pop_front() } else { None }
+    }
+}
+
+/// What a reconcile works with.
+pub struct Work<'w> {
+    /// The present instant.
+    pub now: Time,
+    /// Flags.
+    pub flags: &'w LoadBalancerFlags,
+    /// The controller's copies.
+    pub copies: &'w Objects,
+    /// What it remembers of targets.
+    pub targets: &'w mut TargetCache,
+    /// Reconciles that are deferred.
+    pub deferred: &'w mut Deferred,
+    /// What it remembers of zones.
+    pub zones: &'w mut Zones,
+    /// The lock for descriptions.
+    pub lock: &'w mut Lock,
+    /// Everything else.
+    pub outside: &'w mut dyn Outside,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// The answer to a call that is made now.
+    Call(Call),
+    /// The answer to a call that was made before.
+    Answer,
+    /// The lock.
+    Lock,
+    /// So much time.
+    Sleep(Span),
+    /// The end.
+    End(Outcome),
+}
+
+/// What a reconcile is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Targets as they should be.
+    Targets,
+    /// No targets: the backend is missing.
+    BackendMissing,
+    /// No targets: the binding is being deleted.
+    Deletion,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug)]
+enum Step {
+    AddFinalizer,
+    /// The lock, to list targets.
+    List,
+    Describe(Question),
+    Deregister(Vec<Target>),
+    /// Deregistered; the lock keeps it from being remembered.
+    Deregistered(Vec<Target>),
+    Register(Vec<Registration>),
+    Registered(Vec<Registration>),
+    RemoveFinalizer,
+}
+
+/// A reconcile in progress.
+#[derive(Clone, Debug)]
+pub struct Reconcile {
+    binding: Arc<Binding>,
+    goal: Goal,
+    step: Step,
+    /// Conflicts so far.
+    conflicts: usize,
+    before: Arc<str>,
+    after: Arc<str>,
+    wanted: Vec<Wanted>,
+    potentially_ready: bool,
+    networking_failed: bool,
+    /// Pods with the health of their targets, in the order in which their gates are written.
+    gated: Vec<(Arc<Pod>, Option<Health>)>,
+    deregister: VecDeque<Vec<Target>>,
+    coming: Vec<Wanted>,
+    /// All targets that were listed.
+    listed: usize,
+    register: VecDeque<Vec<Registration>>,
+    with_zones: bool,
+}
+
+impl Reconcile {
+    /// Begins the reconcile of a binding.
+    pub fn begin(name: &Name, work: &mut Work) -> (Option<Reconcile>, Next) {
+        work.outside.note(name, Note::Start);
+        let Some(binding) = work.copies.bindings.get(name).cloned() else { return (None, Next::End(Outcome::Ok)) };
+        let nothing = Arc::<str>::from("");
+        let mut reconcile = Reconcile {
+            goal: if binding.deleting { Goal::Deletion } else { Goal::Targets },
+            binding,
+            step: Step::AddFinalizer,
+            conflicts: 0,
+            before: nothing.clone(),
+            after: nothing,
+            wanted: Vec::new(),
+            potentially_ready: false,
+            networking_failed: false,
+            gated: Vec::new(),
+            deregister: VecDeque::new(),
+            coming: Vec::new(),
+            listed: 0,
+            register: VecDeque::new(),
+            with_zones: false,
+        };
+        let next = match reconcile.goal {
+            Goal::Deletion if !reconcile.binding.finalizer => Next::End(Outcome::Ok),
+            Goal::Deletion => reconcile.list(work),
+            Goal::Targets | Goal::BackendMissing => reconcile.add_finalizer(work),
+        };
+        (Some(reconcile), next)
+    }
+
+    /// The time, or the lock, that was waited for has come.
+    pub fn resume(&mut self, work: &mut Work) -> Next {
+        match std::mem::replace(&mut self.step, Step::List) {
+            Step::AddFinalizer => self.add_finalizer(work),
+            Step::RemoveFinalizer => self.remove_finalizer(work),
+            Step::List => self.list(work),
+            Step::Deregistered(targets) => self.deregistered(work, targets),
+            Step::Registered(targets) => self.registered(work, targets),
+            called @ (Step::Describe(_) | Step::Deregister(_) | Step::Register(_)) => {
+                self.step = called;
+                Next::Answer
+            }
+        }
+    }
+
+    /// A call is answered.
+    pub fn answered(&mut self, work: &mut Work, answer: Answer) -> Next {
+        match (std::mem::replace(&mut self.step, Step::List), answer) {
+            (Step::Describe(question), answer) => self.described(work, &question, answer),
+            (Step::Deregister(targets), Ok(_)) => self.deregistered(work, targets),
+            (Step::Register(targets), Ok(_)) => self.registered(work, targets),
+            (Step::Deregister(_), Err(error)) if self.is_cleanup() && error.means_gone() => self.clean_gates(work),
+            (Step::Register(_), Err(error)) if error.wants_zones() && !self.with_zones => {
+                work.zones.need(&self.binding.name, work.now, work.flags.zone_memory);
+                self.with_zones = true;
+                self.register_all(work)
+            }
+            (Step::Deregister(_) | Step::Register(_), Err(error)) => self.fail(work, &message(&error)),
+            (uncalled, _) => {
+                self.step = uncalled;
+                self.resume(work)
+            }
+        }
+    }
+
+    fn is_cleanup(&self) -> bool {
+        self.goal != Goal::Targets
+    }
+
+    fn event(&self, work: &mut Work, reason: EventReason) {
+        work.outside.note(&self.binding.name, Note::Event(reason));
+    }
+
+    /// The reconcile fails.
+    fn fail(&mut self, work: &mut Work, message: &str) -> Next {
+        match self.goal {
+            Goal::Targets | Goal::BackendMissing => self.event(work, EventReason::FailedReconcile),
+            Goal::Deletion => self.cleanup_failed(work, message),
+        }
+        Next::End(Outcome::Error)
+    }
+
+    fn add_finalizer(&mut self, work: &mut Work) -> Next {
+        self.step = Step::AddFinalizer;
+        let result = self.patch_finalizer(work, true);
+        match result {
+            Ok(()) => self.resolve(work),
+            Err(Refused::Conflict) if self.conflicts < work.flags.conflict_pauses.len() => self.pause(work),
+            Err(_) => {
+                self.event(work, EventReason::FailedAddFinalizer);
+                Next::End(Outcome::Error)
+            }
+        }
+    }
+
+    fn remove_finalizer(&mut self, work: &mut Work) -> Next {
+        self.step = Step::RemoveFinalizer;
+        match self.patch_finalizer(work, false) {
+            Ok(()) => Next::End(Outcome::Ok),
+            Err(Refused::Conflict) if self.conflicts < work.flags.conflict_pauses.len() => self.pause(work),
+            Err(_) => {
+                self.event(work, EventReason::FailedRemoveFinalizer);
+                Next::End(Outcome::Error)
+            }
+        }
+    }
+
+    fn pause(&mut self, work: &Work) -> Next {
+        self.conflicts += 1;
+        Next::Sleep(work.flags.conflict_pauses[self.conflicts - 1])
+    }
+
+    /// Adds or takes away the finalizer, on the newest copy and under its version.
+    fn patch_finalizer(&mut self, work: &mut Work, wanted: bool) -> Result<(), Refused> {
+        self.binding = work.copies.bindings.get(&self.binding.name).cloned().ok_or(Refused::NotFound)?;
+        if self.binding.finalizer != wanted {
+            let version = Some(self.binding.version);
+            let patch = BindingPatch { version, finalizer: Some(wanted), ..BindingPatch::default() };
+            self.binding = work.outside.patch_binding(&self.binding.name, &patch)?.object;
+            work.outside.note(&self.binding.name, Note::Finalizer(wanted));
+        }
+        Ok(())
+    }
+
+    /// Finds out what should be registered, and whether that is anything new.
+    fn resolve(&mut self, work: &mut Work) -> Next {
+        self.before = self.binding.checkpoint();
+        let resolved = match self.binding.spec.target_type {
+            None => return self.fail(work, "targetType is not specified"),
+            Some(TargetType::Ip) => resolver::pods(work.copies, &self.binding, work.flags),
+            Some(TargetType::Instance) => resolver::nodes(work.copies, &self.binding, work.flags),
+        };
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(Unresolved::NotFound) => {
+                self.event(work, EventReason::BackendNotFound);
+                self.goal = Goal::BackendMissing;
+                return self.list(work);
+            }
+            Err(Unresolved::Failed(message)) => return self.fail(work, &message),
+        };
+        self.after = checkpoint::checkpoint(&self.binding, &resolved.wanted);
+        self.potentially_ready = resolved.potentially_ready;
+        self.wanted = resolved.wanted;
+        if self.before == self.after && !self.potentially_ready && !self.has_gate_to_flip(work.flags) {
+            let name = &self.binding.name;
+            work.outside.note(name, Note::Skip);
+            let (delay, jitter) = work.flags.deferral;
+            let delay = delay + work.outside.deferral_jitter(name, jitter);
+            work.deferred.skipped(name, work.now, delay, work.flags.sync_period);
+            return Next::End(Outcome::Ok);
+        }
+        self.list(work)
+    }
+
+    /// From 3.4 on a gate that was written and is not True keeps a reconcile from being skipped.
+    fn has_gate_to_flip(&self, flags: &LoadBalancerFlags) -> bool {
+        let gate = self.binding.gate();
+        let flips = |pod: &Pod| pod.condition(&gate).is_some_and(|condition| condition.status != Status::True);
+        flags.watches_pods && self.wanted.iter().filter_map(|want| want.pod.as_deref()).any(flips)
+    }
+
+    fn list(&mut self, work: &mut Work) -> Next {
+        self.step = Step::List;
+        if !work.lock.take(&self.binding.name) {
+            return Next::Lock;
+        }
+        let group = self.binding.spec.target_group.clone();
+        let question = work.targets.question(&group, work.now);
+        let asked = match &question {
+            Question::Nothing => return self.described(work, &question, Ok(Vec::new())),
+            Question::All => None,
+            Question::Some(targets) => Some(targets.clone()),
+        };
+        self.step = Step::Describe(question);
+        Next::Call(Call { group, action: Action::Describe(asked) })
+    }
+
+    fn described(&mut self, work: &mut Work, question: &Question, answer: Answer) -> Next {
+        work.lock.holder = None;
+        let group = self.binding.spec.target_group.clone();
+        match answer {
+            Ok(answer) => {
+                let targets = work.targets.answered(&group, question, answer, work.now, work.flags.cache);
+                self.listed(work, targets)
+            }
+            Err(error) if self.is_cleanup() && error.means_gone() => self.clean_gates(work),
+            Err(error) => self.fail(work, &message(&error)),
+        }
+    }
+
+    /// The targets are known: find out what differs.
+    fn listed(&mut self, work: &mut Work, targets: Vec<Known>) -> Next {
+        if self.is_cleanup() {
+            let all = targets.into_iter().map(|known| known.target);
+            self.deregister = chunks(all.collect(), work.flags.chunk);
+            return self.deregister_next(work);
+        }
+        self.listed = targets.len();
+        let present = targets.into_iter().filter(|known| !known.is_draining());
+        let mut present: BTreeMap<String, Known> = present.map(|known| (known.target.key(), known)).collect();
+        let wanted: BTreeMap<String, Wanted> = self.wanted.drain(..).map(|want| (want.key(), want)).collect();
+        for (key, want) in wanted {
+            match present.remove(&key) {
+                Some(known) => self.gated.extend(want.pod.map(|pod| (pod, known.health))),
+                None => self.coming.push(want),
+            }
+        }
+        let leaving: Vec<Target> = present.into_values().map(|known| known.target).collect();
+        if !work.outside.networking_succeeds() {
+            if self.binding.spec.target_type == Some(TargetType::Instance) {
+                return self.fail(work, "security groups");
+            }
+            self.event(work, EventReason::FailedNetworkReconcile);
+            self.networking_failed = true;
+        }
+        let gate = self.binding.gate();
+        let is_pending =
+            |(pod, health): &(Arc<Pod>, Option<Health>)| gates::status(pod, &gate, health.as_ref()) != Status::True;
+        let changes = !leaving.is_empty() || !self.coming.is_empty() || self.networking_failed;
+        if (changes || self.potentially_ready || self.gated.iter().any(is_pending))
+            && self.save(work, "".into()).is_err()
+        {
+            return self.fail(work, "checkpoint");
+        }
+        self.deregister = chunks(leaving, work.flags.chunk);
+        self.deregister_next(work)
+    }
+
+    /// Saves a checkpoint, if it is another than the one that was read at the beginning.
+    fn save(&mut self, work: &mut Work, value: Arc<str>) -> Result<(), Refused> {
+        if value == self.before {
+            return Ok(());
+        }
+        let patch = checkpoint::save(&self.binding, &value, work.now);
+        let patched = work.outside.patch_binding(&self.binding.name, &patch)?;
+        self.binding = patched.object;
+        let note = Note::Checkpoint { value, changed: patched.changed, deferred: false };
+        work.outside.note(&self.binding.name, note);
+        Ok(())
+    }
+
+    fn deregister_next(&mut self, work: &mut Work) -> Next {
+        if let Some(targets) = self.deregister.pop_front() {
+            let group = self.binding.spec.target_group.clone();
+            self.step = Step::Deregister(targets.clone());
+            return Next::Call(Call { group, action: Action::Deregister(targets) });
+        }
+        match self.goal {
+            Goal::Targets => self.register(work),
+            Goal::BackendMissing | Goal::Deletion => self.clean_gates(work),
+        }
+    }
+
+    fn deregistered(&mut self, work: &mut Work, targets: Vec<Target>) -> Next {
+        if !work.lock.is_free(&self.binding.name) {
+            self.step = Step::Deregistered(targets);
+            return Next::Lock;
+        }
+        work.targets.deregistered(&self.binding.spec.target_group, &targets, work.now);
+        self.deregister_next(work)
+    }
+
+    /// Registers what is missing, within the limit of targets.
+    fn register(&mut self, work: &mut Work) -> Next {
+        let max = work.flags.max_targets as usize;
+        if !self.coming.is_empty() && max > 0 && self.coming.len() + self.listed > max {
+            // More targets than the limit: upstream cuts a slice at a negative index.
+            let Some(room) = max.checked_sub(self.listed) else { return Next::End(Outcome::Panic) };
+            self.coming.truncate(room);
+        }
+        let is_ip = self.binding.spec.target_type == Some(TargetType::Ip);
+        // Instances have no zone to be named: a refusal is final.
+        self.with_zones = !is_ip || work.zones.are_needed(&self.binding.name, work.now);
+        self.register_all(work)
+    }
+
+    fn register_all(&mut self, work: &mut Work) -> Next {
+        let mut registrations = Vec::with_capacity(self.coming.len());
+        for want in &self.coming {
+            let target = Target { id: want.id.clone(), port: want.port };
+            match work.zone(want, self.with_zones) {
+                Ok(zone) => registrations.push(Registration { target, zone, behind: want.behind.clone() }),
+                Err(message) => return self.fail(work, message),
+            }
+        }
+        self.register = chunks(registrations, work.flags.chunk);
+        self.register_next(work)
+    }
+
+    fn register_next(&mut self, work: &mut Work) -> Next {
+        let Some(targets) = self.register.pop_front() else { return self.write_gates(work) };
+        let group = self.binding.spec.target_group.clone();
+        self.step = Step::Register(targets.clone());
+        Next::Call(Call { group, action: Action::Register(targets) })
+    }
+
+    fn registered(&mut self, work: &mut Work, targets: Vec<Registration>) -> Next {
+        if !work.lock.is_free(&self.binding.name) {
+            self.step = Step::Registered(targets);
+            return Next::Lock;
+        }
+        work.targets.registered(&self.binding.spec.target_group, &targets, work.now);
+        self.register_next(work)
+    }
+
+    /// Writes the gates of all pods that count, and ends: again later, or done.
+    fn write_gates(&mut self, work: &mut Work) -> Next {
+        let coming = self.coming.drain(..).filter_map(|want| want.pod);
+        self.gated.extend(coming.map(|pod| (pod, Some(Health::registering()))));
+        let mut pending = false;
+        for (pod, health) in std::mem::take(&mut self.gated) {
+            match self.write_gate(work, &pod, health.as_ref()) {
+                Ok(healthy) => pending |= !healthy,
+                Err(_) => return self.fail(work, "pod"),
+            }
+        }
+        if pending || self.potentially_ready || self.networking_failed {
+            return Next::End(Outcome::Requeue(work.flags.requeue));
+        }
+        self.succeed(work)
+    }
+
+    /// Writes the gate of a pod; whether nothing more is to be expected of it.
+    fn write_gate(&self, work: &mut Work, pod: &Pod, health: Option<&Health>) -> Result<bool, Refused> {
+        let gate = self.binding.gate();
+        let done = gates::status(pod, &gate, health) == Status::True;
+        if !pod.has_gate(&gate) {
+            return Ok(true);
+        }
+        let Some(patch) = gates::patch(pod, &gate, health, work.now) else { return Ok(done) };
+        let patched = match work.outside.patch_pod(&pod.name, &patch) {
+            Err(Refused::NotFound) => return Ok(true),
+            patched => patched?,
+        };
+        if let Some(condition) = patched.object.condition(&gate).cloned() {
+            let note = Note::Gate { pod: pod.name.clone(), condition, changed: patched.changed };
+            work.outside.note(&self.binding.name, note);
+        }
+        Ok(done)
+    }
+
+    /// Targets are cleaned up: every pod with the gate, registered or not, gets it True.
+    fn clean_gates(&mut self, work: &mut Work) -> Next {
+        let (gate, namespace) = (self.binding.gate(), self.binding.name.namespace.clone());
+        let nothing = Arc::<str>::from("");
+        let health =
+            Health { state: "healthy".into(), reason: nothing, text: "Target Group Binding is deleted".into() };
+        let gated = |pod: &&Arc<Pod>| pod.name.namespace == namespace && pod.has_gate(&gate);
+        let pods: Vec<Arc<Pod>> = work.copies.pods.values().filter(gated).cloned().collect();
+        for pod in pods {
+            if self.write_gate(work, &pod, Some(&health)).is_err() {
+                return self.fail(work, "pod");
+            }
+        }
+        if self.goal == Goal::Deletion { self.remove_finalizer(work) } else { self.succeed(work) }
+    }
+
+    fn succeed(&mut self, work: &mut Work) -> Next {
+        let after = self.after.clone();
+        if self.save(work, after).is_err() {
+            return self.fail(work, "checkpoint");
+        }
+        work.deferred.reconciled(&self.binding.name, work.now, work.flags.sync_period);
+        if self.binding.observed != Some(self.binding.generation) {
+            let patch = BindingPatch { observed: Some(self.binding.generation), ..BindingPatch::default() };
+            if self.patch_status(work, &patch).is_err() {
+                self.event(work, EventReason::FailedUpdateStatus);
+                return Next::End(Outcome::Error);
+            }
+        }
+        self.event(work, EventReason::SuccessfullyReconciled);
+        Next::End(Outcome::Ok)
+    }
+
+    fn patch_status(&mut self, work: &mut Work, patch: &BindingPatch) -> Result<(), Refused> {
+        let patched = work.outside.patch_binding(&self.binding.name, patch)?;
+        self.binding = patched.object.clone();
+        let note = Note::Status { binding: patched.object, changed: patched.changed };
+        work.outside.note(&self.binding.name, note);
+        Ok(())
+    }
+
+    /// The cleanup of a binding that is being deleted failed: its condition Ready says why.
+    fn cleanup_failed(&mut self, work: &mut Work, message: &str) {
+        self.event(work, EventReason::FailedCleanup);
+        let (reason, generation) = (EventReason::FailedCleanup.name().into(), self.binding.generation);
+        let ready = ReadyCondition { reason, message: message.into(), generation, since: work.now.whole_second() };
+        let said = self
+            .binding
+            .ready
+            .as_ref()
+            .is_some_and(|known| ReadyCondition { since: known.since, ..ready.clone() } == *known);
+        if !said {
+            // Upstream only logs that this fails.
+            self.patch_status(work, &BindingPatch { ready: Some(ready), ..BindingPatch::default() }).ok();
+        }
+    }
+}
+
+impl Work<'_> {
+    /// The zone that an address is registered with: none within the VPC.
+    fn zone(&mut self, want: &Wanted, of_pod: bool) -> Result<Option<Arc<str>>, &'static str> {
+        let Some(pod) = &want.pod else { return Ok(None) };
+        if self.outside.is_in_vpc(&want.id).ok_or("not an address")? {
+            return Ok(None);
+        }
+        let zone =
+            if of_pod { self.zones.of_node(&pod.node, self.copies, self.now, self.flags.zone_memory)? } else { None };
+        Ok(Some(zone.unwrap_or_else(|| "all".into())))
+    }
+}
+
+fn message(error: &AwsError) -> String {
+    format!("{}: {}", error.code, error.text)
+}
+
+/// Lists of at most so many.
+fn chunks<T>(items: Vec<T>, size: u32) -> VecDeque<Vec<T>> {
+    let (mut items, mut chunks) = (items.into_iter().peekable(), VecDeque::new());
+    while items.peek().is_some() {
+        chunks.push_back(items.by_ref().take(size.max(1) as usize).collect());
+    }
+    chunks
+}

@@ -1,0 +1,177 @@
+//! Which endpoints should be targets.
+//!
+//! Source: aws-load-balancer-controller 3.2 `pkg/backend/endpoint_resolver.go`, `pkg/k8s/{service_utils,node_utils}.go`.
+//! Slices are read in the order of their names; the real order is that of a hash map.
+
+use super::copies::{is_selected, is_suitable};
+use super::objects::{Binding, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status};
+use crate::plan::flags::LoadBalancerFlags;
+use std::sync::Arc;
+
+/// A target as it should be: an address or instance, and what is behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Address or instance id.
+    pub id: Arc<str>,
+    /// Port.
+    pub port: u16,
+    /// The pod as the controller saw it, for ip targets.
+    pub pod: Option<Arc<Pod>>,
+    /// Pod or node.
+    pub behind: Name,
+    /// Creation of that, milliseconds since 1970: a part of the checkpoint.
+    pub created_millis: u64,
+}
+
+impl Wanted {
+    /// The string by which targets are matched and ordered.
+    pub fn key(&self) -> String {
+        format!("{}:{}", self.id, self.port)
+    }
+}
+
+/// What was resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolved {
+    /// What counts.
+    pub wanted: Vec<Wanted>,
+    /// Something does not count but may count soon without an event that says so (until 3.3).
+    pub potentially_ready: bool,
+}
+
+/// Why nothing could be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// There is no Service, port or Endpoints object.
+    NotFound,
+    /// Another error.
+    Failed(String),
+}
+
+fn service_of<'c>(copies: &'c Objects, binding: &Binding) -> Result<(&'c Service, &'c ServicePort), Unresolved> {
+    let name = Name::new(binding.name.namespace.clone(), binding.spec.service.clone());
+    let service = copies.services.get(&name).ok_or(Unresolved::NotFound)?;
+    let named = |port: &&ServicePort| match &binding.spec.port {
+        PortReference::Number(number) => port.port == *number,
+        PortReference::Name(name) => port.name == *name,
+    };
+    let port = service.ports.iter().find(named).ok_or(Unresolved::NotFound)?;
+    Ok((service, port))
+}
+
+/// The pods of an ip binding.
+///
+/// # Errors
+/// There is no such Service, port or Endpoints object.
+pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolved, Unresolved> {
+    let (service, port) = service_of(copies, binding)?;
+    let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
+    let of_service = |entry: &&Arc<super::objects::Endpoints>| {
+        entry.kind == read
+            && entry.name.namespace == service.name.namespace
+            && entry.service.as_deref() == Some(&*service.name.name)
+    };
+    let slices: Vec<_> = copies.endpoints.values().filter(of_service).collect();
+    if slices.is_empty() && !flags.endpoint_slices {
+        return Err(Unresolved::NotFound);
+    }
+    let gate = binding.gate();
+    let (mut resolved, mut unknown) = (Resolved::default(), Vec::new());
+    // Up to 3.3 both address families count.
+    let slices = slices.iter().filter(|slice| slice.is_ipv4 || !flags.watches_pods || !flags.endpoint_slices);
+    for set in slices.flat_map(|slice| &slice.sets) {
+        for (_, number) in set.ports.iter().filter(|(name, _)| port.name.is_empty() || *name == port.name) {
+            for endpoint in &set.endpoints {
+                let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
+                let pod = copies.pods.get(name);
+                let standing = judge(copies, endpoint, pod, &gate);
+                let want = |pod: &Arc<Pod>| Wanted {
+                    id: address.clone(),
+                    port: *number,
+                    behind: pod.name.clone(),
+                    created_millis: pod.created.whole_second().micros() / 1000,
+                    pod: Some(pod.clone()),
+                };
+                match standing {
+                    Standing::Counted => resolved.wanted.extend(pod.map(want)),
+                    Standing::NodeUnknown => unknown.extend(pod.map(want)),
+                    Standing::PotentiallyReady => resolved.potentially_ready |= !flags.watches_pods,
+                    Standing::Out => {}
+                }
+            }
+        }
+    }
+    if resolved.wanted.is_empty() && flags.fail_open {
+        resolved.wanted = unknown;
+    }
+    Ok(resolved)
+}
+
+/// How an endpoint stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Counted,
+    /// Counts only if nothing else does (fail-open).
+    NodeUnknown,
+    /// Look again.
+    PotentiallyReady,
+    Out,
+}
+
+fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Arc<Pod>>, gate: &str) -> Standing {
+    let Some(pod) = pod else { return Standing::PotentiallyReady };
+    if endpoint.ready.unwrap_or(true) {
+        return Standing::Counted;
+    }
+    if !pod.has_containers_ready() {
+        return if pod.has_gate(gate) { Standing::PotentiallyReady } else { Standing::Out };
+    }
+    match copies.nodes.get(&pod.node).and_then(|node| node.ready) {
+        Some(Status::True) if !endpoint.terminating => Standing::Counted,
+        Some(Status::Unknown) => Standing::NodeUnknown,
+        Some(Status::True | Status::False) | None => Standing::Out,
+    }
+}
+
+/// The nodes of an instance binding.
+///
+/// # Errors
+/// There is no such Service or port, the Service has no node ports, or a node is no instance.
+pub fn nodes(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolved, Unresolved> {
+    let (service, port) = service_of(copies, binding)?;
+    if !service.has_node_ports {
+        return Err(Unresolved::Failed("service type must be either 'NodePort' or 'LoadBalancer'".to_string()));
+    }
+    let suits = |node: &&Arc<Node>| is_selected(node, binding) && is_suitable(node);
+    let with = |status| {
+        let nodes = copies.nodes.values().filter(suits).filter(move |node| node.ready == Some(status));
+        let wanted = nodes.map(|node| {
+            let id = instance_id(&node.provider_id)?;
+            Ok(Wanted {
+                id: id.into(),
+                port: port.node_port,
+                pod: None,
+                behind: node.name.clone(),
+                created_millis: node.created.whole_second().micros() / 1000,
+            })
+        });
+        wanted.collect::<Result<Vec<_>, Unresolved>>()
+    };
+    let mut wanted = with(Status::True)?;
+    if wanted.is_empty() && flags.fail_open {
+        wanted = with(Status::Unknown)?;
+    }
+    Ok(Resolved { wanted, potentially_ready: false })
+}
+
+/// The instance id in a providerID.
+fn instance_id(provider_id: &str) -> Result<String, Unresolved> {
+    let last = provider_id.rsplit('/').next().unwrap_or_default();
+    let hybrid = provider_id.starts_with("eks-hybrid://");
+    let valid = last.starts_with(if hybrid { "mi-" } else { "i-" });
+    match (valid, hybrid) {
+        (true, true) => Ok(format!("hybrid-{last}")),
+        (true, false) => Ok(last.to_string()),
+        (false, _) => Err(Unresolved::Failed(format!("providerID {provider_id} is invalid"))),
+    }
+}

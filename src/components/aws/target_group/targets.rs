@@ -1,0 +1,207 @@
+//! What the controller remembers of the targets of a group, and what it asks AWS about them.
+//!
+//! A full list is kept for five minutes from the end of its call; between, only targets not known as healthy are asked
+//! about. Registered and deregistered targets are of unknown health until then.
+//!
+//! Source: aws-load-balancer-controller `pkg/targetgroupbinding/targets_manager.go`, `targets_manager_types.go`.
+
+use super::objects::Name;
+use crate::engine::{Span, Time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the load balancer says of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// `State`.
+    pub state: Arc<str>,
+    /// `Reason`, may be empty.
+    pub reason: Arc<str>,
+    /// `Description`, may be empty.
+    pub text: Arc<str>,
+}
+
+impl Health {
+    /// What is said of a target that was registered this instant.
+    pub fn registering() -> Health {
+        Health {
+            state: "initial".into(),
+            reason: "Elb.RegistrationInProgress".into(),
+            text: "Target registration is in progress".into(),
+        }
+    }
+}
+
+/// A target: address or instance id, and port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Address or instance id.
+    pub id: Arc<str>,
+    /// Port.
+    pub port: u16,
+}
+
+impl Target {
+    /// The string by which targets are matched and ordered.
+    pub fn key(&self) -> String {
+        format!("{}:{}", self.id, self.port)
+    }
+}
+
+/// A target to be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// What is registered.
+    pub target: Target,
+    /// `AvailabilityZone`.
+    pub zone: Option<Arc<str>>,
+    /// The pod or node that it stands for.
+    pub behind: Name,
+}
+
+/// A target and its health; `None`: unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The target.
+    pub target: Target,
+    /// Its health.
+    pub health: Option<Health>,
+}
+
+impl Known {
+    fn state(&self) -> &str {
+        self.health.as_ref().map_or("", |health| &health.state)
+    }
+
+    /// Known to be healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.state() == "healthy"
+    }
+
+    /// Known to be draining.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state(), "draining" | "unhealthy.draining")
+    }
+
+    fn is_not_registered(&self) -> bool {
+        self.state() == "unused" && self.health.as_ref().is_some_and(|health| &*health.reason == "Target.NotRegistered")
+    }
+}
+
+/// What has to be asked before the targets of a group are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// All targets.
+    All,
+    /// These.
+    Some(Vec<Target>),
+    /// Nothing.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+struct List {
+    expires: Time,
+    targets: Vec<Known>,
+}
+
+/// The lists by target group.
+#[derive(Clone, Debug, Default)]
+pub struct TargetCache {
+    lists: BTreeMap<Arc<str>, List>,
+}
+
+impl TargetCache {
+    fn list(&mut self, group: &str, now: Time) -> Option<&mut List> {
+        if self.lists.get(group).is_some_and(|list| list.expires <= now) {
+            self.lists.remove(group);
+        }
+        self.lists.get_mut(group)
+    }
+
+    /// What has to be asked.
+    pub fn question(&mut self, group: &str, now: Time) -> Question {
+        let Some(list) = self.list(group, now) else { return Question::All };
+        let asked = list.targets.iter().filter(|known| !known.is_healthy());
+        let asked: Vec<Target> = asked.map(|known| known.target.clone()).collect();
+        if asked.is_empty() { Question::Nothing } else { Question::Some(asked) }
+    }
+
+    /// The targets of a group after the answer to `question`, which is remembered.
+    pub fn answered(
+        &mut self,
+        group: &Arc<str>,
+        question: &Question,
+        answer: Vec<Known>,
+        now: Time,
+        lifetime: Span,
+    ) -> Vec<Known> {
+        if *question == Question::All {
+            let list = List { expires: now + lifetime, targets: answer.clone() };
+            self.lists.insert(group.clone(), list);
+            return answer;
+        }
+        // A list that has expired during the call is still the one that was asked about.
+        let Some(list) = self.lists.get_mut(group) else { return answer };
+        list.targets.retain(Known::is_healthy);
+        list.targets.extend(answer.into_iter().filter(|known| !known.is_not_registered()));
+        list.targets.clone()
+    }
+
+    /// Targets were registered.
+    pub fn registered(&mut self, group: &str, targets: &[Registration], now: Time) {
+        let Some(list) = self.list(group, now) else { return };
+        for registration in targets {
+            match list.targets.iter_mut().find(|known| known.target == registration.target) {
+                Some(known) => known.health = None,
+                None => list.targets.push(Known { target: registration.target.clone(), health: None }),
+            }
+        }
+    }
+
+    /// Targets were deregistered.
+    pub fn deregistered(&mut self, group: &str, targets: &[Target], now: Time) {
+        let Some(list) = self.list(group, now) else { return };
+        for known in list.targets.iter_mut().filter(|known| targets.contains(&known.target)) {
+            known.health = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(id: &str, state: &str) -> Known {
+        let health = Health { state: state.into(), reason: "".into(), text: "".into() };
+        Known { target: Target { id: id.into(), port: 80 }, health: Some(health) }
+    }
+
+    #[test]
+    fn a_list_lives_five_minutes_and_only_unhealthy_targets_are_asked_about() {
+        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Arc::<str>::from("web"));
+        let life = Span::from_secs(300);
+        assert_eq!(cache.question("web", now), Question::All);
+        let answer = vec![known("a", "healthy"), known("b", "initial")];
+        cache.answered(&group, &Question::All, answer, now, life);
+        let b = Target { id: "b".into(), port: 80 };
+        let question = cache.question("web", now + Span::from_secs(299));
+        assert_eq!(question, Question::Some(vec![b.clone()]));
+        cache.answered(&group, &question, vec![known("b", "healthy")], now, life);
+        assert_eq!(cache.question("web", now), Question::Nothing);
+        cache.deregistered("web", std::slice::from_ref(&b), now);
+        assert_eq!(cache.question("web", now), Question::Some(vec![b]), "of unknown health");
+        assert_eq!(cache.question("web", now + life), Question::All);
+    }
+
+    #[test]
+    fn a_target_that_is_not_registered_any_more_is_forgotten() {
+        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Arc::<str>::from("web"));
+        cache.answered(&group, &Question::All, vec![known("a", "draining")], now, Span::from_secs(300));
+        let question = cache.question("web", now);
+        let mut gone = known("a", "unused");
+        gone.health = gone.health.map(|health| Health { reason: "Target.NotRegistered".into(), ..health });
+        assert!(cache.answered(&group, &question, vec![gone], now, Span::from_secs(300)).is_empty());
+        assert_eq!(cache.question("web", now), Question::Nothing);
+    }
+}

@@ -1,0 +1,170 @@
+//! Oracles of health checks, shedding and zones.
+
+use super::*;
+
+/// Mean of `values` is `expected` within the 99.9 % interval of so many draws of standard deviation `deviation`.
+fn mean_is(values: &[f64], expected: f64, deviation: f64) -> bool {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    (mean - expected).abs() < 3.29 * deviation / count.sqrt()
+}
+
+fn set_all(rig: &mut Rig, process: Process) {
+    for pod in 0..rig.world.pods.len() {
+        rig.world.set_process(PodId::at(pod), process);
+    }
+}
+
+/// Times after `since` at which targets came to a state.
+fn reached(rig: &Rig, since: f64, state: TargetState) -> Vec<f64> {
+    let moments = rig.moments(|change| matches!(change, Change::TargetStateChanged(_, to) if to == state));
+    moments.into_iter().filter(|&moment| moment > since).map(|moment| moment - since).collect()
+}
+
+/// Interval 30 s, two failures to leave, five successes to come back: 30 to 60 s (and the time-out where nothing
+/// answers), 120 to 150 s.
+#[test]
+fn oracle_22_phases_of_checks_are_uniform() {
+    const TARGETS: usize = 500;
+    let plan = plan(1000.0, 0.0, |plan| plan.noise = true);
+    // A uniform phase of 30 s.
+    let deviation = 30.0 / f64::sqrt(12.0);
+    for (process, late) in [(Process::Ended, 0.0), (Process::Vanished, 5.0)] {
+        let mut rig = Rig::new(&plan, TARGETS);
+        rig.act(at(100.0), |rig| set_all(rig, process));
+        rig.act(at(300.0), |rig| set_all(rig, Process::Answering));
+        rig.run(at(600.0));
+        let ejected = reached(&rig, 100.0, TargetState::Unhealthy);
+        assert_eq!(ejected.len(), TARGETS);
+        assert!(ejected.iter().all(|&after| (30.0 + late..=60.0 + late).contains(&after)), "{ejected:?}");
+        assert!(mean_is(&ejected, 45.0 + late, deviation));
+        let recovered = reached(&rig, 300.0, TargetState::Healthy);
+        assert_eq!(recovered.len(), TARGETS);
+        // Of a check under way when the application answers again, the time-out is still to come: it starts the count
+        // again only if it is of the same tick, which it never is.
+        assert!(recovered.iter().all(|&after| (120.0..=150.0 + late).contains(&after)), "{recovered:?}");
+        assert!(mean_is(&recovered, 135.0, deviation + late));
+    }
+}
+
+/// With z nodes that check by themselves, full weight comes with the last of z phases: I z/(z + 1).
+#[test]
+fn oracle_22_full_weight_waits_for_the_last_node_of_the_load_balancer() {
+    const TARGETS: usize = 300;
+    let plan = plan(1000.0, 0.0, |plan| {
+        plan.noise = true;
+        plan.target_groups[0].nodes = 3;
+    });
+    let mut rig = Rig::new(&plan, TARGETS);
+    rig.act(at(100.0), |rig| set_all(rig, Process::Ended));
+    rig.act(at(300.0), |rig| set_all(rig, Process::Answering));
+    rig.run(at(600.0));
+    let full = rig.moments(|change| matches!(change, Change::TargetWeight(_, 3)));
+    let full: Vec<f64> = full.into_iter().filter(|&moment| moment > 300.0).map(|moment| moment - 300.0).collect();
+    assert_eq!(full.len(), TARGETS);
+    // The maximum of z uniforms on I: mean I z/(z + 1), variance I^2 z/((z + 1)^2 (z + 2)).
+    let deviation = 30.0 * f64::sqrt(3.0 / (16.0 * 5.0));
+    assert!(mean_is(&full, 120.0 + 30.0 * 3.0 / 4.0, deviation));
+}
+
+/// Oracle 14 with shedding: what cannot be served at once is lost, exactly 45 000.
+#[test]
+fn oracle_14_with_shedding_loses_what_is_too_much() {
+    let plan = plan(300.0, 1500.0, |plan| {
+        plan.apps[0].mode = TrafficMode::Fluid;
+        plan.apps[0].cpu_per_request = Span::from_micros(500);
+        plan.apps[0].workers = 1;
+        plan.apps[0].queue = 0;
+        let until = Some(at(90.0));
+        plan.faults.push(Fault { at: START, until, kind: FaultKind::Slowdown(AppId(0), 2.0) });
+    });
+    let mut rig = Rig::new(&plan, 1);
+    rig.act(START, |rig| rig.world.set_fault(FaultId(0), true));
+    rig.act(at(90.0), |rig| rig.world.set_fault(FaultId(0), false));
+    rig.run(plan.until);
+    let lost = rig.tally().lost_all() as f64 / REQUEST as f64;
+    assert!((lost - 45_000.0).abs() <= 2.0, "{lost}: all but the place in the worker");
+}
+
+/// Without cross-zone balancing each zone gets the same part of the requests, however few its targets are.
+#[test]
+fn without_cross_zone_balancing_zones_share_alike() {
+    let algorithms = [RoutingAlgorithm::RoundRobin, RoutingAlgorithm::LeastOutstandingRequests];
+    let modes = [TrafficMode::Requests, TrafficMode::Fluid];
+    for (mode, algorithm) in modes.into_iter().flat_map(|mode| algorithms.map(|algorithm| (mode, algorithm))) {
+        let plan = plan(300.0, 30.0, |plan| {
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.001);
+            plan.target_groups[0].cross_zone = false;
+            plan.target_groups[0].algorithm = algorithm;
+        });
+        // One target on the first node, three on a node of another zone.
+        let mut rig = Rig::new(&plan, 1);
+        rig.act(at(10.0), |rig| {
+            let allocatable = rig.world.node(NodeId(0)).allocatable.clone();
+            let node = rig.world.create_node(NewNode {
+                name: "node-2".into(),
+                labels: Labels::new(),
+                taints: Vec::new(),
+                capacity: allocatable.clone(),
+                allocatable,
+                claim: None,
+                instance: None,
+                zone: Some(ZoneId(1)),
+            });
+            for _ in 0..3 {
+                let pod = rig.pod_on(node);
+                rig.world.set_process(pod, Process::Answering);
+                rig.ready(pod);
+            }
+            rig.publish();
+        });
+        rig.run(at(100.0));
+        let before: Vec<u128> = (0..4).map(|pod| rig.world.cpu_used(PodId(pod))).collect();
+        rig.run(at(220.0));
+        let shares = (0..4).map(|pod| (rig.world.cpu_used(PodId(pod)) - before[pod as usize]) as f64 / 3600e6);
+        let shares: Vec<f64> = shares.collect();
+        let close = |share: f64, expected: f64| (share - expected).abs() < 0.01;
+        assert!(close(shares[0], 0.5), "{mode:?} {algorithm:?}: {shares:?}");
+        assert!(shares[1..].iter().all(|&share| close(share, 1.0 / 6.0)), "{mode:?} {algorithm:?}: {shares:?}");
+    }
+}
+
+/// Of sticky clients only new sessions and expired cookies come to a new target: its share of a third grows as
+/// 1 - exp(-t (1/session + 1/duration)); those of a target that goes are routed anew at once.
+#[test]
+fn sticky_clients_stay_until_their_sessions_end_or_their_target_goes() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(1000.0, 100.0, |plan| {
+            plan.noise = true;
+            plan.apps[0].mode = mode;
+            plan.apps[0].cpu_per_request = seconds(0.001);
+            let (duration, session) = (seconds(86_400.0), seconds(600.0));
+            plan.target_groups[0].stickiness = Some(Stickiness { duration, clients: 5000, session });
+        });
+        let mut rig = Rig::new(&plan, 2);
+        rig.act(at(10.0), |rig| {
+            let pod = rig.pod();
+            rig.world.set_process(pod, Process::Answering);
+            rig.ready(pod);
+            rig.publish();
+        });
+        let shares = |rig: &mut Rig, from: f64, to: f64| {
+            rig.run(at(from));
+            let before = [0, 1, 2].map(|pod| rig.world.cpu_used(PodId(pod)));
+            rig.run(at(to));
+            let used = [0, 1, 2].map(|pod| (rig.world.cpu_used(PodId(pod)) - before[pod as usize]) as f64);
+            used.map(|part| part / used.iter().sum::<f64>())
+        };
+        let expected = |after: f64| (1.0 - f64::exp(-after * (1.0 / 600.0 + 1.0 / 86_400.0))) / 3.0;
+        let within = if mode == TrafficMode::Fluid { 0.002 } else { 0.025 };
+        let [_, _, newcomer] = shares(&mut rig, 280.0, 340.0);
+        assert!((newcomer - expected(300.0)).abs() < within, "{mode:?}: {newcomer}, expected {}", expected(300.0));
+        rig.act(at(500.0), |rig| rig.delete(PodId(0)));
+        let [gone, kept, newcomer] = shares(&mut rig, 505.0, 515.0);
+        assert_eq!(gone, 0.0);
+        // Half of the clients that the first target had.
+        let more = (1.0 - expected(500.0)) / 4.0;
+        assert!((newcomer - expected(500.0) - more).abs() < 2.0 * within, "{mode:?}: {newcomer} beside {kept}");
+    }
+}
