@@ -195,7 +195,7 @@ impl<T, L: Fn(&T, &T) -> bool> Sorter<'_, T, L> {
             random ^= random << 17;
             let other = random as usize & mask;
             let other = if other >= length { other - length } else { other };
-            self.items.swap(index - 1 + i, a + other);
+            self.items.swap(index + i, a + other);
         }
     }
 
@@ -256,5 +256,18 @@ mod tests {
             sort_slice(&mut items, |one, two| one.0 < two.0);
             prop_assert_eq!(items, expected);
         }
+    }
+
+    /// The counts of thirty bins, one more in the first of the sorted bins each time: what go1.26's `sort.Slice` picks.
+    #[test]
+    fn equals_beyond_twelve_come_in_the_order_of_go() {
+        let mut bins: Vec<(u32, usize)> = (0..30).map(|index| (1, index)).collect();
+        let mut picked = Vec::new();
+        for _ in 0..12 {
+            sort_slice(&mut bins, |one, two| one.0 < two.0);
+            bins[0].0 += 1;
+            picked.push(bins[0].1);
+        }
+        assert_eq!(picked, [0, 14, 1, 20, 15, 29, 28, 27, 26, 25, 24, 23]);
     }
 }

@@ -3,6 +3,8 @@
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
 //! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
 
+mod catalog;
+
 use crate::engine::Span;
 use crate::plan::{CapacityType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId};
 use crate::rules::labels::Labels;
@@ -13,10 +15,8 @@ use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::catalog::Wanted;
-
-pub use super::catalog::Catalog;
 pub use crate::world::offering::{avoided_until, is_available, is_compatible, unregistered_taint};
+pub use catalog::{Catalog, Market, PoolFacts, Wanted};
 
 /// The annotation that forbids voluntary disruption of a pod or node.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";

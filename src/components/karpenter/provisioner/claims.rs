@@ -7,8 +7,7 @@ use super::packing::{NewNode, Refusal, Scene, Unmet, Work};
 use super::pools::{self, DaemonGroup, Template};
 use super::preferences::{self, HostPort};
 use super::topology::Topology;
-use crate::components::karpenter::catalog::Wanted;
-use crate::components::karpenter::cluster::{self, lacking_min_values, order_by_price, tolerates_all};
+use crate::components::karpenter::cluster::{self, Wanted, lacking_min_values, order_by_price, tolerates_all};
 use crate::plan::{InstanceTypeId, NodePoolSpec};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{

@@ -4,8 +4,7 @@
 //! `filterByRemainingResources`, `subtractMax`).
 
 use super::preferences::{self, HostPort};
-use crate::components::karpenter::catalog::{Catalog, Market, Wanted};
-use crate::components::karpenter::cluster::{StateNode, lacking_min_values};
+use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, lacking_min_values};
 use crate::plan::{InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};

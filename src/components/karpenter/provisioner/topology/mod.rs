@@ -5,8 +5,7 @@
 
 mod group;
 
-use crate::components::karpenter::catalog::Catalog;
-use crate::components::karpenter::cluster::{StateNode, tolerates_all};
+use crate::components::karpenter::cluster::{Catalog, StateNode, tolerates_all};
 use crate::plan::{NodePoolId, Plan, PodAffinityTerm, PodTemplate, TemplateId, TopologySpread};
 use crate::rules::labels::{LabelOperator, LabelRequirement, Labels};
 use crate::rules::requirements::{HOSTNAME, NODE_CLASS, NODE_POOL, Requirement, Requirements};
