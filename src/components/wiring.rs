@@ -87,7 +87,7 @@ impl Wiring {
         node_lifecycle(change, hop, &mut wakes);
         provisioner(change, world, hop, &mut wakes);
         node_claim(change, world, hop, &mut wakes);
-        disruption(change, hop, &mut wakes);
+        disruption(change, world, hop, &mut wakes);
         termination(change, hop, &mut wakes);
         interruption(change, &mut wakes);
         fleet(change, &mut wakes);
@@ -373,29 +373,21 @@ fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     }
 }
 
-fn disruption(change: Change, hop: Span, wakes: &mut Wakes) {
+/// What moves the memo of consolidation (core `state/cluster.go`, callers of `MarkUnconsolidated`): neither a claim that is
+/// only created nor its Node, but its launch and its initialization; nothing that the disruption queue did itself.
+fn disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     use karpenter::disruption::Event as Disruption;
-    let moves_the_memo = matches!(
-        change,
-        Change::PodBound(_)
-            | Change::PodGone(_)
-            | Change::NodeCreated(_)
-            | Change::NodeGone(_)
-            | Change::ClaimCreated(_)
-            | Change::ClaimGone(_)
-            | Change::ClaimInitialized(_)
-            | Change::NodePoolChanged(_)
-    ) || begun_by_others(change);
+    let moves_the_memo = match change {
+        Change::PodBound(_) | Change::PodGone(_) | Change::NodeGone(_) | Change::NodePoolChanged(_) => true,
+        Change::ClaimLaunched(_) | Change::ClaimInitialized(_) => true,
+        Change::NodeCreated(node) => world.node(node).claim.is_none(),
+        Change::ClaimGone(claim) => world.claim(claim).instance.is_some(),
+        Change::ClaimDeleting(claim, _) => world.claim(claim).disruption.is_none(),
+        _ => false,
+    };
     if moves_the_memo {
         wakes.push((hop, Event::Disruption(Disruption::Unconsolidated)));
     }
-}
-
-/// A deletion that the disruption queue did not order itself.
-fn begun_by_others(change: Change) -> bool {
-    use crate::world::DisruptionReason as Reason;
-    let Change::ClaimDeleting(_, reason) = change else { return false };
-    !matches!(reason, Reason::Empty | Reason::Underutilized | Reason::Drifted)
 }
 
 fn termination(change: Change, hop: Span, wakes: &mut Wakes) {

@@ -1,11 +1,12 @@
 //! What Karpenter's controllers see of the cluster: nodes with the machines on their way, and what may be done to pods.
 //!
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
-//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
+//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: volumes.
 
 use crate::engine::Span;
 use crate::plan::{
-    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
+    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodController, PodTemplate,
+    ZoneId,
 };
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, ZONE};
@@ -18,6 +19,9 @@ pub use crate::world::offering::{avoided_until, is_available, is_compatible, unr
 
 /// The annotation that forbids voluntary disruption of a pod or node.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+
+/// The annotation that says how dear a pod is.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The taint of a node that Karpenter is about to remove.
 pub fn disrupted_taint() -> Taint {
@@ -182,7 +186,7 @@ pub fn state_nodes(plan: &Plan, world: &World) -> Vec<StateNode> {
             pods: node.pods.clone(),
             initialized,
             pool: claim.map(|claim| claim.pool),
-            leaving: node.deleting_since.is_some() || claim.is_some_and(|claim| claim.marked),
+            leaving: is_leaving(world, node.id),
         });
     }
     let on_their_way = world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none());
@@ -200,7 +204,7 @@ pub fn state_nodes(plan: &Plan, world: &World) -> Vec<StateNode> {
             pods: Vec::new(),
             initialized: false,
             pool: Some(claim.pool),
-            leaving: claim.marked || claim.deleting_since.is_some(),
+            leaving: claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some(),
         });
     }
     all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(&two.name)));
@@ -212,6 +216,15 @@ impl StateNode {
     pub fn host_name(&self) -> &str {
         self.labels.get(HOSTNAME).map_or(&self.name, String::as_str)
     }
+}
+
+/// Marked for deletion, or being deleted: its claim if it has one, else itself.
+pub fn is_leaving(world: &World, node: NodeId) -> bool {
+    let entry = world.node(node);
+    entry.claim.map_or(entry.deleting_since.is_some(), |id| {
+        let claim = world.claim(id);
+        claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some()
+    })
 }
 
 /// Every claim has its instance: Karpenter's memory of the cluster is complete.
@@ -226,18 +239,26 @@ pub fn is_provisionable(world: &World, pod: PodId) -> bool {
         && entry.unschedulable
         && entry.node.is_none()
         && entry.nominated.is_none()
-        && !matches!(entry.owner, Owner::DaemonSet(_))
+        && !is_of_node(world, pod)
 }
 
 /// It would have to run elsewhere if its node went.
 pub fn is_reschedulable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
-    entry.is_active() && !matches!(entry.owner, Owner::DaemonSet(_))
+    let stateful = world.template_of(pod).controller == PodController::StatefulSet;
+    (entry.is_active() || (stateful && entry.deleting_since.is_some())) && !is_of_node(world, pod)
+}
+
+/// It comes and goes with its node: a DaemonSet's pod, or the mirror of a static pod.
+fn is_of_node(world: &World, pod: PodId) -> bool {
+    let mirror = world.template_of(pod).controller == PodController::Node;
+    mirror || matches!(world.pod(pod).owner, Owner::DaemonSet(_))
 }
 
 /// As [`is_reschedulable`], and it could be evicted some day.
 pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
-    is_reschedulable(world, pod) && !forbids_disruption(world, pod) && !is_pinned_by_budget(world, pod)
+    let held = world.pod(pod).is_active() && forbids_disruption(world, pod);
+    is_reschedulable(world, pod) && !held && budget_block(world, pod, Blocks::Forever).is_none()
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
@@ -246,7 +267,7 @@ pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
     if value == "true" {
         return true;
     }
-    let Some(span) = duration(value) else { return false };
+    let Some(span) = duration(value).filter(|span| *span > Span::ZERO) else { return false };
     world.pod(pod).start_time.is_none_or(|start| world.now < start + span)
 }
 
@@ -264,6 +285,8 @@ fn duration(text: &str) -> Option<Span> {
             "m" => 60.0,
             "s" => 1.0,
             "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
             _ => return None,
         };
         total += Span::from_seconds(value * seconds);
@@ -282,37 +305,53 @@ pub fn budgets_of(world: &World, pod: PodId) -> Vec<&Pdb> {
     world.pdbs.iter().filter(selects).collect()
 }
 
-/// A budget that can never be met, or more than one: nobody will ever evict it.
-fn is_pinned_by_budget(world: &World, pod: PodId) -> bool {
-    let budgets = budgets_of(world, pod);
-    let never = |pdb: &&Pdb| {
-        matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
-            || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
-    };
-    budgets.len() > 1 || budgets.first().is_some_and(never)
+/// When a budget holds up an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// It allows no disruption now.
+    Now,
+    /// It never will: 0 unavailable or 100 % available.
+    Forever,
 }
 
-/// Why a pod may not be evicted now, for candidates of voluntary disruption.
-pub fn budget_block(world: &World, pod: PodId) -> Option<String> {
+/// Why a pod may not be evicted. Pods that nobody would try to evict are held up by nothing.
+pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
     let entry = world.pod(pod);
     let template = world.template_of(pod);
-    if !entry.is_active() || tolerated(&template.tolerations, &disrupted_taint()) {
+    let evictable = entry.is_active()
+        && !tolerated(&template.tolerations, &disrupted_taint())
+        && template.controller != PodController::Node
+        && !forbids_disruption(world, pod);
+    if !evictable {
         return None;
     }
-    let budgets = budgets_of(world, pod);
+    let mut budgets = budgets_of(world, pod);
+    budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
+    let named = |pdb: &Pdb| format!("{}/{}", pdb.spec.namespace, pdb.spec.name);
     if budgets.len() > 1 {
-        return Some(format!("pod {} is covered by several PodDisruptionBudgets", world.pod_name(pod)));
+        let all: Vec<String> = budgets.iter().map(|pdb| named(pdb)).collect();
+        return Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")));
     }
     let pdb = budgets.first()?;
-    let unhealthy = pdb.spec.always_allow_unhealthy && !entry.is_ready();
-    (pdb.disruptions_allowed == 0 && !unhealthy)
-        .then(|| format!("PodDisruptionBudget {} prevents pod evictions", pdb.spec.name))
+    let unready = entry.ready.status == Some(false) && !entry.ready_unknown;
+    if pdb.spec.always_allow_unhealthy && unready {
+        return None;
+    }
+    let blocks = match when {
+        Blocks::Now => pdb.disruptions_allowed == 0,
+        Blocks::Forever => {
+            matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
+                || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
+        }
+    };
+    blocks.then(|| format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb)))
 }
 
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
-    let priority = world.template_of(pod).priority;
-    let cost = 1.0 + f64::from(world.pod(pod).deletion_cost) / 2f64.powi(27) + f64::from(priority) / 2f64.powi(25);
+    let template = world.template_of(pod);
+    let written = template.annotations.get(DELETION_COST).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let cost = 1.0 + written / 2f64.powi(27) + f64::from(template.priority) / 2f64.powi(25);
     cost.clamp(-10.0, 10.0)
 }
 
