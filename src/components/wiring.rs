@@ -373,20 +373,22 @@ fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     }
 }
 
-/// What moves the memo of consolidation (core `state/cluster.go`, callers of `MarkUnconsolidated`): neither a claim that is
-/// only created nor its Node, but its launch and its initialization; nothing that the disruption queue did itself.
 fn disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
-    use karpenter::disruption::Event as Disruption;
-    let moves_the_memo = match change {
+    if moves_memo(change, world) {
+        wakes.push((hop, Event::Disruption(karpenter::disruption::Event::Unconsolidated)));
+    }
+}
+
+/// What makes consolidation worth computing again (core `state/cluster.go`, callers of `MarkUnconsolidated`): neither a
+/// claim that is only created nor its Node, but its launch and its initialization; nothing that the disruption queue did.
+pub fn moves_memo(change: Change, world: &World) -> bool {
+    match change {
         Change::PodBound(_) | Change::PodGone(_) | Change::NodeGone(_) | Change::NodePoolChanged(_) => true,
         Change::ClaimLaunched(_) | Change::ClaimInitialized(_) => true,
         Change::NodeCreated(node) => world.node(node).claim.is_none(),
         Change::ClaimGone(claim) => world.claim(claim).instance.is_some(),
         Change::ClaimDeleting(claim, _) => world.claim(claim).disruption.is_none(),
         _ => false,
-    };
-    if moves_the_memo {
-        wakes.push((hop, Event::Disruption(Disruption::Unconsolidated)));
     }
 }
 

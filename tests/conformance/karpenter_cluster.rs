@@ -74,6 +74,16 @@ pub fn moment(value: &Value) -> Option<Time> {
     Some(Time::from_unix_seconds(seconds.unsigned_abs()))
 }
 
+/// The hash of the template that a claim carries is not its pool's; only told where both are of one version. A pool whose
+/// hash is given has no version but the one given.
+fn is_hashed_differently(pool: &Value, claim: &Value) -> bool {
+    let (hash, version) = ("karpenter.sh/nodepool-hash", "karpenter.sh/nodepool-hash-version");
+    let of_pool = pool[hash].as_str().unwrap_or("hash");
+    let default = if pool[hash].is_null() { "v3" } else { "" };
+    let version_of_pool = pool[version].as_str().unwrap_or(default);
+    claim[hash].as_str().unwrap_or(of_pool) != of_pool && claim[version].as_str().unwrap_or("v3") == version_of_pool
+}
+
 /// A duration, or Never.
 fn span(value: &Value) -> Result<Option<Span>, String> {
     if value == "Never" {
@@ -263,7 +273,14 @@ impl Cluster {
             plan.namespaces.insert(name, labels);
         }
         for written in items(&input["pdbs"]) {
-            plan.pdbs.push(Arc::new(read(written, budget::read_pdb)?));
+            // A text that is no share, as only a fake API server takes it, limits nothing.
+            let mut written = written.clone();
+            for key in ["maxUnavailable", "minAvailable"] {
+                if written["spec"][key].as_str().is_some_and(|text| !text.ends_with('%')) {
+                    written["spec"].as_object_mut().and_then(|spec| spec.remove(key));
+                }
+            }
+            plan.pdbs.push(Arc::new(read(&written, budget::read_pdb)?));
         }
         for written in items(&input["daemonSets"]) {
             let mut full = written.clone();
@@ -513,16 +530,9 @@ impl Cluster {
     /// What else is written of a claim.
     fn claim_spec(&mut self, written: &Value, id: ClaimId) -> Result<(), String> {
         let start = self.plan.start;
-        let pools = &written["poolAnnotations"];
-        let of = |key: &str, default: &str| {
-            let of_pool = pools[key].as_str().unwrap_or(default).to_string();
-            (written["annotations"][key].as_str().map_or(of_pool.clone(), str::to_string), of_pool)
-        };
-        let hash = of("karpenter.sh/nodepool-hash", "hash");
-        let version = of("karpenter.sh/nodepool-hash-version", "v3");
         let entry = &mut self.world.claims[id.index()];
-        if hash.0 != hash.1 && version.0 == version.1 {
-            Arc::make_mut(&mut entry.made_from).annotations.insert("karpenter.sh/nodepool-hash".to_string(), hash.0);
+        if is_hashed_differently(&written["poolAnnotations"], &written["annotations"]) {
+            Arc::make_mut(&mut entry.made_from).annotations.insert("made-from".to_string(), "other".to_string());
         }
         entry.created = moment(&written["created"]).unwrap_or(start.back(Span::from_secs(3600)));
         entry.last_pod_event = moment(&written["lastPodEventTime"]);

@@ -137,7 +137,8 @@ impl Seen {
             return differ("consolidated", &wanted["consolidated"], json!(consolidated));
         }
         let moves: Vec<&Move> = decision.moves.iter().collect();
-        compare_commands(cluster, scene, &wanted["commands"], &moves, Some(&self.totals), false)
+        let scored = matches!(self.method, Method::MultiNode | Method::SingleNode).then_some(&self.totals);
+        compare_commands(cluster, scene, &wanted["commands"], &moves, scored, false)
     }
 
     fn compare_totals(&self, cluster: &Cluster, wanted: &Value) -> Result<(), String> {

@@ -11,7 +11,7 @@ use kubelapse::components::karpenter::disruption::queue::Standing;
 use kubelapse::components::karpenter::disruption::simulation::Scene;
 use kubelapse::components::karpenter::disruption::{Disruption, Event as Loop};
 use kubelapse::components::karpenter::node_claim;
-use kubelapse::components::wiring::Wiring;
+use kubelapse::components::wiring::moves_memo;
 use kubelapse::components::{Cx, Event};
 use kubelapse::engine::{Queue, Span, Time};
 use kubelapse::plan::{MicroDollars, TemplateId};
@@ -39,7 +39,6 @@ struct Play<'c> {
     disruption: Disruption,
     queue: Queue<Event>,
     recorder: Recorder,
-    wiring: Wiring,
     /// Claims that have their name, and how many the trace has created.
     named: (usize, u32),
     /// What was seen of each set at the step before.
@@ -49,10 +48,10 @@ struct Play<'c> {
 impl<'c> Play<'c> {
     fn new(case: &'c Case, mut cluster: Cluster) -> Play<'c> {
         cluster.world.take_journal(&mut Vec::new());
-        let (queue, recorder, wiring) = (Queue::new(), Recorder::new(Detail::Explain), Wiring::new(&cluster.plan));
+        let (queue, recorder) = (Queue::new(), Recorder::new(Detail::Explain));
         let named = (cluster.world.claims.len(), 0);
         let disruption = Disruption::default();
-        let mut play = Play { case, cluster, disruption, queue, recorder, wiring, named, sets: BTreeMap::new() };
+        let mut play = Play { case, cluster, disruption, queue, recorder, named, sets: BTreeMap::new() };
         play.hand(|disruption, cx| disruption.start(cx));
         play
     }
@@ -69,15 +68,7 @@ impl<'c> Play<'c> {
     fn inform(&mut self) {
         let mut journal = Vec::new();
         self.cluster.world.take_journal(&mut journal);
-        let (plan, world) = (&self.cluster.plan, &self.cluster.world);
-        for change in journal {
-            self.wiring.wake(change, world.now, plan, world, None, &mut self.queue);
-        }
-        let mut moved = false;
-        while let Some((_, event)) = self.queue.pop() {
-            self.wiring.delivered(event);
-            moved |= event == Event::Disruption(Loop::Unconsolidated);
-        }
+        let moved = journal.into_iter().any(|change| moves_memo(change, &self.cluster.world));
         if moved {
             self.hand(|disruption, cx| disruption.handle(cx, Loop::Unconsolidated));
         }
