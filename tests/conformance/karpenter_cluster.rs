@@ -507,7 +507,7 @@ impl Cluster {
             self.world.set_node_readiness(node, NodeReadiness::Ready);
         }
         if claim.is_none() && written["deleting"] == json!(true) {
-            self.world.delete_node(node);
+            self.world.nodes[node.index()].deleting_since = Some(self.plan.start);
         }
         if let Some(claim) = claim.filter(|_| state != "joined") {
             self.world.register_claim(claim);

@@ -273,7 +273,7 @@ pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
 
 /// A Go duration such as `1h30m`.
 fn duration(text: &str) -> Option<Span> {
-    let mut rest = text;
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = Span::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -292,7 +292,7 @@ fn duration(text: &str) -> Option<Span> {
         total += Span::from_seconds(value * seconds);
         rest = &rest[unit..];
     }
-    (!text.is_empty()).then_some(total)
+    text.ends_with(|letter: char| letter.is_ascii_alphabetic()).then_some(total)
 }
 
 /// Budgets that select a pod.

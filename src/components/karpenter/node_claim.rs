@@ -15,7 +15,7 @@ use super::cluster::{self, is_compatible, is_ephemeral, unregistered_taint};
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Span, Time};
 use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec, Plan};
-use crate::rules::requirements::{INSTANCE_TYPE, Requirements};
+use crate::rules::requirements::{INSTANCE_TYPE, NODE_POOL, Requirements};
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -266,10 +266,10 @@ pub fn consolidatable(claim: &NodeClaim, pool: &NodePoolSpec, now: Time) -> (boo
 }
 
 /// Conditions Drifted and Consolidatable of a claim, as they are now; the moment when Consolidatable may change by itself.
-/// A claim that is being deleted keeps what it has.
+/// A claim that is being deleted, or has lost the label of its pool, keeps what it has.
 pub fn refresh_conditions(plan: &Plan, world: &mut World, id: ClaimId) -> Option<Time> {
     let claim = world.claim(id);
-    if !claim.is_active() {
+    if !claim.is_active() || !claim.labels.contains_key(NODE_POOL) {
         return None;
     }
     let drifted = drift(plan, world, claim).is_some();

@@ -77,7 +77,11 @@ pub fn compare_commands(
     totals: Option<&BTreeMap<NodePoolId, Totals>>,
     as_set: bool,
 ) -> Result<(), String> {
-    let wanted = items(wanted);
+    // Commands of one pass are started at once: their order says nothing.
+    let mut wanted = items(wanted).to_vec();
+    wanted.sort_by_key(|command| text(&command["nodes"][0]));
+    let mut moves = moves.to_vec();
+    moves.sort_by(|one, two| one.candidates[0].name.cmp(&two.candidates[0].name));
     if wanted.len() != moves.len() {
         let found: Vec<Value> = moves.iter().map(|found| nodes_of(found, false)).collect();
         let wanted: Vec<&Value> = wanted.iter().map(|command| &command["nodes"]).collect();

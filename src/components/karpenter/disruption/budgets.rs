@@ -7,6 +7,7 @@ use crate::components::karpenter::cluster::is_leaving;
 use crate::engine::{Span, Time};
 use crate::plan::{Budget, NodePoolId};
 use crate::record::Reason;
+use crate::rules::requirements::NODE_POOL;
 use crate::rules::schedule::Schedule;
 use crate::world::World;
 
@@ -77,7 +78,8 @@ pub fn remaining(world: &World, reason: &str, notes: &mut Notes) -> Remaining {
     let mut totals = vec![(0_i64, 0_i64); world.node_pools.len()];
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
         let Some(claim) = node.claim.map(|id| world.claim(id)).filter(|claim| claim.gone.is_none()) else { continue };
-        if claim.initialized.is_none() || claim.instance_terminating.is_some() {
+        let counts = claim.initialized.is_some() && claim.instance_terminating.is_none();
+        if !counts || !node.labels.contains_key(NODE_POOL) {
             continue;
         }
         let (total, disrupting) = &mut totals[claim.pool.index()];

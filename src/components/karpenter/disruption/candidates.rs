@@ -8,7 +8,7 @@ use crate::components::karpenter::cluster::{
     self, Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, forbids_disruption, is_leaving, is_reschedulable,
 };
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
-use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE};
 use crate::world::{ClaimId, NodeId, PodId, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -113,6 +113,9 @@ pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Resul
     }
     if node.annotations.get(DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
         return Err(format!("disruption is blocked through the {DO_NOT_DISRUPT:?} annotation"));
+    }
+    if !node.labels.contains_key(NODE_POOL) {
+        return Err(format!("node doesn't have required label (label={NODE_POOL})"));
     }
     if plan.pool_types.get(claim.pool.index()).is_none_or(Vec::is_empty) {
         return Err(format!("nodepool not found (NodePool={pool})"));

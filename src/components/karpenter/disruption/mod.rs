@@ -29,7 +29,7 @@ use super::provisioner::packing::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::NodePoolId;
-use crate::world::{ClaimId, NodeId};
+use crate::world::{ClaimId, NewClaim, NodeId};
 use decide::{Decision, Invalid, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
@@ -266,35 +266,36 @@ impl Disruption {
     /// Fifteen seconds later: is it still true?
     fn validated(&mut self, cx: &mut Cx, pending: Pending) {
         let Pending { method, found, .. } = pending;
+        let why = match self.check(cx, method, &found) {
+            Ok(found) => return self.begin(cx, method, &[found]),
+            Err(Invalid::Failed(failure)) => {
+                let error = format!("validating consolidation, simluating scheduling, {}", failure.text());
+                return self.fail(cx, method, &format!("computing disruption decision, {error}"));
+            }
+            Err(why) => why.name(),
+        };
+        let name = method.reason().name();
+        cx.explain(|| format!("karpenter: a {name} command was given up after 15 s: {why}"));
+        let order = Method::order(cx.plan.flags.karpenter.version);
+        match order.iter().skip_while(|&&one| one != method).nth(1) {
+            Some(&next) => self.go_through(cx, next),
+            None => self.finish(cx, cx.plan.flags.karpenter.disruption_period),
+        }
+    }
+
+    /// What is left of a command.
+    fn check(&mut self, cx: &Cx, method: Method, found: &Move) -> Result<Move, Invalid> {
         let catalog = self.catalog_of(cx);
         let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), self.commands.held());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
-        match validate(scene, method, found.clone(), &mut self.notes) {
-            Ok(found) => self.begin(cx, method, &[found]),
-            Err(Invalid::Failed(failure)) => {
-                let error = failure.text();
-                let error = format!("validating consolidation, simluating scheduling, {error}");
-                self.fail(cx, method, &format!("computing disruption decision, {error}"));
-            }
-            Err(why) => {
-                // The command of several nodes is empty by then: nobody is told.
-                if method == Method::SingleNode {
-                    for one in &found.candidates {
-                        self.notes.rejected(one.node, || rejection(scene, &found, why));
-                    }
-                }
-                let (name, why) = (method.reason().name(), why.name());
-                cx.explain(|| format!("karpenter: a {name} command was given up after 15 s: {why}"));
-                let order = Method::order(cx.plan.flags.karpenter.version);
-                match order.iter().skip_while(|&&one| one != method).nth(1) {
-                    Some(&next) => self.go_through(cx, next),
-                    None => {
-                        let again = cx.plan.flags.karpenter.disruption_period;
-                        self.finish(cx, again);
-                    }
-                }
+        let checked = validate(scene, method, found.clone(), &mut self.notes);
+        // The command of several nodes is empty by then, and empty nodes are not told: one alone is.
+        if let (Err(why), Method::SingleNode) = (&checked, method) {
+            for one in &found.candidates {
+                self.notes.rejected(one.node, || rejection(scene, found, *why));
             }
         }
+        checked
     }
 
     /// Starts commands; the loop looks again at once.
@@ -338,27 +339,33 @@ impl Disruption {
 
     /// Creates the replacements that the limits of their pools allow.
     fn create_replacements(&mut self, cx: &mut Cx, found: &Move) -> Result<Vec<ClaimId>, String> {
-        let nodes = cluster::state_nodes(cx.plan, cx.world);
-        let held = BTreeSet::new();
-        let (mut created, mut errors) = (Vec::new(), Vec::new());
-        for claim in found.replacements() {
-            if let Some(error) = exceeded_limit(cx.world, &nodes, claim.pool) {
-                errors.push(format!("creating node claim, {error}"));
-                continue;
-            }
-            let mut new = claim.claim(cx.plan, cx.world);
-            if new.instance_types.is_empty() {
-                let catalog = self.catalog_of(cx);
-                let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
-                new.instance_types = static_drift::types_of(scene, claim);
-            }
-            created.push(cx.world.create_claim(new));
-        }
+        let (new, errors) = self.new_claims(cx, found);
+        let created = new.into_iter().map(|claim| cx.world.create_claim(claim)).collect();
         if errors.is_empty() {
             Ok(created)
         } else {
             Err(format!("launching replacement nodeclaim, {}", errors.join("; ")))
         }
+    }
+
+    /// Claims to create, and why others are not.
+    fn new_claims(&mut self, cx: &Cx, found: &Move) -> (Vec<NewClaim>, Vec<String>) {
+        let catalog = self.catalog_of(cx);
+        let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), BTreeSet::new());
+        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
+        let (mut claims, mut errors) = (Vec::new(), Vec::new());
+        for replacement in found.replacements() {
+            if let Some(error) = exceeded_limit(cx.world, &nodes, replacement.pool) {
+                errors.push(format!("creating node claim, {error}"));
+                continue;
+            }
+            let mut claim = replacement.claim(cx.plan, cx.world);
+            if claim.instance_types.is_empty() {
+                claim.instance_types = static_drift::types_of(scene, replacement);
+            }
+            claims.push(claim);
+        }
+        (claims, errors)
     }
 
     /// The queue looks at the commands that are due; where each of them stands.

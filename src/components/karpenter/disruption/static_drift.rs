@@ -11,6 +11,7 @@ use crate::components::karpenter::provisioner::packing::{NewNode, Results};
 use crate::plan::{InstanceTypeId, NodePoolId};
 use crate::rules::requirements::{NODE_CLASS, NODE_POOL, Requirement, Requirements};
 use crate::rules::resources::Resources;
+use crate::world::NodeClaim;
 use std::collections::BTreeMap;
 
 /// A move for each drifted node that budget and node limit of its pool allow, unless the pool is still too large.
@@ -23,7 +24,8 @@ pub fn decide(scene: Scene, candidates: &[Candidate], budgets: &Remaining) -> Ve
     for (pool, of_pool) in by_pool {
         let spec = &scene.world.node_pools[pool.index()];
         let existing = || scene.world.claims.iter().filter(|claim| claim.gone.is_none() && claim.pool == pool);
-        let running = existing().filter(|claim| !claim.marked && claim.is_active()).count();
+        let runs = |claim: &&NodeClaim| !claim.marked && claim.is_active() && claim.instance_terminating.is_none();
+        let running = existing().filter(runs).count();
         if budgets.is_exhausted(pool) || running as i64 > i64::from(spec.replicas.unwrap_or(0)) {
             continue;
         }
