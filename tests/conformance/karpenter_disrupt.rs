@@ -132,7 +132,7 @@ impl Seen {
         }
         let none = Decision::default();
         let decision = outcome.as_ref().unwrap_or(&none);
-        let consolidated = self.method.consolidates() && decision.exhausted;
+        let consolidated = self.method.consolidates(scene.plan.flags.karpenter.version) && decision.exhausted;
         if consolidated != (wanted["consolidated"] == json!(true)) {
             return differ("consolidated", &wanted["consolidated"], json!(consolidated));
         }

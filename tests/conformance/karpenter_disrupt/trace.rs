@@ -168,7 +168,7 @@ impl<'c> Play<'c> {
         }
         for (wanted, (id, method, found)) in wanted.iter().zip(started) {
             let kind = match method {
-                Method::Emptiness => "empty",
+                Method::Emptiness | Method::EmptyNodes => "empty",
                 Method::MultiNode => "multi",
                 Method::SingleNode => "single",
                 Method::Expiration | Method::StaticDrift | Method::Drift => "",

@@ -235,7 +235,7 @@ pub fn replace_one(
     Ok(None)
 }
 
-/// Until 1.4: all drifted candidates without pods at once, within the budget.
+/// Until 1.4: all drifted (or expired) candidates without pods at once, within the budget.
 pub fn remove_empty(sorted: &[Candidate], budgets: &mut Remaining) -> Option<Move> {
     let empty = sorted.iter().filter(|one| one.pods.is_empty() && budgets.take(one.pool));
     let candidates: Vec<Candidate> = empty.cloned().collect();

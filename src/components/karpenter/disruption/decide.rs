@@ -36,12 +36,13 @@ pub struct Decision {
 pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     let version = scene.plan.flags.karpenter.version;
     let all = candidates(scene.plan, scene.world, scene.held, method.class(), notes);
-    let totals = if method.consolidates() { balanced::totals(scene, &all) } else { BTreeMap::new() };
+    let totals = if method.consolidates(version) { balanced::totals(scene, &all) } else { BTreeMap::new() };
     let candidates = all.into_iter().filter(|one| method.accepts(scene.world, version, one, notes)).collect();
     Prospect { candidates, totals }
 }
 
-/// What a method does. `first`: pools that single-node consolidation did not reach the last time.
+/// What a method does. `first`: pools that single-node consolidation did not reach the last time, because it took longer
+/// than three minutes; where computing takes no time there are none.
 ///
 /// # Errors
 /// Nothing could be simulated: the pass ends.
@@ -57,7 +58,7 @@ pub fn decide(
     let Prospect { candidates: mut sorted, totals } = prospect;
     method.sort(scene.world, version, &mut sorted);
     let (found, constrained) = match method {
-        Method::Emptiness => {
+        Method::Emptiness | Method::EmptyNodes => {
             let (kept, left): (Vec<Candidate>, Vec<Candidate>) =
                 sorted.into_iter().partition(|one| budgets.take(one.pool));
             let found = (!kept.is_empty()).then(|| Move { candidates: kept, results: Default::default() });
@@ -68,8 +69,7 @@ pub fn decide(
             return Ok(Decision { moves, exhausted: false });
         }
         Method::Drift | Method::Expiration => {
-            let together = method == Method::Drift && version < (1, 5);
-            let empty = if together { consolidation::remove_empty(&sorted, &mut budgets) } else { None };
+            let empty = if version < (1, 5) { consolidation::remove_empty(&sorted, &mut budgets) } else { None };
             match empty {
                 Some(found) => (Some(found), true),
                 None => (consolidation::replace_one(scene, &sorted, &budgets, notes)?, true),
@@ -116,7 +116,7 @@ impl Invalid {
 /// Why it is not.
 pub fn validate(scene: Scene, method: Method, planned: Move, notes: &mut Notes) -> Result<Move, Invalid> {
     let valid = still_candidates(scene, method, &planned, notes)?;
-    if method == Method::Emptiness {
+    if matches!(method, Method::Emptiness | Method::EmptyNodes) {
         return Ok(Move { candidates: valid, results: planned.results });
     }
     let Simulation { results, unplaced, .. } = simulate(scene, &valid, true).map_err(Invalid::Failed)?;

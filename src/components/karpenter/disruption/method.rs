@@ -16,6 +16,8 @@ pub enum Method {
     Expiration,
     /// Nodes without pods, all at once.
     Emptiness,
+    /// v1beta1: the same for pools whose policy is not WhenEmpty.
+    EmptyNodes,
     /// Nodes of static pools that differ from their pool, one for one.
     StaticDrift,
     /// Nodes that differ from their pool, one at a time, with replacement.
@@ -29,9 +31,9 @@ pub enum Method {
 impl Method {
     /// The order of a release.
     pub const fn order(version: (u32, u32)) -> &'static [Method] {
-        use Method::{Drift, Emptiness, Expiration, MultiNode, SingleNode, StaticDrift};
+        use Method::{Drift, Emptiness, EmptyNodes, Expiration, MultiNode, SingleNode, StaticDrift};
         match version {
-            (0, _) => &[Expiration, Drift, Emptiness, MultiNode, SingleNode],
+            (0, _) => &[Expiration, Drift, Emptiness, EmptyNodes, MultiNode, SingleNode],
             (1, 0..5) => &[Drift, Emptiness, MultiNode, SingleNode],
             (1, 5..8) => &[Emptiness, Drift, MultiNode, SingleNode],
             _ => &[Emptiness, StaticDrift, Drift, MultiNode, SingleNode],
@@ -43,7 +45,7 @@ impl Method {
         match self {
             Method::Expiration => DisruptionReason::Expired,
             Method::StaticDrift | Method::Drift => DisruptionReason::Drifted,
-            Method::Emptiness => DisruptionReason::Empty,
+            Method::Emptiness | Method::EmptyNodes => DisruptionReason::Empty,
             Method::MultiNode | Method::SingleNode => DisruptionReason::Underutilized,
         }
     }
@@ -53,7 +55,7 @@ impl Method {
         match self {
             Method::Expiration => "Expired",
             Method::StaticDrift | Method::Drift => "Drifted",
-            Method::Emptiness => "Empty",
+            Method::Emptiness | Method::EmptyNodes => "Empty",
             Method::MultiNode | Method::SingleNode => "Underutilized",
         }
     }
@@ -62,13 +64,17 @@ impl Method {
     pub const fn class(self) -> Class {
         match self {
             Method::Expiration | Method::StaticDrift | Method::Drift => Class::Eventual,
-            Method::Emptiness | Method::MultiNode | Method::SingleNode => Class::Graceful,
+            Method::Emptiness | Method::EmptyNodes | Method::MultiNode | Method::SingleNode => Class::Graceful,
         }
     }
 
     /// Its commands wait fifteen seconds and are validated, and it remembers that it found nothing.
-    pub const fn consolidates(self) -> bool {
-        matches!(self, Method::Emptiness | Method::MultiNode | Method::SingleNode)
+    pub fn consolidates(self, version: (u32, u32)) -> bool {
+        match self {
+            Method::Emptiness => version >= (1, 0),
+            Method::EmptyNodes | Method::MultiNode | Method::SingleNode => true,
+            Method::Expiration | Method::StaticDrift | Method::Drift => false,
+        }
     }
 
     /// The filter of the method.
@@ -86,13 +92,19 @@ impl Method {
                 let left_to_emptiness = candidate.is_empty(version) && matches!(version, (1, 5 | 6));
                 !fixed && claim.drifted.is_some() && !left_to_emptiness
             }
-            Method::Emptiness if fixed => false,
-            Method::Emptiness => {
-                let enabled = pool.consolidate_after.is_some() || pool.v1beta1;
+            Method::Emptiness | Method::EmptyNodes if fixed => false,
+            Method::Emptiness if !pool.v1beta1 => {
+                let enabled = pool.consolidate_after.is_some();
                 if !enabled {
-                    notes.unconsolidatable(candidate.node, || disabled(&pool.name));
+                    let text = || format!("NodePool {:?} has consolidation disabled", pool.name);
+                    notes.unconsolidatable(candidate.node, || Reason::Text(text()));
                 }
                 enabled && candidate.is_empty(version) && claim.consolidatable.is_some()
+            }
+            Method::Emptiness | Method::EmptyNodes => {
+                let when_empty = pool.consolidation_policy == ConsolidationPolicy::WhenEmpty;
+                let own = pool.v1beta1 && when_empty == (self == Method::Emptiness);
+                own && candidate.is_empty(version) && claim.consolidatable.is_some()
             }
             Method::MultiNode | Method::SingleNode if fixed => false,
             Method::MultiNode | Method::SingleNode => match unconsolidatable(world, version, candidate) {
@@ -114,18 +126,15 @@ impl Method {
                 let claim = world.claim(one.claim);
                 claim.drifted.unwrap_or(claim.created).whole_second()
             }),
-            Method::Emptiness | Method::MultiNode | Method::SingleNode if version >= (1, 14) => {
-                candidates.sort_by(|one, two| two.savings_ratio().total_cmp(&one.savings_ratio()));
-            }
-            Method::Emptiness | Method::MultiNode | Method::SingleNode => {
-                candidates.sort_by(|one, two| one.legacy.total_cmp(&two.legacy));
+            Method::Emptiness | Method::EmptyNodes | Method::MultiNode | Method::SingleNode => {
+                if version >= (1, 14) {
+                    candidates.sort_by(|one, two| two.savings_ratio().total_cmp(&one.savings_ratio()));
+                } else {
+                    candidates.sort_by(|one, two| one.legacy.total_cmp(&two.legacy));
+                }
             }
         }
     }
-}
-
-fn disabled(pool: &str) -> Reason {
-    Reason::Text(format!("NodePool {pool:?} has consolidation disabled"))
 }
 
 /// Why a candidate is none for consolidation, with the words of the event if there is one.

@@ -28,7 +28,6 @@ use super::cluster::{self, Catalog, disrupted_taint, is_leaving};
 use super::provisioner::packing::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::NodePoolId;
 use crate::world::{ClaimId, NewClaim, NodeId};
 use decide::{Decision, Invalid, decide, prospect, rejection, validate};
 use method::Method;
@@ -61,8 +60,6 @@ pub struct Disruption {
     state_since: Time,
     /// The state in which each method found nothing.
     memo: BTreeMap<Method, u64>,
-    /// Pools that single-node consolidation did not reach the last time: they come first.
-    unseen: BTreeSet<NodePoolId>,
     /// The last pass ended with it.
     error: Option<String>,
     /// Passes in a row that ended with an error.
@@ -191,7 +188,7 @@ impl Disruption {
             if moves.is_empty() {
                 continue;
             }
-            if method.consolidates() {
+            if method.consolidates(cx.plan.flags.karpenter.version) {
                 let at = cx.now + cx.plan.flags.karpenter.validation_delay;
                 self.validating = moves.into_iter().next().map(|found| Pending { method, found, at });
                 return cx.at(at, Any::Disruption(Event::Validate));
@@ -246,19 +243,18 @@ impl Disruption {
             return Ok(Decision::default());
         }
         let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
-        if method.consolidates() {
+        let remembers = method.consolidates(cx.plan.flags.karpenter.version);
+        if remembers {
             let state = self.present_state(cx);
             if self.memo.get(&method) == Some(&state) {
                 return Ok(Decision::default());
             }
         }
-        let decision = decide(scene, method, prospect, budgets, &self.unseen, notes).map_err(|error| error.text())?;
-        if decision.exhausted && method.consolidates() {
+        let decision =
+            decide(scene, method, prospect, budgets, &BTreeSet::new(), notes).map_err(|error| error.text())?;
+        if decision.exhausted && remembers {
             let state = self.present_state(cx);
             self.memo.insert(method, state);
-        }
-        if decision.exhausted && method == Method::SingleNode {
-            self.unseen.clear();
         }
         Ok(decision)
     }

@@ -3,7 +3,7 @@
 use super::candidates::Class;
 use super::*;
 use crate::components::karpenter::fixture::{edit_pool, node, small_plan};
-use crate::plan::{CapacityType, ConsolidationPolicy, Plan};
+use crate::plan::{CapacityType, ConsolidationPolicy, NodePoolId, Plan};
 use crate::world::World;
 
 /// A look at a world that does not change.
@@ -101,4 +101,24 @@ fn a_termination_grace_period_lets_drift_pass_what_blocks_the_rest() {
     let candidate = |class| candidates::candidate(&plan, &world, id, class);
     assert!(candidate(Class::Graceful).is_err_and(|why| why.contains("do-not-disrupt")));
     assert!(candidate(Class::Eventual).is_ok());
+}
+
+#[test]
+fn expired_nodes_of_v1beta1_without_pods_go_together_and_empty_ones_by_policy() {
+    let mut plan = small_plan();
+    plan.flags.karpenter.version = (0, 37);
+    edit_pool(&mut plan, |pool| {
+        pool.v1beta1 = true;
+        pool.expire_after = Some(Span::from_secs(60));
+    });
+    let mut world = World::new(&plan);
+    (0..2).for_each(|_| {
+        node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 0);
+    });
+    assert_eq!(methods(&plan, &world), [(Method::EmptyNodes, 2)], "WhenUnderutilized");
+    world.now += Span::from_secs(60);
+    assert_eq!(methods(&plan, &world)[0], (Method::Expiration, 2));
+    Arc::make_mut(&mut world.node_pools[0]).consolidation_policy = ConsolidationPolicy::WhenEmpty;
+    assert_eq!(methods(&plan, &world)[1], (Method::Emptiness, 2));
+    assert!(!Method::Emptiness.consolidates((0, 37)), "no wait");
 }
