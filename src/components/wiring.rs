@@ -94,7 +94,7 @@ impl Wiring {
         node_lifecycle(change, hop, &mut wakes);
         provisioner(change, world, hop, &mut wakes);
         node_claim(change, world, hop, &mut wakes);
-        disruption(change, hop, &mut wakes);
+        disruption(change, world, hop, &mut wakes);
         termination(change, hop, &mut wakes);
         interruption(change, &mut wakes);
         fleet(change, &mut wakes);
@@ -425,29 +425,23 @@ fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     }
 }
 
-fn disruption(change: Change, hop: Span, wakes: &mut Wakes) {
-    use karpenter::disruption::Event as Disruption;
-    let moves_the_memo = matches!(
-        change,
-        Change::PodBound(_)
-            | Change::PodGone(_)
-            | Change::NodeCreated(_)
-            | Change::NodeGone(_)
-            | Change::ClaimCreated(_)
-            | Change::ClaimGone(_)
-            | Change::ClaimInitialized(_)
-            | Change::NodePoolChanged(_)
-    ) || begun_by_others(change);
-    if moves_the_memo {
-        wakes.push((hop, Event::Disruption(Disruption::Unconsolidated)));
+fn disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    if moves_memo(change, world) {
+        wakes.push((hop, Event::Disruption(karpenter::disruption::Event::Unconsolidated)));
     }
 }
 
-/// A deletion that the disruption queue did not order itself.
-fn begun_by_others(change: Change) -> bool {
-    use crate::world::DisruptionReason as Reason;
-    let Change::ClaimDeleting(_, reason) = change else { return false };
-    !matches!(reason, Reason::Empty | Reason::Underutilized | Reason::Drifted)
+/// What makes consolidation worth computing again (core `state/cluster.go`, callers of `MarkUnconsolidated`): neither a
+/// claim that is only created nor its Node, but its launch and its initialization; nothing that the disruption queue did.
+pub fn moves_memo(change: Change, world: &World) -> bool {
+    match change {
+        Change::PodBound(_) | Change::PodGone(_) | Change::NodeGone(_) | Change::NodePoolChanged(_) => true,
+        Change::ClaimLaunched(_) | Change::ClaimInitialized(_) => true,
+        Change::NodeCreated(node) => world.node(node).claim.is_none(),
+        Change::ClaimGone(claim) => world.claim(claim).instance.is_some(),
+        Change::ClaimDeleting(claim, _) => world.claim(claim).disruption.is_none(),
+        _ => false,
+    }
 }
 
 fn termination(change: Change, hop: Span, wakes: &mut Wakes) {

@@ -44,6 +44,7 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         consolidate_after: Some(Span::ZERO),
         budgets: vec![default_budget()],
         v1beta1: false,
+        ready: object.fields("status", problems).is_none_or(|mut status| is_ready(&mut status, problems)),
     };
     if let Some(kubelet) = spec.get("kubelet") {
         let text = "kubelet settings of a NodePool are not read: since v1 they stand in the EC2NodeClass";
@@ -53,6 +54,21 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         read_disruption(disruption, &mut pool, beta, problems);
     }
     Some(pool)
+}
+
+/// Ready is what the validation of the pool and its EC2NodeClass add up to. No conditions: as if all were well.
+fn is_ready(status: &mut Fields<'_>, problems: &mut Problems) -> bool {
+    let path = status.at("conditions");
+    let mut seen: Vec<(String, bool)> = Vec::new();
+    for condition in status.list("conditions", problems) {
+        let Some(mut condition) = Fields::of(condition, path.clone(), problems) else { continue };
+        if let Some(kind) = condition.text("type", problems) {
+            seen.push((kind, condition.text("status", problems).as_deref() == Some("True")));
+        }
+    }
+    let of = |wanted: &str| seen.iter().find(|(kind, _)| kind == wanted).map(|(_, holds)| *holds);
+    let parts = [of("ValidationSucceeded"), of("NodeClassReady")];
+    of("Ready").unwrap_or_else(|| parts == [None, None] || parts == [Some(true), Some(true)])
 }
 
 fn limits(fields: &mut Fields<'_>, problems: &mut Problems) -> crate::rules::resources::ResourceList {

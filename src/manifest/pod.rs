@@ -7,8 +7,8 @@
 use super::common::{self, labels, metadata, requirements, resources, selector, texts};
 use crate::engine::Span;
 use crate::plan::{
-    Affinity, Container, ContainerPort, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, RestartPolicy,
-    TopologySpread,
+    Affinity, Container, ContainerPort, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
+    RestartPolicy, TopologySpread,
 };
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::NodeSelectorTerm;
@@ -29,9 +29,27 @@ pub fn read_pod(node: &Node, problems: &mut Problems) -> Option<PodTemplate> {
         annotations: metadata.annotations,
         ..PodTemplate::default()
     };
+    template.controller = controller(&mut object, problems);
     object.required("spec", problems)?;
     spec(&mut object.fields("spec", problems)?, &mut template, problems);
     Some(template)
+}
+
+/// `metadata.ownerReferences`, as far as it matters.
+fn controller(object: &mut Fields<'_>, problems: &mut Problems) -> PodController {
+    let Some(mut metadata) = object.fields("metadata", problems) else { return PodController::Other };
+    let path = metadata.at("ownerReferences");
+    let owners = metadata.list("ownerReferences", problems);
+    let found = owners.iter().find_map(|owner| {
+        let mut owner = Fields::of(owner, path.clone(), problems)?;
+        let (version, kind) = (owner.text("apiVersion", problems)?, owner.text("kind", problems)?);
+        match (version.as_str(), kind.as_str()) {
+            ("apps/v1", "StatefulSet") => Some(PodController::StatefulSet),
+            ("v1", "Node") => Some(PodController::Node),
+            _ => None,
+        }
+    });
+    found.unwrap_or_default()
 }
 
 /// `spec.template` of a workload in a namespace.

@@ -415,10 +415,16 @@ pub struct KarpenterFlags {
     pub garbage_collection: Span,
     /// Drift is looked at again after this.
     pub drift_period: Span,
+    /// From this age on a NodeClaim drifts when its instance type is no longer offered to its pool.
+    pub instance_type_drift_age: Span,
     /// A pod so long past its deletion deadline no longer holds up a drain.
     pub stuck_pod: Span,
     /// Shortest and longest time that a disruption command waits for its replacements.
     pub command_timeout: (Span, Span),
+    /// Between those, so long for each node that commands hold.
+    pub command_timeout_per_node: Span,
+    /// The disruption loop after an error: first and longest back-off.
+    pub error_backoff: (Span, Span),
     /// `--interruption-queue` is configured.
     pub interruption_queue: bool,
     /// Gate SpotToSpotConsolidation.
@@ -459,8 +465,12 @@ impl Default for KarpenterFlags {
             patch_pause: Span::from_secs(1),
             garbage_collection: Span::from_secs(120),
             drift_period: Span::from_secs(300),
+            instance_type_drift_age: Span::from_secs(3600),
             stuck_pod: Span::from_secs(60),
             command_timeout: (Span::from_secs(600), Span::from_secs(3600)),
+            command_timeout_per_node: Span::from_millis(80),
+            // client-go `workqueue.DefaultTypedControllerRateLimiter`.
+            error_backoff: (Span::from_millis(5), Span::from_secs(1000)),
             interruption_queue: true,
             spot_to_spot: false,
             ignore_preferences: false,

@@ -26,8 +26,8 @@ pub use node_pool::{
     Offering,
 };
 pub use pod::{
-    Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodTemplate, Probe, ProbeHandler, Protocol,
-    RestartPolicy, TopologySpread,
+    Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
+    Protocol, RestartPolicy, TopologySpread,
 };
 pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};

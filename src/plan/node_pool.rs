@@ -47,6 +47,21 @@ pub struct NodePoolSpec {
     pub budgets: Vec<Budget>,
     /// The rules of v1beta1 (0.37) govern this pool: graceful budgeted expiry, no delay before consolidation.
     pub v1beta1: bool,
+    /// Condition Ready: a pool that is not gets no new nodes.
+    pub ready: bool,
+}
+
+impl NodePoolSpec {
+    /// Nodes made from the other spec would not be as those of this one: what the hash of the template covers.
+    pub fn is_made_differently(&self, other: &NodePoolSpec) -> bool {
+        self.labels != other.labels
+            || self.annotations != other.annotations
+            || self.taints != other.taints
+            || self.startup_taints != other.startup_taints
+            || self.node_class_name != other.node_class_name
+            || self.termination_grace_period != other.termination_grace_period
+            || (self.expire_after != other.expire_after && !self.v1beta1)
+    }
 }
 
 /// `consolidationPolicy`.

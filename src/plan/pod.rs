@@ -63,6 +63,20 @@ pub struct PodTemplate {
     pub node_name: Option<String>,
     /// What the scheduler counts: containers, sidecars, init peaks, overhead, one pod slot. See [`PodTemplate::count`].
     pub requests: Resources,
+    /// Whose pod it is, where that changes what may be done to it.
+    pub controller: PodController,
+}
+
+/// Controllers that Karpenter tells apart by `metadata.ownerReferences`, besides DaemonSets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodController {
+    /// Any other, or none.
+    #[default]
+    Other,
+    /// A StatefulSet: a pod must be gone before its successor is made, so one that terminates will need a place.
+    StatefulSet,
+    /// A kubelet: a mirror pod of a static pod.
+    Node,
 }
 
 impl Default for PodTemplate {
@@ -93,6 +107,7 @@ impl Default for PodTemplate {
             volume_claims: Vec::new(),
             node_name: None,
             requests: Resources::default(),
+            controller: PodController::Other,
         }
     }
 }

@@ -8,8 +8,9 @@ pub mod decision;
 pub use decision::Decision;
 
 use crate::engine::Time;
-use crate::plan::HpaId;
-use crate::world::{Change, HpaStatus, World};
+use crate::plan::{HpaId, NodePoolId};
+use crate::world::{Change, HpaStatus, NodeId, PodId, World};
+use std::collections::BTreeMap;
 
 /// One fact.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +19,60 @@ pub struct Fact {
     pub at: Time,
     /// What.
     pub change: Change,
+}
+
+/// What Karpenter's disruption says of a node or a NodePool, as its events would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Of what.
+    pub subject: Subject,
+    /// What it comes to.
+    pub kind: VerdictKind,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a verdict is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A node.
+    Node(NodeId),
+    /// A NodePool.
+    Pool(NodePoolId),
+}
+
+/// Kinds of verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VerdictKind {
+    /// Event DisruptionBlocked: it is no candidate, or its pods would find no place.
+    Blocked,
+    /// Event Unconsolidatable.
+    Unconsolidatable,
+    /// Event ConsolidationRejected: the validation failed.
+    Rejected,
+}
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// In the words of the event.
+    Text(String),
+    /// These pods would not be scheduled; `true`: one of them only on a node that is not initialized.
+    Unplaced(Vec<PodId>, bool),
+}
+
+impl Verdict {
+    /// The text of the event.
+    pub fn text(&self, world: &World) -> String {
+        match &self.reason {
+            Reason::Text(text) => text.clone(),
+            Reason::Unplaced(pods, uninitialized) => {
+                let names: Vec<String> = pods.iter().map(|&pod| world.pod_name(pod)).collect();
+                let how = if *uninitialized { " but on nodes that are not initialized" } else { "" };
+                format!("Not all pods would schedule, there is no place for {}{how}", names.join(", "))
+            }
+        }
+    }
 }
 
 /// How much is kept.
@@ -41,12 +96,38 @@ pub struct Recorder {
     pub explanations: Vec<(Time, String)>,
     /// Decisions with all that their controllers saw, in order.
     pub decisions: Vec<(Time, Decision)>,
+    /// What disruption said of nodes and pools, each time it said something else; only with explanations.
+    pub verdicts: Vec<(Time, Verdict)>,
+    latest: BTreeMap<(Subject, VerdictKind), usize>,
 }
 
 impl Recorder {
     /// An empty record.
     pub fn new(detail: Detail) -> Recorder {
-        Recorder { detail, facts: Vec::new(), hpa_syncs: Vec::new(), explanations: Vec::new(), decisions: Vec::new() }
+        Recorder {
+            detail,
+            facts: Vec::new(),
+            hpa_syncs: Vec::new(),
+            explanations: Vec::new(),
+            decisions: Vec::new(),
+            verdicts: Vec::new(),
+            latest: BTreeMap::new(),
+        }
+    }
+
+    /// Explanations are kept.
+    pub fn explains(&self) -> bool {
+        self.detail == Detail::Explain
+    }
+
+    /// Adds a verdict, if they are kept and it is not what was said last.
+    pub fn judge(&mut self, at: Time, verdict: &Verdict) {
+        let key = (verdict.subject, verdict.kind);
+        let known = self.latest.get(&key).is_some_and(|&index| self.verdicts[index].1.reason == verdict.reason);
+        if self.explains() && !known {
+            self.latest.insert(key, self.verdicts.len());
+            self.verdicts.push((at, verdict.clone()));
+        }
     }
 
     /// Adds a fact.

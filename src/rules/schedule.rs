@@ -52,8 +52,8 @@ impl Schedule {
             day: field(day, 1, 31, &[])?,
             month: field(month, 1, 12, &MONTHS)?,
             weekday: field(weekday, 0, 6, &WEEKDAYS)?,
-            any_day: day.starts_with(['*', '?']),
-            any_weekday: weekday.starts_with(['*', '?']),
+            any_day: is_star(day),
+            any_weekday: is_star(weekday),
         }))
     }
 
@@ -77,9 +77,10 @@ impl Schedule {
     }
 
     /// Whether a window of `duration` seconds that began at a named instant holds at `now`: one that began exactly
-    /// `duration` ago is over, one that begins now holds.
+    /// `duration` ago is over, one that begins now holds. A schedule that names nothing at all always holds: upstream's next
+    /// instant is then the zero of time, which is not after now.
     pub fn is_open(&self, now: u64, duration: u64) -> bool {
-        self.next_after(now.saturating_sub(duration)).is_some_and(|next| next <= now)
+        self.next_after(now.saturating_sub(duration)).is_none_or(|next| next <= now)
     }
 }
 
@@ -107,16 +108,24 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// Any value will do: some part is a star, in steps of no more than one.
+fn is_star(field: &str) -> bool {
+    field.split(',').any(|part| {
+        let (range, step) = part.split_once('/').unwrap_or((part, "1"));
+        range.starts_with(['*', '?']) && step.parse::<u64>().is_ok_and(|step| step <= 1)
+    })
+}
+
 /// One field: a list of `*`, `a`, `a-b`, each with `/step`.
 fn field(text: &str, low: u64, high: u64, names: &[&str]) -> Option<u64> {
     let mut bits = 0;
-    for part in text.split(',') {
+    for part in text.split(',').filter(|part| !part.is_empty()) {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(step.parse::<u64>().ok().filter(|&step| step > 0)?)),
             None => (part, None),
         };
         let (from, to) = match range {
-            "*" | "?" => (low, high),
+            _ if range.split('-').next().is_some_and(|from| from == "*" || from == "?") => (low, high),
             _ => match range.split_once('-') {
                 Some((from, to)) => (number(from, low, names)?, number(to, low, names)?),
                 None => {
@@ -140,7 +149,11 @@ fn number(text: &str, low: u64, names: &[&str]) -> Option<u64> {
 
 /// Whole seconds of a Go duration such as `1h30m`.
 fn go_duration(text: &str) -> Option<u64> {
-    let mut rest = text;
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest.is_empty() {
+        return None;
+    }
+    let sign = if text.starts_with('-') { 0.0 } else { 1.0 };
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -153,11 +166,13 @@ fn go_duration(text: &str) -> Option<u64> {
                 "m" => 60.0,
                 "s" => 1.0,
                 "ms" => 1e-3,
+                "us" | "µs" | "μs" => 1e-6,
+                "ns" => 1e-9,
                 _ => return None,
             };
         rest = &rest[unit..];
     }
-    (!text.is_empty()).then_some(seconds as u64)
+    Some((seconds * sign) as u64)
 }
 
 #[cfg(test)]
@@ -187,6 +202,7 @@ mod tests {
         assert!(open("0 10 13 * 6", SATURDAY, 60), "either of the two, when both are given");
         assert!(!open("0 10 13 * *", SATURDAY, 60));
         assert!(open("*/15 8-18/2 * jan *", SATURDAY, 60));
+        assert!(open("0 10 */2 * 5", SATURDAY, 60), "a star in steps is no star: the first is odd");
     }
 
     #[test]

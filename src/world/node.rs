@@ -5,7 +5,7 @@ use super::change::{Change, DisruptionReason, NodeReadiness};
 use super::ids::{ClaimId, InstanceId, NodeId, PodId};
 use super::node_status::{NodeStatus, Renewals};
 use crate::engine::{Span, Time};
-use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, ZoneId};
+use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, ZoneId};
 use crate::rules::labels::Labels;
 use crate::rules::requirement::NodeRequirement;
 use crate::rules::resources::Resources;
@@ -21,6 +21,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// Labels.
     pub labels: Labels,
+    /// Annotations.
+    pub annotations: Labels,
     /// Taints in order.
     pub taints: Vec<Taint>,
     /// Cordoned.
@@ -112,6 +114,8 @@ pub struct NodeClaim {
     pub name: Arc<str>,
     /// Its NodePool.
     pub pool: NodePoolId,
+    /// The pool as it was when the claim was made.
+    pub made_from: Arc<NodePoolSpec>,
     /// Its number among the pool's, from 1; keys its random draws together with the pool.
     pub ordinal: u32,
     /// `metadata.creationTimestamp` before it is cut.
@@ -146,6 +150,8 @@ pub struct NodeClaim {
     pub consolidatable: Option<Time>,
     /// Condition Drifted since.
     pub drifted: Option<Time>,
+    /// Why the cloud provider says that it has drifted (`AMIDrift`), if it does.
+    pub provider_drift: Option<Arc<str>>,
     /// `status.lastPodEventTime`, whole seconds.
     pub last_pod_event: Option<Time>,
     /// A disruption command holds it.
@@ -243,10 +249,12 @@ impl World {
     /// Creates a Node object, not Ready.
     pub fn create_node(&mut self, new: NewNode) -> NodeId {
         let id = NodeId::at(self.nodes.len());
+        let annotations = new.claim.map(|claim| self.claims[claim.index()].made_from.annotations.clone());
         self.nodes.push(Node {
             id,
             name: new.name,
             labels: new.labels,
+            annotations: annotations.unwrap_or_default(),
             taints: new.taints,
             unschedulable: false,
             allocatable: new.allocatable,
@@ -358,6 +366,16 @@ impl World {
         }
     }
 
+    /// Sets an annotation, or takes it away.
+    pub fn set_node_annotation(&mut self, node: NodeId, key: &str, value: Option<&str>) {
+        let annotations = &mut self.nodes[node.index()].annotations;
+        match value {
+            Some(value) => annotations.insert(key.to_string(), value.to_string()),
+            None => annotations.remove(key),
+        };
+        self.push(Change::NodeLabels(node));
+    }
+
     /// Somebody replaces what a Node object says of itself.
     pub fn update_node(
         &mut self,
@@ -416,6 +434,7 @@ impl World {
             id,
             name: format!("{}-{ordinal:02}", pool.name).into(),
             pool: new.pool,
+            made_from: pool.clone(),
             ordinal,
             created: self.now,
             requirements: new.requirements,
@@ -433,6 +452,7 @@ impl World {
             initialized: None,
             consolidatable: None,
             drifted: None,
+            provider_drift: None,
             last_pod_event: None,
             disruption: None,
             marked: false,
@@ -491,6 +511,11 @@ impl World {
             entry.drifted = value.then_some(now);
             self.push(Change::ClaimDrifted(claim, value));
         }
+    }
+
+    /// The cloud provider finds that a machine is no longer what its EC2NodeClass asks for, or that it is again.
+    pub fn note_provider_drift(&mut self, claim: ClaimId, reason: Option<Arc<str>>) {
+        self.claims[claim.index()].provider_drift = reason;
     }
 
     /// `status.lastPodEventTime` = now, cut to the second.

@@ -96,7 +96,7 @@ pub struct Pod {
     pub owner: Owner,
     /// The number of the pod among those of its owner, from 1; keys its random draws together with the owner.
     pub ordinal: u32,
-    /// Name of a pod without controller.
+    /// Name that was given; otherwise it is derived from owner and ordinal.
     pub bare_name: Option<Arc<str>>,
     /// `metadata.uid` when it was given; otherwise derived from owner and ordinal.
     pub uid: Option<Arc<str>>,
@@ -526,10 +526,13 @@ impl World {
     /// Name of a pod.
     pub fn pod_name(&self, pod: PodId) -> String {
         let entry = &self.pods[pod.index()];
+        if let Some(name) = &entry.bare_name {
+            return name.to_string();
+        }
         match entry.owner {
             Owner::ReplicaSet(id) => format!("{}-{}", self.replica_set_name(id), entry.ordinal),
             Owner::DaemonSet(id) => format!("{}-{}", self.daemon_sets[id.index()].name, entry.ordinal),
-            Owner::Bare => entry.bare_name.as_deref().map_or_else(|| format!("pod-{}", entry.ordinal), str::to_string),
+            Owner::Bare => format!("pod-{}", entry.ordinal),
         }
     }
 }

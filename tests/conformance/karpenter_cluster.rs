@@ -74,6 +74,26 @@ pub fn moment(value: &Value) -> Option<Time> {
     Some(Time::from_unix_seconds(seconds.unsigned_abs()))
 }
 
+/// The hash of the template that a claim carries is not its pool's; only told where both are of one version. A pool whose
+/// hash is given has no version but the one given.
+fn is_hashed_differently(pool: &Value, claim: &Value) -> bool {
+    let (hash, version) = ("karpenter.sh/nodepool-hash", "karpenter.sh/nodepool-hash-version");
+    let of_pool = pool[hash].as_str().unwrap_or("hash");
+    let default = if pool[hash].is_null() { "v3" } else { "" };
+    let version_of_pool = pool[version].as_str().unwrap_or(default);
+    claim[hash].as_str().unwrap_or(of_pool) != of_pool && claim[version].as_str().unwrap_or("v3") == version_of_pool
+}
+
+/// A duration, or Never.
+fn span(value: &Value) -> Result<Option<Span>, String> {
+    if value == "Never" {
+        return Ok(None);
+    }
+    let reader =
+        |node: &Node, problems: &mut Problems| kubelapse::scenario::reader::duration(node, "duration", problems);
+    read(value, reader).map(Some)
+}
+
 fn zone(plan: &mut Plan, name: &str) -> ZoneId {
     let found = plan.zones.iter().position(|zone| zone == name);
     ZoneId::at(found.unwrap_or_else(|| {
@@ -164,12 +184,7 @@ fn read_types(case: &Case, catalogue: Option<String>, plan: &mut Plan) -> Result
 
 fn read_pools(input: &Value, plan: &mut Plan) -> Result<(), String> {
     for written in items(&input["nodePools"]) {
-        let mut full = written.clone();
-        let template = &mut full["spec"]["template"]["spec"];
-        if template["nodeClassRef"].is_null() {
-            template["nodeClassRef"] = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
-        }
-        let pool: NodePoolSpec = read(&full, node_pool::read_node_pool)?;
+        let pool = node_pool(written)?;
         let allowed = &input["poolInstanceTypes"][&pool.name];
         let offers = |id: &InstanceTypeId| {
             let name = &plan.instance_types[id.index()].name;
@@ -179,7 +194,29 @@ fn read_pools(input: &Value, plan: &mut Plan) -> Result<(), String> {
         plan.pool_types.push(types);
         plan.node_pools.push(Arc::new(pool));
     }
+    // A pool that is gone has no types and takes nothing: to its nodes that is the same.
+    for name in items(&input["nodes"]).iter().filter_map(|node| node["nodePool"].as_str()) {
+        if !plan.node_pools.iter().any(|pool| pool.name == name) {
+            let gone = json!({"metadata": {"name": name}, "spec": {"disruption": {"consolidateAfter": "Never"}}});
+            let gone = NodePoolSpec { ready: false, ..node_pool(&gone)? };
+            plan.pool_types.push(Vec::new());
+            plan.node_pools.push(Arc::new(gone));
+        }
+    }
     Ok(())
+}
+
+/// A pool as written.
+pub fn node_pool(written: &Value) -> Result<NodePoolSpec, String> {
+    let mut full = written.clone();
+    let template = &mut full["spec"]["template"]["spec"];
+    if template["nodeClassRef"].is_null() {
+        template["nodeClassRef"] = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
+    }
+    if let Some(object) = full["metadata"].as_object_mut() {
+        object.remove("annotations");
+    }
+    read(&full, node_pool::read_node_pool)
 }
 
 /// A pod as written, once for each that it stands for.
@@ -236,7 +273,14 @@ impl Cluster {
             plan.namespaces.insert(name, labels);
         }
         for written in items(&input["pdbs"]) {
-            plan.pdbs.push(Arc::new(read(written, budget::read_pdb)?));
+            // A text that is no share, as only a fake API server takes it, limits nothing.
+            let mut written = written.clone();
+            for key in ["maxUnavailable", "minAvailable"] {
+                if written["spec"][key].as_str().is_some_and(|text| !text.ends_with('%')) {
+                    written["spec"].as_object_mut().and_then(|spec| spec.remove(key));
+                }
+            }
+            plan.pdbs.push(Arc::new(read(&written, budget::read_pdb)?));
         }
         for written in items(&input["daemonSets"]) {
             let mut full = written.clone();
@@ -255,10 +299,19 @@ impl Cluster {
         let options = &input["options"];
         plan.flags.karpenter.ignore_preferences = options["preferencePolicy"] == "Ignore";
         plan.flags.karpenter.min_values_best_effort = options["minValuesPolicy"] == "BestEffort";
-        let world = World::new(&plan);
+        plan.flags.karpenter.spot_to_spot = options["featureGates"]["SpotToSpotConsolidation"] == json!(true);
+        let mut world = World::new(&plan);
+        for (entry, written) in world.pdbs.iter_mut().zip(items(&input["pdbs"])) {
+            let allowed = written["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+            entry.disruptions_allowed = i32::try_from(allowed).unwrap_or(i32::MAX);
+        }
         let mut cluster = Cluster { plan, world, pods: Vec::new() };
         for written in items(&input["nodes"]) {
-            cluster.add_node(written)?;
+            let pools = items(&input["nodePools"]);
+            let pool = pools.iter().find(|pool| pool["metadata"]["name"] == written["nodePool"]);
+            let mut written = written.clone();
+            written["poolAnnotations"] = pool.map_or(Value::Null, |pool| pool["metadata"]["annotations"].clone());
+            cluster.add_node(&written)?;
         }
         for written in single_pods(items(&input["pods"])) {
             let name = written["spec"]["nodeName"].as_str();
@@ -278,7 +331,8 @@ impl Cluster {
         })
     }
 
-    fn add_pod(&mut self, written: &Value, node: Option<NodeId>, bound: bool) -> Result<PodId, String> {
+    /// A pod, bound or not.
+    pub fn add_pod(&mut self, written: &Value, node: Option<NodeId>, bound: bool) -> Result<PodId, String> {
         let template = pod_template(written)?;
         let id = TemplateId::at(self.world.templates.len());
         self.world.templates.push(Arc::new(template));
@@ -296,8 +350,13 @@ impl Cluster {
         }
         if let Some(node) = node {
             self.world.bind_pod(pod, node);
-            self.world.set_pod_phase(pod, PodPhase::Running);
-            self.world.set_pod_ready(pod, true);
+            if status["phase"] != "Pending" {
+                self.world.set_pod_phase(pod, PodPhase::Running);
+            }
+            let ready = items(&status["conditions"]).iter().find(|condition| condition["type"] == "Ready");
+            if status["conditions"].is_null() || ready.is_some() {
+                self.world.set_pod_ready(pod, ready.is_none_or(|condition| condition["status"] == "True"));
+            }
         }
         match status["phase"].as_str() {
             Some("Succeeded") => self.world.set_pod_phase(pod, PodPhase::Succeeded),
@@ -341,6 +400,7 @@ impl Cluster {
 
     /// The NodeClaim of a node, launched.
     fn add_claim(&mut self, written: &Value, pool: NodePoolId, labels: &Labels, typed: InstanceTypeId) -> ClaimId {
+        let launched = written["state"] != "created";
         let plan = &mut self.plan;
         let zone = zone(plan, &text(&written["zone"]));
         let kind = capacity_type(&text(&written["capacityType"]));
@@ -354,8 +414,10 @@ impl Cluster {
             requests: Resources::default(),
             labels: labels.clone(),
         });
-        let instance = self.world.launch_instance(Some(claim), typed, zone, kind, price);
-        self.world.launch_claim(claim, instance, labels.clone());
+        if launched {
+            let instance = self.world.launch_instance(Some(claim), typed, zone, kind, price);
+            self.world.launch_claim(claim, instance, labels.clone());
+        }
         let name = written["claim"].as_str().or(written["name"].as_str()).unwrap_or_default();
         self.world.claims[claim.index()].name = name.into();
         claim
@@ -381,7 +443,11 @@ impl Cluster {
         };
         let claim_taints = or_pool("claimTaints", &|pool| pool.taints.clone())?;
         let startup = or_pool("startupTaints", &|pool| pool.startup_taints.clone())?;
-        if let (Some(pool), Some(typed)) = (pool, typed) {
+        if let Some(pool) = pool {
+            let typed = match typed {
+                Some(typed) => typed,
+                None => self.unknown_type(written)?,
+            };
             let id = self.add_claim(written, pool, &all, typed);
             let entry = &mut self.world.claims[id.index()];
             entry.taints = claim_taints.clone();
@@ -389,8 +455,12 @@ impl Cluster {
             entry.marked = written["marked"] == json!(true);
             entry.deleting_since = (written["deleting"] == json!(true)).then_some(self.plan.start);
             claim = Some(id);
+            self.claim_spec(written, id)?;
         }
-        if state == "launched" {
+        if state == "launched" || state == "created" {
+            if let Some(claim) = claim {
+                self.claim_conditions(written, claim);
+            }
             return Ok(());
         }
         let mut node_taints = if written["taints"].is_null() { claim_taints } else { taints(&written["taints"])? };
@@ -437,7 +507,7 @@ impl Cluster {
             self.world.set_node_readiness(node, NodeReadiness::Ready);
         }
         if claim.is_none() && written["deleting"] == json!(true) {
-            self.world.delete_node(node);
+            self.world.nodes[node.index()].deleting_since = Some(self.plan.start);
         }
         if let Some(claim) = claim.filter(|_| state != "joined") {
             self.world.register_claim(claim);
@@ -445,10 +515,85 @@ impl Cluster {
                 self.world.initialize_claim(claim);
             }
         }
+        for (key, value) in labels(&written["annotations"]) {
+            self.world.set_node_annotation(node, &key, Some(&value));
+        }
+        if let Some(claim) = claim {
+            self.claim_conditions(written, claim);
+        }
         for pod in single_pods(items(&written["pods"])) {
             self.add_pod(&pod, Some(node), true)?;
         }
         Ok(())
+    }
+
+    /// What else is written of a claim.
+    fn claim_spec(&mut self, written: &Value, id: ClaimId) -> Result<(), String> {
+        let start = self.plan.start;
+        let entry = &mut self.world.claims[id.index()];
+        if is_hashed_differently(&written["poolAnnotations"], &written["annotations"]) {
+            Arc::make_mut(&mut entry.made_from).annotations.insert("made-from".to_string(), "other".to_string());
+        }
+        entry.created = moment(&written["created"]).unwrap_or(start.back(Span::from_secs(3600)));
+        entry.last_pod_event = moment(&written["lastPodEventTime"]);
+        entry.provider_drift = written["drifted"].as_str().map(Into::into);
+        if written["nominated"] == json!(true) {
+            entry.nominated_until = start + self.plan.flags.karpenter.nomination;
+        }
+        for (key, field) in
+            [("expireAfter", &mut entry.expire_after), ("terminationGracePeriod", &mut entry.termination_grace_period)]
+        {
+            if !written[key].is_null() {
+                *field = span(&written[key])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Conditions of a claim, with the times at which they came.
+    fn claim_conditions(&mut self, written: &Value, id: ClaimId) {
+        let entry = &mut self.world.claims[id.index()];
+        let created = entry.created;
+        let since = |kind: &str| moment(&written["conditionTimes"][kind]).unwrap_or(created);
+        let given = |kind: &str| (written["conditions"][kind] == "True").then(|| since(kind));
+        entry.launched = entry.launched.map(|_| since("Launched"));
+        entry.registered = entry.registered.map(|_| since("Registered"));
+        entry.initialized = entry.initialized.map(|_| since("Initialized"));
+        entry.consolidatable = given("Consolidatable");
+        entry.drifted = given("Drifted");
+        entry.instance_terminating = given("InstanceTerminating");
+    }
+
+    /// A type that the catalogue does not have: no pool can be asked for it.
+    fn unknown_type(&mut self, written: &Value) -> Result<InstanceTypeId, String> {
+        let entry = json!({"name": written["instanceType"], "capacity": written["capacity"]});
+        let entry = instance_type(&mut self.plan, &entry, &[])?;
+        self.plan.instance_types.push(Arc::new(entry));
+        Ok(InstanceTypeId::at(self.plan.instance_types.len() - 1))
+    }
+
+    /// A claim has its instance.
+    pub fn launch(&mut self, claim: ClaimId, written: &Value) -> Result<(), String> {
+        let plan = &mut self.plan;
+        let zone = zone(plan, &text(&written["zone"]));
+        let kind = capacity_type(&text(&written["capacityType"]));
+        let found = plan.instance_types.iter().position(|entry| written["instanceType"] == json!(entry.name));
+        let typed = found.map(InstanceTypeId::at).ok_or("no such type")?;
+        let entry = plan.instance_type(typed).clone();
+        let labels = self.node_labels(written, Some(&entry), None);
+        let instance = self.world.launch_instance(Some(claim), typed, zone, kind, MicroDollars::default());
+        self.world.launch_claim(claim, instance, labels);
+        Ok(())
+    }
+
+    /// A pool by its name.
+    pub fn pool(&self, name: &str) -> Option<NodePoolId> {
+        self.plan.node_pools.iter().position(|pool| pool.name == name).map(NodePoolId::at)
+    }
+
+    /// Namespace and name of a pod.
+    pub fn full_name(&self, pod: PodId) -> String {
+        format!("{}/{}", self.world.template_of(pod).namespace, self.pod(pod))
     }
 
     /// Name of a pod.

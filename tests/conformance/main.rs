@@ -8,6 +8,7 @@ mod cluster_trace;
 mod endpointslice_trace;
 mod hpa_trace;
 mod karpenter_cluster;
+mod karpenter_disrupt;
 mod karpenter_provision;
 mod kubelet_probe;
 mod lbc_elbv2;
@@ -59,13 +60,18 @@ const KINDS: &[(&str, Replay)] = &[
     ("endpointslice.trace", endpointslice_trace::replay),
     ("node.lifecycle", node_lifecycle::replay),
     ("kubelet.probe", kubelet_probe::replay),
+    ("karpenter.disrupt", karpenter_disrupt::replay),
     ("vpa.recommend", vpa_recommend::replay),
     ("workload.trace", workload_trace::replay),
     ("cluster.trace", cluster_trace::replay),
 ];
 
-/// How many differences are printed a kind.
+/// How many differences are printed a kind, unless `KUBELAPSE_SHOWN` says otherwise.
 const SHOWN: usize = 5;
+
+fn shown() -> usize {
+    std::env::var("KUBELAPSE_SHOWN").ok().and_then(|text| text.parse().ok()).unwrap_or(SHOWN)
+}
 
 fn vectors() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
@@ -140,7 +146,7 @@ fn the_real_controllers_are_reproduced() {
         let results: Vec<_> = cases.iter().map(|case| (case, outcome(replay, case))).collect();
         let failures: Vec<_> = results.iter().filter_map(|(case, r)| r.as_ref().err().map(|e| (case, e))).collect();
         println!("{kind}: {} passed, {} failed", cases.len() - failures.len(), failures.len());
-        for (case, difference) in failures.iter().take(SHOWN) {
+        for (case, difference) in failures.iter().take(shown()) {
             println!("  {}: {difference}", case.name);
         }
         failed_in_all += failures.len();

@@ -1,12 +1,14 @@
 //! What Karpenter's controllers see of the cluster: nodes with the machines on their way, and what may be done to pods.
 //!
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
-//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: mirror pods, StatefulSets, volumes.
+//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: volumes.
 
 mod catalog;
 
 use crate::engine::Span;
-use crate::plan::{CapacityType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId};
+use crate::plan::{
+    CapacityType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodController, PodTemplate, ZoneId,
+};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;
@@ -20,6 +22,9 @@ pub use catalog::{Catalog, Market, PoolFacts, Wanted};
 
 /// The annotation that forbids voluntary disruption of a pod or node.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+
+/// The annotation that says how dear a pod is.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The taint of a node that Karpenter is about to remove.
 pub fn disrupted_taint() -> Taint {
@@ -153,7 +158,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             pods: &node.pods,
             initialized,
             pool: claim.map(|claim| claim.pool),
-            leaving: node.deleting_since.is_some() || claim.is_some_and(|claim| claim.marked),
+            leaving: is_leaving(world, node.id),
         });
     }
     let on_their_way = world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none());
@@ -171,7 +176,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             pods: &[],
             initialized: false,
             pool: Some(claim.pool),
-            leaving: claim.marked || claim.deleting_since.is_some(),
+            leaving: claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some(),
         });
     }
     all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(two.name)));
@@ -202,6 +207,15 @@ impl StateNode<'_> {
     }
 }
 
+/// Marked for deletion, or being deleted: its claim if it has one, else itself.
+pub fn is_leaving(world: &World, node: NodeId) -> bool {
+    let entry = world.node(node);
+    entry.claim.map_or(entry.deleting_since.is_some(), |id| {
+        let claim = world.claim(id);
+        claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some()
+    })
+}
+
 /// Every claim has its instance: Karpenter's memory of the cluster is complete.
 pub fn is_synced(world: &World) -> bool {
     !world.claims.iter().any(|claim| claim.gone.is_none() && claim.instance.is_none())
@@ -214,18 +228,26 @@ pub fn is_provisionable(world: &World, pod: PodId) -> bool {
         && entry.unschedulable
         && entry.node.is_none()
         && entry.nominated.is_none()
-        && !matches!(entry.owner, Owner::DaemonSet(_))
+        && !is_of_node(world, pod)
 }
 
 /// It would have to run elsewhere if its node went.
 pub fn is_reschedulable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
-    entry.is_active() && !matches!(entry.owner, Owner::DaemonSet(_))
+    let stateful = world.template_of(pod).controller == PodController::StatefulSet;
+    (entry.is_active() || (stateful && entry.deleting_since.is_some())) && !is_of_node(world, pod)
+}
+
+/// It comes and goes with its node: a DaemonSet's pod, or the mirror of a static pod.
+fn is_of_node(world: &World, pod: PodId) -> bool {
+    let mirror = world.template_of(pod).controller == PodController::Node;
+    mirror || matches!(world.pod(pod).owner, Owner::DaemonSet(_))
 }
 
 /// As [`is_reschedulable`], and it could be evicted some day.
 pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
-    is_reschedulable(world, pod) && !forbids_disruption(world, pod) && !is_pinned_by_budget(world, pod)
+    let held = world.pod(pod).is_active() && forbids_disruption(world, pod);
+    is_reschedulable(world, pod) && !held && budget_block(world, pod, Blocks::Forever).is_none()
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
@@ -234,13 +256,13 @@ pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
     if value == "true" {
         return true;
     }
-    let Some(span) = duration(value) else { return false };
+    let Some(span) = duration(value).filter(|span| *span > Span::ZERO) else { return false };
     world.pod(pod).start_time.is_none_or(|start| world.now < start + span)
 }
 
 /// A Go duration such as `1h30m`.
 fn duration(text: &str) -> Option<Span> {
-    let mut rest = text;
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = Span::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -252,12 +274,14 @@ fn duration(text: &str) -> Option<Span> {
             "m" => 60.0,
             "s" => 1.0,
             "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
             _ => return None,
         };
         total += Span::from_seconds(value * seconds);
         rest = &rest[unit..];
     }
-    (!text.is_empty()).then_some(total)
+    text.ends_with(|letter: char| letter.is_ascii_alphabetic()).then_some(total)
 }
 
 /// Budgets that select a pod.
@@ -269,35 +293,53 @@ pub fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = &Pdb> {
     })
 }
 
-/// A budget that can never be met, or more than one: nobody will ever evict it.
-fn is_pinned_by_budget(world: &World, pod: PodId) -> bool {
-    let mut budgets = budgets_of(world, pod);
-    let Some(pdb) = budgets.next() else { return false };
-    budgets.next().is_some()
-        || matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
-        || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
+/// When a budget holds up an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// It allows no disruption now.
+    Now,
+    /// It never will: 0 unavailable or 100 % available.
+    Forever,
 }
 
-/// Why a pod may not be evicted now, for candidates of voluntary disruption.
-pub fn budget_block(world: &World, pod: PodId) -> Option<String> {
+/// Why a pod may not be evicted. Pods that nobody would try to evict are held up by nothing.
+pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
     let entry = world.pod(pod);
-    let mut budgets = budgets_of(world, pod);
-    let pdb = budgets.next()?;
-    if !entry.is_active() || tolerated(&world.template_of(pod).tolerations, &disrupted_taint()) {
+    let template = world.template_of(pod);
+    let mut budgets: Vec<&Pdb> = budgets_of(world, pod).collect();
+    let evictable = entry.is_active()
+        && !tolerated(&template.tolerations, &disrupted_taint())
+        && template.controller != PodController::Node
+        && !forbids_disruption(world, pod);
+    if budgets.is_empty() || !evictable {
         return None;
     }
-    if budgets.next().is_some() {
-        return Some(format!("pod {} is covered by several PodDisruptionBudgets", world.pod_name(pod)));
+    budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
+    let named = |pdb: &Pdb| format!("{}/{}", pdb.spec.namespace, pdb.spec.name);
+    if budgets.len() > 1 {
+        let all: Vec<String> = budgets.iter().map(|pdb| named(pdb)).collect();
+        return Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")));
     }
-    let unhealthy = pdb.spec.always_allow_unhealthy && !entry.is_ready();
-    (pdb.disruptions_allowed == 0 && !unhealthy)
-        .then(|| format!("PodDisruptionBudget {} prevents pod evictions", pdb.spec.name))
+    let pdb = budgets.first()?;
+    let unready = entry.ready.status == Some(false) && !entry.ready_unknown;
+    if pdb.spec.always_allow_unhealthy && unready {
+        return None;
+    }
+    let blocks = match when {
+        Blocks::Now => pdb.disruptions_allowed == 0,
+        Blocks::Forever => {
+            matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
+                || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
+        }
+    };
+    blocks.then(|| format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb)))
 }
 
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
-    let priority = world.template_of(pod).priority;
-    let cost = 1.0 + f64::from(world.pod(pod).deletion_cost) / 2f64.powi(27) + f64::from(priority) / 2f64.powi(25);
+    let template = world.template_of(pod);
+    let written = template.annotations.get(DELETION_COST).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let cost = 1.0 + written / 2f64.powi(27) + f64::from(template.priority) / 2f64.powi(25);
     cost.clamp(-10.0, 10.0)
 }
 

@@ -11,11 +11,11 @@
 //! is `aws::fleet`. Stored times are whole seconds, so windows end up to one second early. Left out: node repair, drift of
 //! AMI, subnets and security groups, registration hooks.
 
-use super::cluster::{is_ephemeral, unregistered_taint};
+use super::cluster::{self, is_compatible, is_ephemeral, unregistered_taint};
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Span, Time};
-use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec};
-use crate::rules::requirements::{NODE_CLASS, Requirements};
+use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec, Plan};
+use crate::rules::requirements::{INSTANCE_TYPE, NODE_POOL, Requirements};
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,6 @@ pub struct NodeClaims {
     seen: Vec<Seen>,
     /// The garbage collector's next look.
     collect_at: Option<Time>,
-    /// The state of its pool in which a claim was last found as its pool says: until the pool is edited it stays so.
-    undrifted: BTreeMap<ClaimId, Arc<NodePoolSpec>>,
 }
 
 /// What pods have been through; each step is one pod event.
@@ -103,35 +101,20 @@ impl NodeClaims {
             cx.world.delete_claim(id, reason);
             return;
         }
-        self.refresh_drift(cx, id);
-        let claim = cx.world.claim(id);
-        let (holds, again) = consolidatable(claim, &cx.world.node_pools[claim.pool.index()], cx.now);
-        cx.world.set_consolidatable(id, holds);
+        let before = cx.world.claim(id).drifted;
+        let again = refresh_conditions(cx.plan, cx.world, id);
+        if let (None, Some(_)) = (before, cx.world.claim(id).drifted)
+            && let Some(why) = drift(cx.plan, cx.world, cx.world.claim(id))
+        {
+            let name = cx.world.claim(id).name.clone();
+            cx.explain(|| format!("karpenter: NodeClaim {name} has drifted: {}", why.reason()));
+        }
         // The lifecycle controller rests after a patch; what came meanwhile is seen at the end of the rest.
         let rested = self.resting.get(&id).copied();
         let deadlines = deadlines(cx, id).into_iter().chain(again).chain(rested);
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
         }
-    }
-
-    /// Condition Drifted: the pool's template says something else than the claim was made from.
-    fn refresh_drift(&mut self, cx: &mut Cx, id: ClaimId) {
-        let claim = cx.world.claim(id);
-        let pool = &cx.world.node_pools[claim.pool.index()];
-        if claim.launched.is_none() || self.undrifted.get(&id).is_some_and(|seen| Arc::ptr_eq(seen, pool)) {
-            return;
-        }
-        let drifted = drift(claim, pool);
-        match drifted {
-            None => drop(self.undrifted.insert(id, pool.clone())),
-            Some(_) => drop(self.undrifted.remove(&id)),
-        }
-        if let (Some(what), None) = (drifted, claim.drifted) {
-            let name = claim.name.clone();
-            cx.explain(|| format!("karpenter: NodeClaim {name} has drifted: {what} of its NodePool changed"));
-        }
-        cx.world.set_drifted(id, drifted.is_some());
     }
 
     fn look_again(&mut self, cx: &mut Cx, id: ClaimId, at: Time) {
@@ -151,16 +134,9 @@ impl NodeClaims {
         if std::mem::replace(&mut self.seen[pod.index()], seen) == seen {
             return;
         }
-        let entry = cx.world.pod(pod);
-        let claim = entry.node.and_then(|node| cx.world.node(node).claim);
-        let (Some(id), false) = (claim, matches!(entry.owner, Owner::DaemonSet(_))) else { return };
-        let claim = cx.world.claim(id);
-        let dedupe = cx.plan.flags.karpenter.pod_event_dedupe;
-        if claim.gone.is_some() || claim.last_pod_event.is_some_and(|last| cx.now < last + dedupe) {
-            return;
+        if let Some(id) = note_pod_event(cx.plan, cx.world, pod) {
+            self.reconcile(cx, id);
         }
-        cx.world.note_pod_event(id);
-        self.reconcile(cx, id);
     }
 
     /// The next run of the garbage collector, on its two-minute grid.
@@ -191,6 +167,21 @@ impl NodeClaims {
             }
         }
     }
+}
+
+/// Something happened to a pod on a managed node: the claim that notes it now, if one does. DaemonSet pods are no event,
+/// nor is what follows another within ten seconds.
+pub fn note_pod_event(plan: &Plan, world: &mut World, pod: PodId) -> Option<ClaimId> {
+    let entry = world.pod(pod);
+    let id = entry.node.and_then(|node| world.node(node).claim)?;
+    let claim = world.claim(id);
+    let dedupe = plan.flags.karpenter.pod_event_dedupe;
+    let recent = claim.last_pod_event.is_some_and(|last| world.now < last + dedupe);
+    if matches!(entry.owner, Owner::DaemonSet(_)) || claim.gone.is_some() || recent {
+        return None;
+    }
+    world.note_pod_event(id);
+    Some(id)
 }
 
 fn observe(world: &World, pod: PodId) -> Seen {
@@ -276,24 +267,70 @@ pub fn consolidatable(claim: &NodeClaim, pool: &NodePoolSpec, now: Time) -> (boo
     (now >= at, (now < at).then_some(at))
 }
 
-/// What differs, if anything.
-pub fn drift(claim: &NodeClaim, pool: &NodePoolSpec) -> Option<&'static str> {
-    if claim.taints != pool.taints || claim.startup_taints != pool.startup_taints {
-        return Some("taints");
+/// Conditions Drifted and Consolidatable of a claim, as they are now; the moment when Consolidatable may change by itself.
+/// A claim that is being deleted, or has lost the label of its pool, keeps what it has.
+pub fn refresh_conditions(plan: &Plan, world: &mut World, id: ClaimId) -> Option<Time> {
+    let claim = world.claim(id);
+    if !claim.is_active() || !claim.labels.contains_key(NODE_POOL) {
+        return None;
     }
-    if claim.termination_grace_period != pool.termination_grace_period {
-        return Some("terminationGracePeriod");
+    let drifted = drift(plan, world, claim).is_some();
+    let pool = &world.node_pools[claim.pool.index()];
+    // Static pools are never consolidated: nobody looks.
+    let looked_at = pool.replicas.is_none().then(|| consolidatable(claim, pool, world.now));
+    world.set_drifted(id, drifted);
+    let (holds, again) = looked_at?;
+    world.set_consolidatable(id, holds);
+    again
+}
+
+/// Why a claim is not what its pool and the cloud ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// The template of its pool was changed in more than requirements.
+    NodePool,
+    /// Its labels do not meet the requirements of its pool.
+    Requirements,
+    /// Its pool no longer knows its instance type in that zone and of that capacity type.
+    InstanceTypeNotFound,
+    /// The cloud provider's reason.
+    Provider(Arc<str>),
+}
+
+impl Drift {
+    /// The condition's reason.
+    pub fn reason(&self) -> &str {
+        match self {
+            Drift::NodePool => "NodePoolDrifted",
+            Drift::Requirements => "RequirementsDrifted",
+            Drift::InstanceTypeNotFound => "InstanceTypeNotFound",
+            Drift::Provider(reason) => reason,
+        }
     }
-    if claim.expire_after != pool.expire_after && !pool.v1beta1 {
-        return Some("expireAfter");
+}
+
+/// The first reason that holds. An instance type is only looked for once the claim is older than an hour.
+pub fn drift(plan: &Plan, world: &World, claim: &NodeClaim) -> Option<Drift> {
+    claim.launched?;
+    let pool = &world.node_pools[claim.pool.index()];
+    if claim.made_from.is_made_differently(pool) {
+        return Some(Drift::NodePool);
     }
-    if pool.labels.iter().any(|(key, value)| claim.labels.get(key) != Some(value)) {
-        return Some("labels");
+    let requirements = Requirements::of(&pool.requirements);
+    if !requirements.met_by_labels(&claim.labels) {
+        return Some(Drift::Requirements);
     }
-    if claim.labels.get(NODE_CLASS).is_some_and(|class| *class != pool.node_class_name) {
-        return Some("nodeClassRef");
+    let old = world.now > claim.created.whole_second() + plan.flags.karpenter.instance_type_drift_age;
+    if old && !is_known(plan, claim, &Requirements::of_labels(&claim.labels)) {
+        return Some(Drift::InstanceTypeNotFound);
     }
-    (!Requirements::of(&pool.requirements).met_by_labels(&claim.labels)).then_some("requirements")
+    claim.provider_drift.clone().map(Drift::Provider)
+}
+
+/// Its pool has an offering of its type that meets its labels, to be had or not.
+fn is_known(plan: &Plan, claim: &NodeClaim, labels: &Requirements) -> bool {
+    let id = claim.labels.get(INSTANCE_TYPE).and_then(|name| cluster::pool_type(plan, claim.pool, name));
+    id.is_some_and(|id| plan.instance_type(id).offerings.iter().any(|one| is_compatible(plan, one, labels)))
 }
 
 #[cfg(test)]
@@ -322,14 +359,23 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_drifts_when_its_pool_no_longer_allows_its_labels() {
-        let plan = small_plan();
+    fn a_claim_drifts_for_the_first_reason_that_holds() {
+        let mut plan = small_plan();
         let mut world = World::new(&plan);
         let id = node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 0);
-        let mut pool = (*plan.node_pools[0]).clone();
-        assert_eq!(drift(world.claim(id), &pool), None);
+        let why = |plan: &Plan, world: &World| drift(plan, world, world.claim(id));
+        assert_eq!(why(&plan, &world), None);
+        world.note_provider_drift(id, Some("AMIDrift".into()));
+        assert_eq!(why(&plan, &world), Some(Drift::Provider("AMIDrift".into())));
+        plan.pool_types[0].clear();
+        world.now = plan.start + Span::from_secs(3600);
+        assert_eq!(why(&plan, &world), Some(Drift::Provider("AMIDrift".into())), "not looked for in the first hour");
+        world.now += Span::from_secs(1);
+        assert_eq!(why(&plan, &world), Some(Drift::InstanceTypeNotFound));
         let large = NodeRequirement::new("node.kubernetes.io/instance-type", NodeOperator::In, &["t3.large"]);
-        pool.requirements.push(large);
-        assert_eq!(drift(world.claim(id), &pool), Some("requirements"));
+        Arc::make_mut(&mut world.node_pools[0]).requirements.push(large);
+        assert_eq!(why(&plan, &world), Some(Drift::Requirements));
+        Arc::make_mut(&mut world.node_pools[0]).expire_after = Some(Span::from_secs(60));
+        assert_eq!(why(&plan, &world), Some(Drift::NodePool));
     }
 }

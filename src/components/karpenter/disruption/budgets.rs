@@ -2,8 +2,12 @@
 //!
 //! Source: core `pkg/apis/v1/nodepool.go` (`GetAllowedDisruptionsByReason`), `disruption/helpers.go`.
 
+use super::notes::Notes;
+use crate::components::karpenter::cluster::is_leaving;
 use crate::engine::{Span, Time};
 use crate::plan::{Budget, NodePoolId};
+use crate::record::Reason;
+use crate::rules::requirements::NODE_POOL;
 use crate::rules::schedule::Schedule;
 use crate::world::World;
 
@@ -25,10 +29,12 @@ pub fn allowed(budgets: &[Budget], reason: &str, total: i64, now: Time) -> i64 {
 
 /// Whether a budget holds at `now`; `None`: its schedule cannot be read.
 fn is_active(budget: &Budget, now: Time) -> Option<bool> {
-    let (Some(schedule), Some(duration)) = (&budget.schedule, budget.duration) else {
-        return Some(budget.schedule.is_none());
-    };
-    let schedule = Schedule::parse(schedule)?;
+    if budget.schedule.is_none() && budget.duration.is_none() {
+        return Some(true);
+    }
+    // A duration without schedule is a schedule that cannot be read.
+    let schedule = Schedule::parse(budget.schedule.as_deref()?)?;
+    let duration = budget.duration.unwrap_or(Span::ZERO);
     Some(schedule.is_open(now.since(Time::ZERO).whole_seconds(), duration.whole_seconds()))
 }
 
@@ -55,31 +61,40 @@ impl Remaining {
         any
     }
 
+    /// How many are left.
+    pub fn left(&self, pool: NodePoolId) -> i64 {
+        self.by_pool[pool.index()]
+    }
+
     /// None is left.
     pub fn is_exhausted(&self, pool: NodePoolId) -> bool {
-        self.by_pool[pool.index()] <= 0
+        self.left(pool) <= 0
     }
 }
 
 /// Budgets of all pools less what is being disrupted. A node counts while it is initialised and its instance is not
 /// being terminated; it is being disrupted when it is not Ready or marked for deletion.
-pub fn remaining(world: &World, reason: &str) -> Remaining {
+pub fn remaining(world: &World, reason: &str, notes: &mut Notes) -> Remaining {
     let mut totals = vec![(0_i64, 0_i64); world.node_pools.len()];
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        let Some(claim) = node.claim.map(|id| world.claim(id)) else { continue };
-        if claim.initialized.is_none() || claim.instance_terminating.is_some() {
+        let Some(claim) = node.claim.map(|id| world.claim(id)).filter(|claim| claim.gone.is_none()) else { continue };
+        let counts = claim.initialized.is_some() && claim.instance_terminating.is_none();
+        if !counts || !node.labels.contains_key(NODE_POOL) {
             continue;
         }
         let (total, disrupting) = &mut totals[claim.pool.index()];
         *total += 1;
-        *disrupting += i64::from(!node.is_ready() || claim.marked || node.deleting_since.is_some());
+        *disrupting += i64::from(!node.is_ready() || is_leaving(world, node.id));
     }
-    let by_pool = world
-        .node_pools
-        .iter()
-        .zip(totals)
-        .map(|(pool, (total, disrupting))| (allowed(&pool.budgets, reason, total, world.now) - disrupting).max(0))
-        .collect();
+    let mut by_pool = Vec::new();
+    for (index, (pool, (total, disrupting))) in world.node_pools.iter().zip(totals).enumerate() {
+        let allowed = allowed(&pool.budgets, reason, total, world.now);
+        by_pool.push((allowed - disrupting).max(0));
+        if total > 0 && allowed == 0 {
+            let why = || format!("No allowed disruptions for disruption reason {reason} due to blocking budget");
+            notes.pool_blocked(NodePoolId::at(index), || Reason::Text(why()));
+        }
+    }
     Remaining { by_pool }
 }
 

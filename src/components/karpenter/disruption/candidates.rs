@@ -3,12 +3,14 @@
 //! Source: core `disruption/types.go` (`NewCandidate`), `state/statenode.go` (`ValidateNodeDisruptable`,
 //! `ValidatePodsDisruptable`), `utils/disruption`.
 
+use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
-    self, DO_NOT_DISRUPT, budget_block, eviction_cost, forbids_disruption, is_reschedulable,
+    self, Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, forbids_disruption, is_leaving, is_reschedulable,
 };
-use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan};
-use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
-use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE};
+use crate::world::{ClaimId, NodeId, PodId, World};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What may stop a disruption.
@@ -35,8 +37,10 @@ pub struct Candidate {
     pub instance_type: Option<InstanceTypeId>,
     /// How it is paid.
     pub capacity_type: Option<CapacityType>,
-    /// Type, zone and capacity type are known from its labels.
-    pub labelled: bool,
+    /// It has a label for it.
+    pub has_capacity_type: bool,
+    /// It has a label for its zone.
+    pub has_zone: bool,
     /// Price an hour, dollars; 0 when it is unknown.
     pub price: f64,
     /// One, and the costs of evicting its pods.
@@ -59,87 +63,115 @@ impl Candidate {
     }
 }
 
-/// All candidates of a class, by name.
-pub fn candidates(plan: &Plan, world: &World, class: Class) -> Vec<Candidate> {
-    among(plan, world, class, |_| true)
-}
-
-/// Candidates of a class, by name, among the claims that are worth looking at.
-pub fn among(plan: &Plan, world: &World, class: Class, concerned: impl Fn(&NodeClaim) -> bool) -> Vec<Candidate> {
-    let nodes = world.nodes.iter().filter(|node| node.gone.is_none());
-    let nodes = nodes.filter(|node| node.claim.is_some_and(|claim| concerned(world.claim(claim))));
-    let mut found: Vec<Candidate> = nodes.filter_map(|node| candidate(plan, world, node.id, class).ok()).collect();
+/// Managed nodes that may be disrupted, by name. `held`: claims that commands have taken already.
+pub fn candidates(
+    plan: &Plan,
+    world: &World,
+    held: &BTreeSet<ClaimId>,
+    class: Class,
+    notes: &mut Notes,
+) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
+        if held.contains(&claim.id) {
+            continue;
+        }
+        match candidate(plan, world, claim.id, class) {
+            Ok(candidate) => found.push(candidate),
+            Err(block) => {
+                if let Some(node) = node_of(world, claim.id) {
+                    notes.blocked(node, || sentence(&block));
+                }
+            }
+        }
+    }
     found.sort_by(|one, two| one.name.cmp(&two.name));
     found
 }
 
-/// A node as candidate, or why it is none.
+fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
+    world.claim(claim).node.filter(|&node| world.node(node).gone.is_none())
+}
+
+/// The node of a launched claim as candidate, or why it is none.
 ///
 /// # Errors
-/// The first thing that blocks its disruption, in words.
-pub fn candidate(plan: &Plan, world: &World, id: NodeId, class: Class) -> Result<Candidate, String> {
-    let node = world.node(id);
-    let claim = node.claim.map(|claim| world.claim(claim)).ok_or("it is not managed by Karpenter")?;
-    if claim.disruption.is_some() {
-        return Err("it is being disrupted already".to_string());
-    }
+/// The first thing that blocks its disruption, in the words of Karpenter's events.
+pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Result<Candidate, String> {
+    let claim = world.claim(id);
+    let pool = &world.node_pools[claim.pool.index()].name;
+    let node_id = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
+    let node = world.node(node_id);
     if claim.initialized.is_none() {
-        return Err("it is not initialized".to_string());
+        return Err("node isn't initialized".to_string());
     }
-    if claim.marked || claim.deleting_since.is_some() || node.deleting_since.is_some() {
-        return Err("it is deleting or marked for deletion".to_string());
+    if is_leaving(world, node_id) {
+        return Err("node is deleting or marked for deletion".to_string());
     }
     if claim.nominated_until > world.now {
-        return Err("it is nominated for a pending pod".to_string());
+        return Err("node is nominated for a pending pod".to_string());
     }
-    if world.node_pools[claim.pool.index()].annotations.get(DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
-        return Err("disruption is blocked through its annotation".to_string());
+    if node.annotations.get(DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
+        return Err(format!("disruption is blocked through the {DO_NOT_DISRUPT:?} annotation"));
+    }
+    if !node.labels.contains_key(NODE_POOL) {
+        return Err(format!("node doesn't have required label (label={NODE_POOL})"));
+    }
+    if plan.pool_types.get(claim.pool.index()).is_none_or(Vec::is_empty) {
+        return Err(format!("nodepool not found (NodePool={pool})"));
     }
     let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
-    if !lenient {
-        for &pod in &node.pods {
-            if world.pod(pod).is_active() && forbids_disruption(world, pod) {
-                return Err(format!("pod {} has the annotation {DO_NOT_DISRUPT}", world.pod_name(pod)));
-            }
-        }
-        if let Some(reason) = node.pods.iter().find_map(|&pod| budget_block(world, pod)) {
-            return Err(reason);
-        }
+    if let (false, Some(block)) = (lenient, pod_block(world, &node.pods)) {
+        return Err(block);
     }
-    Ok(weigh(plan, world, id))
+    Ok(weigh(plan, world, id, node_id))
+}
+
+/// What the pods of a node forbid: first annotations, then budgets, each by name of the pod.
+fn pod_block(world: &World, pods: &[PodId]) -> Option<String> {
+    let name = |pod: PodId| (world.template_of(pod).namespace.as_str(), world.pod_name(pod));
+    let first = |holds: &dyn Fn(PodId) -> bool| {
+        pods.iter().copied().filter(|&pod| holds(pod)).min_by(|&one, &two| name(one).cmp(&name(two)))
+    };
+    if let Some(pod) = first(&|pod| world.pod(pod).is_active() && forbids_disruption(world, pod)) {
+        let (namespace, pod) = name(pod);
+        return Some(format!("pod has {DO_NOT_DISRUPT:?} annotation (Pod={namespace}/{pod})"));
+    }
+    first(&|pod| budget_block(world, pod, Blocks::Now).is_some()).and_then(|pod| budget_block(world, pod, Blocks::Now))
 }
 
 /// Prices and costs of a managed node, whether or not it may be disrupted.
-pub fn weigh(plan: &Plan, world: &World, id: NodeId) -> Candidate {
-    let node = world.node(id);
-    let claim_id = node.claim.expect("a managed node has a claim");
-    let claim = world.claim(claim_id);
+fn weigh(plan: &Plan, world: &World, id: ClaimId, node_id: NodeId) -> Candidate {
+    let (claim, node) = (world.claim(id), world.node(node_id));
     let label = |key: &str| node.labels.get(key);
     let instance_type = label(INSTANCE_TYPE).and_then(|name| cluster::pool_type(plan, claim.pool, name));
     let zone = label(ZONE).and_then(|name| cluster::zone_named(plan, name));
     let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
     let kind = label(CAPACITY_TYPE).and_then(|name| kinds.into_iter().find(|kind| kind.name() == name));
-    let offering = instance_type.and_then(|id| {
-        let offerings = &plan.instance_type(id).offerings;
-        offerings.iter().find(|offering| Some(offering.zone) == zone && Some(offering.capacity_type) == kind)
-    });
     let pods: Vec<PodId> = node.pods.iter().copied().filter(|&pod| is_reschedulable(world, pod)).collect();
     let reschedule = 1.0 + pods.iter().map(|&pod| eviction_cost(world, pod).max(0.0)).sum::<f64>();
-    let all = node.pods.iter().filter(|&&pod| world.pod(pod).is_active());
-    let legacy = all.map(|&pod| eviction_cost(world, pod)).sum::<f64>() * remaining_life(world, claim_id);
+    let all: f64 = node.pods.iter().map(|&pod| eviction_cost(world, pod)).sum();
     Candidate {
-        claim: claim_id,
-        node: id,
+        claim: id,
+        node: node_id,
         name: node.name.clone(),
         pool: claim.pool,
         instance_type,
         capacity_type: kind,
-        labelled: label(INSTANCE_TYPE).is_some() && label(ZONE).is_some() && kind.is_some(),
-        price: offering.map_or(0.0, |offering| offering.price.dollars()),
+        has_capacity_type: label(CAPACITY_TYPE).is_some(),
+        has_zone: label(ZONE).is_some(),
+        price: price(plan, instance_type, zone, kind),
         reschedule,
-        legacy,
+        legacy: all * remaining_life(world, id),
         pods,
     }
+}
+
+/// Price of a type in a zone, to be had now or not; 0 when it is unknown.
+pub fn price(plan: &Plan, id: Option<InstanceTypeId>, zone: Option<ZoneId>, kind: Option<CapacityType>) -> f64 {
+    let offerings = id.into_iter().flat_map(|id| &plan.instance_type(id).offerings);
+    let mut fitting = offerings.filter(|one| Some(one.zone) == zone && Some(one.capacity_type) == kind);
+    fitting.next().map_or(0.0, |offering| offering.price.dollars())
 }
 
 /// The share of its life that a claim has before it; 1 without expiry.

@@ -1,142 +1,65 @@
-//! What could be saved: simulations without candidates, price rules, and the search over several nodes at once.
+//! What could be saved: price rules, the search over several nodes at once, and one node after the other.
 //!
-//! Source: core `disruption/{helpers,consolidation,multinodeconsolidation,singlenodeconsolidation,balanced_scoring}.go`.
-//! Left out: the wall-clock deadlines of the searches (60 s and 3 min), which these clusters never reach.
+//! Source: core `disruption/{consolidation,multinodeconsolidation,singlenodeconsolidation}.go`. Left out: the wall-clock
+//! deadlines of the searches (60 s and 3 min), which these clusters never reach.
 
+use super::balanced::{self, Totals};
 use super::budgets::Remaining;
-use super::candidates::{Candidate, weigh};
-use crate::components::karpenter::cluster::{
-    self, Catalog, cheapest_price, lacking_min_values, order_by_price, worst_launch_price,
-};
-use crate::components::karpenter::provisioner::list_order;
-use crate::components::karpenter::provisioner::packing::{NewNode, Options, Results, Snapshot, solve};
-use crate::plan::{CapacityType, ConsolidationPolicy, InstanceTypeId, NodePoolId, Plan};
+use super::candidates::Candidate;
+use super::notes::Notes;
+use super::simulation::{Failure, Move, Scene, Simulation, simulate};
+use crate::components::karpenter::cluster::{lacking_min_values, offerings, worst_launch_price};
+use crate::components::karpenter::provisioner::packing::NewNode;
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolId};
+use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, Requirement};
-use crate::world::{PodId, World};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Candidates that one multi-node command may hold at most.
+/// Candidates that one multi-node command may hold at most. Source: core `multinodeconsolidation.go`.
 const MULTI_NODE_MAX: usize = 100;
-/// Types that a single spot node must be able to become for another spot node.
+/// Types that a single spot node must be able to become for another spot node. Source: core `consolidation.go`.
 const SPOT_TO_SPOT_TYPES: usize = 15;
 
-/// What a simulation reads.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    /// The plan of the run.
-    pub plan: &'a Plan,
-    /// The world.
-    pub world: &'a World,
-    /// Requirements of instance types.
-    pub catalog: &'a Catalog,
-}
-
-/// Nodes to remove and what replaces them.
-#[derive(Clone, Debug)]
-pub struct Move {
-    /// Nodes to remove.
-    pub candidates: Vec<Candidate>,
-    /// Where their pods go.
-    pub results: Results,
-}
-
-impl Move {
-    /// Claims to create first.
-    pub fn replacements(&self) -> &[NewNode] {
-        &self.results.claims
-    }
-}
-
-/// Where the pods of the candidates would go; `None`: a candidate is being deleted already. The flag says whether all of
-/// them found a place.
-pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> Option<(Results, bool)> {
-    let Scene { plan, world, catalog } = scene;
-    let leaving = |candidate: &Candidate| {
-        let claim = world.claim(candidate.claim);
-        claim.gone.is_some() || claim.deleting_since.is_some()
-    };
-    if candidates.iter().any(leaving) {
-        return None;
-    }
-    let all = cluster::state_nodes(plan, world);
-    let is_candidate = |node: Option<crate::world::NodeId>| candidates.iter().any(|one| Some(one.node) == node);
-    let waiting = world.pods.iter().filter(|pod| pod.gone.is_none() && cluster::is_provisionable(world, pod.id));
-    let mut pods: Vec<PodId> = waiting.map(|pod| pod.id).collect();
-    let pending: BTreeSet<PodId> = pods.iter().copied().collect();
-    let leaving = all.iter().filter(|node| node.leaving && !is_candidate(node.node)).flat_map(|node| node.pods);
-    let leaving: Vec<PodId> = leaving.copied().filter(|&pod| cluster::is_currently_reschedulable(world, pod)).collect();
-    let mut exempt = pending.clone();
-    exempt.extend(&leaving);
-    pods.extend(&leaving);
-    let moving = candidates.iter().flat_map(|candidate| candidate.pods.iter().copied());
-    pods.extend(moving.filter(|&pod| cluster::is_currently_reschedulable(world, pod)));
-    list_order(world, &mut pods);
-    let nodes = all.iter().filter(|node| !node.leaving && !is_candidate(node.node)).cloned().collect();
-    let restrict = consolidating && plan.flags.karpenter.version >= (1, 14);
-    let options = Options { settled_only_but: restrict.then(|| exempt.clone()) };
-    let results = solve(&Snapshot { plan, world, catalog, nodes, pods, options });
-    let placed = results.errors.iter().all(|(pod, _)| pending.contains(pod));
-    let early = results.existing.iter().filter(|placed| !placed.initialized).flat_map(|placed| &placed.pods);
-    let complete = placed && early.clone().all(|pod| exempt.contains(pod));
-    Some((results, complete))
-}
-
-/// Whether the candidates can go, and for what.
+/// Whether the candidates can go, and for what; `Ok(None)`: they cannot, and a single one is told why.
 ///
 /// # Errors
-/// Why they cannot, in words.
-pub fn consolidate(scene: Scene, candidates: &[Candidate]) -> Result<Move, String> {
-    let (mut results, complete) = simulate(scene, candidates, true).ok_or("a candidate is being deleted")?;
-    if !complete {
-        return Err("not all pods would schedule".to_string());
+/// Nothing could be simulated.
+pub fn consolidate(scene: Scene, candidates: &[Candidate], notes: &mut Notes) -> Result<Option<Move>, Failure> {
+    let Simulation { mut results, unplaced, uninitialized } = match simulate(scene, candidates, true) {
+        Ok(simulation) => simulation,
+        Err(Failure::Deleting) => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let found = if !unplaced.is_empty() {
+        Err(Reason::Unplaced(unplaced, uninitialized))
+    } else if results.claims.len() > 1 {
+        Err(Reason::Text(format!("Can't remove without creating {} candidates", results.claims.len())))
+    } else {
+        match results.claims.first_mut() {
+            None => Ok(()),
+            Some(claim) => cheaper(scene, claim, candidates).map_err(Reason::Text),
+        }
+    };
+    match found {
+        Ok(()) => Ok(Some(Move { candidates: candidates.to_vec(), results })),
+        Err(reason) => {
+            if let [one] = candidates {
+                notes.unconsolidatable(one.node, || reason);
+            }
+            Ok(None)
+        }
     }
-    if results.claims.is_empty() {
-        return Ok(Move { candidates: candidates.to_vec(), results });
-    }
-    if results.claims.len() > 1 {
-        return Err(format!("its pods would need {} new nodes", results.claims.len()));
-    }
-    let current: f64 = candidates.iter().map(|candidate| candidate.price).sum();
-    cheaper(scene, &mut results.claims[0], candidates, current)?;
-    Ok(Move { candidates: candidates.to_vec(), results })
 }
 
 /// Price rules: what is left of the replacement's types must be cheaper than what it replaces.
-fn cheaper(scene: Scene, claim: &mut NewNode, candidates: &[Candidate], current: f64) -> Result<(), String> {
-    let Scene { plan, world, catalog } = scene;
-    order_by_price(plan, world, &mut claim.types, &claim.requirements);
+fn cheaper(scene: Scene, claim: &mut NewNode, candidates: &[Candidate]) -> Result<(), String> {
+    let current: f64 = candidates.iter().map(|candidate| candidate.price).sum();
     let spot = CapacityType::Spot.name();
     let all_spot = candidates.iter().all(|candidate| candidate.capacity_type == Some(CapacityType::Spot));
-    let between_spot = all_spot && claim.requirements.allows(CAPACITY_TYPE, spot);
-    if between_spot {
-        if !plan.flags.karpenter.spot_to_spot {
-            return Err("spot-to-spot consolidation is disabled".to_string());
-        }
-        claim.requirements.add(CAPACITY_TYPE, Requirement::any_of([spot]));
-        claim.types.retain(|&id| cheapest_price(plan, world, id, &claim.requirements) < f64::MAX);
+    if all_spot && claim.requirements.allows(CAPACITY_TYPE, spot) {
+        return spot_to_spot(scene, claim, current, candidates.len() == 1);
     }
-    claim.types.retain(|&id| worst_launch_price(plan, world, id, &claim.requirements) < current);
-    if claim.types.is_empty() {
-        return Err("it cannot be replaced with a cheaper node".to_string());
-    }
-    if !lacking_min_values(catalog, &claim.types, &claim.requirements).is_empty() {
-        return Err("cheaper types do not meet minValues".to_string());
-    }
-    if between_spot && candidates.len() == 1 {
-        if claim.types.len() < SPOT_TO_SPOT_TYPES {
-            let count = claim.types.len();
-            return Err(format!(
-                "spot-to-spot consolidation needs {SPOT_TO_SPOT_TYPES} cheaper types, there are {count}"
-            ));
-        }
-        let mut keep = SPOT_TO_SPOT_TYPES;
-        while keep < claim.types.len()
-            && !lacking_min_values(catalog, &claim.types[..keep], &claim.requirements).is_empty()
-        {
-            keep += 1;
-        }
-        claim.types.truncate(keep);
-    }
+    keep_cheaper(scene, claim, current)?;
     // A replacement that may be either must not fall back to the dearer kind when spot is sold out.
     let on_demand = claim.requirements.allows(CAPACITY_TYPE, CapacityType::OnDemand.name());
     if on_demand && claim.requirements.allows(CAPACITY_TYPE, spot) {
@@ -145,27 +68,71 @@ fn cheaper(scene: Scene, claim: &mut NewNode, candidates: &[Candidate], current:
     Ok(())
 }
 
-/// The largest prefix of the sorted candidates that a binary search finds removable together.
-pub fn multi_node(scene: Scene, sorted: &[Candidate], budgets: &mut Remaining) -> (Option<Move>, bool) {
-    let mut constrained = false;
-    let mut chosen: Vec<Candidate> = Vec::new();
-    for candidate in sorted {
-        if budgets.take(candidate.pool) {
-            chosen.push(candidate.clone());
-        } else {
-            constrained = true;
-        }
+/// A single spot node only becomes another where there is much to choose from, so that it does not move again at once.
+fn spot_to_spot(scene: Scene, claim: &mut NewNode, current: f64, single: bool) -> Result<(), String> {
+    if !scene.plan.flags.karpenter.spot_to_spot {
+        return Err("SpotToSpotConsolidation is disabled, can't replace a spot node with a spot node".to_string());
     }
-    let most = chosen.len().min(MULTI_NODE_MAX + 1);
+    claim.requirements.add(CAPACITY_TYPE, Requirement::any_of([CapacityType::Spot.name()]));
+    let NewNode { types, requirements, .. } = &mut *claim;
+    types.retain(|&id| offerings(scene.plan, scene.world, id, requirements).next().is_some());
+    keep_cheaper(scene, claim, current)?;
+    if !single {
+        return Ok(());
+    }
+    let count = claim.types.len();
+    if count < SPOT_TO_SPOT_TYPES {
+        return Err(format!(
+            "SpotToSpotConsolidation requires {SPOT_TO_SPOT_TYPES} cheaper instance type options than the current \
+             candidate to consolidate, got {count}"
+        ));
+    }
+    let suffices =
+        |keep: &usize| lacking_min_values(scene.catalog, &claim.types[..*keep], &claim.requirements).is_empty();
+    let keep = (SPOT_TO_SPOT_TYPES..count).find(suffices).unwrap_or(count);
+    claim.types.truncate(keep);
+    Ok(())
+}
+
+/// Keeps types that would be launched for less.
+fn keep_cheaper(scene: Scene, claim: &mut NewNode, price: f64) -> Result<(), String> {
+    let NewNode { types, requirements, .. } = claim;
+    types.retain(|&id| worst_launch_price(scene.plan, scene.world, id, requirements) < price);
+    if types.is_empty() {
+        return Err("Can't replace with a cheaper node".to_string());
+    }
+    let lacking: Vec<String> =
+        lacking_min_values(scene.catalog, types, requirements).into_iter().map(|(key, _)| key).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let labels = lacking.join(" ");
+    Err(format!("Filtering by price: minValues requirement is not met for label(s) (label(s)=[{labels}])"))
+}
+
+/// The largest prefix of the sorted candidates that a binary search finds removable together; the flag says whether
+/// budgets kept some of them out.
+///
+/// # Errors
+/// Nothing could be simulated.
+pub fn multi_node(
+    scene: Scene,
+    sorted: &[Candidate],
+    budgets: &mut Remaining,
+    totals: &BTreeMap<NodePoolId, Totals>,
+    notes: &mut Notes,
+) -> Result<(Option<Move>, bool), Failure> {
+    let chosen: Vec<Candidate> = sorted.iter().filter(|one| budgets.take(one.pool)).cloned().collect();
+    let constrained = chosen.len() < sorted.len();
     if chosen.len() < 2 {
-        return (None, constrained);
+        return Ok((None, constrained));
     }
-    let (mut low, mut high) = (1_usize, most - 1);
+    let (mut low, mut high) = (1_usize, MULTI_NODE_MAX.min(chosen.len() - 1));
     let mut saved = None;
     while low <= high {
         let middle = usize::midpoint(low, high);
-        let found = consolidate(scene, &chosen[..=middle]).ok().and_then(|found| sensible(scene, found));
-        match found.filter(|found| is_worthwhile(scene, found)) {
+        let found = consolidate(scene, &chosen[..=middle], notes)?.and_then(|found| sensible(scene, found));
+        match found.filter(|found| is_approved(scene, found, totals)) {
             Some(found) => {
                 saved = Some(found);
                 low = middle + 1;
@@ -173,7 +140,12 @@ pub fn multi_node(scene: Scene, sorted: &[Candidate], budgets: &mut Remaining) -
             None => high = middle - 1,
         }
     }
-    (saved, constrained)
+    Ok((saved, constrained))
+}
+
+/// Every Balanced pool that loses nodes finds the move worth it.
+fn is_approved(scene: Scene, found: &Move, totals: &BTreeMap<NodePoolId, Totals>) -> bool {
+    balanced::scores(scene, found, totals).into_values().all(balanced::is_enough)
 }
 
 /// A replacement must not be of a type that is removed, unless it is cheaper than the cheapest of those.
@@ -183,28 +155,23 @@ fn sensible(scene: Scene, mut found: Move) -> Option<Move> {
     let mut ceiling = f64::MAX;
     for &id in &claim.types {
         let removed = found.candidates.iter().filter(|one| one.instance_type.is_some_and(|own| name(own) == name(id)));
-        ceiling = removed.map(|one| one.price).fold(ceiling, f64::min);
+        let prices: Vec<f64> = removed.map(|one| one.price).collect();
+        // Offerings that are gone have no price: only if none of the nodes has one, nothing can be cheaper.
+        let least = prices.iter().copied().filter(|&price| price > 0.0).reduce(f64::min);
+        if !prices.is_empty() {
+            ceiling = ceiling.min(least.unwrap_or(0.0));
+        }
     }
-    claim.types.retain(|&id| worst_launch_price(scene.plan, scene.world, id, &claim.requirements) < ceiling);
-    (!claim.types.is_empty()).then_some(found)
+    keep_cheaper(scene, claim, ceiling).ok().map(|()| found)
 }
 
-/// Candidates in the order of the method: the best saving first, or the least disruption before 1.14.
-pub fn sort(candidates: &mut [Candidate], version: (u32, u32)) {
-    if version >= (1, 14) {
-        candidates.sort_by(|one, two| two.savings_ratio().total_cmp(&one.savings_ratio()));
-    } else {
-        candidates.sort_by(|one, two| one.legacy.total_cmp(&two.legacy));
-    }
-}
-
-/// One of each pool in turn, keeping the order within a pool.
-pub fn interleave(sorted: Vec<Candidate>) -> Vec<Candidate> {
-    let mut pools: Vec<(NodePoolId, std::collections::VecDeque<Candidate>)> = Vec::new();
+/// One of each pool in turn, keeping the order within a pool; pools in `first` come first.
+pub fn interleave(sorted: Vec<Candidate>, first: &BTreeSet<NodePoolId>) -> Vec<Candidate> {
+    let mut pools: Vec<(NodePoolId, VecDeque<Candidate>)> = first.iter().map(|&pool| (pool, VecDeque::new())).collect();
     for candidate in sorted {
         match pools.iter_mut().find(|(pool, _)| *pool == candidate.pool) {
             Some((_, queue)) => queue.push_back(candidate),
-            None => pools.push((candidate.pool, std::collections::VecDeque::from([candidate]))),
+            None => pools.push((candidate.pool, VecDeque::from([candidate]))),
         }
     }
     let mut out = Vec::new();
@@ -214,48 +181,65 @@ pub fn interleave(sorted: Vec<Candidate>) -> Vec<Candidate> {
     out
 }
 
-/// Every pool of policy Balanced that loses nodes approves of the move.
-pub fn is_worthwhile(scene: Scene, found: &Move) -> bool {
-    let Scene { plan, world, .. } = scene;
-    let removed: f64 = found.candidates.iter().map(|one| one.price).sum();
-    let replacement: f64 = found
-        .replacements()
-        .iter()
-        .filter_map(|claim| Some(cheapest_price(plan, world, *claim.types.first()?, &claim.requirements)))
-        .sum();
-    let pools: BTreeSet<NodePoolId> = found.candidates.iter().map(|one| one.pool).collect();
-    pools.into_iter().all(|pool| {
-        if world.node_pools[pool.index()].consolidation_policy != ConsolidationPolicy::Balanced {
-            return true;
+/// The first candidate that has budget and can go for something cheaper; the flag says whether budgets kept some of those
+/// before it.
+pub fn single_node(
+    scene: Scene,
+    candidates: &[Candidate],
+    budgets: &Remaining,
+    totals: &BTreeMap<NodePoolId, Totals>,
+    notes: &mut Notes,
+) -> (Option<Move>, bool) {
+    let mut constrained = false;
+    for candidate in candidates {
+        if budgets.is_exhausted(candidate.pool) {
+            constrained = true;
+            continue;
         }
-        let own = || found.candidates.iter().filter(|one| one.pool == pool);
-        let price: f64 = own().map(|one| one.price).sum();
-        let share = if removed > 0.0 { price / removed } else { 0.0 };
-        let totals = totals(plan, world, pool);
-        balanced(price - replacement * share, own().map(|one| one.reschedule).sum(), totals)
-    })
+        if !balanced::may_pass(scene, candidate, totals) {
+            continue;
+        }
+        // What could not be simulated is only logged: the next one may do.
+        let found = consolidate(scene, std::slice::from_ref(candidate), notes).unwrap_or(None);
+        if let Some(found) = found.filter(|found| is_approved(scene, found, totals)) {
+            return (Some(found), constrained);
+        }
+    }
+    (None, constrained)
 }
 
-/// Cost and disruption of all nodes of a pool.
-fn totals(plan: &Plan, world: &World, pool: NodePoolId) -> (f64, f64) {
-    let of_pool = world
-        .nodes
-        .iter()
-        .filter(|node| node.gone.is_none() && node.claim.is_some_and(|claim| world.claim(claim).pool == pool));
-    of_pool
-        .map(|node| weigh(plan, world, node.id))
-        .fold((0.0, 0.0), |(cost, disruption), node| (cost + node.price, disruption + node.reschedule))
+/// The first drifted (or expired) candidate that has budget and whose pods all find a place, on as many new nodes as that
+/// takes. Those without pods come first.
+///
+/// # Errors
+/// Nothing could be simulated.
+pub fn replace_one(
+    scene: Scene,
+    sorted: &[Candidate],
+    budgets: &Remaining,
+    notes: &mut Notes,
+) -> Result<Option<Move>, Failure> {
+    let (empty, others): (Vec<&Candidate>, Vec<&Candidate>) = sorted.iter().partition(|one| one.pods.is_empty());
+    for candidate in empty.into_iter().chain(others).filter(|one| !budgets.is_exhausted(one.pool)) {
+        let simulation = match simulate(scene, std::slice::from_ref(candidate), false) {
+            Ok(simulation) => simulation,
+            Err(Failure::Deleting) => continue,
+            Err(failure) => return Err(failure),
+        };
+        let Simulation { results, unplaced, uninitialized } = simulation;
+        if unplaced.is_empty() {
+            return Ok(Some(Move { candidates: vec![candidate.clone()], results }));
+        }
+        notes.blocked(candidate.node, || Reason::Unplaced(unplaced, uninitialized));
+    }
+    Ok(None)
 }
 
-/// The share of the cost saved is at least half the share of the disruption caused.
-pub fn balanced(savings: f64, disruption: f64, (total_cost, total_disruption): (f64, f64)) -> bool {
-    if savings <= 0.0 || total_cost <= 0.0 || total_disruption <= 0.0 {
-        return false;
-    }
-    if disruption <= 0.0 {
-        return true;
-    }
-    (savings / total_cost) / (disruption / total_disruption) >= 0.5
+/// Until 1.4: all drifted (or expired) candidates without pods at once, within the budget.
+pub fn remove_empty(sorted: &[Candidate], budgets: &mut Remaining) -> Option<Move> {
+    let empty = sorted.iter().filter(|one| one.pods.is_empty() && budgets.take(one.pool));
+    let candidates: Vec<Candidate> = empty.cloned().collect();
+    (!candidates.is_empty()).then(|| Move { candidates, results: Default::default() })
 }
 
 #[cfg(test)]

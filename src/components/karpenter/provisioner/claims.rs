@@ -7,7 +7,7 @@ use super::packing::{NewNode, Refusal, Scene, Unmet, Work};
 use super::pools::{self, DaemonGroup, Template};
 use super::preferences::{self, HostPort};
 use super::topology::Topology;
-use crate::components::karpenter::cluster::{self, Wanted, lacking_min_values, order_by_price, tolerates_all};
+use crate::components::karpenter::cluster::{Wanted, lacking_min_values, order_by_price, tolerates_all};
 use crate::plan::{InstanceTypeId, NodePoolSpec};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{
@@ -15,7 +15,6 @@ use crate::rules::requirements::{
 };
 use crate::rules::resources::Resources;
 use crate::world::PodId;
-use std::collections::BTreeSet;
 
 /// Types that a claim may list at most.
 const MAX_INSTANCE_TYPES: usize = 600;
@@ -276,13 +275,6 @@ pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<
     if let Some(least) = overheads.cloned().reduce(|one, two| pools::minimum(&one, &two)) {
         requests += &least;
     }
-    // The claim says which capacity types its types can be had with.
-    let kinds: BTreeSet<&str> = types
-        .iter()
-        .flat_map(|&id| cluster::offerings(plan, world, id, &requirements))
-        .map(|offering| offering.capacity_type.name())
-        .collect();
-    requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));
     let labels = claim_labels(&template.spec, &requirements);
     Ok(NewNode {
         pool: template.pool,

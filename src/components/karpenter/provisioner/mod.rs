@@ -193,7 +193,7 @@ fn create(cx: &mut Cx, results: &Results) {
         cx.explain(|| format!("karpenter: NodePool {name} is over its limits, no NodeClaim is created"));
     }
     for claim in allowed {
-        let id = cx.world.create_claim(claim.claim());
+        let id = cx.world.create_claim(claim.claim(cx.plan, cx.world));
         let cheapest = claim.types.first().map(|&id| cx.plan.instance_type(id).name.clone()).unwrap_or_default();
         let name = cx.world.claim(id).name.clone();
         let pods: Vec<String> = claim.pods.iter().map(|&pod| cx.world.pod_name(pod)).collect();

@@ -16,10 +16,10 @@ use super::existing::{self, Existing};
 use super::pools::{self, Daemon, Template};
 use super::preferences::{self, Wishes};
 use super::topology::{self, Topology};
-use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode};
+use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, order_by_price};
 use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
-use crate::rules::requirements::{HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
+use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::sort::sort_slice;
 use crate::rules::taint::{TaintEffect, tolerated};
@@ -140,13 +140,21 @@ pub struct NewNode {
 }
 
 impl NewNode {
-    /// The claim to create.
-    pub fn claim(&self) -> NewClaim {
-        let requirements = self.requirements.iter().filter(|(key, _)| ***key != *INSTANCE_TYPE);
+    /// The claim to create: its types in order of price, and with which capacity types they can be had.
+    pub fn claim(&self, plan: &Plan, world: &World) -> NewClaim {
+        let mut types = self.types.clone();
+        order_by_price(plan, world, &mut types, &self.requirements);
+        let offerings = types.iter().flat_map(|&id| cluster::offerings(plan, world, id, &self.requirements));
+        let kinds: BTreeSet<&str> = offerings.map(|offering| offering.capacity_type.name()).collect();
+        let mut requirements = self.requirements.clone();
+        if !kinds.is_empty() {
+            requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));
+        }
+        let requirements = requirements.iter().filter(|(key, _)| ***key != *INSTANCE_TYPE);
         NewClaim {
             pool: self.pool,
             requirements: requirements.flat_map(|(key, requirement)| requirement.written(key)).collect(),
-            instance_types: self.types.clone(),
+            instance_types: types,
             requests: self.requests.clone(),
             labels: self.labels.clone(),
         }

@@ -97,7 +97,7 @@ pub fn templates(
 ) -> Vec<Template> {
     let mut pools: Vec<(NodePoolId, &Arc<NodePoolSpec>)> =
         world.node_pools.iter().enumerate().map(|(index, spec)| (NodePoolId::at(index), spec)).collect();
-    pools.retain(|(_, spec)| spec.replicas.is_none());
+    pools.retain(|(_, spec)| spec.replicas.is_none() && spec.ready);
     pools.sort_by(|one, two| two.1.weight.cmp(&one.1.weight).then_with(|| two.1.name.cmp(&one.1.name)));
     let mut templates = Vec::new();
     for (pool, spec) in pools {
@@ -209,13 +209,30 @@ pub fn within_limits(amounts: &Resources, left: &ResourceList) -> bool {
 
 /// Whether the nodes of a pool exceed its limits already, so that nothing may be created.
 pub fn exceeds_limits(world: &World, nodes: &[StateNode], pool: NodePoolId) -> bool {
-    let Some(limits) = &world.node_pools[pool.index()].limits else { return false };
+    exceeded_limit(world, nodes, pool).is_some()
+}
+
+/// The limit of a pool that its nodes exceed already, in the words of the error.
+pub fn exceeded_limit(world: &World, nodes: &[StateNode], pool: NodePoolId) -> Option<String> {
+    let limits = world.node_pools[pool.index()].limits.as_ref()?;
     let mut used = Resources::default();
     for node in nodes.iter().filter(|node| node.pool == Some(pool) && !node.leaving) {
         used += node.capacity;
         *used.extended.entry("nodes".to_string()).or_insert(0) += 1;
     }
-    !within_limits(&used, limits)
+    let named = |name: &str, limit: String, used: String| {
+        format!("resource usage exceeds limit (limit={limit}, resource-name={name}, usage={used})")
+    };
+    let cpu = limits.cpu.filter(|limit| used.cpu > *limit);
+    let memory = limits.memory.filter(|limit| used.memory > *limit);
+    let storage = limits.ephemeral_storage.filter(|limit| used.ephemeral_storage > *limit);
+    let pods = limits.pods.filter(|limit| used.pods > *limit);
+    let other = limits.extended.iter().find(|(name, limit)| used.extended(name) > **limit);
+    cpu.map(|limit| named("cpu", limit.to_string(), used.cpu.to_string()))
+        .or_else(|| memory.map(|limit| named("memory", limit.to_string(), used.memory.to_string())))
+        .or_else(|| storage.map(|l| named("ephemeral-storage", l.to_string(), used.ephemeral_storage.to_string())))
+        .or_else(|| pods.map(|limit| named("pods", limit.to_string(), used.pods.to_string())))
+        .or_else(|| other.map(|(name, limit)| named(name, limit.to_string(), used.extended(name).to_string())))
 }
 
 /// The smaller of both, resource by resource.
