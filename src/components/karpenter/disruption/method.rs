@@ -7,7 +7,7 @@ use super::notes::Notes;
 use crate::plan::ConsolidationPolicy;
 use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
-use crate::world::{DisruptionReason, World};
+use crate::world::{DisruptionReason, NodeClaim, World};
 
 /// A way to disrupt nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +74,17 @@ impl Method {
             Method::Emptiness => version >= (1, 0),
             Method::EmptyNodes | Method::MultiNode | Method::SingleNode => true,
             Method::Expiration | Method::StaticDrift | Method::Drift => false,
+        }
+    }
+
+    /// Whether a claim may pass the filter, whatever runs on its node: most do not, and this is cheap to ask.
+    pub fn concerns(self, world: &World, claim: &NodeClaim) -> bool {
+        match self {
+            Method::Expiration => world.node_pools[claim.pool.index()].v1beta1,
+            Method::StaticDrift | Method::Drift => claim.drifted.is_some(),
+            Method::Emptiness | Method::EmptyNodes | Method::MultiNode | Method::SingleNode => {
+                claim.consolidatable.is_some()
+            }
         }
     }
 

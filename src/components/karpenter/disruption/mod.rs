@@ -234,7 +234,21 @@ impl Disruption {
         decision.map(|decision| decision.moves)
     }
 
+    /// Whether a method would find nothing for sure: no claim is of its kind, or nothing moved since it found nothing. Then
+    /// candidates need not be weighed, unless somebody wants to read why they are none.
+    fn is_idle(&self, cx: &Cx, method: Method) -> bool {
+        let flags = &cx.plan.flags.karpenter;
+        let remembered = method.consolidates(flags.version)
+            && self.memo.get(&method) == Some(&self.state)
+            && cx.now.since(self.state_since) < flags.memo;
+        let concerned = || cx.world.claims.iter().any(|one| one.gone.is_none() && method.concerns(cx.world, one));
+        !cx.recorder.explains() && (remembered || !concerned())
+    }
+
     fn decide(&mut self, cx: &Cx, method: Method, notes: &mut Notes) -> Result<Decision, &'static str> {
+        if self.is_idle(cx, method) {
+            return Ok(Decision::default());
+        }
         let catalog = self.catalog_of(cx);
         let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), self.commands.held());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };

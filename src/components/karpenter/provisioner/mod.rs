@@ -142,9 +142,9 @@ impl Provisioner {
             create(cx, &results);
             nominate(cx, &results);
             for (pod, refusals) in &results.errors {
-                let name = cx.world.pod_name(*pod);
                 let why = refusals.first().map_or("no NodePool has a usable instance type", |refusal| refusal.name());
-                cx.explain(|| format!("karpenter: no node for pod {name}: {why}"));
+                let name = || cx.world.pod_name(*pod);
+                cx.recorder.explain(cx.now, || format!("karpenter: no node for pod {}: {why}", name()));
             }
         }
         self.finish(cx);
@@ -194,12 +194,11 @@ fn create(cx: &mut Cx, results: &Results) {
     }
     for claim in allowed {
         let id = cx.world.create_claim(claim.claim(cx.plan, cx.world));
-        let cheapest = claim.types.first().map(|&id| cx.plan.instance_type(id).name.clone()).unwrap_or_default();
-        let name = cx.world.claim(id).name.clone();
-        let pods: Vec<String> = claim.pods.iter().map(|&pod| cx.world.pod_name(pod)).collect();
-        let types = claim.types.len();
-        cx.explain(|| {
-            let pods = pods.join(", ");
+        let (plan, world) = (cx.plan, &*cx.world);
+        cx.recorder.explain(cx.now, || {
+            let cheapest = claim.types.first().map_or("", |&id| &plan.instance_type(id).name);
+            let (name, types) = (&world.claim(id).name, claim.types.len());
+            let pods = names(world, &claim.pods);
             format!("karpenter: NodeClaim {name} for pods {pods}: {types} instance types, {cheapest} is the cheapest")
         });
     }
@@ -212,10 +211,16 @@ fn nominate(cx: &mut Cx, results: &Results) {
         if let Some(claim) = placed.claim {
             cx.world.nominate_claim(claim, until);
         }
-        let pods: Vec<String> = placed.pods.iter().map(|&pod| cx.world.pod_name(pod)).collect();
-        let name = placed.name.clone();
-        cx.explain(|| format!("karpenter: pods {} should fit on node {name}", pods.join(", ")));
+        let (world, name) = (&*cx.world, &placed.name);
+        let text = || format!("karpenter: pods {} should fit on node {name}", names(world, &placed.pods));
+        cx.recorder.explain(cx.now, text);
     }
+}
+
+/// The names of pods, for a sentence.
+fn names(world: &World, pods: &[PodId]) -> String {
+    let names: Vec<String> = pods.iter().map(|&pod| world.pod_name(pod)).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

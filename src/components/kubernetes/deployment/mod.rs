@@ -146,7 +146,10 @@ fn has_present_template(world: &World, deployment: DeploymentId, set: ReplicaSet
 fn observe(world: &World, deployment: DeploymentId) -> View {
     let entry = &world.deployments[deployment.index()];
     let mut ids = entry.replica_sets.clone();
-    ids.sort_by_cached_key(|&id| (world.replica_sets[id.index()].created.whole_second(), world.replica_set_name(id)));
+    if ids.len() > 1 {
+        let created = |id: ReplicaSetId| world.replica_sets[id.index()].created.whole_second();
+        ids.sort_by_cached_key(|&id| (created(id), world.replica_set_name(id)));
+    }
     // Of several sets with the present template the oldest is the new one.
     let new = ids.iter().copied().find(|&set| has_present_template(world, deployment, set));
     let sets = ids.into_iter().map(|id| {

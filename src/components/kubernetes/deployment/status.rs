@@ -102,5 +102,10 @@ pub fn requeue(view: &View, status: &DeploymentStatus) -> Requeue {
         return Requeue::No;
     }
     let due = condition.updated + deadline;
+    // A rollout that was complete once cannot time out any more: upstream looks again up to ten times a second until all
+    // pods are back, and each time finds nothing. What changes wakes the Deployment anyway.
+    if due < view.now && condition.reason == DeploymentReason::NewReplicaSetAvailable {
+        return Requeue::No;
+    }
     if due < view.now + DEADLINE_LATE { Requeue::RateLimited } else { Requeue::At(due + DEADLINE_LATE) }
 }
