@@ -1,6 +1,9 @@
 //! The committed results of the shipped scenarios are what a run writes, byte for byte, on any number of threads.
 
 use crate::support::{SHIPPED, root};
+use kubelapse::components::Sim;
+use kubelapse::record::Detail;
+use kubelapse::scenario::{self, LoadOptions};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -39,4 +42,24 @@ fn committed_results_are_reproduced_byte_for_byte() {
         }
     }
     fs::remove_dir_all(&out).expect("the temporary folder goes");
+}
+
+/// Keeping explanations may cost time, and lets shortcuts be taken less often; it may not change what happens.
+#[test]
+fn an_explained_run_is_the_same_run() {
+    for name in SHIPPED {
+        for noise in [false, true] {
+            let path = root().join("scenarios").join(format!("{name}.yaml"));
+            let options = LoadOptions { noise: Some(noise), ..LoadOptions::default() };
+            let plan = match scenario::load(&path, &options) {
+                Ok(loaded) => loaded.plan,
+                Err(problems) => panic!("{}", problems.render(false)),
+            };
+            let run = |detail| {
+                let outcome = Sim::new(&plan, 3, detail).run();
+                (outcome.events, outcome.event_hash)
+            };
+            assert_eq!(run(Detail::Facts), run(Detail::Explain), "{name}, noise {noise}");
+        }
+    }
 }

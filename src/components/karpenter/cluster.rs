@@ -247,7 +247,7 @@ fn is_of_node(world: &World, pod: PodId) -> bool {
 /// As [`is_reschedulable`], and it could be evicted some day.
 pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
     let held = world.pod(pod).is_active() && forbids_disruption(world, pod);
-    is_reschedulable(world, pod) && !held && budget_block(world, pod, Blocks::Forever).is_none()
+    is_reschedulable(world, pod) && !held && eviction_hold(world, pod, Blocks::Forever).is_none()
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
@@ -302,25 +302,30 @@ pub enum Blocks {
     Forever,
 }
 
-/// Why a pod may not be evicted. Pods that nobody would try to evict are held up by nothing.
-pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
-    let entry = world.pod(pod);
-    let template = world.template_of(pod);
-    let mut budgets: Vec<&Pdb> = budgets_of(world, pod).collect();
+/// What holds up the eviction of a pod.
+#[derive(Clone, Copy, Debug)]
+pub enum Hold<'a> {
+    /// One budget.
+    Budget(&'a Pdb),
+    /// Several budgets select it: nobody can evict it.
+    Several,
+}
+
+/// What holds up the eviction of a pod. Pods that nobody would try to evict are held up by nothing.
+pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>> {
+    let mut budgets = budgets_of(world, pod);
+    let pdb = budgets.next()?;
+    let (entry, template) = (world.pod(pod), world.template_of(pod));
     let evictable = entry.is_active()
         && !tolerated(&template.tolerations, &disrupted_taint())
         && template.controller != PodController::Node
         && !forbids_disruption(world, pod);
-    if budgets.is_empty() || !evictable {
+    if !evictable {
         return None;
     }
-    budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
-    let named = |pdb: &Pdb| format!("{}/{}", pdb.spec.namespace, pdb.spec.name);
-    if budgets.len() > 1 {
-        let all: Vec<String> = budgets.iter().map(|pdb| named(pdb)).collect();
-        return Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")));
+    if budgets.next().is_some() {
+        return Some(Hold::Several);
     }
-    let pdb = budgets.first()?;
     let unready = entry.ready.status == Some(false) && !entry.ready_unknown;
     if pdb.spec.always_allow_unhealthy && unready {
         return None;
@@ -332,7 +337,21 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
                 || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
         }
     };
-    blocks.then(|| format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb)))
+    blocks.then_some(Hold::Budget(pdb))
+}
+
+/// The same in the words of the event.
+pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
+    let named = |pdb: &Pdb| format!("{}/{}", pdb.spec.namespace, pdb.spec.name);
+    match eviction_hold(world, pod, when)? {
+        Hold::Budget(pdb) => Some(format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb))),
+        Hold::Several => {
+            let mut budgets: Vec<&Pdb> = budgets_of(world, pod).collect();
+            budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
+            let all: Vec<String> = budgets.into_iter().map(named).collect();
+            Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")))
+        }
+    }
 }
 
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.

@@ -5,7 +5,8 @@
 
 use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
-    self, Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, forbids_disruption, is_leaving, is_reschedulable,
+    self, Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, eviction_hold, forbids_disruption, is_leaving,
+    is_reschedulable,
 };
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE};
@@ -73,7 +74,11 @@ pub fn candidates(
 ) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
-        if held.contains(&claim.id) {
+        let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
+        let held_by_pods =
+            || node_of(world, claim.id).is_some_and(|node| is_held_by_pods(world, &world.node(node).pods));
+        // Why it is held is only worth a sentence when somebody reads it.
+        if held.contains(&claim.id) || (!notes.are_kept() && !lenient && held_by_pods()) {
             continue;
         }
         match candidate(plan, world, claim.id, class) {
@@ -127,6 +132,12 @@ pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Resul
     Ok(weigh(plan, world, id, node_id))
 }
 
+/// Whether the pods of a node forbid something: as [`pod_block`], without a word.
+fn is_held_by_pods(world: &World, pods: &[PodId]) -> bool {
+    let forbids = |pod: PodId| world.pod(pod).is_active() && forbids_disruption(world, pod);
+    pods.iter().any(|&pod| forbids(pod) || eviction_hold(world, pod, Blocks::Now).is_some())
+}
+
 /// What the pods of a node forbid: first annotations, then budgets, each by name of the pod.
 fn pod_block(world: &World, pods: &[PodId]) -> Option<String> {
     let name = |pod: PodId| (world.template_of(pod).namespace.as_str(), world.pod_name(pod));
@@ -137,7 +148,8 @@ fn pod_block(world: &World, pods: &[PodId]) -> Option<String> {
         let (namespace, pod) = name(pod);
         return Some(format!("pod has {DO_NOT_DISRUPT:?} annotation (Pod={namespace}/{pod})"));
     }
-    first(&|pod| budget_block(world, pod, Blocks::Now).is_some()).and_then(|pod| budget_block(world, pod, Blocks::Now))
+    let held = first(&|pod| eviction_hold(world, pod, Blocks::Now).is_some());
+    held.and_then(|pod| budget_block(world, pod, Blocks::Now))
 }
 
 /// Prices and costs of a managed node, whether or not it may be disrupted.
