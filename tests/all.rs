@@ -7,5 +7,6 @@ mod determinism;
 mod docs;
 mod oracles;
 mod properties;
+mod rollouts;
 mod support;
 mod tidy;
