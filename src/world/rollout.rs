@@ -275,7 +275,8 @@ impl World {
         if (entry.revision, entry.status) != (revision, status) {
             entry.revision = revision;
             entry.status = status;
-            self.push(Change::DeploymentStatus(deployment));
+            let reason = status.progressing.map(|condition| condition.reason);
+            self.push(Change::DeploymentStatus(deployment, reason));
         }
     }
 
