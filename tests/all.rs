@@ -9,5 +9,6 @@ mod docs;
 mod explain;
 mod oracles;
 mod properties;
+mod rollouts;
 mod support;
 mod tidy;

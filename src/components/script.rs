@@ -9,7 +9,7 @@
 //! Faults that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
-use crate::plan::{ActionId, ActionKind, CapacityType, FaultId, FaultKind, NodeChoice};
+use crate::plan::{ActionId, ActionKind, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice};
 use crate::world::{DisruptionReason, InstanceState, NodeId, Owner, World};
 
 /// Its memory.
@@ -54,7 +54,23 @@ impl Script {
 fn act(cx: &mut Cx, id: ActionId) {
     match &cx.plan.actions[id.index()].kind {
         ActionKind::ScaleDeployment(deployment, replicas) => cx.world.scale_deployment(*deployment, *replicas, None),
-        ActionKind::UpdateDeployment(deployment, spec) => cx.world.update_deployment(*deployment, spec.clone()),
+        ActionKind::UpdateDeployment { deployment, spec, keeps_replicas } => {
+            let replicas =
+                if *keeps_replicas { cx.world.deployments[deployment.index()].replicas } else { spec.replicas };
+            cx.world.edit_deployment(*deployment, |own| *own = DeploymentSpec { replicas, ..(**spec).clone() });
+        }
+        ActionKind::RollOut(deployment, template) => {
+            cx.world.edit_deployment(*deployment, |spec| spec.template = *template);
+        }
+        ActionKind::PauseDeployment(deployment, paused) => {
+            cx.world.edit_deployment(*deployment, |spec| spec.paused = *paused);
+        }
+        ActionKind::RollBack(deployment, revision) => {
+            let done = cx.world.roll_back_deployment(*deployment, *revision);
+            if let Err(why) = done {
+                cx.explain(|| format!("rollback: {why}"));
+            }
+        }
         ActionKind::UpdateHpa(hpa, spec) => cx.world.update_hpa(*hpa, spec.clone()),
         ActionKind::UpdatePdb(pdb, spec) => cx.world.update_pdb(*pdb, spec.clone()),
         ActionKind::UpdateNodePool(pool, spec) => cx.world.update_node_pool(*pool, spec.clone()),
@@ -197,6 +213,60 @@ mod tests {
         }
         assert_eq!(chosen(&world, &NodeChoice::Fullest), [nodes[1]], "b and c have one each");
         assert_eq!(chosen(&world, &NodeChoice::Named("c".into())), [nodes[0]]);
+    }
+
+    #[test]
+    fn rollouts_keep_the_size_of_now_and_an_undo_goes_back_one_revision() {
+        use crate::plan::{ActionKind as Kind, DeploymentId, Strategy, TemplateId};
+        let mut plan = Plan::empty(START, Span::from_secs(10));
+        plan.templates.push(Arc::default());
+        plan.templates.push(Arc::new(crate::plan::PodTemplate { priority: 1, ..Default::default() }));
+        let spec = DeploymentSpec {
+            namespace: "default".into(),
+            name: "web".into(),
+            replicas: 2,
+            selector: Default::default(),
+            template: TemplateId(0),
+            strategy: Strategy::Recreate,
+            min_ready: Span::ZERO,
+            progress_deadline: Span::from_secs(600),
+            revision_history_limit: 10,
+            paused: false,
+        };
+        plan.deployments.push(Arc::new(spec.clone()));
+        let web = DeploymentId(0);
+        let kinds = [
+            Kind::RollOut(web, TemplateId(1)),
+            Kind::RollOut(web, TemplateId(1)),
+            Kind::PauseDeployment(web, true),
+            Kind::RollBack(web, None),
+            Kind::PauseDeployment(web, false),
+            Kind::RollBack(web, None),
+            Kind::UpdateDeployment { deployment: web, spec: Arc::new(spec), keeps_replicas: true },
+        ];
+        plan.actions.extend(kinds.map(|kind| crate::plan::Action { at: START, kind }));
+        let mut world = World::new(&plan);
+        let first = world.create_replica_set(web, 2);
+        world.annotate_replica_set(first, 1, 2, 2);
+        world.scale_deployment(web, 7, None);
+        let (mut queue, mut recorder) = (Queue::<Any>::new(), Recorder::new(Detail::Facts));
+        let mut seen = Vec::new();
+        for index in 0..plan.actions.len() {
+            let (queue, recorder) = (&mut queue, &mut recorder);
+            let mut cx = Cx { now: START, plan: &plan, world: &mut world, queue, recorder, random: None };
+            Script::default().handle(&mut cx, Event::Action(ActionId::at(index)));
+            if index == 0 {
+                let second = world.create_replica_set(web, 0);
+                world.annotate_replica_set(second, 2, 7, 7);
+            }
+            let entry = &world.deployments[0];
+            assert_eq!((entry.replicas, entry.spec.replicas), (7, 7));
+            seen.push((entry.spec.template.0, entry.spec.paused, entry.generation));
+        }
+        // The second rollout changes nothing, the first undo is refused in the pause; what is applied is there already.
+        let expected =
+            [(1, false, 3), (1, false, 3), (1, true, 4), (1, true, 4), (1, false, 5), (0, false, 6), (0, false, 6)];
+        assert_eq!(seen, expected);
     }
 
     #[test]

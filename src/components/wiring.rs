@@ -193,7 +193,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
         Change::DeploymentChanged(id)
         | Change::DeploymentScaled { deployment: id, .. }
-        | Change::DeploymentStatus(id) => other(4, id.0),
+        | Change::DeploymentStatus(id, _) => other(4, id.0),
         Change::ReplicaSetCreated(id)
         | Change::ReplicaSetScaled { replica_set: id, .. }
         | Change::ReplicaSetChanged(id)
@@ -226,7 +226,7 @@ fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     let deployment = match change {
         Change::DeploymentChanged(deployment)
         | Change::DeploymentScaled { deployment, .. }
-        | Change::DeploymentStatus(deployment) => Some(deployment),
+        | Change::DeploymentStatus(deployment, _) => Some(deployment),
         Change::ReplicaSetCreated(set)
         | Change::ReplicaSetStatus(set)
         | Change::ReplicaSetChanged(set)

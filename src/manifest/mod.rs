@@ -13,6 +13,7 @@ pub mod node_class;
 pub mod node_pool;
 pub mod pod;
 pub mod priority_class;
+pub mod quota;
 pub mod service;
 pub mod workload;
 
@@ -26,6 +27,7 @@ pub use node_class::read_node_class;
 pub use node_pool::read_node_pool;
 pub use pod::{admit, admit_daemon, read_pod};
 pub use priority_class::{PriorityClass, read_priority_class};
+pub use quota::read_pod_quota;
 pub use service::read_service;
 pub use workload::{read_daemon_set, read_deployment};
 
@@ -55,6 +57,8 @@ pub struct Objects {
     pub hpas: Vec<Found<HpaSpec>>,
     /// Budgets.
     pub pdbs: Vec<Found<PdbSpec>>,
+    /// Namespaces with how many pods a ResourceQuota allows them.
+    pub pod_quotas: Vec<Found<(String, u32)>>,
     /// Services.
     pub services: Vec<Found<ServiceSpec>>,
     /// TargetGroupBindings.
@@ -70,10 +74,11 @@ pub struct Objects {
 }
 
 /// Group and kind of what is read.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("", "Namespace"),
     ("", "Pod"),
     ("", "Service"),
+    ("", "ResourceQuota"),
     ("apps", "Deployment"),
     ("apps", "DaemonSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
@@ -164,6 +169,7 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
         "DaemonSet" => keep(&mut objects.daemon_sets, read_daemon_set(node, problems), place),
         "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), place),
         "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), place),
+        "ResourceQuota" => keep(&mut objects.pod_quotas, read_pod_quota(node, problems), place),
         "PriorityClass" => keep(&mut objects.priority_classes, read_priority_class(node, problems), place),
         "TargetGroupBinding" => keep(&mut objects.bindings, read_binding(node, problems), place),
         "NodePool" => keep(&mut objects.node_pools, read_node_pool(node, problems), place),

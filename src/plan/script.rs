@@ -61,8 +61,21 @@ pub struct Action {
 pub enum ActionKind {
     /// `kubectl scale`.
     ScaleDeployment(DeploymentId, i32),
-    /// Applies or patches a Deployment: the whole new spec.
-    UpdateDeployment(DeploymentId, Arc<DeploymentSpec>),
+    /// Applies a Deployment: the whole new spec.
+    UpdateDeployment {
+        /// Which.
+        deployment: DeploymentId,
+        /// The new spec.
+        spec: Arc<DeploymentSpec>,
+        /// It says nothing of `replicas`: they stay as they are.
+        keeps_replicas: bool,
+    },
+    /// `kubectl set image` or `kubectl rollout restart`: another pod template.
+    RollOut(DeploymentId, TemplateId),
+    /// `kubectl rollout pause` (true) or `resume`.
+    PauseDeployment(DeploymentId, bool),
+    /// `kubectl rollout undo` to a revision; `None`: to the last but one.
+    RollBack(DeploymentId, Option<u32>),
     /// Edits an HPA (position in `Plan::hpas`).
     UpdateHpa(super::HpaId, Arc<HpaSpec>),
     /// Edits a budget.

@@ -1,6 +1,6 @@
 //! Every change of the world in words: the rows of `events.csv`.
 
-use crate::world::{Change, ClaimId, InstanceId, NodeId, PodId, TargetId, World};
+use crate::world::{Change, ClaimId, DeploymentReason, InstanceId, NodeId, PodId, TargetId, World};
 
 /// A change in words.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -42,7 +42,7 @@ pub fn describe(change: Change, world: &World) -> Row {
     match change {
         Change::DeploymentChanged(_)
         | Change::DeploymentScaled { .. }
-        | Change::DeploymentStatus(_)
+        | Change::DeploymentStatus(..)
         | Change::ReplicaSetCreated(_)
         | Change::ReplicaSetScaled { .. }
         | Change::ReplicaSetStatus(_)
@@ -176,7 +176,9 @@ fn workload(change: Change, world: &World) -> Row {
             let component = if by.is_some() { "hpa" } else { "operator" };
             Row::new(component, deployment(id), "scaled").from(from).to(to).because(hpa.unwrap_or_default())
         }
-        Change::DeploymentStatus(id) => Row::new("deployment", deployment(id), "status"),
+        Change::DeploymentStatus(id, reason) => {
+            Row::new("deployment", deployment(id), "status").because(reason.map_or("", DeploymentReason::name))
+        }
         Change::ReplicaSetCreated(set) => Row::new("deployment", set_name(world, set), "created"),
         Change::ReplicaSetScaled { replica_set, from, to } => {
             Row::new("deployment", set_name(world, replica_set), "scaled").from(from).to(to)

@@ -42,6 +42,11 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     }
     let plan = &mut draft.plan;
     plan.pdbs = draft.objects.pdbs.iter().map(|found| Arc::new(found.value.clone())).collect();
+    for found in &draft.objects.pod_quotas {
+        let (namespace, most) = &found.value;
+        let smallest = plan.pod_quotas.entry(namespace.clone()).or_insert(*most);
+        *smallest = (*smallest).min(*most);
+    }
     plan.services = draft.objects.services.iter().map(|found| Arc::new(found.value.clone())).collect();
     plan.node_classes = draft.objects.node_classes.iter().map(|found| Arc::new(found.value.clone())).collect();
     place_autoscalers(draft);

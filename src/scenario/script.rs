@@ -11,11 +11,15 @@ use super::yaml::{Node, Value};
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
-    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, NodeChoice, NodePoolId, PdbId,
-    TargetGroupId,
+    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, NodeChoice, NodePoolId, PdbId, PodCall,
+    TargetGroupId, TemplateId,
 };
 use crate::rules::expectation::{self, Expectation, Verdict};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Calls of a controller that a fault may make fail.
+const POD_CALLS: [(&str, PodCall); 2] = [("create", PodCall::Create), ("delete", PodCall::Delete)];
 
 /// `faults:`, in order of time.
 pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
@@ -38,6 +42,7 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
             "health_check_fails",
             "slowdown",
             "slow_registry",
+            "pod_calls_fail",
         ];
         let kind = one_of(&mut fields, &kinds, draft).and_then(|(key, node)| {
             let path = fields.at(key);
@@ -107,6 +112,7 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
             fields.finish(&mut draft.problems);
             Some(FaultKind::Slowdown(app, factor))
         }
+        "pod_calls_fail" => reader::choice(node, path, &POD_CALLS, &mut draft.problems).map(FaultKind::PodCallsFail),
         _ => factor_of(node, path, draft).map(FaultKind::SlowRegistry),
     }
 }
@@ -135,30 +141,55 @@ fn node_choice(node: &Node, path: &str, draft: &mut Draft) -> Option<NodeChoice>
     })
 }
 
-/// `actions:`, in order of time.
+/// The template that each Deployment has once the actions read so far are done.
+type Templates = BTreeMap<DeploymentId, TemplateId>;
+
+/// `actions:`, in order of time: each begins with what the earlier ones leave.
 pub(crate) fn read_actions(items: &[Node], draft: &mut Draft) {
-    let mut actions: Vec<Action> = Vec::new();
+    let mut timed = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("actions[{index}]");
         let Some(mut fields) = Fields::of(item, path, &mut draft.problems) else { continue };
-        let Some(at) = read_at(&mut fields, draft) else { continue };
-        let kinds = ["scale", "rollout", "apply", "delete_node_claim", "delete_node", "taint_node", "set_load"];
+        timed.extend(read_at(&mut fields, draft).map(|at| (at, fields)));
+    }
+    timed.sort_by_key(|(at, _)| *at);
+    let mut templates = Templates::new();
+    let mut actions: Vec<Action> = Vec::new();
+    for (at, mut fields) in timed {
+        let kinds = [
+            "scale",
+            "rollout",
+            "pause",
+            "resume",
+            "undo",
+            "apply",
+            "delete_node_claim",
+            "delete_node",
+            "taint_node",
+            "set_load",
+        ];
         if let Some((key, node)) = one_of(&mut fields, &kinds, draft) {
             let path = fields.at(key);
             let found = if key == "apply" {
-                apply(node, &path, draft)
+                apply(node, &path, &mut templates, draft)
             } else {
-                action_kind(key, node, &path, at, draft).into_iter().collect()
+                action_kind(key, node, &path, at, &mut templates, draft).into_iter().collect()
             };
             actions.extend(found.into_iter().map(|kind| Action { at, kind }));
         }
         fields.finish(&mut draft.problems);
     }
-    actions.sort_by_key(|action| action.at);
     draft.plan.actions = actions;
 }
 
-fn action_kind(key: &str, node: &Node, path: &str, at: Time, draft: &mut Draft) -> Option<ActionKind> {
+fn action_kind(
+    key: &str,
+    node: &Node,
+    path: &str,
+    at: Time,
+    templates: &mut Templates,
+    draft: &mut Draft,
+) -> Option<ActionKind> {
     match key {
         "delete_node_claim" => return node_choice(node, path, draft).map(ActionKind::DeleteNodeClaim),
         "delete_node" => return node_choice(node, path, draft).map(ActionKind::DeleteNode),
@@ -174,7 +205,13 @@ fn action_kind(key: &str, node: &Node, path: &str, at: Time, draft: &mut Draft) 
         }
         "rollout" => {
             let deployment = find_deployment(&mut fields, draft)?;
-            rollout(&mut fields, deployment, at, draft)
+            rollout(&mut fields, deployment, at, templates, draft)
+        }
+        "pause" | "resume" => ActionKind::PauseDeployment(find_deployment(&mut fields, draft)?, key == "pause"),
+        "undo" => {
+            let deployment = find_deployment(&mut fields, draft)?;
+            let revision = fields.integer_in("to_revision", 1, i32::MAX.into(), &mut draft.problems);
+            ActionKind::RollBack(deployment, revision.map(|revision| revision as u32))
         }
         "taint_node" => {
             let node = fields.required("node", &mut draft.problems)?;
@@ -213,22 +250,40 @@ fn find_deployment(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<Deploym
     find(node, &fields.at("deployment"), "Deployment", &names, &mut draft.problems).map(DeploymentId::at)
 }
 
-/// A new revision: another image, or the same again as `kubectl rollout restart` does it.
-fn rollout(fields: &mut Fields<'_>, deployment: DeploymentId, at: Time, draft: &mut Draft) -> ActionKind {
-    let mut spec = (*draft.plan.deployments[deployment.index()]).clone();
-    let mut template = (*draft.plan.templates[spec.template.index()]).clone();
-    let stamp = at.since(draft.plan.start).decimal();
-    template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), stamp);
-    if let (Some(image), Some(container)) = (fields.text("image", &mut draft.problems), template.containers.first_mut())
-    {
-        container.image = image;
+/// A new revision: another image as `kubectl set image` writes it, or the same again as `kubectl rollout restart` does.
+fn rollout(
+    fields: &mut Fields<'_>,
+    deployment: DeploymentId,
+    at: Time,
+    templates: &mut Templates,
+    draft: &mut Draft,
+) -> ActionKind {
+    let first = draft.plan.deployments[deployment.index()].template;
+    let mut template = (**draft.plan.template(*templates.get(&deployment).unwrap_or(&first))).clone();
+    match (fields.text("image", &mut draft.problems), template.containers.first_mut()) {
+        (Some(image), Some(container)) => container.image = image,
+        _ => {
+            let stamp = at.since(draft.plan.start).decimal();
+            template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), stamp);
+        }
     }
-    spec.template = place_template(template, fields.place(), None, &mut draft.plan, &mut draft.problems);
-    ActionKind::UpdateDeployment(deployment, Arc::new(spec))
+    let template = place_template(template, fields.place(), None, &mut draft.plan, &mut draft.problems);
+    templates.insert(deployment, template);
+    ActionKind::RollOut(deployment, template)
+}
+
+/// Whether a document (or a list of them) has that Deployment without `spec.replicas`.
+fn lacks_replicas(document: &Node, name: &str) -> bool {
+    let items = document.get("items").map_or(&[][..], Node::items);
+    let named = |key: &str, value: &str| document.get(key).and_then(Node::text) == Some(value);
+    let is_it = named("kind", "Deployment")
+        && document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text) == Some(name);
+    items.iter().any(|item| lacks_replicas(item, name))
+        || (is_it && document.get("spec").is_some_and(|spec| spec.get("replicas").is_none()))
 }
 
 /// `apply: FILE`, a manifest whose objects replace those of the same name.
-fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
+fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) -> Vec<ActionKind> {
     let Some(written) = reader::text(node, path, &mut draft.problems) else { return Vec::new() };
     let file = match draft.files.resolve(&written) {
         Ok(file) => file,
@@ -252,7 +307,10 @@ fn apply(node: &Node, path: &str, draft: &mut Draft) -> Vec<ActionKind> {
             continue;
         };
         spec.template = place_template(template, found.place, None, &mut draft.plan, &mut draft.problems);
-        kinds.push(ActionKind::UpdateDeployment(DeploymentId::at(index), Arc::new(spec)));
+        let (deployment, keeps_replicas) =
+            (DeploymentId::at(index), documents.iter().any(|document| lacks_replicas(document, &spec.name)));
+        templates.insert(deployment, spec.template);
+        kinds.push(ActionKind::UpdateDeployment { deployment, spec: Arc::new(spec), keeps_replicas });
     }
     for found in objects.hpas {
         let same = |known: &&Arc<crate::plan::HpaSpec>| {

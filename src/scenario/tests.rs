@@ -1,7 +1,7 @@
 //! Whole scenarios: the shipped ones become plans, mistakes become messages.
 
 use super::*;
-use crate::plan::{CapacityType, ConsolidationPolicy, ProbeHandler, Stage};
+use crate::plan::{ActionKind, CapacityType, ConsolidationPolicy, FaultKind, PodCall, ProbeHandler, Stage};
 use std::fs;
 
 /// A folder named `scenarios` of its own for each test.
@@ -369,6 +369,10 @@ actions:
   - { at: 5m, apply: web2.yaml }
   - { at: 1m, scale: { deployment: web, replicas: 7 } }
   - { at: 2m, rollout: { deployment: web, image: web:2 } }
+  - { at: 150s, rollout: { deployment: web } }
+  - { at: 160s, pause: { deployment: web } }
+  - { at: 170s, resume: { deployment: web } }
+  - { at: 6m, undo: { deployment: web, to_revision: 1 } }
   - { at: 3m, delete_node: fullest }
   - { at: 4m, set_load: { service: web, rate: 5/s } }
   - { at: 4m, taint_node: { node: all, key: k, effect: NoExecute } }
@@ -376,14 +380,22 @@ faults:
   - { at: 5m, for: 1m, slowdown: { service: web, factor: 3 } }
   - { at: 1m, spot_interruption: }
   - { at: 2m, slow_registry: 4 }
+  - { at: 3m, for: 10s, pod_calls_fail: create }
 ",
     );
     let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let at: Vec<u64> = loaded.plan.actions.iter().map(|a| a.at.since(loaded.plan.start).whole_seconds()).collect();
-    assert_eq!(at, [60, 120, 180, 240, 240, 300]);
-    assert_eq!(loaded.plan.faults.len(), 3);
-    assert_eq!(loaded.plan.templates.len(), 3);
-    assert_eq!(loaded.plan.templates[1].requests.cpu.0, 200, "templates come in the order written");
+    assert_eq!(at, [60, 120, 150, 160, 170, 180, 240, 240, 300, 360]);
+    assert_eq!(loaded.plan.faults.len(), 4);
+    assert_eq!(loaded.plan.faults[2].kind, FaultKind::PodCallsFail(PodCall::Create));
+    let templates = &loaded.plan.templates;
+    assert_eq!(templates.len(), 4);
+    assert_eq!(templates[1].containers[0].image, "web:2");
+    assert!(templates[1].annotations.is_empty(), "kubectl set image stamps nothing");
+    assert_eq!(templates[2].containers[0].image, "web:2", "a restart begins with what is there then");
+    assert_eq!(templates[3].requests.cpu.0, 200, "what is applied replaces it");
+    let keeps = |kind: &ActionKind| matches!(kind, ActionKind::UpdateDeployment { keeps_replicas: true, .. });
+    assert!(loaded.plan.actions.iter().any(|action| keeps(&action.kind)), "the manifest says nothing of replicas");
 }
 
 #[test]

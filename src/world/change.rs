@@ -2,6 +2,7 @@
 
 use super::ids::{ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
 use super::pod::{PodPhase, Process};
+use super::rollout::DeploymentReason;
 use super::target::TargetState;
 use crate::plan::{ActionId, AlarmId, AppId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId};
 
@@ -21,8 +22,8 @@ pub enum Change {
         /// The autoscaler that wrote it; `None`: somebody else.
         by: Option<HpaId>,
     },
-    /// A Deployment's status (or its revision annotation) changed.
-    DeploymentStatus(DeploymentId),
+    /// A Deployment's status (or its revision annotation) changed; the reason of its condition Progressing now.
+    DeploymentStatus(DeploymentId, Option<DeploymentReason>),
     /// A ReplicaSet was created.
     ReplicaSetCreated(ReplicaSetId),
     /// A ReplicaSet's `spec.replicas` changed.

@@ -233,13 +233,50 @@ impl World {
         self.scale_deployment(deployment, replicas, None);
     }
 
+    /// Edits a Deployment's spec; nothing happens if that leaves it as it is. `replicas` are those of now.
+    pub fn edit_deployment(&mut self, deployment: DeploymentId, edit: impl FnOnce(&mut DeploymentSpec)) {
+        let entry = &self.deployments[deployment.index()];
+        let before = DeploymentSpec { replicas: entry.replicas, ..(*entry.spec).clone() };
+        let mut spec = before.clone();
+        edit(&mut spec);
+        // Two entries may hold one template: the API server compares what is written, not what it is called.
+        if *self.template(spec.template) == *self.template(before.template) {
+            spec.template = before.template;
+        }
+        if spec != before {
+            self.update_deployment(deployment, Arc::new(spec));
+        }
+    }
+
+    /// Gives a Deployment the template of one of its revisions, or of the last but one (`kubectl rollout undo`).
+    ///
+    /// # Errors
+    /// Why kubectl refuses.
+    pub fn roll_back_deployment(&mut self, deployment: DeploymentId, to: Option<u32>) -> Result<(), &'static str> {
+        let entry = &self.deployments[deployment.index()];
+        if entry.spec.paused {
+            return Err("cannot rollback a paused deployment");
+        }
+        let sets = entry.replica_sets.iter().map(|set| &self.replica_sets[set.index()]);
+        let mut revisions: Vec<(u32, TemplateId)> = sets.map(|set| (set.revision_annotation, set.template)).collect();
+        revisions.sort_unstable_by_key(|revision| std::cmp::Reverse(revision.0));
+        let found = match to {
+            Some(wanted) => revisions.iter().find(|(revision, _)| *revision == wanted),
+            None => revisions.get(1),
+        };
+        let &(_, template) = found.ok_or("no such revision in the rollout history")?;
+        self.edit_deployment(deployment, |spec| spec.template = template);
+        Ok(())
+    }
+
     /// Writes a Deployment's status and its annotation `deployment.kubernetes.io/revision`.
     pub fn set_deployment_status(&mut self, deployment: DeploymentId, revision: u32, status: DeploymentStatus) {
         let entry = &mut self.deployments[deployment.index()];
         if (entry.revision, entry.status) != (revision, status) {
             entry.revision = revision;
             entry.status = status;
-            self.push(Change::DeploymentStatus(deployment));
+            let reason = status.progressing.map(|condition| condition.reason);
+            self.push(Change::DeploymentStatus(deployment, reason));
         }
     }
 

@@ -160,7 +160,10 @@ impl<S: Script> Turns<S> {
 
     /// Starts the controllers.
     pub fn start(&mut self) {
-        self.call(|controllers, cx| controllers.sets.start(cx));
+        // Its informers tell it of every set; nothing has been counted in them yet.
+        for index in 0..self.world.replica_sets.len() {
+            self.receive(Event::ReplicaSet(SetEvent::Sync(ReplicaSetId::at(index))));
+        }
         if self.running != Running::Sets {
             self.call(|controllers, cx| controllers.deployments.start(cx));
         }

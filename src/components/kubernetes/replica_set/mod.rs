@@ -320,6 +320,10 @@ fn create(cx: &mut Cx, set: ReplicaSetId) -> Option<FailureReason> {
     let (template, ordinal) = (entry.template, entry.created_pods + 1);
     let admitted = cx.world.quota_admits_pod(&cx.world.template(template).namespace);
     if is_failing(cx, PodCall::Create) || !admitted {
+        let name = cx.world.replica_set_name(set);
+        cx.explain(|| {
+            format!("replica set {name}: FailedCreate, {}", if admitted { "the call fails" } else { "exceeded quota" })
+        });
         cx.world.note_refused_pod(set);
         return Some(FailureReason::FailedCreate);
     }

@@ -159,7 +159,7 @@ fn nothing_is_written_when_the_world_agrees() {
     let plan = plan(5);
     let mut bench = Bench::new(&plan, settled(&plan));
     bench.run(60);
-    let is_status = |change| matches!(change, Change::ReplicaSetStatus(_) | Change::DeploymentStatus(_));
+    let is_status = |change| matches!(change, Change::ReplicaSetStatus(_) | Change::DeploymentStatus(..));
     assert!(bench.recorder.facts.iter().all(|fact| is_status(fact.change)), "only the statuses are filled in");
     assert_eq!(bench.world.deployments[0].status.replicas, 5);
 }
@@ -189,6 +189,69 @@ fn a_hundred_pods_take_three_and_a_half_seconds_of_tokens() {
     assert_eq!(created.len(), 100);
     assert!((created[99] - 3.5).abs() < 0.06, "{}", created[99]);
     assert_eq!(created.iter().filter(|&&at| at == 0.0).count(), 30, "the burst");
+}
+
+#[test]
+fn a_call_that_fails_is_tried_again_after_5_ms_doubling_and_events_do_not_wait() {
+    let mut plan = plan(2);
+    let kind = FaultKind::PodCallsFail(PodCall::Create);
+    plan.faults.push(crate::plan::Fault { at: START, until: None, kind });
+    let mut bench = Bench::new(&plan, settled(&plan));
+    bench.run(5);
+    bench.act(START + Span::from_secs(20), |_, _, cx| {
+        cx.world.set_fault(crate::plan::FaultId(0), true);
+        cx.world.scale_deployment(DeploymentId(0), 3, None);
+    });
+    bench.run(21);
+    assert_eq!(bench.world.replica_sets[0].status.failure, Some(FailureReason::FailedCreate));
+    let failed = Some(FailureReason::FailedCreate);
+    assert_eq!(bench.world.deployments[0].status.replica_failure, failed);
+    bench.act(START + Span::from_secs(21), |_, _, cx| cx.world.set_fault(crate::plan::FaultId(0), false));
+    bench.run(30);
+    let refused = bench.recorder.facts.iter().filter(|fact| fact.change == Change::PodRefused(ReplicaSetId(0)));
+    let refused: Vec<f64> = refused.map(|fact| fact.at.seconds_from(START)).collect();
+    // The second failure comes with the event of the status that tells of the first.
+    assert_eq!(refused, [20.0, 20.0, 20.005, 20.025, 20.065, 20.145, 20.305, 20.625]);
+    assert_eq!(bench.created(), [21.265]);
+    assert_eq!(bench.world.replica_sets[0].status.failure, None);
+    assert_eq!(bench.world.deployments[0].status.replica_failure, None);
+}
+
+#[test]
+fn a_quota_counts_terminating_pods_and_what_leaves_makes_room_at_once() {
+    let mut plan = plan(0);
+    plan.pod_quotas.insert("default".into(), 4);
+    plan.templates[0] = Arc::new(PodTemplate { namespace: "default".into(), ..PodTemplate::default() });
+    let mut bench = Bench::new(&plan, settled(&plan));
+    bench.act(START, |_, _, cx| cx.world.scale_deployment(DeploymentId(0), 6, None));
+    bench.run(1);
+    assert_eq!(bench.world.replica_sets[0].status.replicas, 4);
+    (0..4).for_each(|pod| make_ready(&mut bench.world, PodId(pod)));
+    bench.act(START + Span::from_secs(40), |_, _, cx| cx.world.delete_pod(PodId(0), None, DeleteCause::User));
+    bench.run(41);
+    assert_eq!(bench.world.pods.len(), 4, "the terminating pod counts");
+    bench.act(START + Span::from_secs(70), |_, _, cx| cx.world.remove_pod(PodId(0)));
+    bench.run(70);
+    assert_eq!(bench.world.pods.len(), 5, "its end wakes the controller, whatever its back-off");
+}
+
+#[test]
+fn deletions_that_fail_are_reported_and_tried_again() {
+    let mut plan = plan(3);
+    let kind = FaultKind::PodCallsFail(PodCall::Delete);
+    plan.faults.push(crate::plan::Fault { at: START, until: None, kind });
+    let mut bench = Bench::new(&plan, settled(&plan));
+    bench.act(START + Span::from_secs(1), |_, _, cx| {
+        cx.world.set_fault(crate::plan::FaultId(0), true);
+        cx.world.scale_deployment(DeploymentId(0), 1, None);
+    });
+    bench.run(1);
+    assert_eq!(bench.world.replica_sets[0].status.failure, Some(FailureReason::FailedDelete));
+    assert_eq!(bench.world.replica_sets[0].status.replicas, 3);
+    bench.act(START + Span::from_secs(2), |_, _, cx| cx.world.set_fault(crate::plan::FaultId(0), false));
+    bench.run(10);
+    assert_eq!(bench.world.replica_sets[0].status.replicas, 1);
+    assert_eq!(bench.world.replica_sets[0].status.failure, None);
 }
 
 #[test]
