@@ -115,7 +115,7 @@ fn span(value: &Value) -> Span {
 
 fn rehearsal(script: &Value) -> Rehearsal {
     let spans = |key: &str| items(&script[key]).iter().map(span).collect();
-    let answers = |probe: &str| items(&script["answers"][probe]).iter().map(|run| answers_of(run)).collect();
+    let answers = |probe: &str| items(&script["answers"][probe]).iter().map(answers_of).collect();
     Rehearsal {
         create: spans("create"),
         stop: span(&script["stop"]),

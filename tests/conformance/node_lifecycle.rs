@@ -145,7 +145,11 @@ impl Script {
             }
             Act::DeleteNode(name) => world.remove_node(self.nodes[*name]),
             Act::CreatePod(pod, template) => self.create_pod(world, pod, *template),
-            Act::DeletePod(name) => world.remove_pod(self.pods[*name]),
+            Act::DeletePod(name) => {
+                if let Some(&pod) = self.pods.get(*name) {
+                    world.remove_pod(pod);
+                }
+            }
         }
         self.taints = world.nodes.iter().map(|node| (node.id, taints(world, node.id))).collect();
     }

@@ -5,6 +5,7 @@
 //! in any order, here pods and slices go by their order of creation.
 
 use crate::plan::{Container, PodTemplate, ServicePort, ServiceSpec, TargetPort, TemplateId, ZoneId};
+use crate::rules::labels::Labels;
 use crate::world::{EndpointAddress, EndpointPort, EndpointSlice, Node, Pod, PodId, SliceEndpoint, SliceWrites, World};
 
 /// Pods whose named ports have the same numbers.
@@ -167,11 +168,23 @@ fn family_writes(
         // A Service without endpoints keeps one slice without ports and endpoints.
         let placeholder = new_slice(service, ipv6, Vec::new());
         match writes.delete[..] {
-            [place] if slices[place] == placeholder => writes.delete.clear(),
+            [place] if is_placeholder(&slices[place], &placeholder) => writes.delete.clear(),
             _ => writes.create.push(placeholder),
         }
     }
     writes
+}
+
+/// Whether a slice is that placeholder already. Labels are compared by value, an absent one being empty, so that the label
+/// of a headless Service makes no difference. Source: `placeholderSliceCompare`.
+fn is_placeholder(slice: &EndpointSlice, placeholder: &EndpointSlice) -> bool {
+    let covers = |one: &Labels, other: &Labels| {
+        one.iter().all(|(key, value)| other.get(key).map_or(value.is_empty(), |other| other == value))
+    };
+    slice.endpoints.is_empty()
+        && slice.ports.is_empty()
+        && covers(&slice.labels, &placeholder.labels)
+        && covers(&placeholder.labels, &slice.labels)
 }
 
 /// Endpoints that are gone leave their slice and changed ones are changed in place; then new ones fill the slices that

@@ -50,7 +50,7 @@ fn sizes(slices: &[Slice]) -> Vec<usize> {
 #[test]
 fn a_terminating_pod_serves_without_being_ready_and_needs_an_address_and_a_node() {
     let (mut world, pod) = world();
-    assert_eq!(sync(&mut world, 100).1, false);
+    assert!(!sync(&mut world, 100).1);
     assert_eq!(sizes(&world.slices[0]), [0], "no address yet: a slice without endpoints");
     world.assign_address(pod);
     world.set_pod_ready(pod, true);

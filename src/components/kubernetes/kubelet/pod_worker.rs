@@ -177,22 +177,18 @@ impl PodWorker {
         if let Some(next) = (0..first).find(|&index| !entry.containers[index].ready) {
             return self.steps.push_back(Step::Start(next));
         }
-        let mut killed = vec![false; self.seen.len()];
-        for index in first..self.seen.len() {
-            if let Some(reason) = self.kill_reason(index) {
-                killed[index] = true;
-                self.steps.push_back(Step::Kill(index, reason));
-            }
-        }
-        for index in 0..self.seen.len() {
-            // A sidecar that was started once and runs no more is started again.
-            if killed[index] || self.seen[index].is_none_or(|run| run.exited.is_some()) {
-                let done = index < first && !cx.world.template_of(self.pod).init_containers[index].restartable;
-                if !done {
-                    self.steps.push_back(Step::Start(index));
-                }
-            }
-        }
+        let kills: Vec<(usize, Reason)> =
+            (first..self.seen.len()).filter_map(|index| Some((index, self.kill_reason(index)?))).collect();
+        let init = &cx.world.template_of(self.pod).init_containers;
+        let starts = (0..self.seen.len()).filter(|&index| {
+            let runs = self.seen[index].is_some_and(|run| run.exited.is_none());
+            let killed = kills.iter().any(|(other, _)| *other == index);
+            // Of the init containers, sidecars that run no more are started again.
+            (!runs || killed) && init.get(index).is_none_or(|container| container.restartable)
+        });
+        let starts: Vec<usize> = starts.collect();
+        self.steps.extend(kills.into_iter().map(|(index, reason)| Step::Kill(index, reason)));
+        self.steps.extend(starts.into_iter().map(Step::Start));
     }
 
     /// A running container whose liveness, else startup probe failed.

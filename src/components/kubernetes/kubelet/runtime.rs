@@ -27,13 +27,11 @@ impl PodWorker {
                     let span = cx.delay(Stage::PodSandbox, cx.world.pod(self.pod).key());
                     self.take(cx, Step::Sandbox, span);
                 }
-                Step::Start(container) => {
-                    if !self.start(cx, shared, container) {
-                        return;
-                    }
-                }
+                Step::Start(container) if !self.start(cx, shared, container) => return,
                 Step::Kill(container, reason) => self.kill(cx, shared, container, reason),
-                _ => {}
+                // Parts of those.
+                Step::Start(_) | Step::Pull(_) | Step::Create(_) | Step::Stop(_) | Step::PreStop => {}
+                Step::Stopping | Step::Terminate | Step::Removing => {}
             }
             if self.due == cx.now {
                 self.finish_step(cx, shared);

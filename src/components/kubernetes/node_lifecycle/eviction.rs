@@ -25,20 +25,36 @@ pub enum Order {
     At(Time),
 }
 
+/// How long a pod may stay under the taints of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// For ever.
+    Forever,
+    /// So long from now; zero is not the same as not at all.
+    For(Span),
+    /// A taint is not tolerated.
+    NoLonger,
+}
+
 impl Evictions {
-    /// A deletion that is scheduled is only cancelled or brought forward to now, but for one of this very instant.
-    pub fn schedule(&mut self, pod: PodId, until: Option<Span>, now: Time) -> Order {
-        match until {
-            None => {
+    /// A deletion that is scheduled is only cancelled, or brought forward to now by a taint that is not tolerated; one of
+    /// this very instant is scheduled anew.
+    pub fn schedule(&mut self, pod: PodId, stay: Stay, now: Time) -> Order {
+        match stay {
+            Stay::Forever => {
                 self.scheduled.remove(&pod);
                 Order::None
             }
-            Some(span) if span.is_zero() => {
+            Stay::NoLonger => {
                 self.scheduled.remove(&pod);
                 Order::Now
             }
-            Some(_) if self.scheduled.get(&pod).is_some_and(|(since, _)| *since < now) => Order::None,
-            Some(span) => {
+            Stay::For(_) if self.scheduled.get(&pod).is_some_and(|(since, _)| *since < now) => Order::None,
+            Stay::For(span) if span.is_zero() => {
+                self.scheduled.remove(&pod);
+                Order::Now
+            }
+            Stay::For(span) => {
                 self.scheduled.insert(pod, (now, now + span));
                 Order::At(now + span)
             }
@@ -60,20 +76,19 @@ impl Evictions {
     }
 }
 
-/// How long a pod may stay under these taints: `None` for ever, zero if one is not tolerated, otherwise the smallest
-/// tolerationSeconds in use.
-pub fn time_until_eviction(taints: &[Taint], tolerations: &[Toleration]) -> Option<Span> {
+/// How long a pod may stay under these taints: the smallest tolerationSeconds among the tolerations in use.
+pub fn stay(taints: &[Taint], tolerations: &[Toleration]) -> Stay {
     let mut least: Option<Span> = None;
     for taint in taints.iter().filter(|taint| taint.effect == TaintEffect::NoExecute) {
         let Some(used) = tolerations.iter().find(|toleration| toleration.tolerates(taint)) else {
-            return Some(Span::ZERO);
+            return Stay::NoLonger;
         };
         if let Some(seconds) = used.seconds {
             let span = Span::from_secs(u64::try_from(seconds).unwrap_or(0));
             least = Some(least.map_or(span, |least| least.min(span)));
         }
     }
-    least
+    least.map_or(Stay::Forever, Stay::For)
 }
 
 #[cfg(test)]
@@ -94,11 +109,11 @@ mod tests {
         };
         let both = [taint(NOT_READY), taint("x")];
         let tolerations = [toleration(NOT_READY, Some(300)), toleration("x", Some(60))];
-        assert_eq!(time_until_eviction(&both, &tolerations), Some(Span::from_secs(60)));
-        assert_eq!(time_until_eviction(&both, &tolerations[..1]), Some(Span::ZERO));
-        assert_eq!(time_until_eviction(&both[..1], &[toleration("", None)]), None);
-        assert_eq!(time_until_eviction(&both[..1], &[toleration(NOT_READY, Some(-5))]), Some(Span::ZERO));
-        assert_eq!(time_until_eviction(&[Taint::new("y", TaintEffect::NoSchedule)], &[]), None);
+        assert_eq!(stay(&both, &tolerations), Stay::For(Span::from_secs(60)));
+        assert_eq!(stay(&both, &tolerations[..1]), Stay::NoLonger);
+        assert_eq!(stay(&both[..1], &[toleration("", None)]), Stay::Forever);
+        assert_eq!(stay(&both[..1], &[toleration(NOT_READY, Some(-5))]), Stay::For(Span::ZERO));
+        assert_eq!(stay(&[Taint::new("y", TaintEffect::NoSchedule)], &[]), Stay::Forever);
     }
 
     #[test]
@@ -106,11 +121,12 @@ mod tests {
         let at = Time::from_unix_seconds;
         let (pod, minute) = (PodId(0), Span::from_secs(60));
         let mut evictions = Evictions::default();
-        assert_eq!(evictions.schedule(pod, Some(minute * 5), at(10)), Order::At(at(310)));
-        assert_eq!(evictions.schedule(pod, Some(minute), at(20)), Order::None);
+        assert_eq!(evictions.schedule(pod, Stay::For(minute * 5), at(10)), Order::At(at(310)));
+        assert_eq!(evictions.schedule(pod, Stay::For(minute), at(20)), Order::None);
+        assert_eq!(evictions.schedule(pod, Stay::For(Span::ZERO), at(20)), Order::None, "tolerated for no time");
         assert!(!evictions.is_due(pod, at(80)) && evictions.is_due(pod, at(310)));
-        evictions.schedule(pod, Some(minute * 5), at(10));
-        assert_eq!(evictions.schedule(pod, Some(Span::ZERO), at(20)), Order::Now);
+        evictions.schedule(pod, Stay::For(minute * 5), at(10));
+        assert_eq!(evictions.schedule(pod, Stay::NoLonger, at(20)), Order::Now);
         assert!(!evictions.is_due(pod, at(310)), "brought forward");
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::Plan;
 use crate::rules::taint::{Taint, TaintEffect};
 use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, PodId, World};
-use eviction::{Evictions, Order, time_until_eviction};
+use eviction::{Evictions, Order, stay};
 use health::{Grace, Health};
 use std::collections::{BTreeMap, BTreeSet};
 use zones::{Turn, ZoneName, Zones};
@@ -343,8 +343,8 @@ impl NodeLifecycle {
         if node.gone.is_some() {
             return;
         }
-        let until = time_until_eviction(&node.taints, &cx.world.template_of(pod).tolerations);
-        match self.evictions.schedule(pod, until, cx.now) {
+        let stay = stay(&node.taints, &cx.world.template_of(pod).tolerations);
+        match self.evictions.schedule(pod, stay, cx.now) {
             Order::None => {}
             Order::Now => evict(cx.world, pod),
             Order::At(at) => cx.at(at, event(Event::Evict(pod))),
