@@ -255,6 +255,7 @@ impl TargetGroupController {
             self.controller.set_failures(name, failures);
         }
         state.spent += takes;
+        cx.explain(|| format!("TargetGroupBinding {}/{}: {}", name.namespace, name.name, call.action));
         state.call = Some((call, error));
         let after = bucket.take(cx.now, rate) + takes;
         cx.after(after, components::Event::TargetGroup(Event::Answer(BindingId::at(index))));

@@ -53,6 +53,17 @@ pub enum Action {
     Deregister(Vec<Target>),
 }
 
+impl std::fmt::Display for Action {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Action::Describe(None) => formatter.write_str("DescribeTargetHealth of the whole group"),
+            Action::Describe(Some(targets)) => write!(formatter, "DescribeTargetHealth of {} targets", targets.len()),
+            Action::Register(targets) => write!(formatter, "RegisterTargets of {}", targets.len()),
+            Action::Deregister(targets) => write!(formatter, "DeregisterTargets of {}", targets.len()),
+        }
+    }
+}
+
 /// An error of a call, after the client's own retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsError {
