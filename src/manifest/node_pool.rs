@@ -44,6 +44,7 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         consolidate_after: Some(Span::ZERO),
         budgets: vec![default_budget()],
         v1beta1: false,
+        usable: is_usable(node),
     };
     if let Some(kubelet) = spec.get("kubelet") {
         let text = "kubelet settings of a NodePool are not read: since v1 they stand in the EC2NodeClass";
@@ -53,6 +54,17 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         read_disruption(disruption, &mut pool, beta, problems);
     }
     Some(pool)
+}
+
+/// Not being deleted, and none of the conditions that make it Ready says otherwise.
+fn is_usable(node: &Node) -> bool {
+    let deleting = node.get("metadata").and_then(|metadata| metadata.get("deletionTimestamp")).is_some();
+    let conditions = node.get("status").and_then(|status| status.get("conditions"));
+    let broken = |condition: &Node| {
+        let text = |key: &str| condition.get(key).and_then(Node::text);
+        matches!(text("type"), Some("ValidationSucceeded" | "NodeClassReady")) && text("status") != Some("True")
+    };
+    !deleting && !conditions.map_or(&[][..], Node::items).iter().any(broken)
 }
 
 fn limits(fields: &mut Fields<'_>, problems: &mut Problems) -> crate::rules::resources::ResourceList {

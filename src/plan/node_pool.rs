@@ -47,6 +47,8 @@ pub struct NodePoolSpec {
     pub budgets: Vec<Budget>,
     /// The rules of v1beta1 (0.37) govern this pool: graceful budgeted expiry, no delay before consolidation.
     pub v1beta1: bool,
+    /// It is Ready and not being deleted: only such a pool gets nodes.
+    pub usable: bool,
 }
 
 /// `consolidationPolicy`.

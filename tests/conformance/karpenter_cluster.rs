@@ -219,6 +219,10 @@ fn pod_template(written: &Value) -> Result<PodTemplate, String> {
         object.remove("count");
     }
     let mut template = read(&full, pod::read_pod)?;
+    // Nobody but the kubelet owns pods in the name of a node, and it says so.
+    if items(&written["metadata"]["ownerReferences"]).iter().any(|owner| owner["kind"] == "Node") {
+        template.annotations.insert("kubernetes.io/config.mirror".to_string(), "case".to_string());
+    }
     template.priority = written["spec"]["priority"].as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
     Ok(template)
 }
@@ -273,7 +277,7 @@ impl Cluster {
         let owners = items(&written["metadata"]["ownerReferences"]);
         let set = owners.iter().find(|owner| owner["kind"] == "DaemonSet").map(|owner| text(&owner["name"]));
         set.map_or(Owner::Bare, |name| {
-            let index = self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(0);
+            let index = self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(self.plan.daemon_sets.len());
             Owner::DaemonSet(DaemonSetId::at(index))
         })
     }
@@ -388,6 +392,8 @@ impl Cluster {
             entry.startup_taints = startup.clone();
             entry.marked = written["marked"] == json!(true);
             entry.deleting_since = (written["deleting"] == json!(true)).then_some(self.plan.start);
+            let terminating = written["conditions"]["InstanceTerminating"] == "True";
+            entry.instance_terminating = terminating.then_some(self.plan.start);
             claim = Some(id);
         }
         if state == "launched" {
@@ -437,7 +443,7 @@ impl Cluster {
             self.world.set_node_readiness(node, NodeReadiness::Ready);
         }
         if claim.is_none() && written["deleting"] == json!(true) {
-            self.world.delete_node(node);
+            self.world.nodes[node.index()].deleting_since = Some(self.plan.start);
         }
         if let Some(claim) = claim.filter(|_| state != "joined") {
             self.world.register_claim(claim);

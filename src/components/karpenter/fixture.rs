@@ -76,6 +76,7 @@ pub fn pool(plan: &mut Plan, name: &str, weight: i32) -> NodePoolId {
         consolidate_after: Some(Span::ZERO),
         budgets: vec![Budget { nodes: "100%".to_string(), schedule: None, duration: None, reasons: None }],
         v1beta1: false,
+        usable: true,
     }));
     plan.pool_types.push((0..plan.instance_types.len()).map(InstanceTypeId::at).collect());
     NodePoolId::at(plan.node_pools.len() - 1)

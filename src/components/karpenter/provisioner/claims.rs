@@ -137,7 +137,9 @@ impl OpenClaim {
         requests += &wishes.template.requests;
         let groups = self.keep_types(scene, pod, &requests, &requirements);
         let types: Vec<InstanceTypeId> = groups.as_ref().map_or_else(Vec::new, |groups| types_of(groups).collect());
-        let nothing_left = groups.is_some() && types.is_empty();
+        if groups.is_some() && types.is_empty() {
+            return Err(Refusal::Types(self.unmet(scene, pod, &requests, &requirements)));
+        }
         if requirements.has_min_values() {
             let types = if groups.is_some() { types } else { self.types().collect() };
             for (key, left) in lacking_min_values(scene.catalog, &types, &requirements) {
@@ -149,9 +151,6 @@ impl OpenClaim {
                     requirements.replace(&key, relaxed);
                 }
             }
-        }
-        if nothing_left {
-            return Err(Refusal::Types(self.unmet(scene, pod, &requests, &requirements)));
         }
         Ok(Grown { requirements, requests, groups })
     }

@@ -161,7 +161,8 @@ impl Provisioner {
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
     let (mut pods, ignored) = pods_to_place(world, &nodes);
-    if pods.is_empty() {
+    // Without a pool nothing is planned, and nobody is told why.
+    if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return (0, Results { ignored, ..Results::default() });
     }
     list_order(world, &mut pods);

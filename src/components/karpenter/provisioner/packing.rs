@@ -22,7 +22,7 @@ use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::sort::sort_slice;
-use crate::rules::taint::{TaintEffect, tolerated};
+use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NewClaim, NodeId, PodId, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -241,8 +241,8 @@ impl<'a> Scheduler<'a> {
     fn new(snapshot: &'a Snapshot<'a>) -> Scheduler<'a> {
         let (plan, world, catalog) = (snapshot.plan, snapshot.world, snapshot.catalog);
         let scene = Scene { plan, world, catalog, market: Market::of(plan, world, catalog) };
-        let daemons = Daemon::all(world);
-        let templates = pools::templates(plan, world, (catalog, &scene.market), &daemons);
+        let mut daemons = Daemon::all(world);
+        let templates = pools::templates(plan, world, (catalog, &scene.market), &mut daemons);
         let distinct: BTreeSet<TemplateId> = snapshot.pods.iter().map(|&pod| world.pod(pod).template).collect();
         let pending = distinct.into_iter().map(|id| &**world.template(id));
         let bound = world.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.pods);
@@ -260,10 +260,9 @@ impl<'a> Scheduler<'a> {
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
         let keys = asked_keys(concerned.into_iter());
         let existing = snapshot.nodes.iter().map(|node| existing::node(world, node, &daemons, &keys)).collect();
-        let prefers = |template: &Template| {
-            template.spec.taints.iter().any(|taint| taint.effect == TaintEffect::PreferNoSchedule)
-        };
-        let tolerate_preferences = templates.iter().any(prefers);
+        let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
+        let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
+        let tolerate_preferences = eligible.flat_map(|spec| &spec.taints).any(soft);
         Scheduler {
             scene,
             topology,
@@ -441,11 +440,12 @@ impl<'a> Scheduler<'a> {
 
     fn results(self) -> Results {
         let mut results = Results { relaxed: self.relaxed, ..Results::default() };
+        let world = self.scene.world;
         for node in self.existing.into_iter().filter(|node| !node.pods.is_empty()) {
             results.existing.push(Placed {
                 node: node.state.node,
                 claim: node.state.claim,
-                name: node.state.name.clone(),
+                name: node.state.node.map_or(node.state.name, |id| &world.node(id).name).clone(),
                 initialized: node.state.initialized,
                 pods: node.pods,
             });
