@@ -239,6 +239,11 @@ impl Cluster {
             let (name, labels) = read(written, namespace::read_namespace)?;
             plan.namespaces.insert(name, labels);
         }
+        let bound = items(&input["nodes"]).iter().flat_map(|node| items(&node["pods"]));
+        let own = |pod: &Value| pod["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
+        for name in bound.chain(items(&input["pods"])).map(own) {
+            plan.namespaces.entry(name).or_default();
+        }
         for written in items(&input["pdbs"]) {
             plan.pdbs.push(Arc::new(read(written, budget::read_pdb)?));
         }

@@ -359,7 +359,7 @@ impl<'a> Scheduler<'a> {
             if let Some(grown) = claim.takes(&self.scene, &self.topology, template, pod) {
                 self.claims[index].grow(&self.scene, pod, grown);
                 let requirements = &self.claims[index].requirements;
-                self.topology.record(pod.subject(), &template.spec.taints, requirements, true);
+                self.topology.record(pod.subject(), &template.spec.taints, requirements);
                 return Ok(());
             }
         }
@@ -374,7 +374,7 @@ impl<'a> Scheduler<'a> {
             }
             let Ok(requirements) = node.takes(&self.topology, pod) else { continue };
             node.add(pod, requirements);
-            self.topology.record(pod.subject(), &node.state.taints, &node.requirements, false);
+            self.topology.record(pod.subject(), &node.state.taints, &node.requirements);
             return true;
         }
         false
@@ -413,7 +413,7 @@ impl<'a> Scheduler<'a> {
                     self.templates[index].min_values_relaxed = claim.is_relaxed(&self.templates[index]);
                     self.topology.register_host(&host);
                     let taints = &self.templates[index].spec.taints;
-                    self.topology.record(pod.subject(), taints, &claim.requirements, true);
+                    self.topology.record(pod.subject(), taints, &claim.requirements);
                     self.order.push(self.claims.len());
                     self.claims.push(claim);
                     return Ok(());
