@@ -76,6 +76,7 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     template.restart_policy = fields.choice("restartPolicy", &RESTART, problems).unwrap_or_default();
     template.host_network = fields.boolean("hostNetwork", problems).unwrap_or(false);
     template.volume_claims = volume_claims(fields, problems);
+    template.claims_devices = !fields.list("resourceClaims", problems).is_empty();
     template.node_name = fields.text("nodeName", problems).filter(|name| !name.is_empty());
     template.requests = template.count();
 }

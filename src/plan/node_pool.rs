@@ -2,7 +2,7 @@
 //!
 //! Source: Karpenter `pkg/apis/v1/nodepool.go`, karpenter-provider-aws `pkg/apis/v1/ec2nodeclass.go`.
 
-use super::ids::{NodeClassId, ZoneId};
+use super::ids::{NodeClassId, ReservationId, ZoneId};
 use crate::engine::Span;
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
@@ -158,6 +158,17 @@ pub struct Offering {
     pub price: MicroDollars,
     /// Offered at all.
     pub available: bool,
+    /// The capacity reservation that it draws on.
+    pub reservation: Option<ReservationId>,
+}
+
+/// A capacity reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id at EC2.
+    pub name: String,
+    /// Instances that it has left; of several reports the least.
+    pub left: u32,
 }
 
 /// Micro-dollars (10^-6 USD).

@@ -55,6 +55,8 @@ pub struct PodTemplate {
     pub host_network: bool,
     /// Names of the persistent volume claims it mounts.
     pub volume_claims: Vec<String>,
+    /// It has resource claims: devices of dynamic resource allocation.
+    pub claims_devices: bool,
     /// `spec.nodeName` of a bare pod.
     pub node_name: Option<String>,
     /// What the scheduler counts: containers, sidecars, init peaks, overhead, one pod slot. See [`PodTemplate::count`].
@@ -85,6 +87,7 @@ impl Default for PodTemplate {
             restart_policy: RestartPolicy::Always,
             host_network: false,
             volume_claims: Vec::new(),
+            claims_devices: false,
             node_name: None,
             requests: Resources::default(),
         }

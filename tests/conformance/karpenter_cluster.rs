@@ -5,7 +5,7 @@ use kubelapse::engine::{Span, Time};
 use kubelapse::manifest::{budget, common, namespace, node_pool, pod, workload};
 use kubelapse::plan::{
     CapacityType, DaemonSetId, InstanceType, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, Offering, Plan,
-    PodTemplate, TemplateId, ZoneId,
+    PodTemplate, Reservation, ReservationId, TemplateId, ZoneId,
 };
 use kubelapse::rules::labels::Labels;
 use kubelapse::rules::requirement::{NodeOperator, NodeRequirement};
@@ -90,6 +90,19 @@ fn capacity_type(name: &str) -> CapacityType {
     }
 }
 
+/// The reservation of an offering: of several reports of what it has left, the least counts.
+fn reservation(plan: &mut Plan, offering: &Value) -> Option<ReservationId> {
+    let name = offering["reservationID"].as_str()?;
+    let left = u32::try_from(offering["reserved"].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
+    let found = plan.reservations.iter().position(|reservation| reservation.name == name);
+    let index = found.unwrap_or_else(|| {
+        plan.reservations.push(Reservation { name: name.to_string(), left });
+        plan.reservations.len() - 1
+    });
+    plan.reservations[index].left = plan.reservations[index].left.min(left);
+    Some(ReservationId::at(index))
+}
+
 fn is_sold_out(patterns: &[Value], parts: [&str; 3]) -> bool {
     let meets = |pattern: &str| pattern.split('/').zip(parts).all(|(wanted, part)| wanted == "*" || wanted == part);
     patterns.iter().filter_map(Value::as_str).any(meets)
@@ -126,6 +139,7 @@ fn instance_type(plan: &mut Plan, entry: &Value, sold_out: &[Value]) -> Result<I
             capacity_type: capacity_type(&kind),
             price: MicroDollars::from_dollars(offering["price"].as_f64().unwrap_or_default()),
             available: offering["available"] != json!(false) && !is_sold_out(sold_out, [&name, &place, &kind]),
+            reservation: reservation(plan, offering),
         });
     }
     Ok(InstanceType {
@@ -263,6 +277,7 @@ impl Cluster {
         }
         let options = &input["options"];
         plan.flags.karpenter.ignore_preferences = options["preferencePolicy"] == "Ignore";
+        plan.flags.karpenter.reserved_capacity = options["featureGates"]["ReservedCapacity"] != json!(false);
         plan.flags.karpenter.min_values_best_effort = options["minValuesPolicy"] == "BestEffort";
         let world = World::new(&plan);
         let mut cluster = Cluster { plan, world, pods: Vec::new() };
@@ -282,7 +297,8 @@ impl Cluster {
         let owners = items(&written["metadata"]["ownerReferences"]);
         let set = owners.iter().find(|owner| owner["kind"] == "DaemonSet").map(|owner| text(&owner["name"]));
         set.map_or(Owner::Bare, |name| {
-            let index = self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(self.plan.daemon_sets.len());
+            let index =
+                self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(self.plan.daemon_sets.len());
             Owner::DaemonSet(DaemonSetId::at(index))
         })
     }
@@ -447,7 +463,7 @@ impl Cluster {
         if written["notReady"] != json!(true) {
             self.world.set_node_readiness(node, NodeReadiness::Ready);
         }
-        if claim.is_none() && written["deleting"] == json!(true) {
+        if claim.is_none() && (written["deleting"] == json!(true) || written["marked"] == json!(true)) {
             self.world.nodes[node.index()].deleting_since = Some(self.plan.start);
         }
         if let Some(claim) = claim.filter(|_| state != "joined") {

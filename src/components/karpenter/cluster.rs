@@ -6,7 +6,9 @@
 mod catalog;
 
 use crate::engine::Span;
-use crate::plan::{CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId};
+use crate::plan::{
+    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodTemplate, ZoneId,
+};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;

@@ -20,6 +20,7 @@ fn instance_type(name: &str, cpu: i64, memory: i64, slots: i64, dollars: f64) ->
         capacity_type,
         price: MicroDollars::from_dollars(dollars * factor),
         available: true,
+        reservation: None,
     };
     let resources = |cpu| Resources { pods: slots, ..Resources::cpu_memory(Millicores(cpu), Bytes(memory << 20)) };
     InstanceType {

@@ -72,11 +72,11 @@ impl Daemon {
             }
         }
         let sets = world.daemon_sets.iter().zip(newest);
-        sets.map(|(set, pod)| {
+        let all = sets.map(|(set, pod)| {
             let written = world.template(set.template);
             Daemon::of(pod.map_or(written, |pod| world.template_of(pod)), written)
-        })
-        .collect()
+        });
+        all.filter(|daemon| !daemon.template.claims_devices).collect()
     }
 
     /// The required terms are those of the set: its controller puts others into its pods.

@@ -17,6 +17,8 @@ const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, Ca
 pub struct Wishes {
     /// Its template, without what it gave up.
     pub template: Arc<PodTemplate>,
+    /// What of it counts as a rule about other pods: with `--preference-policy Ignore`, no preference does.
+    pub rules: Arc<PodTemplate>,
     /// Requirements, the heaviest preference included.
     pub requirements: Requirements,
     /// Requirements that relaxation never drops.
@@ -26,12 +28,16 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// Wishes of the pods of a template.
-    pub fn of(template: Arc<PodTemplate>) -> Wishes {
+    /// Wishes of the pods of a template. `ignored`: preferences count for nothing.
+    pub fn of(template: Arc<PodTemplate>, ignored: bool) -> Wishes {
         let strict = requirements(&template, false);
-        let soft = !template.affinity.node_preferred.is_empty();
+        let soft = !ignored && !template.affinity.node_preferred.is_empty();
         let all = if soft { requirements(&template, true) } else { strict.clone() };
-        Wishes { requirements: all, strict, ports: host_ports(&template), template }
+        let mut rules = template.clone();
+        if ignored {
+            without_preferences(Arc::make_mut(&mut rules));
+        }
+        Wishes { requirements: all, strict, ports: host_ports(&template), rules, template }
     }
 }
 
@@ -87,7 +93,7 @@ fn heaviest<T>(terms: &[(i32, T)]) -> Option<usize> {
 }
 
 /// Drops every preference at once (`--preference-policy Ignore`).
-pub fn without_preferences(template: &mut PodTemplate) {
+fn without_preferences(template: &mut PodTemplate) {
     template.affinity.node_preferred.clear();
     template.affinity.pod_preferred.clear();
     template.affinity.anti_preferred.clear();
