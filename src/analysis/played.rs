@@ -142,7 +142,7 @@ fn add_aws(plan: &mut Plan) {
         consolidate_after: Some(Span::from_secs(30)),
         budgets: Vec::new(),
         v1beta1: false,
-        ready: true,
+        usable: true,
     }));
     let capacity = Resources { pods: 17, ..Resources::cpu_memory(Millicores(2_000), Bytes(4 << 30)) };
     plan.instance_types.push(Arc::new(InstanceType {

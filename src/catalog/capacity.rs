@@ -56,6 +56,7 @@ pub fn instance_type(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags, m
                 capacity_type,
                 price: MicroDollars::from_dollars(price),
                 available: true,
+                reservation: None,
             })
         })
         .collect();

@@ -44,7 +44,8 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         consolidate_after: Some(Span::ZERO),
         budgets: vec![default_budget()],
         v1beta1: false,
-        ready: object.fields("status", problems).is_none_or(|mut status| is_ready(&mut status, problems)),
+        usable: !is_deleting(node)
+            && object.fields("status", problems).is_none_or(|mut status| is_ready(&mut status, problems)),
     };
     if let Some(kubelet) = spec.get("kubelet") {
         let text = "kubelet settings of a NodePool are not read: since v1 they stand in the EC2NodeClass";
@@ -54,6 +55,11 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
         read_disruption(disruption, &mut pool, beta, problems);
     }
     Some(pool)
+}
+
+/// It has a deletionTimestamp.
+fn is_deleting(node: &Node) -> bool {
+    node.get("metadata").and_then(|metadata| metadata.get("deletionTimestamp")).is_some()
 }
 
 /// Ready is what the validation of the pool and its EC2NodeClass add up to. No conditions: as if all were well.

@@ -98,6 +98,7 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     template.hostname = fields.text("hostname", problems).unwrap_or_default();
     template.subdomain = fields.text("subdomain", problems).unwrap_or_default();
     template.volume_claims = volume_claims(fields, problems);
+    template.claims_devices = !fields.list("resourceClaims", problems).is_empty();
     template.node_name = fields.text("nodeName", problems).filter(|name| !name.is_empty());
     template.requests = template.count();
 }

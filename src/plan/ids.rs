@@ -43,6 +43,8 @@ ids! {
     NodeClassId;
     /// An instance type of the catalogue.
     InstanceTypeId;
+    /// A capacity reservation.
+    ReservationId;
     /// An availability zone of the cluster.
     ZoneId;
     /// A target group.

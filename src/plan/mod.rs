@@ -23,7 +23,7 @@ pub use load_balancer::{
 };
 pub use node_pool::{
     AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,
-    Offering,
+    Offering, Reservation,
 };
 pub use pod::{
     Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
@@ -95,6 +95,8 @@ pub struct Plan {
     /// Types per NodePool (positions in `instance_types`), in the provider's order; a class may change allocatable, so
     /// two pools may hold different entries of one type.
     pub pool_types: Vec<Vec<InstanceTypeId>>,
+    /// Capacity reservations that offerings draw on.
+    pub reservations: Vec<Reservation>,
     /// Target groups.
     pub target_groups: Vec<TargetGroup>,
     /// TargetGroupBindings.
@@ -154,6 +156,7 @@ impl Plan {
             node_classes: Vec::new(),
             instance_types: Vec::new(),
             pool_types: Vec::new(),
+            reservations: Vec::new(),
             target_groups: Vec::new(),
             bindings: Vec::new(),
             apps: Vec::new(),

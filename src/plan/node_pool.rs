@@ -2,7 +2,7 @@
 //!
 //! Source: Karpenter `pkg/apis/v1/nodepool.go`, karpenter-provider-aws `pkg/apis/v1/ec2nodeclass.go`.
 
-use super::ids::{NodeClassId, ZoneId};
+use super::ids::{NodeClassId, ReservationId, ZoneId};
 use crate::engine::Span;
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
@@ -47,8 +47,8 @@ pub struct NodePoolSpec {
     pub budgets: Vec<Budget>,
     /// The rules of v1beta1 (0.37) govern this pool: graceful budgeted expiry, no delay before consolidation.
     pub v1beta1: bool,
-    /// Condition Ready: a pool that is not gets no new nodes.
-    pub ready: bool,
+    /// It is Ready and not being deleted: only such a pool gets nodes.
+    pub usable: bool,
 }
 
 impl NodePoolSpec {
@@ -171,6 +171,17 @@ pub struct Offering {
     pub price: MicroDollars,
     /// Offered at all.
     pub available: bool,
+    /// The capacity reservation that it draws on.
+    pub reservation: Option<ReservationId>,
+}
+
+/// A capacity reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id at EC2.
+    pub name: String,
+    /// Instances that it has left; of several reports the least.
+    pub left: u32,
 }
 
 /// Micro-dollars (10^-6 USD).

@@ -59,6 +59,8 @@ pub struct PodTemplate {
     pub subdomain: String,
     /// Names of the persistent volume claims it mounts.
     pub volume_claims: Vec<String>,
+    /// It has resource claims: devices of dynamic resource allocation.
+    pub claims_devices: bool,
     /// `spec.nodeName` of a bare pod.
     pub node_name: Option<String>,
     /// What the scheduler counts: containers, sidecars, init peaks, overhead, one pod slot. See [`PodTemplate::count`].
@@ -105,6 +107,7 @@ impl Default for PodTemplate {
             hostname: String::new(),
             subdomain: String::new(),
             volume_claims: Vec::new(),
+            claims_devices: false,
             node_name: None,
             requests: Resources::default(),
             controller: PodController::Other,

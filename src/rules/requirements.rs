@@ -228,7 +228,8 @@ impl Requirement {
         if let Some(bound) = self.at_most {
             out.push(one(NodeOperator::Lte, vec![bound.to_string()]));
         }
-        if out.is_empty() || !self.values.is_empty() {
+        // Upstream writes nothing else beside a bound: values excluded within it are lost.
+        if out.is_empty() {
             out.push(one(self.operator(), self.values.iter().map(ToString::to_string).collect()));
         }
         out

@@ -6,6 +6,7 @@
 use super::World;
 use crate::engine::{Span, Time};
 use crate::plan::{CapacityType, InstanceType, Offering, Plan, ZoneId};
+use crate::rules::requirement::NodeOperator;
 use crate::rules::requirements::{CAPACITY_TYPE, RESERVATION_ID, Requirements, ZONE};
 use crate::rules::taint::{Taint, TaintEffect};
 
@@ -65,11 +66,14 @@ pub fn is_available(world: &World, entry: &InstanceType, offering: &Offering) ->
 
 /// Whether an offering meets requirements on zone, capacity type and reservation.
 pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requirements) -> bool {
-    let unreserved = offering.capacity_type == CapacityType::Reserved
-        || requirements.get(RESERVATION_ID).is_none_or(|wanted| wanted.values.is_empty() || wanted.complement);
+    let reservation = match (requirements.get(RESERVATION_ID), offering.reservation) {
+        (None, _) => true,
+        (Some(wanted), Some(id)) => wanted.has(&plan.reservations[id.index()].name),
+        (Some(wanted), None) => matches!(wanted.operator(), NodeOperator::NotIn | NodeOperator::DoesNotExist),
+    };
     requirements.allows(ZONE, &plan.zones[offering.zone.index()])
         && requirements.allows(CAPACITY_TYPE, offering.capacity_type.name())
-        && unreserved
+        && reservation
 }
 
 /// Until when an offering refused at `now` is avoided: its time to live, and the first sweep after it.

@@ -5,7 +5,7 @@ use kubelapse::engine::{Span, Time};
 use kubelapse::manifest::{budget, common, namespace, node_pool, pod, workload};
 use kubelapse::plan::{
     CapacityType, DaemonSetId, InstanceType, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, Offering, Plan,
-    PodTemplate, TemplateId, ZoneId,
+    PodTemplate, Reservation, ReservationId, TemplateId, ZoneId,
 };
 use kubelapse::rules::labels::Labels;
 use kubelapse::rules::requirement::{NodeOperator, NodeRequirement};
@@ -110,6 +110,19 @@ fn capacity_type(name: &str) -> CapacityType {
     }
 }
 
+/// The reservation of an offering: of several reports of what it has left, the least counts.
+fn reservation(plan: &mut Plan, offering: &Value) -> Option<ReservationId> {
+    let name = offering["reservationID"].as_str()?;
+    let left = u32::try_from(offering["reserved"].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
+    let found = plan.reservations.iter().position(|reservation| reservation.name == name);
+    let index = found.unwrap_or_else(|| {
+        plan.reservations.push(Reservation { name: name.to_string(), left });
+        plan.reservations.len() - 1
+    });
+    plan.reservations[index].left = plan.reservations[index].left.min(left);
+    Some(ReservationId::at(index))
+}
+
 fn is_sold_out(patterns: &[Value], parts: [&str; 3]) -> bool {
     let meets = |pattern: &str| pattern.split('/').zip(parts).all(|(wanted, part)| wanted == "*" || wanted == part);
     patterns.iter().filter_map(Value::as_str).any(meets)
@@ -146,6 +159,7 @@ fn instance_type(plan: &mut Plan, entry: &Value, sold_out: &[Value]) -> Result<I
             capacity_type: capacity_type(&kind),
             price: MicroDollars::from_dollars(offering["price"].as_f64().unwrap_or_default()),
             available: offering["available"] != json!(false) && !is_sold_out(sold_out, [&name, &place, &kind]),
+            reservation: reservation(plan, offering),
         });
     }
     Ok(InstanceType {
@@ -198,7 +212,7 @@ fn read_pools(input: &Value, plan: &mut Plan) -> Result<(), String> {
     for name in items(&input["nodes"]).iter().filter_map(|node| node["nodePool"].as_str()) {
         if !plan.node_pools.iter().any(|pool| pool.name == name) {
             let gone = json!({"metadata": {"name": name}, "spec": {"disruption": {"consolidateAfter": "Never"}}});
-            let gone = NodePoolSpec { ready: false, ..node_pool(&gone)? };
+            let gone = NodePoolSpec { usable: false, ..node_pool(&gone)? };
             plan.pool_types.push(Vec::new());
             plan.node_pools.push(Arc::new(gone));
         }
@@ -256,6 +270,10 @@ fn pod_template(written: &Value) -> Result<PodTemplate, String> {
         object.remove("count");
     }
     let mut template = read(&full, pod::read_pod)?;
+    // Nobody but the kubelet owns pods in the name of a node, and it says so.
+    if items(&written["metadata"]["ownerReferences"]).iter().any(|owner| owner["kind"] == "Node") {
+        template.annotations.insert("kubernetes.io/config.mirror".to_string(), "case".to_string());
+    }
     template.priority = written["spec"]["priority"].as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
     Ok(template)
 }
@@ -271,6 +289,11 @@ impl Cluster {
         for written in items(&input["namespaces"]) {
             let (name, labels) = read(written, namespace::read_namespace)?;
             plan.namespaces.insert(name, labels);
+        }
+        let bound = items(&input["nodes"]).iter().flat_map(|node| items(&node["pods"]));
+        let own = |pod: &Value| pod["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
+        for name in bound.chain(items(&input["pods"])).map(own) {
+            plan.namespaces.entry(name).or_default();
         }
         for written in items(&input["pdbs"]) {
             // A text that is no share, as only a fake API server takes it, limits nothing.
@@ -298,6 +321,7 @@ impl Cluster {
         }
         let options = &input["options"];
         plan.flags.karpenter.ignore_preferences = options["preferencePolicy"] == "Ignore";
+        plan.flags.karpenter.reserved_capacity = options["featureGates"]["ReservedCapacity"] != json!(false);
         plan.flags.karpenter.min_values_best_effort = options["minValuesPolicy"] == "BestEffort";
         plan.flags.karpenter.spot_to_spot = options["featureGates"]["SpotToSpotConsolidation"] == json!(true);
         let mut world = World::new(&plan);
@@ -326,7 +350,8 @@ impl Cluster {
         let owners = items(&written["metadata"]["ownerReferences"]);
         let set = owners.iter().find(|owner| owner["kind"] == "DaemonSet").map(|owner| text(&owner["name"]));
         set.map_or(Owner::Bare, |name| {
-            let index = self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(0);
+            let index =
+                self.plan.daemon_sets.iter().position(|set| set.name == name).unwrap_or(self.plan.daemon_sets.len());
             Owner::DaemonSet(DaemonSetId::at(index))
         })
     }
@@ -454,6 +479,8 @@ impl Cluster {
             entry.startup_taints = startup.clone();
             entry.marked = written["marked"] == json!(true);
             entry.deleting_since = (written["deleting"] == json!(true)).then_some(self.plan.start);
+            let terminating = written["conditions"]["InstanceTerminating"] == "True";
+            entry.instance_terminating = terminating.then_some(self.plan.start);
             claim = Some(id);
             self.claim_spec(written, id)?;
         }
@@ -506,7 +533,7 @@ impl Cluster {
         if written["notReady"] != json!(true) {
             self.world.set_node_readiness(node, NodeReadiness::Ready);
         }
-        if claim.is_none() && written["deleting"] == json!(true) {
+        if claim.is_none() && (written["deleting"] == json!(true) || written["marked"] == json!(true)) {
             self.world.nodes[node.index()].deleting_since = Some(self.plan.start);
         }
         if let Some(claim) = claim.filter(|_| state != "joined") {

@@ -55,6 +55,8 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::HostPort => "hostPort",
         Refusal::Resources => "resources",
         Refusal::Unsettled => "unsettled",
+        Refusal::Reserved => "reserved",
+        Refusal::Devices => "dra",
         Refusal::Types(unmet) => {
             let all =
                 [(unmet.requirements, "requirements"), (unmet.resources, "resources"), (unmet.offering, "offering")];

@@ -7,7 +7,8 @@ mod catalog;
 
 use crate::engine::Span;
 use crate::plan::{
-    CapacityType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodController, PodTemplate, ZoneId,
+    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodController, PodTemplate,
+    ZoneId,
 };
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
@@ -120,14 +121,14 @@ pub struct StateNode<'a> {
     pub node: Option<NodeId>,
     /// The NodeClaim; `None`: not Karpenter's.
     pub claim: Option<ClaimId>,
-    /// Its name.
+    /// Its name: the claim's until it is registered.
     pub name: &'a Arc<str>,
     /// Labels it has or will have.
     pub labels: &'a Labels,
     /// Taints that matter: those that vanish by themselves while it comes up are left out.
     pub taints: Cow<'a, [Taint]>,
-    /// Capacity.
-    pub capacity: &'a Resources,
+    /// Capacity; what the node does not say yet is the type's.
+    pub capacity: Cow<'a, Resources>,
     /// Allocatable less what is bound.
     pub free: Resources,
     /// Bound pods.
@@ -150,11 +151,11 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
         all.push(StateNode {
             node: Some(node.id),
             claim: node.claim,
-            name: &node.name,
+            name: unregistered.map_or(&node.name, |claim| &claim.name),
             labels: unregistered.map_or(&node.labels, |claim| &claim.labels),
             taints: taints(node, claim, initialized),
-            capacity: &node.capacity,
-            free: node.free(),
+            capacity: capacity(plan, world, node, initialized),
+            free: free(plan, world, node, initialized),
             pods: &node.pods,
             initialized,
             pool: claim.map(|claim| claim.pool),
@@ -171,16 +172,67 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             name: &claim.name,
             labels: &claim.labels,
             taints: Cow::Borrowed(&claim.taints),
-            capacity: &entry.capacity,
+            capacity: Cow::Borrowed(&entry.capacity),
             free: entry.allocatable.clone(),
             pods: &[],
             initialized: false,
             pool: Some(claim.pool),
-            leaving: claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some(),
+            leaving: is_claim_leaving(claim),
         });
     }
     all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(two.name)));
     all
+}
+
+/// Marked for deletion, being deleted, or its instance is terminating.
+fn is_claim_leaving(claim: &NodeClaim) -> bool {
+    claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some()
+}
+
+/// The type of a node that is not initialised yet: its claim's status says what the node does not.
+fn expected_type<'a>(plan: &'a Plan, world: &World, node: &Node, initialized: bool) -> Option<&'a InstanceType> {
+    let instance = node.claim.filter(|_| !initialized).and_then(|claim| world.claim(claim).instance)?;
+    Some(plan.instance_type(world.instances[instance.index()].instance_type))
+}
+
+fn capacity<'a>(plan: &Plan, world: &World, node: &'a Node, initialized: bool) -> Cow<'a, Resources> {
+    match expected_type(plan, world, node, initialized) {
+        Some(entry) => filled(&node.capacity, &entry.capacity),
+        None => Cow::Borrowed(&node.capacity),
+    }
+}
+
+/// Allocatable less what is bound.
+fn free(plan: &Plan, world: &World, node: &Node, initialized: bool) -> Resources {
+    let mut free = match expected_type(plan, world, node, initialized) {
+        Some(entry) => filled(&node.allocatable, &entry.allocatable).into_owned(),
+        None => node.allocatable.clone(),
+    };
+    free -= &node.requested;
+    free
+}
+
+/// What is zero or missing is taken from `otherwise`.
+fn filled<'a>(amounts: &'a Resources, otherwise: &Resources) -> Cow<'a, Resources> {
+    let mut filled = Cow::Borrowed(amounts);
+    if amounts.cpu.0 == 0 && otherwise.cpu.0 != 0 {
+        filled.to_mut().cpu = otherwise.cpu;
+    }
+    if amounts.memory.0 == 0 && otherwise.memory.0 != 0 {
+        filled.to_mut().memory = otherwise.memory;
+    }
+    if amounts.ephemeral_storage.0 == 0 && otherwise.ephemeral_storage.0 != 0 {
+        filled.to_mut().ephemeral_storage = otherwise.ephemeral_storage;
+    }
+    if amounts.pods == 0 && otherwise.pods != 0 {
+        filled.to_mut().pods = otherwise.pods;
+    }
+    for (name, &amount) in otherwise.extended.iter().filter(|(_, amount)| **amount != 0) {
+        if amounts.extended(name) == 0 {
+            filled.to_mut().extended.insert(name.clone(), amount);
+        }
+    }
+    filled
 }
 
 /// Taints of a node that matter: its claim's until it is registered; without those of starting up until it is initialised.
@@ -210,10 +262,7 @@ impl StateNode<'_> {
 /// Marked for deletion, or being deleted: its claim if it has one, else itself.
 pub fn is_leaving(world: &World, node: NodeId) -> bool {
     let entry = world.node(node);
-    entry.claim.map_or(entry.deleting_since.is_some(), |id| {
-        let claim = world.claim(id);
-        claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some()
-    })
+    entry.claim.map_or(entry.deleting_since.is_some(), |id| is_claim_leaving(world.claim(id)))
 }
 
 /// Every claim has its instance: Karpenter's memory of the cluster is complete.

@@ -20,6 +20,7 @@ fn instance_type(name: &str, cpu: i64, memory: i64, slots: i64, dollars: f64) ->
         capacity_type,
         price: MicroDollars::from_dollars(dollars * factor),
         available: true,
+        reservation: None,
     };
     let resources = |cpu| Resources { pods: slots, ..Resources::cpu_memory(Millicores(cpu), Bytes(memory << 20)) };
     InstanceType {
@@ -76,7 +77,7 @@ pub fn pool(plan: &mut Plan, name: &str, weight: i32) -> NodePoolId {
         consolidate_after: Some(Span::ZERO),
         budgets: vec![Budget { nodes: "100%".to_string(), schedule: None, duration: None, reasons: None }],
         v1beta1: false,
-        ready: true,
+        usable: true,
     }));
     plan.pool_types.push((0..plan.instance_types.len()).map(InstanceTypeId::at).collect());
     NodePoolId::at(plan.node_pools.len() - 1)

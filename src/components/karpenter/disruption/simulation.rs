@@ -8,7 +8,7 @@
 use super::candidates::Candidate;
 use crate::components::karpenter::cluster::{self, Catalog, StateNode};
 use crate::components::karpenter::provisioner::packing::{NewNode, Options, Results, Snapshot, solve};
-use crate::components::karpenter::provisioner::{list_order, preferences};
+use crate::components::karpenter::provisioner::{list_order, pools, preferences};
 use crate::plan::Plan;
 use crate::world::{ClaimId, PodId, PodPhase, World};
 use std::collections::BTreeSet;
@@ -89,7 +89,7 @@ pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> 
     if nodes.iter().any(|node| node.leaving && is_candidate(node)) {
         return Err(Failure::Deleting);
     }
-    if !world.node_pools.iter().any(|pool| pool.replicas.is_none() && pool.ready) {
+    if !world.node_pools.iter().any(|pool| pools::is_eligible(pool)) {
         return Err(Failure::NoPools);
     }
     let leaving = || nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());

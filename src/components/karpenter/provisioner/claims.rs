@@ -8,13 +8,14 @@ use super::pools::{self, DaemonGroup, Template};
 use super::preferences::{self, HostPort};
 use super::topology::Topology;
 use crate::components::karpenter::cluster::{Wanted, lacking_min_values, order_by_price, tolerates_all};
-use crate::plan::{InstanceTypeId, NodePoolSpec};
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolSpec, ReservationId};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{
     CAPACITY_TYPE, HOSTNAME, NODE_CLASS, NODE_POOL, RESERVATION_ID, Requirement, Requirements, ZONE, is_well_known,
 };
 use crate::rules::resources::Resources;
 use crate::world::PodId;
+use std::collections::BTreeSet;
 
 /// Types that a claim may list at most.
 const MAX_INSTANCE_TYPES: usize = 600;
@@ -71,6 +72,8 @@ pub struct OpenClaim {
     /// Of each group; empty until the first pod is in.
     bounds: Vec<Bounds>,
     ports: Vec<HostPort>,
+    /// Reservations that it holds one instance of, each.
+    held: Vec<ReservationId>,
     /// Its pods, in the order in which they came.
     pub pods: Vec<PodId>,
 }
@@ -81,13 +84,16 @@ pub struct Grown {
     requests: Resources,
     /// `None`: every type is left.
     groups: Option<Vec<DaemonGroup>>,
+    /// Reservations that it holds.
+    held: Vec<ReservationId>,
 }
 
 impl OpenClaim {
     /// A claim without pods.
     pub fn new(template: usize, requirements: Requirements, groups: Vec<DaemonGroup>) -> OpenClaim {
         let requests = Resources::default();
-        OpenClaim { template, requirements, requests, groups, bounds: Vec::new(), ports: Vec::new(), pods: Vec::new() }
+        let (bounds, ports, held, pods) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        OpenClaim { template, requirements, requests, groups, bounds, ports, held, pods }
     }
 
     /// Types that are left.
@@ -136,7 +142,9 @@ impl OpenClaim {
         requests += &wishes.template.requests;
         let groups = self.keep_types(scene, pod, &requests, &requirements);
         let types: Vec<InstanceTypeId> = groups.as_ref().map_or_else(Vec::new, |groups| types_of(groups).collect());
-        let nothing_left = groups.is_some() && types.is_empty();
+        if groups.is_some() && types.is_empty() {
+            return Err(Refusal::Types(self.unmet(scene, pod, &requests, &requirements)));
+        }
         if requirements.has_min_values() {
             let types = if groups.is_some() { types } else { self.types().collect() };
             for (key, left) in lacking_min_values(scene.catalog, &types, &requirements) {
@@ -149,10 +157,31 @@ impl OpenClaim {
                 }
             }
         }
-        if nothing_left {
-            return Err(Refusal::Types(self.unmet(scene, pod, &requests, &requirements)));
+        let held = self.reserve(scene, groups.as_deref().unwrap_or(&self.groups), &requirements)?;
+        Ok(Grown { requirements, requests, groups, held })
+    }
+
+    /// Reservations that it would hold: all that it may still use and that have room.
+    fn reserve(
+        &self,
+        scene: &Scene,
+        groups: &[DaemonGroup],
+        requirements: &Requirements,
+    ) -> Result<Vec<ReservationId>, Refusal> {
+        let plan = scene.plan;
+        if plan.reservations.is_empty() || !plan.flags.karpenter.reserved_capacity {
+            return Ok(Vec::new());
         }
-        Ok(Grown { requirements, requests, groups })
+        let wanted = Wanted::of(plan, requirements);
+        let usable: BTreeSet<ReservationId> = types_of(groups)
+            .flat_map(|id| &plan.instance_type(id).offerings)
+            .filter(|offering| offering.available && wanted.allows(offering))
+            .filter_map(|offering| offering.reservation)
+            .collect();
+        let has_room = |id: &ReservationId| self.held.contains(id) || scene.left[id.index()] > 0;
+        let held: Vec<ReservationId> = usable.iter().copied().filter(has_room).collect();
+        let waits = held.is_empty() && (!usable.is_empty() || !self.held.is_empty());
+        if waits && scene.waits_for_reservations { Err(Refusal::Reserved) } else { Ok(held) }
     }
 
     /// Some port of the pod is taken, by a pod or by a daemon of the group.
@@ -229,7 +258,14 @@ impl OpenClaim {
     }
 
     /// The pod is in.
-    pub fn grow(&mut self, scene: &Scene, pod: &Work, grown: Grown) {
+    pub fn grow(&mut self, scene: &mut Scene, pod: &Work, grown: Grown) {
+        for id in grown.held.iter().filter(|id| !self.held.contains(id)) {
+            scene.left[id.index()] -= 1;
+        }
+        for id in self.held.iter().filter(|id| !grown.held.contains(id)) {
+            scene.left[id.index()] += 1;
+        }
+        self.held = grown.held;
         self.requirements = grown.requirements;
         self.requests = grown.requests;
         let changed = grown.groups.is_some() || self.pods.is_empty();
@@ -264,6 +300,12 @@ pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<
     let mut types: Vec<InstanceTypeId> = claim.types().collect();
     let mut requirements = claim.requirements;
     requirements.remove(HOSTNAME);
+    if !claim.held.is_empty() {
+        // Drift follows when the instance leaves its reservation.
+        requirements.replace(CAPACITY_TYPE, Requirement::any_of([CapacityType::Reserved.name()]));
+        let names = claim.held.iter().map(|id| plan.reservations[id.index()].name.as_str());
+        requirements.add(RESERVATION_ID, Requirement::any_of(names));
+    }
     order_by_price(plan, world, &mut types, &requirements);
     types.truncate(MAX_INSTANCE_TYPES);
     let broken = !lacking_min_values(scene.catalog, &types, &requirements).is_empty();

@@ -23,7 +23,7 @@ use crate::engine::Time;
 use crate::plan::{Plan, Stage};
 use crate::world::{NodeId, PodId, World};
 use batcher::Batcher;
-use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve};
+use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve_strictly};
 use pools::exceeds_limits;
 use std::collections::BTreeMap;
 
@@ -161,13 +161,14 @@ impl Provisioner {
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
     let (mut pods, ignored) = pods_to_place(world, &nodes);
-    if pods.is_empty() {
+    // Without a pool nothing is planned, and nobody is told why.
+    if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return (0, Results { ignored, ..Results::default() });
     }
     list_order(world, &mut pods);
     let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
     let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-    let results = solve(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() });
+    let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() });
     (count, Results { ignored, ..results })
 }
 

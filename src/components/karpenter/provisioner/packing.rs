@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Source: core `provisioning/scheduling/{scheduler,queue}.go`. The parts: `existing` and `claims` say whether a pod fits,
-//! `pools` what may be opened, `topology` where rules about other pods allow it. Left out: volumes, reservations, dynamic
-//! resources, node overlays; a claim's types are kept in the provider's order until the end.
+//! `pools` what may be opened, `topology` where rules about other pods allow it. Left out: volumes,
+//! node overlays; a claim's types are kept in the provider's order until the end.
 
 use super::claims::{self, OpenClaim};
 use super::existing::{self, Existing};
@@ -22,7 +22,7 @@ use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::sort::sort_slice;
-use crate::rules::taint::{TaintEffect, tolerated};
+use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NewClaim, NodeId, PodId, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -86,6 +86,10 @@ pub enum Refusal {
     NodeLimit,
     /// Its `consolidateAfter` still runs.
     Unsettled,
+    /// A reservation that it could use is taken: it waits for it.
+    Reserved,
+    /// It claims devices, which Karpenter does not plan with (`--ignore-dra-requests`, the default).
+    Devices,
 }
 
 impl Refusal {
@@ -101,6 +105,8 @@ impl Refusal {
             Refusal::MinValues | Refusal::TruncatedMinValues => "minValues cannot be met",
             Refusal::Limits | Refusal::NodeLimit => "the limits of the pool are used up",
             Refusal::Unsettled => "its consolidateAfter still runs",
+            Refusal::Reserved => "the capacity reservation that it could use is taken",
+            Refusal::Devices => "it claims devices, which Karpenter does not plan with",
         }
     }
 }
@@ -204,6 +210,10 @@ pub struct Scene<'a> {
     pub catalog: &'a Catalog,
     /// Offerings that can be had.
     pub market: Market<'a>,
+    /// Instances that each reservation has left for claims of this pass.
+    pub left: Vec<u32>,
+    /// A pod that could use a reservation waits for it.
+    pub waits_for_reservations: bool,
 }
 
 struct Scheduler<'a> {
@@ -221,12 +231,22 @@ struct Scheduler<'a> {
     relaxed: BTreeMap<PodId, Arc<PodTemplate>>,
 }
 
-/// Places the pods of a snapshot.
+/// Places the pods of a snapshot. What a reservation could take but has no room for goes elsewhere (simulations).
 pub fn solve(snapshot: &Snapshot) -> Results {
+    place(snapshot, false)
+}
+
+/// As [`solve`], but what a reservation could take waits for it (provisioning).
+pub fn solve_strictly(snapshot: &Snapshot) -> Results {
+    place(snapshot, true)
+}
+
+fn place(snapshot: &Snapshot, waits_for_reservations: bool) -> Results {
     if snapshot.pods.is_empty() {
         return Results::default();
     }
     let mut scheduler = Scheduler::new(snapshot);
+    scheduler.scene.waits_for_reservations = waits_for_reservations;
     let pods = scheduler.join(snapshot);
     scheduler.run(&pods);
     scheduler.results()
@@ -248,9 +268,11 @@ fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTreeSet<
 impl<'a> Scheduler<'a> {
     fn new(snapshot: &'a Snapshot<'a>) -> Scheduler<'a> {
         let (plan, world, catalog) = (snapshot.plan, snapshot.world, snapshot.catalog);
-        let scene = Scene { plan, world, catalog, market: Market::of(plan, world, catalog) };
-        let daemons = Daemon::all(world);
-        let templates = pools::templates(plan, world, (catalog, &scene.market), &daemons);
+        let left = plan.reservations.iter().map(|reservation| reservation.left).collect();
+        let market = Market::of(plan, world, catalog);
+        let scene = Scene { plan, world, catalog, market, left, waits_for_reservations: false };
+        let mut daemons = Daemon::all(world);
+        let templates = pools::templates(plan, world, (catalog, &scene.market), &mut daemons);
         let distinct: BTreeSet<TemplateId> = snapshot.pods.iter().map(|&pod| world.pod(pod).template).collect();
         let pending = distinct.into_iter().map(|id| &**world.template(id));
         let bound = world.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.pods);
@@ -268,10 +290,9 @@ impl<'a> Scheduler<'a> {
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
         let keys = asked_keys(concerned.into_iter());
         let existing = snapshot.nodes.iter().map(|node| existing::node(world, node, &daemons, &keys)).collect();
-        let prefers = |template: &Template| {
-            template.spec.taints.iter().any(|taint| taint.effect == TaintEffect::PreferNoSchedule)
-        };
-        let tolerate_preferences = templates.iter().any(prefers);
+        let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
+        let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
+        let tolerate_preferences = eligible.flat_map(|spec| &spec.taints).any(soft);
         Scheduler {
             scene,
             topology,
@@ -290,18 +311,14 @@ impl<'a> Scheduler<'a> {
     /// The pods of the pass in the order in which they are placed; their rules are counted from now on.
     fn join(&mut self, snapshot: &Snapshot) -> Vec<Work> {
         let world = self.scene.world;
+        let ignored = self.scene.plan.flags.karpenter.ignore_preferences;
         let mut cache: BTreeMap<TemplateId, Arc<Wishes>> = BTreeMap::new();
         let mut pods = Vec::with_capacity(snapshot.pods.len());
         for &id in &snapshot.pods {
             let origin = world.pod(id).template;
-            let wishes = cache.entry(origin).or_insert_with(|| {
-                let mut template = world.template(origin).clone();
-                if self.scene.plan.flags.karpenter.ignore_preferences {
-                    preferences::without_preferences(Arc::make_mut(&mut template));
-                }
-                Arc::new(Wishes::of(template))
-            });
-            self.topology.update(id, origin, &wishes.template, false);
+            let wishes =
+                cache.entry(origin).or_insert_with(|| Arc::new(Wishes::of(world.template(origin).clone(), ignored)));
+            self.topology.update(id, origin, &wishes.rules, false);
             pods.push(Work { id, origin, wishes: wishes.clone() });
         }
         for node in &self.existing {
@@ -325,7 +342,7 @@ impl<'a> Scheduler<'a> {
                 }
                 Err(refusals) => {
                     self.errors.insert(pod.id, refusals);
-                    self.topology.update(pod.id, pod.origin, &pod.wishes.template, false);
+                    self.topology.update(pod.id, pod.origin, &pod.wishes.rules, false);
                     queue.push_back(index);
                     length_at_push[index] = Some(queue.len());
                 }
@@ -335,20 +352,27 @@ impl<'a> Scheduler<'a> {
 
     /// Places one pod, giving up its preferences one by one.
     fn place(&mut self, pod: &Work) -> Result<(), Vec<Refusal>> {
+        if pod.wishes.template.claims_devices {
+            return Err(vec![Refusal::Devices]);
+        }
+        let waits = |refusals: &[Refusal]| refusals.contains(&Refusal::Reserved);
         let mut last = match self.add(pod) {
             Ok(()) => return Ok(()),
+            Err(refused) if waits(&refused) => return Err(refused),
             Err(refused) => refused,
         };
+        let ignored = self.scene.plan.flags.karpenter.ignore_preferences;
         let mut template = (*pod.wishes.template).clone();
         while preferences::relax(&mut template, self.tolerate_preferences).is_some() {
-            self.topology.update(pod.id, pod.origin, &template, true);
-            let wishes = Arc::new(Wishes::of(Arc::new(template.clone())));
+            let wishes = Arc::new(Wishes::of(Arc::new(template.clone()), ignored));
+            self.topology.update(pod.id, pod.origin, &wishes.rules, true);
             let relaxed = Work { id: pod.id, origin: pod.origin, wishes };
             match self.add(&relaxed) {
                 Ok(()) => {
                     self.relaxed.insert(pod.id, relaxed.wishes.template.clone());
                     return Ok(());
                 }
+                Err(refused) if waits(&refused) => return Err(refused),
                 Err(refused) => last = refused,
             }
         }
@@ -366,9 +390,9 @@ impl<'a> Scheduler<'a> {
             let claim = &self.claims[index];
             let template = &self.templates[claim.template];
             if let Some(grown) = claim.takes(&self.scene, &self.topology, template, pod) {
-                self.claims[index].grow(&self.scene, pod, grown);
+                self.claims[index].grow(&mut self.scene, pod, grown);
                 let requirements = &self.claims[index].requirements;
-                self.topology.record(pod.subject(), &template.spec.taints, requirements, true);
+                self.topology.record(pod.subject(), &template.spec.taints, requirements);
                 return Ok(());
             }
         }
@@ -383,7 +407,7 @@ impl<'a> Scheduler<'a> {
             }
             let Ok(requirements) = node.takes(&self.topology, pod) else { continue };
             node.add(pod, requirements);
-            self.topology.record(pod.subject(), &node.state.taints, &node.requirements, false);
+            self.topology.record(pod.subject(), &node.state.taints, &node.requirements);
             return true;
         }
         false
@@ -417,12 +441,12 @@ impl<'a> Scheduler<'a> {
             match fresh.opens(&self.scene, &self.topology, template, pod) {
                 Ok(grown) => {
                     let mut claim = fresh;
-                    claim.grow(&self.scene, pod, grown);
+                    claim.grow(&mut self.scene, pod, grown);
                     self.charge_limits(&claim);
                     self.templates[index].min_values_relaxed = claim.is_relaxed(&self.templates[index]);
                     self.topology.register_host(&host);
                     let taints = &self.templates[index].spec.taints;
-                    self.topology.record(pod.subject(), taints, &claim.requirements, true);
+                    self.topology.record(pod.subject(), taints, &claim.requirements);
                     self.order.push(self.claims.len());
                     self.claims.push(claim);
                     return Ok(());
@@ -431,6 +455,10 @@ impl<'a> Scheduler<'a> {
                     let tolerations = &pod.wishes.template.tolerations;
                     let repelled = template.spec.taints.iter().filter(|taint| !tolerated(tolerations, taint));
                     refusals.extend(repelled.map(|_| Refusal::Taint));
+                }
+                Err(Refusal::Reserved) => {
+                    refusals.push(Refusal::Reserved);
+                    return Err(refusals);
                 }
                 Err(refusal) => refusals.push(refusal),
             }
@@ -449,11 +477,12 @@ impl<'a> Scheduler<'a> {
 
     fn results(self) -> Results {
         let mut results = Results { relaxed: self.relaxed, ..Results::default() };
+        let world = self.scene.world;
         for node in self.existing.into_iter().filter(|node| !node.pods.is_empty()) {
             results.existing.push(Placed {
                 node: node.state.node,
                 claim: node.state.claim,
-                name: node.state.name.clone(),
+                name: node.state.node.map_or(node.state.name, |id| &world.node(id).name).clone(),
                 initialized: node.state.initialized,
                 pods: node.pods,
             });

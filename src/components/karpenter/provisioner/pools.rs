@@ -9,7 +9,7 @@ use crate::plan::{InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::World;
+use crate::world::{Owner, PodId, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -45,24 +45,45 @@ pub struct Overhead {
     pub ports: Vec<HostPort>,
 }
 
-/// The pod of a DaemonSet.
+/// The pod of a DaemonSet. Looking for nodes that it runs on changes it for the rest of the pass (as upstream).
 pub struct Daemon {
-    /// Its template.
+    /// What it is: the newest pod of the set, or what the set's template says while there is none.
     pub template: Arc<PodTemplate>,
     /// Node selector with each required term of node affinity in turn.
     alternatives: Vec<Requirements>,
+    /// The first term that was not found wanting yet.
+    first: usize,
+    /// It was offered to a pool: from then on it minds no taint of effect PreferNoSchedule.
+    lenient: bool,
     ports: Vec<HostPort>,
 }
 
 impl Daemon {
     /// A daemon of every DaemonSet.
     pub fn all(world: &World) -> Vec<Daemon> {
-        world.daemon_sets.iter().map(|set| Daemon::of(world.template(set.template))).collect()
+        let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
+        for pod in world.pods.iter().filter(|pod| pod.gone.is_none()) {
+            let Owner::DaemonSet(set) = pod.owner else { continue };
+            // Pods of a set that is gone are nobody's example.
+            let Some(present) = newest.get_mut(set.index()) else { continue };
+            let created = |id: PodId| world.pod(id).created.whole_second();
+            if present.is_none_or(|other| created(pod.id) > created(other)) {
+                *present = Some(pod.id);
+            }
+        }
+        let sets = world.daemon_sets.iter().zip(newest);
+        let all = sets.map(|(set, pod)| {
+            let written = world.template(set.template);
+            Daemon::of(pod.map_or(written, |pod| world.template_of(pod)), written)
+        });
+        all.filter(|daemon| !daemon.template.claims_devices).collect()
     }
 
-    fn of(template: &Arc<PodTemplate>) -> Daemon {
+    /// The required terms are those of the set: its controller puts others into its pods.
+    fn of(template: &Arc<PodTemplate>, written: &PodTemplate) -> Daemon {
         let selector = Requirements::of_labels(&template.node_selector);
-        let alternatives = match &template.affinity.node_required {
+        let terms = written.affinity.node_required.as_ref().or(template.affinity.node_required.as_ref());
+        let alternatives = match terms {
             Some(terms) if !terms.is_empty() => terms
                 .iter()
                 .map(|term| {
@@ -73,18 +94,36 @@ impl Daemon {
                 .collect(),
             _ => vec![selector],
         };
-        Daemon { template: template.clone(), alternatives, ports: preferences::host_ports(template) }
+        let ports = preferences::host_ports(template);
+        Daemon { template: template.clone(), alternatives, first: 0, lenient: false, ports }
     }
 
-    /// Whether it would run on a node.
+    /// Whether it would run on an existing node, by the first of its terms that is left.
     pub fn runs_on(&self, node: &StateNode) -> bool {
-        self.tolerates(&node.taints) && self.alternatives.iter().any(|one| one.met_by_labels(node.labels))
+        self.tolerates(&node.taints) && self.alternatives[self.first].met_by_labels(node.labels)
     }
 
-    /// It minds no preference of a taint.
     fn tolerates(&self, taints: &[Taint]) -> bool {
-        let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
+        let soft = |taint: &Taint| self.lenient && taint.effect == TaintEffect::PreferNoSchedule;
         taints.iter().all(|taint| soft(taint) || tolerated(&self.template.tolerations, taint))
+    }
+
+    /// Whether it would run on a type of a pool; terms that fail are gone, but for the last.
+    fn runs_on_type(&mut self, taints: &[Taint], pool: &Requirements, of_type: &Requirements) -> bool {
+        self.lenient = true;
+        if !self.tolerates(taints) {
+            return false;
+        }
+        loop {
+            let asked = &self.alternatives[self.first];
+            if asked.is_empty() || (pool.compatible(asked, true) && of_type.intersects(asked)) {
+                return true;
+            }
+            if self.first + 1 == self.alternatives.len() {
+                return false;
+            }
+            self.first += 1;
+        }
     }
 }
 
@@ -93,11 +132,11 @@ pub fn templates(
     plan: &Plan,
     world: &World,
     (catalog, market): (&Catalog, &Market),
-    daemons: &[Daemon],
+    daemons: &mut [Daemon],
 ) -> Vec<Template> {
     let mut pools: Vec<(NodePoolId, &Arc<NodePoolSpec>)> =
         world.node_pools.iter().enumerate().map(|(index, spec)| (NodePoolId::at(index), spec)).collect();
-    pools.retain(|(_, spec)| spec.replicas.is_none() && spec.ready);
+    pools.retain(|(_, spec)| is_eligible(spec));
     pools.sort_by(|one, two| two.1.weight.cmp(&one.1.weight).then_with(|| two.1.name.cmp(&one.1.name)));
     let mut templates = Vec::new();
     for (pool, spec) in pools {
@@ -116,9 +155,15 @@ pub fn templates(
     templates
 }
 
+/// Whether nodes are created of a pool when pods wait: it is usable and not static.
+pub fn is_eligible(spec: &NodePoolSpec) -> bool {
+    spec.replicas.is_none() && spec.usable
+}
+
 /// Pools that the provider has instance types for.
 pub fn offering(plan: &Plan, world: &World) -> Vec<NodePoolId> {
-    let pools = (0..world.node_pools.len()).map(NodePoolId::at);
+    let pools = world.node_pools.iter().enumerate().filter(|(_, spec)| is_eligible(spec));
+    let pools = pools.map(|(index, _)| NodePoolId::at(index));
     pools.filter(|pool| plan.pool_types.get(pool.index()).is_some_and(|types| !types.is_empty())).collect()
 }
 
@@ -128,22 +173,16 @@ fn daemon_groups(
     spec: &NodePoolSpec,
     requirements: &Requirements,
     types: Vec<InstanceTypeId>,
-    daemons: &[Daemon],
+    daemons: &mut [Daemon],
 ) -> Vec<DaemonGroup> {
     let mut registered = requirements.clone();
     registered.add("karpenter.sh/registered", Requirement::any_of(["true"]));
     registered.add("karpenter.sh/initialized", Requirement::any_of(["true"]));
-    let tolerant: Vec<&Daemon> = daemons.iter().filter(|daemon| daemon.tolerates(&spec.taints)).collect();
-    // Terms that the pool meets; what is left depends on the type.
-    let alternatives: Vec<Vec<&Requirements>> = tolerant
-        .iter()
-        .map(|daemon| daemon.alternatives.iter().filter(|one| registered.compatible(one, true)).collect())
-        .collect();
     let mut groups: Vec<(Vec<bool>, Vec<InstanceTypeId>)> = Vec::new();
     for id in types {
         let of_type = catalog.requirements(id);
         let runs: Vec<bool> =
-            alternatives.iter().map(|any| any.iter().any(|one| one.is_empty() || of_type.intersects(one))).collect();
+            daemons.iter_mut().map(|daemon| daemon.runs_on_type(&spec.taints, &registered, of_type)).collect();
         match groups.iter_mut().find(|(other, _)| *other == runs) {
             Some((_, types)) => types.push(id),
             None => groups.push((runs, vec![id])),
@@ -153,7 +192,7 @@ fn daemon_groups(
         .into_iter()
         .map(|(runs, types)| {
             let mut overhead = Overhead::default();
-            for (daemon, _) in tolerant.iter().zip(runs).filter(|(_, runs)| *runs) {
+            for (daemon, _) in daemons.iter().zip(runs).filter(|(_, runs)| *runs) {
                 overhead.requests += &daemon.template.requests;
                 overhead.ports.extend(daemon.ports.iter().cloned());
             }
@@ -169,7 +208,7 @@ pub fn remaining_limits(world: &World, nodes: &[StateNode]) -> BTreeMap<NodePool
         let Some(limits) = &spec.limits else { continue };
         let mut left = limits.clone();
         for node in nodes.iter().filter(|node| node.pool == Some(NodePoolId::at(index))) {
-            subtract(&mut left, node.capacity);
+            subtract(&mut left, &node.capacity);
             if let Some(nodes) = left.extended.get_mut("nodes") {
                 *nodes -= 1;
             }
@@ -217,7 +256,7 @@ pub fn exceeded_limit(world: &World, nodes: &[StateNode], pool: NodePoolId) -> O
     let limits = world.node_pools[pool.index()].limits.as_ref()?;
     let mut used = Resources::default();
     for node in nodes.iter().filter(|node| node.pool == Some(pool) && !node.leaving) {
-        used += node.capacity;
+        used += &*node.capacity;
         *used.extended.entry("nodes".to_string()).or_insert(0) += 1;
     }
     let named = |name: &str, limit: String, used: String| {

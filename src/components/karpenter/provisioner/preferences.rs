@@ -3,16 +3,22 @@
 //! Source: core `pkg/scheduling/requirements.go` (`NewPodRequirements`), `provisioning/scheduling/preferences.go`,
 //! `Provisioner.Validate`.
 
-use crate::plan::{PodTemplate, Protocol};
+use crate::plan::{CapacityType, PodTemplate, Protocol};
+use crate::rules::labels::is_label_value;
 use crate::rules::requirement::{NodeOperator, NodeRequirement, NodeSelectorTerm};
-use crate::rules::requirements::{NODE_POOL, Requirements, is_restricted};
+use crate::rules::requirements::{CAPACITY_TYPE, NODE_POOL, Requirements, is_restricted, normalized};
 use crate::rules::taint::{TaintEffect, Toleration};
 use std::sync::Arc;
+
+/// Capacity types that exist.
+const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
 
 /// What a pod asks of a node.
 pub struct Wishes {
     /// Its template, without what it gave up.
     pub template: Arc<PodTemplate>,
+    /// What of it counts as a rule about other pods: with `--preference-policy Ignore`, no preference does.
+    pub rules: Arc<PodTemplate>,
     /// Requirements, the heaviest preference included.
     pub requirements: Requirements,
     /// Requirements that relaxation never drops.
@@ -22,12 +28,16 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// Wishes of the pods of a template.
-    pub fn of(template: Arc<PodTemplate>) -> Wishes {
+    /// Wishes of the pods of a template. `ignored`: preferences count for nothing.
+    pub fn of(template: Arc<PodTemplate>, ignored: bool) -> Wishes {
         let strict = requirements(&template, false);
-        let soft = !template.affinity.node_preferred.is_empty();
+        let soft = !ignored && !template.affinity.node_preferred.is_empty();
         let all = if soft { requirements(&template, true) } else { strict.clone() };
-        Wishes { requirements: all, strict, ports: host_ports(&template), template }
+        let mut rules = template.clone();
+        if ignored {
+            without_preferences(Arc::make_mut(&mut rules));
+        }
+        Wishes { requirements: all, strict, ports: host_ports(&template), rules, template }
     }
 }
 
@@ -83,7 +93,7 @@ fn heaviest<T>(terms: &[(i32, T)]) -> Option<usize> {
 }
 
 /// Drops every preference at once (`--preference-policy Ignore`).
-pub fn without_preferences(template: &mut PodTemplate) {
+fn without_preferences(template: &mut PodTemplate) {
     template.affinity.node_preferred.clear();
     template.affinity.pod_preferred.clear();
     template.affinity.anti_preferred.clear();
@@ -138,13 +148,38 @@ pub fn refusal(template: &PodTemplate) -> Option<String> {
     if fields {
         return Some("node affinity has matchFields".to_string());
     }
+    let asked = requirements(template, true);
+    if asked.get(NODE_POOL).is_some_and(|pool| pool.operator() == NodeOperator::DoesNotExist) {
+        return Some("it asks for a node without NodePool".to_string());
+    }
     let expressions = required.flat_map(|term| term.expressions.iter().cloned());
-    selector.chain(expressions).find_map(|requirement| {
-        if requirement.key == NODE_POOL && requirement.operator == NodeOperator::DoesNotExist {
-            return Some("it asks for a node without NodePool".to_string());
+    selector.chain(expressions).find_map(|requirement| flaw(&requirement))
+}
+
+/// Why a requirement on a node cannot be used. Source: `pkg/apis/v1/nodeclaim_validation.go` (`ValidateRequirement`).
+fn flaw(requirement: &NodeRequirement) -> Option<String> {
+    let key = normalized(&requirement.key);
+    if is_restricted(key) {
+        return Some(format!("label {key} is restricted"));
+    }
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    if name.is_empty() || !is_label_value(name) {
+        return Some(format!("{key} is no label name"));
+    }
+    if let Some(value) = requirement.values.iter().find(|value| !is_label_value(value)) {
+        return Some(format!("{value} is no value of label {key}"));
+    }
+    let sound = match requirement.operator {
+        NodeOperator::In if key == CAPACITY_TYPE => {
+            requirement.values.iter().any(|value| KINDS.iter().any(|kind| kind.name() == value))
         }
-        is_restricted(&requirement.key).then(|| format!("label {} is restricted", requirement.key))
-    })
+        NodeOperator::In => !requirement.values.is_empty(),
+        NodeOperator::Gt | NodeOperator::Lt | NodeOperator::Gte | NodeOperator::Lte => {
+            matches!(&requirement.values[..], [only] if only.parse::<i64>().is_ok_and(|bound| bound >= 0))
+        }
+        NodeOperator::NotIn | NodeOperator::Exists | NodeOperator::DoesNotExist => true,
+    };
+    (!sound).then(|| format!("no value of label {key} can be what it asks for"))
 }
 
 #[cfg(test)]

@@ -68,9 +68,9 @@ impl NodeFilter {
         self.matches(taints, |alternative| alternative.met_by_labels(labels))
     }
 
-    /// Whether a node with these requirements counts.
-    pub fn matches_planned(&self, taints: &[Taint], requirements: &Requirements, undefined: bool) -> bool {
-        self.matches(taints, |alternative| requirements.compatible(alternative, undefined))
+    /// Whether a node with these requirements counts. Labels that it may still get do not help it (as upstream).
+    pub fn matches_planned(&self, taints: &[Taint], requirements: &Requirements) -> bool {
+        self.matches(taints, |alternative| requirements.compatible(alternative, false))
     }
 }
 

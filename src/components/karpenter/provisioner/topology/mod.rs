@@ -276,12 +276,12 @@ impl<'a> Topology<'a> {
     }
 
     /// A pod was placed.
-    pub fn record(&mut self, pod: Subject, taints: &[Taint], requirements: &Requirements, undefined: bool) {
+    pub fn record(&mut self, pod: Subject, taints: &[Taint], requirements: &Requirements) {
         let counting = self.counting(pod.origin).groups.clone();
         for &index in counting.iter() {
             let group = &mut self.groups[index];
             let Some(domains) = requirements.get(&group.key.topology_key) else { continue };
-            if !group.filter.matches_planned(taints, requirements, undefined) {
+            if !group.filter.matches_planned(taints, requirements) {
                 continue;
             }
             match group.key.kind {
