@@ -410,3 +410,18 @@ fn external_metrics_and_activations_are_read() {
     let problems = folder.problems(wrong);
     assert!(problems.contains("did you mean `queue`?") && problems.contains("at least 10ms"), "{problems}");
 }
+
+#[test]
+fn zero_replicas_need_their_gate() {
+    let folder = Folder::new("zero");
+    folder.write("web/web.yaml", DEPLOYMENT);
+    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec:\n  minReplicas: 0\n  \
+               maxReplicas: 5\n  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web }\n  metrics:\n    - type: \
+               External\n      external: { metric: { name: queue }, target: { type: AverageValue, averageValue: 1 } }\n";
+    folder.write("web/hpa.yaml", hpa);
+    assert!(folder.problems("manifests: [web/]\n").contains("needs the gate HPAScaleToZero"));
+    for cluster in ["controllers: { hpa.scale_to_zero: true }", "cluster: { kubernetes: \"1.37\" }"] {
+        let path = folder.write("s.yaml", format!("manifests: [web/]\n{cluster}\n"));
+        assert!(load(&path, &LoadOptions::default()).is_ok(), "{cluster}");
+    }
+}
