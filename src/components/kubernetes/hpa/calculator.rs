@@ -159,28 +159,36 @@ impl Proposal {
     }
 }
 
-/// Sorts pods by what their samples are worth (`groupPods`). Pods and samples are in order of their ids. `cpu` is true for
-/// cpu as Resource or ContainerResource.
-pub fn group_pods(pods: &[PodView], samples: &Samples, cpu: bool, readiness: &Readiness) -> Groups {
+/// Sorts pods by what their samples are worth (`groupPods`) and takes the samples of unready and ignored ones away. Pods
+/// and samples are in order of their ids. `cpu` is true for cpu as Resource or ContainerResource.
+pub fn group_pods(pods: &[PodView], samples: &mut Samples, cpu: bool, readiness: &Readiness) -> Groups {
     let mut groups = Groups::default();
-    let mut samples = samples.iter().peekable();
+    // Samples before `kept` stay; `next` is the first one that was not looked at.
+    let (mut kept, mut next) = (0, 0);
     for pod in pods {
-        while samples.next_if(|(id, _)| *id < pod.id).is_some() {}
-        let sample = samples.next_if(|(id, _)| *id == pod.id).map(|(_, sample)| sample);
+        while next < samples.len() && samples[next].0 < pod.id {
+            samples[kept] = samples[next];
+            (kept, next) = (kept + 1, next + 1);
+        }
+        let sample = samples.get(next).filter(|(id, _)| *id == pod.id).copied();
+        next += usize::from(sample.is_some());
         if pod.deleting || pod.phase == PodPhase::Failed {
             groups.ignored.push(pod.id);
         } else if pod.phase == PodPhase::Pending {
             groups.unready.push(pod.id);
         } else if let Some(sample) = sample {
-            if cpu && is_unready(pod, sample, readiness) {
+            if cpu && is_unready(pod, &sample.1, readiness) {
                 groups.unready.push(pod.id);
             } else {
                 groups.ready += 1;
+                samples[kept] = sample;
+                kept += 1;
             }
         } else {
             groups.missing.push(pod.id);
         }
     }
+    samples.drain(kept..next);
     groups
 }
 
@@ -395,15 +403,6 @@ impl PerPod<'_> {
             return Err(Invalid::NoPods);
         }
         let groups = group_pods(self.pods, samples, cpu, &self.readiness);
-        if !groups.ignored.is_empty() || !groups.unready.is_empty() {
-            // All three are in order of the pods.
-            let (mut ignored, mut unready) = (groups.ignored.iter().peekable(), groups.unready.iter().peekable());
-            samples.retain(|(pod, _)| {
-                while ignored.next_if(|other| *other < pod).is_some() {}
-                while unready.next_if(|other| *other < pod).is_some() {}
-                ignored.peek() != Some(&pod) && unready.peek() != Some(&pod)
-            });
-        }
         if samples.is_empty() {
             return Err(Invalid::OnlyUnready);
         }
@@ -585,15 +584,15 @@ mod tests {
             Samples::from([(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })])
         };
         pods[0].ready = Some((true, NOW.back(Span::from_secs(20))));
-        assert_eq!(group_pods(&pods, &sample(5), true, &READINESS).ready, 1);
-        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 0);
-        assert_eq!(group_pods(&pods, &sample(6), false, &READINESS).ready, 1, "memory does not care");
+        assert_eq!(group_pods(&pods, &mut sample(5), true, &READINESS).ready, 1);
+        assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 0);
+        assert_eq!(group_pods(&pods, &mut sample(6), false, &READINESS).ready, 1, "memory does not care");
         // Past the initialisation period a pod that was ready once and is no longer counts as ready.
         pods[0].start_time = Some(NOW.back(Span::from_secs(400)));
         pods[0].ready = Some((false, NOW.back(Span::from_secs(20))));
-        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 1);
+        assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 1);
         pods[0].ready = Some((false, NOW.back(Span::from_secs(371))));
-        assert_eq!(group_pods(&pods, &sample(6), true, &READINESS).ready, 0);
+        assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 0);
     }
 
     #[test]
