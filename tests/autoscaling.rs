@@ -376,9 +376,12 @@ fn php_apache_recorded_steps_are_reachable() {
     assert!(misses.len() <= 1, "{misses:#?}");
 }
 
+/// Seconds and what was then.
+type Series = Vec<(f64, i32)>;
+
 /// The walk-through: one closed-loop client keeps at most 0.66 cores busy, a pod is limited to 0.5. Pods are Ready two
 /// syncs after they were asked for. Sizes with the second at which each was written, and what the syncs reported.
-fn php_apache(behavior: bool) -> (Vec<(f64, i32)>, Vec<(f64, i32)>) {
+fn php_apache(behavior: bool) -> (Series, Series) {
     let mut plan = plan(1, 10, cpu(50));
     plan.templates[0] = Arc::new(template(200));
     if behavior {

@@ -29,8 +29,8 @@ pub enum Said<'a> {
     Decision(&'a Decision),
     /// Several syncs that changed nothing, all for the same reason: the first, the last, and how many.
     Quiet(&'a HpaDecision, &'a HpaDecision, usize),
-    /// A sentence.
-    Note(&'a str),
+    /// A sentence, how often it was said in a row, and when for the last time.
+    Note(&'a str, usize, Time),
 }
 
 /// An entry and its time.
@@ -66,7 +66,7 @@ pub fn answer<'a>(plan: &Plan, world: &World, recorder: &'a Recorder, question: 
         }
     };
     let notes = recorder.explanations.iter().filter(|(_, text)| wanted(text));
-    let mut entries: Vec<Entry> = decisions.chain(notes.map(|(at, text)| (*at, Said::Note(text)))).collect();
+    let mut entries: Vec<Entry> = decisions.chain(notes.map(|(at, text)| (*at, Said::Note(text, 1, *at)))).collect();
     entries.sort_by_key(|(at, _)| *at);
     if let Some(at) = question.at {
         return around(plan, entries, at);
@@ -124,7 +124,7 @@ fn concerns(world: &World, decision: &Decision, question: &Question) -> bool {
 fn around<'a>(plan: &Plan, entries: Vec<Entry<'a>>, at: Time) -> Vec<Entry<'a>> {
     let sync_of = |said: &Said<'a>| match said {
         Said::Decision(Decision::Hpa(sync)) => Some(sync.hpa),
-        Said::Decision(Decision::ScaleDown(_)) | Said::Quiet(..) | Said::Note(_) => None,
+        Said::Decision(Decision::ScaleDown(_)) | Said::Quiet(..) | Said::Note(..) => None,
     };
     let mut last = std::collections::BTreeMap::new();
     for (index, (time, said)) in entries.iter().enumerate().filter(|(_, (time, _))| *time <= at) {
@@ -160,6 +160,12 @@ fn alike(one: &HpaDecision, other: &HpaDecision) -> bool {
 fn drawn_together(entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     let mut drawn: Vec<Entry> = Vec::new();
     for (at, said) in entries {
+        if let (Said::Note(text, ..), Some((_, Said::Note(earlier, count, last)))) = (&said, drawn.last_mut())
+            && text == earlier
+        {
+            (*count, *last) = (*count + 1, at);
+            continue;
+        }
         if let Said::Decision(Decision::Hpa(sync)) = said {
             let last = drawn.last_mut().map(|(_, said)| said);
             match last {

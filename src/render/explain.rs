@@ -36,7 +36,7 @@ pub fn page(plan: &Plan, world: &World, entries: &[Entry], asked: &str) -> Strin
     let of_hpa = |said: &Said| match said {
         Said::Decision(Decision::Hpa(sync)) => Some(sync.hpa),
         Said::Quiet(sync, ..) => Some(sync.hpa),
-        Said::Decision(Decision::ScaleDown(_)) | Said::Note(_) => None,
+        Said::Decision(Decision::ScaleDown(_)) | Said::Note(..) => None,
     };
     let speakers: BTreeSet<HpaId> = entries.iter().filter_map(|(_, said)| of_hpa(said)).collect();
     for hpa in &speakers {
@@ -61,10 +61,13 @@ impl Page<'_> {
             Said::Decision(Decision::Hpa(sync)) => self.sync(at, sync),
             Said::Decision(Decision::ScaleDown(choice)) => self.scale_down(at, choice),
             Said::Quiet(first, last, count) => self.quiet(first, last, *count),
-            Said::Note(text) => {
-                self.out.push('\n');
-                let prefix = format!("{:<10}", self.clock(at));
-                line(&mut self.out, &prefix, text);
+            Said::Note(text, count, last) => {
+                let again = if *count > 1 {
+                    format!(" ({count} times in a row, until {})", self.clock(*last))
+                } else {
+                    String::new()
+                };
+                self.heading(at, &format!("{text}{again}"));
             }
         }
     }

@@ -122,6 +122,11 @@ fn place_autoscalers(draft: &mut Draft) {
             let names = plan.deployments.iter().map(|deployment| deployment.name.as_str());
             problems.push(Diagnostic::error("E016", *place, message).maybe_help(suggestion(&hpa.target_name, names)));
         }
+        if hpa.min_replicas == 0 && !plan.flags.hpa.scale_to_zero {
+            let message = format!("HorizontalPodAutoscaler {}: minReplicas 0 needs the gate HPAScaleToZero", hpa.name);
+            let help = "write minReplicas: 1, or controllers: { hpa.scale_to_zero: true } (on from Kubernetes 1.37)";
+            problems.push(Diagnostic::error("E015", *place, message).help(help));
+        }
         plan.hpas.push(Arc::new(hpa.clone()));
     }
 }

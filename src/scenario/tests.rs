@@ -437,3 +437,18 @@ fn slow_start_goes_with_round_robin_only() {
         load(&folder.write("s.yaml", text), &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(loaded.plan.target_groups[0].stickiness.map(|sticky| sticky.clients), Some(500));
 }
+
+#[test]
+fn zero_replicas_need_their_gate() {
+    let folder = Folder::new("zero");
+    folder.write("web/web.yaml", DEPLOYMENT);
+    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec:\n  minReplicas: 0\n  \
+               maxReplicas: 5\n  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web }\n  metrics:\n    - type: \
+               External\n      external: { metric: { name: queue }, target: { type: AverageValue, averageValue: 1 } }\n";
+    folder.write("web/hpa.yaml", hpa);
+    assert!(folder.problems("manifests: [web/]\n").contains("needs the gate HPAScaleToZero"));
+    for cluster in ["controllers: { hpa.scale_to_zero: true }", "cluster: { kubernetes: \"1.37\" }"] {
+        let path = folder.write("s.yaml", format!("manifests: [web/]\n{cluster}\n"));
+        assert!(load(&path, &LoadOptions::default()).is_ok(), "{cluster}");
+    }
+}

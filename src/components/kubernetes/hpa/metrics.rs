@@ -170,17 +170,20 @@ impl<'a> Reader<'a> {
             return Err(Invalid::NoMetrics);
         }
         let mut samples = Samples::with_capacity(self.pods.len());
-        // Pods that are gone may still be served.
+        let mut pods = self.pods.iter().peekable();
         for (index, metrics) in self.world.pod_metrics.iter().enumerate() {
             let Some(metrics) = metrics else { continue };
-            let pod = &self.world.pods[index];
-            if !self.selected[pod.template.index()] {
+            let id = PodId::at(index);
+            while pods.next_if(|pod| pod.id < id).is_some() {}
+            // Pods that are gone may still be served.
+            let living = pods.next_if(|pod| pod.id == id).is_some();
+            if !living && !self.selected[self.world.pods[index].template.index()] {
                 continue;
             }
             let position = match container {
                 None => None,
                 Some(name) => {
-                    let template = self.world.template_of(pod.id);
+                    let template = self.world.template_of(id);
                     let mut containers = template.containers.iter().chain(&template.init_containers);
                     let position = containers.position(|entry| entry.name == name).ok_or(Invalid::NoContainer)?;
                     if !metrics.containers.iter().any(|usage| usize::from(usage.container) == position) {
@@ -190,7 +193,7 @@ impl<'a> Reader<'a> {
                 }
             };
             if let Some(value) = usage_milli(metrics, resource, position) {
-                samples.push((pod.id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }));
+                samples.push((id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }));
             }
         }
         Ok(samples)

@@ -4,7 +4,6 @@
 
 use crate::engine::{Purpose, Random, Time};
 use crate::world::{NodeId, Owner, Pod, PodId, PodPhase, ReplicaSetId, World};
-use std::collections::BTreeMap;
 
 const POD_UID: Purpose = Purpose::named("pod.uid");
 
@@ -46,28 +45,35 @@ pub fn choose_victims(
     }
     let ranks = ranks(world, set);
     let victims = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
-    sorted(victims, world.now).into_iter().take(surplus).map(|victim| victim.pod).collect()
+    first(victims, surplus, world.now).into_iter().map(|victim| victim.pod).collect()
 }
 
-/// Active pods of related sets by node; unbound pods count as one node.
-pub(super) fn ranks(world: &World, set: ReplicaSetId) -> BTreeMap<Option<NodeId>, u32> {
-    let mut ranks = BTreeMap::new();
-    let Some(deployment) = world.replica_sets[set.index()].deployment else { return ranks };
+/// Active pods of related sets by node: first those without a node, who count as one, then by the node's position.
+pub(super) struct Ranks(Vec<u32>);
+
+impl Ranks {
+    fn place(node: Option<NodeId>) -> usize {
+        node.map_or(0, |node| node.index() + 1)
+    }
+
+    fn of(&self, node: Option<NodeId>) -> u32 {
+        self.0.get(Ranks::place(node)).copied().unwrap_or(0)
+    }
+}
+
+pub(super) fn ranks(world: &World, set: ReplicaSetId) -> Ranks {
+    let mut ranks = vec![0; world.nodes.len() + 1];
+    let Some(deployment) = world.replica_sets[set.index()].deployment else { return Ranks(ranks) };
     for &related in &world.deployments[deployment.index()].replica_sets {
         let pods = world.replica_sets[related.index()].pods.iter().map(|&pod| world.pod(pod));
         for pod in pods.filter(|pod| pod.is_active()) {
-            *ranks.entry(pod.node).or_insert(0) += 1;
+            ranks[Ranks::place(pod.node)] += 1;
         }
     }
-    ranks
+    Ranks(ranks)
 }
 
-pub(super) fn victim(
-    world: &World,
-    id: PodId,
-    ranks: &BTreeMap<Option<NodeId>, u32>,
-    random: Option<&Random>,
-) -> Victim {
+pub(super) fn victim(world: &World, id: PodId, ranks: &Ranks, random: Option<&Random>) -> Victim {
     let pod = world.pod(id);
     let template = world.template_of(id);
     let (inits, containers) = pod.containers.split_at(template.init_containers.len().min(pod.containers.len()));
@@ -78,7 +84,7 @@ pub(super) fn victim(
         phase: pod.phase,
         ready_since: pod.is_ready().then_some(pod.ready.since),
         cost: pod.deletion_cost,
-        rank: ranks.get(&pod.node).copied().unwrap_or(0),
+        rank: ranks.of(pod.node),
         restarts: containers.iter().map(|container| container.restarts).max().unwrap_or(0),
         sidecar_restarts: sidecars.map(|(container, _)| container.restarts).max().unwrap_or(0),
         created: pod.created.whole_second(),
@@ -102,32 +108,42 @@ fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
     format!("{word:016x}")
 }
 
-/// Sorts as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which ends
-/// whatever the comparison says. Positions are moved about, not the pods themselves.
-fn sorted(victims: Vec<Victim>, now: Time) -> Vec<Victim> {
+/// The first `count` as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which
+/// ends whatever the comparison says. Positions are moved about, not the pods themselves, and no further than asked for.
+fn first(victims: Vec<Victim>, count: usize, now: Time) -> Vec<Victim> {
     let mut order: Vec<usize> = (0..victims.len()).collect();
-    merge_sort(&mut order, &mut Vec::with_capacity(victims.len()), &|first, second| {
+    merge_sort(&mut order, count, &mut Vec::with_capacity(victims.len()), &|first, second| {
         goes_before(&victims[first], &victims[second], now)
     });
+    order.truncate(count);
     let mut victims: Vec<Option<Victim>> = victims.into_iter().map(Some).collect();
     order.into_iter().filter_map(|position| victims[position].take()).collect()
 }
 
-fn merge_sort(order: &mut [usize], merged: &mut Vec<usize>, goes_before: &impl Fn(usize, usize) -> bool) {
+/// All of them in order.
+#[cfg(test)]
+fn sorted(victims: Vec<Victim>, now: Time) -> Vec<Victim> {
+    let count = victims.len();
+    first(victims, count, now)
+}
+
+/// Puts the first `count` in order; what lies behind them is of no meaning.
+fn merge_sort(order: &mut [usize], count: usize, merged: &mut Vec<usize>, goes_before: &impl Fn(usize, usize) -> bool) {
     if order.len() < 2 {
         return;
     }
     let (left, right) = order.split_at_mut(order.len() / 2);
-    merge_sort(left, merged, goes_before);
-    merge_sort(right, merged, goes_before);
+    merge_sort(left, count, merged, goes_before);
+    merge_sort(right, count, merged, goes_before);
     merged.clear();
-    let (mut first, mut second) = (left.iter().copied().peekable(), right.iter().copied().peekable());
-    while let (Some(&one), Some(&other)) = (first.peek(), second.peek()) {
+    let (mut first, mut second) =
+        (left.iter().copied().take(count).peekable(), right.iter().copied().take(count).peekable());
+    while let (true, Some(&one), Some(&other)) = (merged.len() < count, first.peek(), second.peek()) {
         merged.extend(if goes_before(other, one) { second.next() } else { first.next() });
     }
-    merged.extend(first);
-    merged.extend(second);
-    order.copy_from_slice(merged);
+    let rest = count.saturating_sub(merged.len());
+    merged.extend(first.chain(second).take(rest));
+    order[..merged.len()].copy_from_slice(merged);
 }
 
 /// Whether `first` is deleted before `second`.

@@ -56,3 +56,37 @@ fn ages_fall_into_buckets_of_powers_of_two() {
     assert!(bucket(2) < bucket(5));
     assert_eq!(age_bucket(START, START), -1);
 }
+
+fn the_first_few_are_those_of_the_whole_order() {
+    let victim = |number: u32| Victim {
+        pod: PodId(number),
+        assigned: true,
+        phase: PodPhase::Running,
+        ready_since: Some(START.back(Span::from_secs(u64::from(number * 7919 % 977) * 60))),
+        cost: 0,
+        rank: number % 3,
+        restarts: number % 2,
+        sidecar_restarts: 0,
+        created: START.back(Span::from_secs(90_000)),
+        uid: format!("{:08x}", number.wrapping_mul(0x9e37_79b9)),
+    };
+    let victims: Vec<Victim> = (0..200).map(victim).collect();
+    let ids = |victims: &[Victim]| victims.iter().map(|victim| victim.pod).collect::<Vec<_>>();
+    let whole = ids(&sorted(victims.clone(), START));
+    for count in [1, 2, 50, 199, 200] {
+        assert_eq!(ids(&first(victims.clone(), count, START)), whole[..count], "{count}");
+    }
+}
+
+#[test]
+fn ages_fall_into_powers_of_two_of_nanoseconds() {
+    let now = Time::from_unix_seconds(1_000_000_000);
+    for seconds in [1u64, 2, 549, 550, 4_397, 4_399, 35_184, 35_185, 4_503_599, 4_503_600, 40_000_000] {
+        assert_eq!(
+            age_bucket(now.back(Span::from_secs(seconds)), now),
+            (seconds as f64 * 1e9).log2() as i64,
+            "{seconds}"
+        );
+    }
+    assert_eq!(age_bucket(now, now), -1);
+}
