@@ -14,7 +14,7 @@
 //! `pkg/targetgroupbinding/resource_manager.go`, `targets_manager.go`, `pkg/backend/endpoint_utils.go`,
 //! `pkg/aws/throttle/defaults.go`; controller-runtime 0.23 `pkg/controller/priorityqueue`.
 //!
-//! Left out: security groups (their work succeeds), addresses outside the VPC, the hourly resync; a registration of an
+//! Left out: security groups (their work succeeds), addresses outside the VPC, the full resync of ten hours; a registration of an
 //! address that still drains is a new one.
 
 pub mod api_server;
