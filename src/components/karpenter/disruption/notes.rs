@@ -24,6 +24,11 @@ impl Notes {
         Notes { kept, verdicts: Vec::new(), started: Vec::new() }
     }
 
+    /// Somebody asks.
+    pub fn are_kept(&self) -> bool {
+        self.kept
+    }
+
     /// It is no candidate, or its pods find no place.
     pub fn blocked(&mut self, node: NodeId, reason: impl FnOnce() -> Reason) {
         self.add(Subject::Node(node), VerdictKind::Blocked, reason);
