@@ -38,6 +38,7 @@ fn instance_type(number: i64) -> InstanceType {
         capacity_type,
         price: MicroDollars::from_dollars(price * share),
         available: true,
+        reservation: None,
     };
     let labels = [("kubernetes.io/arch", "amd64"), ("kubernetes.io/os", "linux")];
     InstanceType {

@@ -103,7 +103,7 @@ impl<'c> Play<'c> {
     fn pass(&mut self, step: &Value, wanted: &Value) -> Result<(), String> {
         self.hand(|disruption, cx| disruption.look(cx));
         let mut waits = 0;
-        while let Err(at) = self.disruption.next_look() {
+        while let Some(at) = self.disruption.waits_until() {
             let began = self.cluster.world.now;
             for second in 1..at.since(began).whole_seconds() {
                 self.at(began + Span::from_secs(second));
@@ -133,8 +133,7 @@ impl<'c> Play<'c> {
     fn compare_pass(&self, wanted: &Value, waits: usize) -> Result<(), String> {
         let world = &self.cluster.world;
         let error = self.disruption.error().unwrap_or_default();
-        let requeue = self.disruption.next_look().ok().filter(|_| error.is_empty());
-        let requeue = requeue.map(|at| at.since(world.now).seconds());
+        let requeue = error.is_empty().then(|| self.disruption.next_look().since(world.now).seconds());
         let end = world.now.since(stage::ORIGIN).seconds();
         for (what, wanted, found) in [
             ("error", json!(text(&wanted["error"])), json!(error)),

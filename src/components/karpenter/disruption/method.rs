@@ -118,12 +118,12 @@ impl Method {
                 own && candidate.is_empty(version) && claim.consolidatable.is_some()
             }
             Method::MultiNode | Method::SingleNode if fixed => false,
-            Method::MultiNode | Method::SingleNode => match unconsolidatable(world, version, candidate) {
-                Some(Some(text)) => {
+            Method::MultiNode | Method::SingleNode => match turned_down(world, version, candidate) {
+                Some(Turned::Because(text)) => {
                     notes.unconsolidatable(candidate.node, || Reason::Text(text));
                     false
                 }
-                Some(None) => false,
+                Some(Turned::Quietly) => false,
                 None => claim.consolidatable.is_some(),
             },
         }
@@ -148,29 +148,38 @@ impl Method {
     }
 }
 
-/// Why a candidate is none for consolidation, with the words of the event if there is one.
-fn unconsolidatable(world: &World, version: (u32, u32), candidate: &Candidate) -> Option<Option<String>> {
+/// Why a candidate is none for consolidation.
+enum Turned {
+    /// Emptiness will see to it: nobody is told.
+    Quietly,
+    /// In the words of the event.
+    Because(String),
+}
+
+fn turned_down(world: &World, version: (u32, u32), candidate: &Candidate) -> Option<Turned> {
     let pool = &world.node_pools[candidate.pool.index()];
-    let missing = |label: &str| Some(Some(format!("Node does not have label {label:?}")));
+    let name = &pool.name;
+    let because = |text: String| Some(Turned::Because(text));
     if candidate.instance_type.is_none() {
-        let name = world.node(candidate.node).labels.get(INSTANCE_TYPE).map_or("", String::as_str);
-        return Some(Some(format!("Instance Type {name:?} not found")));
+        let label = world.node(candidate.node).labels.get(INSTANCE_TYPE).map_or("", String::as_str);
+        return because(format!("Instance Type {label:?} not found"));
     }
     if !candidate.has_capacity_type {
-        return missing(CAPACITY_TYPE);
+        return because(format!("Node does not have label {CAPACITY_TYPE:?}"));
     }
     if !candidate.has_zone {
-        return missing(ZONE);
+        return because(format!("Node does not have label {ZONE:?}"));
     }
-    let name = &pool.name;
     if pool.consolidate_after.is_none() && !pool.v1beta1 {
-        return Some(Some(format!("NodePool {name:?} has consolidation disabled")));
+        return because(format!("NodePool {name:?} has consolidation disabled"));
     }
     if candidate.is_empty(version) {
-        return Some(None);
+        return Some(Turned::Quietly);
     }
-    (pool.consolidation_policy == ConsolidationPolicy::WhenEmpty)
-        .then(|| Some(format!("NodePool {name:?} has consolidation policy WhenEmpty, but node is not empty")))
+    if pool.consolidation_policy == ConsolidationPolicy::WhenEmpty {
+        return because(format!("NodePool {name:?} has consolidation policy WhenEmpty, but node is not empty"));
+    }
+    None
 }
 
 #[cfg(test)]

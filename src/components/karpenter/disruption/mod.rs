@@ -28,7 +28,7 @@ use super::cluster::{self, Catalog, disrupted_taint, is_leaving};
 use super::provisioner::pools::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
-use crate::world::{ClaimId, NewClaim, NodeId};
+use crate::world::{ClaimId, NewClaim, Node, NodeId};
 use decide::{Decision, Invalid, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
@@ -109,9 +109,14 @@ impl Disruption {
         }
     }
 
-    /// When the loop looks next, if it does not wait for a validation.
-    pub fn next_look(&self) -> Result<Time, Time> {
-        self.validating.as_ref().map_or(Ok(self.poll_at), |pending| Err(pending.at))
+    /// When the loop looks next.
+    pub fn next_look(&self) -> Time {
+        self.poll_at
+    }
+
+    /// Until when the loop waits for a validation, if it does.
+    pub fn waits_until(&self) -> Option<Time> {
+        self.validating.as_ref().map(|pending| pending.at)
     }
 
     /// The error with which the last pass ended.
@@ -167,12 +172,16 @@ impl Disruption {
     /// Nodes that no command holds lose the taint that a failed start has left on them.
     fn clear_taints(&self, cx: &mut Cx) {
         let (taint, held) = (disrupted_taint(), self.commands.held());
-        let left_over = |node: &&crate::world::Node| {
-            let free = node.claim.is_some_and(|claim| !held.contains(&claim));
-            free && node.gone.is_none() && node.deleting_since.is_none() && node.has_taint(&taint)
+        let world = &cx.world;
+        let left_over = |node: &&Node| {
+            node.gone.is_none()
+                && node.has_taint(&taint)
+                && node.deleting_since.is_none()
+                && node.claim.is_some_and(|claim| !held.contains(&claim))
+                && !is_leaving(world, node.id)
         };
-        let nodes: Vec<NodeId> = cx.world.nodes.iter().filter(left_over).map(|node| node.id).collect();
-        for node in nodes.into_iter().filter(|&node| !is_leaving(cx.world, node)).collect::<Vec<_>>() {
+        let nodes: Vec<NodeId> = world.nodes.iter().filter(left_over).map(|node| node.id).collect();
+        for node in nodes {
             cx.world.remove_taint(node, &taint);
         }
     }
@@ -249,15 +258,16 @@ impl Disruption {
         if self.is_idle(cx, method) {
             return Ok(Decision::default());
         }
-        let catalog = self.catalog_of(cx);
-        let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), self.commands.held());
-        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
+        let remembers = method.consolidates(cx.plan.flags.karpenter.version);
+        let (catalog, held) = (self.catalog_of(cx), self.commands.held());
+        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held };
         let prospect = prospect(scene, method, notes);
         if prospect.candidates.is_empty() {
             return Ok(Decision::default());
         }
         let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
-        let remembers = method.consolidates(cx.plan.flags.karpenter.version);
+        let nodes = cluster::state_nodes(cx.plan, cx.world);
+        let scene = Scene { nodes: &nodes, ..scene };
         if remembers {
             let state = self.present_state(cx);
             if self.memo.get(&method) == Some(&state) {
@@ -279,6 +289,7 @@ impl Disruption {
         let why = match self.check(cx, method, &found) {
             Ok(found) => return self.begin(cx, method, &[found]),
             Err(Invalid::Failed(failure)) => {
+                // As upstream spells it.
                 let error = format!("validating consolidation, simluating scheduling, {}", failure.text());
                 return self.fail(cx, method, &format!("computing disruption decision, {error}"));
             }

@@ -368,5 +368,3 @@ fn recreate_looks_again_when_the_last_pod_object_is_gone() {
     bench.run(16);
     assert_eq!(bench.world.pods.len(), 4);
 }
-
-#[test]

@@ -57,6 +57,7 @@ fn ages_fall_into_buckets_of_powers_of_two() {
     assert_eq!(age_bucket(START, START), -1);
 }
 
+#[test]
 fn the_first_few_are_those_of_the_whole_order() {
     let victim = |number: u32| Victim {
         pod: PodId(number),
