@@ -14,6 +14,7 @@ pub mod node_pool;
 pub mod pod;
 pub mod priority_class;
 pub mod service;
+pub mod volume;
 pub mod workload;
 
 pub use alarm::AlarmObject;

@@ -2,7 +2,7 @@
 
 use crate::{Case, text_beside};
 use kubelapse::engine::{Span, Time};
-use kubelapse::manifest::{budget, common, namespace, node_pool, pod, workload};
+use kubelapse::manifest::{budget, common, namespace, node_pool, pod, volume, workload};
 use kubelapse::plan::{
     CapacityType, DaemonSetId, InstanceType, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, Offering, Plan,
     PodTemplate, Reservation, ReservationId, TemplateId, ZoneId,
@@ -260,6 +260,19 @@ impl Cluster {
         }
         for written in items(&input["pdbs"]) {
             plan.pdbs.push(Arc::new(read(written, budget::read_pdb)?));
+        }
+        plan.volumes.complete = true;
+        for written in items(&input["persistentVolumeClaims"]) {
+            plan.volumes.claims.extend([read(written, volume::read_volume_claim)?]);
+        }
+        for written in items(&input["persistentVolumes"]) {
+            plan.volumes.volumes.extend([read(written, volume::read_volume)?]);
+        }
+        for written in items(&input["storageClasses"]) {
+            plan.volumes.classes.extend([read(written, volume::read_storage_class)?]);
+        }
+        for written in items(&input["csiNodes"]) {
+            plan.volumes.attach_limits.extend([read(written, volume::read_csi_node)?]);
         }
         for written in items(&input["daemonSets"]) {
             let mut full = written.clone();
