@@ -183,7 +183,14 @@ fn read_pools(input: &Value, plan: &mut Plan) -> Result<(), String> {
         if template["nodeClassRef"].is_null() {
             template["nodeClassRef"] = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
         }
-        let pool: NodePoolSpec = read(&full, node_pool::read_node_pool)?;
+        // The API server knows an upper bound of `minValues` that the controller does not.
+        let mut least = Vec::new();
+        for entry in full["spec"]["template"]["spec"]["requirements"].as_array_mut().into_iter().flatten() {
+            least.push(entry["minValues"].as_u64().and_then(|count| u32::try_from(count).ok()));
+            entry.as_object_mut().map(|entry| entry.remove("minValues"));
+        }
+        let mut pool: NodePoolSpec = read(&full, node_pool::read_node_pool)?;
+        pool.requirements.iter_mut().zip(least).for_each(|(requirement, least)| requirement.min_values = least);
         let allowed = &input["poolInstanceTypes"][&pool.name];
         let offers = |id: &InstanceTypeId| {
             let name = &plan.instance_types[id.index()].name;
