@@ -347,11 +347,14 @@ pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<
         requests += &least;
     }
     // The claim says which capacity types its types can be had with.
-    let kinds: BTreeSet<&str> = types
-        .iter()
-        .flat_map(|&id| cluster::offerings(plan, world, id, &requirements))
-        .map(|offering| offering.capacity_type.name())
-        .collect();
+    let wanted = Wanted::of(plan, &requirements);
+    let mut kinds: BTreeSet<&str> = BTreeSet::new();
+    for &id in &types {
+        let entry = plan.instance_type(id);
+        let offered = entry.offerings.iter().filter(|offering| wanted.allows(offering));
+        let offered = offered.filter(|offering| cluster::is_available(world, entry, offering));
+        kinds.extend(offered.map(|offering| offering.capacity_type.name()));
+    }
     requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));
     let labels = claim_labels(&template.spec, &requirements);
     Ok(NewNode {
