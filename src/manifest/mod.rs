@@ -15,6 +15,7 @@ pub mod pod;
 pub mod priority_class;
 pub mod quota;
 pub mod service;
+pub mod volume;
 pub mod workload;
 
 pub use alarm::AlarmObject;

@@ -12,6 +12,7 @@ pub mod node_pool;
 pub mod pod;
 pub mod script;
 pub mod timing;
+pub mod volume;
 pub mod workload;
 
 pub use app::{App, Curve, TrafficMode};
@@ -31,6 +32,7 @@ pub use pod::{
 };
 pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};
+pub use volume::{StorageClass, Volume, VolumeClaim, Volumes};
 pub use workload::{
     Behavior, DaemonSetSpec, DeploymentSpec, Families, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec,
     ScalingPolicy, ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
@@ -97,6 +99,8 @@ pub struct Plan {
     pub pool_types: Vec<Vec<InstanceTypeId>>,
     /// Capacity reservations that offerings draw on.
     pub reservations: Vec<Reservation>,
+    /// Persistent volumes and their claims.
+    pub volumes: Volumes,
     /// Target groups.
     pub target_groups: Vec<TargetGroup>,
     /// TargetGroupBindings.
@@ -157,6 +161,7 @@ impl Plan {
             instance_types: Vec::new(),
             pool_types: Vec::new(),
             reservations: Vec::new(),
+            volumes: Volumes::default(),
             target_groups: Vec::new(),
             bindings: Vec::new(),
             apps: Vec::new(),

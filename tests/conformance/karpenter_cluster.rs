@@ -2,7 +2,7 @@
 
 use crate::{Case, text_beside};
 use kubelapse::engine::{Span, Time};
-use kubelapse::manifest::{budget, common, namespace, node_pool, pod, workload};
+use kubelapse::manifest::{budget, common, namespace, node_pool, pod, volume, workload};
 use kubelapse::plan::{
     CapacityType, DaemonSetId, InstanceType, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, Offering, Plan,
     PodTemplate, Reservation, ReservationId, TemplateId, ZoneId,
@@ -230,7 +230,15 @@ pub fn node_pool(written: &Value) -> Result<NodePoolSpec, String> {
     if let Some(object) = full["metadata"].as_object_mut() {
         object.remove("annotations");
     }
-    read(&full, node_pool::read_node_pool)
+    // The API server knows an upper bound of `minValues` that the controller does not.
+    let mut least = Vec::new();
+    for entry in full["spec"]["template"]["spec"]["requirements"].as_array_mut().into_iter().flatten() {
+        least.push(entry["minValues"].as_u64().and_then(|count| u32::try_from(count).ok()));
+        entry.as_object_mut().map(|entry| entry.remove("minValues"));
+    }
+    let mut pool: NodePoolSpec = read(&full, node_pool::read_node_pool)?;
+    pool.requirements.iter_mut().zip(least).for_each(|(requirement, least)| requirement.min_values = least);
+    Ok(pool)
 }
 
 /// A pod as written, once for each that it stands for.
@@ -304,6 +312,19 @@ impl Cluster {
                 }
             }
             plan.pdbs.push(Arc::new(read(&written, budget::read_pdb)?));
+        }
+        plan.volumes.complete = true;
+        for written in items(&input["persistentVolumeClaims"]) {
+            plan.volumes.claims.extend([read(written, volume::read_volume_claim)?]);
+        }
+        for written in items(&input["persistentVolumes"]) {
+            plan.volumes.volumes.extend([read(written, volume::read_volume)?]);
+        }
+        for written in items(&input["storageClasses"]) {
+            plan.volumes.classes.extend([read(written, volume::read_storage_class)?]);
+        }
+        for written in items(&input["csiNodes"]) {
+            plan.volumes.attach_limits.extend([read(written, volume::read_csi_node)?]);
         }
         for written in items(&input["daemonSets"]) {
             let mut full = written.clone();

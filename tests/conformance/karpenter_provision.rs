@@ -56,6 +56,7 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::Resources => "resources",
         Refusal::Unsettled => "unsettled",
         Refusal::Reserved => "reserved",
+        Refusal::Volume => "volume",
         Refusal::Devices => "dra",
         Refusal::Types(unmet) => {
             let all =

@@ -133,8 +133,37 @@ impl OpenClaim {
         if !self.requirements.compatible(&wishes.requirements, true) {
             return Err(Refusal::Requirements);
         }
-        let mut requirements = self.requirements.clone();
-        requirements.add_all(&wishes.requirements);
+        let mut base = self.requirements.clone();
+        base.add_all(&wishes.requirements);
+        if wishes.volumes.is_empty() {
+            return self.fit_base(scene, topology, pod, base, opening);
+        }
+        let mut last = Refusal::Volume;
+        for alternative in &wishes.volumes {
+            if !base.compatible(alternative, true) {
+                last = Refusal::Volume;
+                continue;
+            }
+            let mut requirements = base.clone();
+            requirements.add_all(alternative);
+            match self.fit_base(scene, topology, pod, requirements, opening) {
+                Ok(grown) => return Ok(grown),
+                Err(refusal) => last = refusal,
+            }
+        }
+        Err(last)
+    }
+
+    /// As `fit`, with the requirements of the pod and of its volumes in.
+    fn fit_base(
+        &self,
+        scene: &Scene,
+        topology: &Topology,
+        pod: &Work,
+        mut requirements: Requirements,
+        opening: bool,
+    ) -> Result<Grown, Refusal> {
+        let wishes = &*pod.wishes;
         let demands = topology.demands(pod.subject(), &requirements);
         let demands = demands.filter(|demands| requirements.compatible(demands, true)).ok_or(Refusal::Topology)?;
         requirements.add_all(&demands);

@@ -7,12 +7,14 @@ use super::packing::{Refusal, Work};
 use super::pools::Daemon;
 use super::preferences::{self, HostPort};
 use super::topology::Topology;
+use super::volumes::{self, Attached};
 use crate::components::karpenter::cluster::{StateNode, tolerates_all};
 use crate::engine::Time;
+use crate::plan::Plan;
 use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
 use crate::rules::resources::Resources;
 use crate::world::{Owner, PodId, World};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A node with room for pods.
@@ -23,6 +25,9 @@ pub struct Existing<'a> {
     pub requirements: Requirements,
     free: Resources,
     ports: Vec<HostPort>,
+    /// Volumes that it can attach, if it says so, and those that it has.
+    limits: Option<&'a BTreeMap<String, usize>>,
+    attached: Attached,
     /// Its `consolidateAfter` does not run any more.
     pub settled: bool,
     /// New pods.
@@ -30,7 +35,13 @@ pub struct Existing<'a> {
 }
 
 /// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
-pub fn node<'a>(world: &World, state: &StateNode<'a>, daemons: &[Daemon], keys: &BTreeSet<Arc<str>>) -> Existing<'a> {
+pub fn node<'a>(
+    plan: &'a Plan,
+    world: &World,
+    state: &StateNode<'a>,
+    daemons: &[Daemon],
+    keys: &BTreeSet<Arc<str>>,
+) -> Existing<'a> {
     let mut requirements = Requirements::of_some_labels(state.labels, keys);
     requirements.replace(HOSTNAME, Requirement::any_of([state.host_name()]));
     let mut expected = Resources::default();
@@ -44,10 +55,15 @@ pub fn node<'a>(world: &World, state: &StateNode<'a>, daemons: &[Daemon], keys: 
         }
         ports.extend(preferences::host_ports(world.template_of(pod)));
     }
+    let limits = state.node.and_then(|id| plan.volumes.attach_limits.get(&*world.node(id).name));
+    let mut attached = Attached::new();
+    for &pod in state.pods.iter().filter(|&&pod| limits.is_some() && !world.pod(pod).is_finished()) {
+        attach(&mut attached, volumes::attached(&plan.volumes, world.template_of(pod)).as_ref());
+    }
     let mut free = state.free.clone();
     free -= &Resources::default().max(&expected);
     let settled = is_settled(world, state, world.now);
-    Existing { state: state.clone(), requirements, free, ports, settled, pods: Vec::new() }
+    Existing { state: state.clone(), requirements, free, ports, limits, attached, settled, pods: Vec::new() }
 }
 
 /// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
@@ -73,25 +89,53 @@ impl Existing<'_> {
         if !tolerates_all(&wishes.template, &self.state.taints) {
             return Err(Refusal::Taint);
         }
+        let Some(attached) = &wishes.attached else { return Err(Refusal::Volume) };
+        if self.limits.is_some_and(|limits| volumes::exceeds(limits, &self.attached, attached)) {
+            return Err(Refusal::Volume);
+        }
         if preferences::any_clash(&wishes.ports, &self.ports) {
             return Err(Refusal::HostPort);
         }
         if !self.requirements.compatible(&wishes.requirements, false) {
             return Err(Refusal::Requirements);
         }
-        let mut requirements = self.requirements.clone();
-        requirements.add_all(&wishes.requirements);
-        let demands = topology.demands(pod.subject(), &requirements);
-        let demands = demands.filter(|demands| requirements.compatible(demands, false)).ok_or(Refusal::Topology)?;
-        requirements.add_all(&demands);
-        Ok(requirements)
+        let mut base = self.requirements.clone();
+        base.add_all(&wishes.requirements);
+        if wishes.volumes.is_empty() {
+            return takes_base(topology, pod, base);
+        }
+        let mut last = Refusal::Volume;
+        for alternative in wishes.volumes.iter().filter(|alternative| base.compatible(alternative, false)) {
+            let mut requirements = base.clone();
+            requirements.add_all(alternative);
+            match takes_base(topology, pod, requirements) {
+                Ok(requirements) => return Ok(requirements),
+                Err(refusal) => last = refusal,
+            }
+        }
+        Err(last)
     }
 
     /// The pod is on it.
     pub fn add(&mut self, pod: &Work, requirements: Requirements) {
         self.free -= &pod.wishes.template.requests;
         self.ports.extend(pod.wishes.ports.iter().cloned());
+        attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
         self.requirements = requirements;
+    }
+}
+
+/// What topology makes of a node that would take the pod.
+fn takes_base(topology: &Topology, pod: &Work, mut requirements: Requirements) -> Result<Requirements, Refusal> {
+    let demands = topology.demands(pod.subject(), &requirements);
+    let demands = demands.filter(|demands| requirements.compatible(demands, false)).ok_or(Refusal::Topology)?;
+    requirements.add_all(&demands);
+    Ok(requirements)
+}
+
+fn attach(all: &mut Attached, more: Option<&Attached>) {
+    for (driver, claims) in more.into_iter().flatten() {
+        all.entry(driver.clone()).or_default().extend(claims.iter().cloned());
     }
 }

@@ -16,6 +16,7 @@ pub mod packing;
 pub mod pools;
 pub mod preferences;
 pub mod topology;
+mod volumes;
 
 use super::cluster::{self, Catalog, disrupted_taint};
 use crate::components::{Cx, Event as Any};
@@ -160,7 +161,7 @@ impl Provisioner {
 /// One pass: how many pods were considered, and the plan.
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
-    let (mut pods, ignored) = pods_to_place(world, &nodes);
+    let (mut pods, ignored) = pods_to_place(&plan.volumes, world, &nodes);
     // Without a pool nothing is planned, and nobody is told why.
     if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return (0, Results { ignored, ..Results::default() });

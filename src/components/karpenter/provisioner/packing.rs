@@ -8,16 +8,17 @@
 //! ```
 //!
 //! Source: core `provisioning/scheduling/{scheduler,queue}.go`. The parts: `existing` and `claims` say whether a pod fits,
-//! `pools` what may be opened, `topology` where rules about other pods allow it. Left out: volumes,
-//! node overlays; a claim's types are kept in the provider's order until the end.
+//! `pools` what may be opened, `topology` where rules about other pods allow it. Left out: node
+//! overlays; a claim's types are kept in the provider's order until the end.
 
 use super::claims::{self, OpenClaim};
 use super::existing::{self, Existing};
 use super::pools::{self, Daemon, Template};
 use super::preferences::{self, Wishes};
 use super::topology::{self, Topology};
+use super::volumes;
 use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, order_by_price};
-use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
+use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId, Volumes};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
@@ -72,6 +73,8 @@ pub enum Refusal {
     Resources,
     /// Labels do not meet the pod's requirements.
     Requirements,
+    /// No place where its volumes can be had.
+    Volume,
     /// Spread, affinity or anti-affinity leaves no domain.
     Topology,
     /// No instance type is left.
@@ -100,6 +103,7 @@ impl Refusal {
             Refusal::HostPort => "a host port is taken",
             Refusal::Resources => "not enough is free",
             Refusal::Requirements => "labels do not meet its requirements",
+            Refusal::Volume => "its volumes cannot be had there",
             Refusal::Topology => "topology leaves no domain",
             Refusal::Types(_) => "no available instance type fits",
             Refusal::MinValues | Refusal::TruncatedMinValues => "minValues cannot be met",
@@ -288,8 +292,9 @@ impl<'a> Scheduler<'a> {
             .collect();
         let excluded = snapshot.pods.iter().copied().collect();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
-        let keys = asked_keys(concerned.into_iter());
-        let existing = snapshot.nodes.iter().map(|node| existing::node(world, node, &daemons, &keys)).collect();
+        let mut keys = asked_keys(concerned.into_iter());
+        keys.extend(volumes::keys(&plan.volumes).map(|key| Arc::from(normalized(key))));
+        let existing = snapshot.nodes.iter().map(|node| existing::node(plan, world, node, &daemons, &keys)).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
         let tolerate_preferences = eligible.flat_map(|spec| &spec.taints).any(soft);
@@ -316,8 +321,9 @@ impl<'a> Scheduler<'a> {
         let mut pods = Vec::with_capacity(snapshot.pods.len());
         for &id in &snapshot.pods {
             let origin = world.pod(id).template;
-            let wishes =
-                cache.entry(origin).or_insert_with(|| Arc::new(Wishes::of(world.template(origin).clone(), ignored)));
+            let wishes = cache.entry(origin).or_insert_with(|| {
+                Arc::new(Wishes::of(world.template(origin).clone(), &self.scene.plan.volumes, ignored))
+            });
             self.topology.update(id, origin, &wishes.rules, false);
             pods.push(Work { id, origin, wishes: wishes.clone() });
         }
@@ -364,7 +370,7 @@ impl<'a> Scheduler<'a> {
         let ignored = self.scene.plan.flags.karpenter.ignore_preferences;
         let mut template = (*pod.wishes.template).clone();
         while preferences::relax(&mut template, self.tolerate_preferences).is_some() {
-            let wishes = Arc::new(Wishes::of(Arc::new(template.clone()), ignored));
+            let wishes = Arc::new(Wishes::of(Arc::new(template.clone()), &self.scene.plan.volumes, ignored));
             self.topology.update(pod.id, pod.origin, &wishes.rules, true);
             let relaxed = Work { id: pod.id, origin: pod.origin, wishes };
             match self.add(&relaxed) {
@@ -516,11 +522,12 @@ fn order(world: &World, one: &Work, two: &Work) -> std::cmp::Ordering {
 }
 
 /// Pods that a pass places: those that wait, and those on nodes that are leaving; with refusals of validation.
-pub fn pods_to_place(world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
+pub fn pods_to_place(volumes: &Volumes, world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
     let mut ignored = Vec::new();
     let mut pods: Vec<PodId> = Vec::new();
     for pod in world.pods.iter().filter(|pod| pod.gone.is_none() && cluster::is_provisionable(world, pod.id)) {
-        match preferences::refusal(world.template(pod.template)) {
+        let template = world.template(pod.template);
+        match preferences::refusal(template).or_else(|| volumes::refusal(volumes, template)) {
             None => pods.push(pod.id),
             Some(reason) => ignored.push((pod.id, reason)),
         }

@@ -3,7 +3,8 @@
 //! Source: core `pkg/scheduling/requirements.go` (`NewPodRequirements`), `provisioning/scheduling/preferences.go`,
 //! `Provisioner.Validate`.
 
-use crate::plan::{CapacityType, PodTemplate, Protocol};
+use super::volumes::{self, Attached};
+use crate::plan::{CapacityType, PodTemplate, Protocol, Volumes};
 use crate::rules::labels::is_label_value;
 use crate::rules::requirement::{NodeOperator, NodeRequirement, NodeSelectorTerm};
 use crate::rules::requirements::{CAPACITY_TYPE, NODE_POOL, Requirements, is_restricted, normalized};
@@ -25,11 +26,15 @@ pub struct Wishes {
     pub strict: Requirements,
     /// Ports of the host.
     pub ports: Vec<HostPort>,
+    /// What its volumes ask, any of it; empty: nothing.
+    pub volumes: Vec<Requirements>,
+    /// What it attaches; `None`: that cannot be found out.
+    pub attached: Option<Attached>,
 }
 
 impl Wishes {
     /// Wishes of the pods of a template. `ignored`: preferences count for nothing.
-    pub fn of(template: Arc<PodTemplate>, ignored: bool) -> Wishes {
+    pub fn of(template: Arc<PodTemplate>, known: &Volumes, ignored: bool) -> Wishes {
         let strict = requirements(&template, false);
         let soft = !ignored && !template.affinity.node_preferred.is_empty();
         let all = if soft { requirements(&template, true) } else { strict.clone() };
@@ -37,7 +42,15 @@ impl Wishes {
         if ignored {
             without_preferences(Arc::make_mut(&mut rules));
         }
-        Wishes { requirements: all, strict, ports: host_ports(&template), rules, template }
+        Wishes {
+            requirements: all,
+            strict,
+            ports: host_ports(&template),
+            volumes: volumes::alternatives(known, &template),
+            attached: volumes::attached(known, &template),
+            rules,
+            template,
+        }
     }
 }
 

@@ -125,3 +125,59 @@ fn pods_that_repel_each_other_in_a_zone_wait_for_the_next_batch() {
     assert_eq!((results.claims.len(), results.errors.len()), (1, 1));
     assert_eq!(results.errors[0].1, [packing::Refusal::Topology]);
 }
+
+/// One instance is reserved: the second claim waits for it when provisioning, and goes elsewhere in a simulation.
+#[test]
+fn a_taken_reservation_is_waited_for_only_when_provisioning() {
+    let mut plan = small_plan();
+    fixture::only_type(&mut plan, "eight", 7_910, 58);
+    let entry = std::sync::Arc::make_mut(&mut plan.instance_types[0]);
+    let reserved = crate::plan::Offering {
+        capacity_type: crate::plan::CapacityType::Reserved,
+        reservation: Some(crate::plan::ReservationId(0)),
+        ..entry.offerings[0]
+    };
+    entry.offerings.push(reserved);
+    fixture::edit_pool(&mut plan, |pool| pool.requirements.clear());
+    plan.reservations.push(crate::plan::Reservation { name: "cr-1".to_string(), left: 1 });
+    let web = fixture::add_template(&mut plan, template(5_000, 64));
+    let mut world = World::new(&plan);
+    let pods = pods(&mut world, web, 2);
+    let results = planned(&plan, &world);
+    assert_eq!(results.claims.len(), 1);
+    let kind = results.claims[0].requirements.get(crate::rules::requirements::CAPACITY_TYPE);
+    assert_eq!(kind.and_then(|kind| kind.single()).map(|kind| &**kind), Some("reserved"));
+    assert_eq!(results.errors, [(pods[1], vec![packing::Refusal::Reserved])]);
+    let catalog = Catalog::of(&plan);
+    let options = packing::Options::default();
+    let snapshot = Snapshot { plan: &plan, world: &world, catalog: &catalog, nodes: vec![], pods, options };
+    assert_eq!(packing::solve(&snapshot).claims.len(), 2, "the second is bought");
+}
+
+/// A volume in two zones may go to either; one in another zone leaves none.
+#[test]
+fn volumes_pin_the_zone_of_the_node_that_is_bought() {
+    use crate::plan::{Volume, VolumeClaim};
+    use crate::rules::requirement::{NodeOperator, NodeRequirement};
+    let zone = crate::rules::requirements::ZONE;
+    let mut plan = small_plan();
+    let term = |zones: &[&str]| vec![NodeRequirement::new(zone, NodeOperator::In, zones)];
+    for (name, terms) in [("either", vec![term(&["b"]), term(&["a"])]), ("a", vec![term(&["a"])])] {
+        let volume = Volume { terms, driver: "ebs.csi.aws.com".to_string(), ..Volume::default() };
+        plan.volumes.volumes.insert(name.to_string(), volume);
+        let claim = VolumeClaim { volume: name.to_string(), bound: true, ..VolumeClaim::default() };
+        plan.volumes.claims.insert(("default".to_string(), name.to_string()), claim);
+    }
+    let zone_of = |claims: &[&str]| {
+        let mut plan = plan.clone();
+        let mut mounts = template(500, 64);
+        mounts.volume_claims = claims.iter().map(ToString::to_string).collect();
+        let web = fixture::add_template(&mut plan, mounts);
+        let mut world = World::new(&plan);
+        pods(&mut world, web, 1);
+        let results = planned(&plan, &world);
+        results.claims[0].requirements.get(zone).and_then(|zone| zone.single()).map(ToString::to_string)
+    };
+    assert_eq!(zone_of(&["either"]).as_deref(), Some("b"), "the first term that works");
+    assert_eq!(zone_of(&["either", "a"]).as_deref(), Some("a"), "where both can be had");
+}

@@ -110,7 +110,7 @@ impl<'a> Topology<'a> {
         topology
     }
 
-    /// Required anti-affinity of running pods keeps others away.
+    /// Required anti-affinity of running pods keeps others away, and while they are being deleted it still does.
     fn count_repulsion_of_bound_pods(&mut self) {
         let world = self.world;
         for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
@@ -118,7 +118,7 @@ impl<'a> Topology<'a> {
                 let template = world.template_of(pod);
                 if template.affinity.anti_required.is_empty()
                     || self.excluded.contains(&pod)
-                    || !world.pod(pod).is_active()
+                    || world.pod(pod).is_finished()
                 {
                     continue;
                 }
