@@ -6,7 +6,7 @@ use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Label
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::rules::resources::ResourceList;
-use crate::rules::taint::{Taint, TaintEffect, Toleration};
+use crate::rules::taint::{Taint, TaintEffect, Toleration, TolerationOperator};
 use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
 use crate::scenario::reader::{self, Fields};
 use crate::scenario::yaml::Node;
@@ -215,6 +215,13 @@ pub fn taint(node: &Node, path: String, problems: &mut Problems) -> Option<Taint
     Some(Taint { key: key?, value, effect: effect? })
 }
 
+const OPERATORS: [(&str, TolerationOperator); 4] = [
+    ("Equal", TolerationOperator::Equal),
+    ("Exists", TolerationOperator::Exists),
+    ("Lt", TolerationOperator::Lt),
+    ("Gt", TolerationOperator::Gt),
+];
+
 /// A list of tolerations.
 pub fn tolerations(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Toleration> {
     let path = fields.at("tolerations");
@@ -226,10 +233,10 @@ pub fn tolerations(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Tole
             Some(_) => inner.choice("effect", &EFFECTS, problems),
             None => None,
         };
-        let exists = inner.choice("operator", &[("Equal", false), ("Exists", true)], problems).unwrap_or(false);
+        let operator = inner.choice("operator", &OPERATORS, problems).unwrap_or_default();
         found.push(Toleration {
             key: inner.text("key", problems).unwrap_or_default(),
-            exists,
+            operator,
             value: inner.text("value", problems).unwrap_or_default(),
             effect,
             seconds: inner.integer("tolerationSeconds", problems),

@@ -13,7 +13,7 @@ use crate::plan::{
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::NodeSelectorTerm;
 use crate::rules::resources::ResourceList;
-use crate::rules::taint::{TaintEffect, Toleration};
+use crate::rules::taint::{TaintEffect, Toleration, TolerationOperator};
 use crate::scenario::diagnostic::{Diagnostic, Problems};
 use crate::scenario::reader::Fields;
 use crate::scenario::yaml::Node;
@@ -446,7 +446,7 @@ pub fn admit_daemon(template: &mut PodTemplate) {
     }
     for toleration in added {
         let same = |other: &Toleration| {
-            other.key == toleration.key && other.effect == toleration.effect && other.exists == toleration.exists
+            other.key == toleration.key && other.effect == toleration.effect && other.operator == toleration.operator
         };
         if !template.tolerations.iter().any(same) {
             template.tolerations.push(toleration);
@@ -455,7 +455,13 @@ pub fn admit_daemon(template: &mut PodTemplate) {
 }
 
 fn exists(key: &str, effect: TaintEffect, seconds: Option<i64>) -> Toleration {
-    Toleration { key: key.to_string(), exists: true, value: String::new(), effect: Some(effect), seconds }
+    Toleration {
+        key: key.to_string(),
+        operator: TolerationOperator::Exists,
+        value: String::new(),
+        effect: Some(effect),
+        seconds,
+    }
 }
 
 /// Reads one text for tests of this module and its neighbours.

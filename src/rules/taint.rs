@@ -45,14 +45,28 @@ impl Taint {
     }
 }
 
+/// How a toleration compares its value with that of the taint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TolerationOperator {
+    /// The same value (the default).
+    #[default]
+    Equal,
+    /// Any value.
+    Exists,
+    /// Integers, the taint's is smaller. Lt and Gt: gate TaintTolerationComparisonOperators, alpha since Kubernetes 1.35.
+    Lt,
+    /// Integers, the taint's is larger.
+    Gt,
+}
+
 /// A toleration of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Toleration {
-    /// Taint key; empty with `exists` means every key.
+    /// Taint key; empty with Exists means every key.
     pub key: String,
-    /// True for operator Exists, false for Equal (the default).
-    pub exists: bool,
-    /// Value compared by Equal.
+    /// How values compare.
+    pub operator: TolerationOperator,
+    /// Value compared by all operators but Exists.
     pub value: String,
     /// Only this effect; `None`: every effect.
     pub effect: Option<TaintEffect>,
@@ -65,8 +79,23 @@ impl Toleration {
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.effect.is_none_or(|effect| effect == taint.effect)
             && (self.key.is_empty() || self.key == taint.key)
-            && (self.exists || (!self.key.is_empty() && self.value == taint.value))
+            && self.suits_value(taint)
     }
+
+    fn suits_value(&self, taint: &Taint) -> bool {
+        let integers = || Some((canonical_integer(&self.value)?, canonical_integer(&taint.value)?));
+        match self.operator {
+            TolerationOperator::Exists => true,
+            TolerationOperator::Equal => !self.key.is_empty() && self.value == taint.value,
+            TolerationOperator::Lt => integers().is_some_and(|(own, of_taint)| of_taint < own),
+            TolerationOperator::Gt => integers().is_some_and(|(own, of_taint)| of_taint > own),
+        }
+    }
+}
+
+/// An integer without sign of plus or leading zeros. Source: `k8s.io/apimachinery` `validation.IsDecimalInteger`.
+fn canonical_integer(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|value| value.to_string() == text)
 }
 
 /// Whether any of the tolerations covers `taint`.
@@ -84,7 +113,20 @@ mod tests {
     use super::*;
 
     fn toleration(key: &str, exists: bool, value: &str, effect: Option<TaintEffect>) -> Toleration {
-        Toleration { key: key.into(), exists, value: value.into(), effect, seconds: None }
+        let operator = if exists { TolerationOperator::Exists } else { TolerationOperator::Equal };
+        Toleration { key: key.into(), operator, value: value.into(), effect, seconds: None }
+    }
+
+    #[test]
+    fn comparisons_are_of_canonical_integers() {
+        let taint = |value: &str| Taint { value: value.into(), ..Taint::new("sla", TaintEffect::NoSchedule) };
+        let compares = |operator, value: &str| Toleration { operator, ..toleration("sla", false, value, None) };
+        assert!(compares(TolerationOperator::Gt, "900").tolerates(&taint("950")));
+        assert!(!compares(TolerationOperator::Gt, "950").tolerates(&taint("950")));
+        assert!(compares(TolerationOperator::Lt, "999").tolerates(&taint("-1")));
+        for odd in ["+9", "09", "x", "", "9223372036854775808"] {
+            assert!(!compares(TolerationOperator::Lt, odd).tolerates(&taint("1")), "{odd:?} is no integer");
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ mod tests {
     use crate::engine::{Queue, Span, Time};
     use crate::plan::{DaemonSetSpec, Plan, TemplateId};
     use crate::record::{Detail, Recorder};
-    use crate::rules::taint::{Taint, TaintEffect, Toleration};
+    use crate::rules::taint::{Taint, TaintEffect, Toleration, TolerationOperator};
     use crate::world::NewNode;
     use std::sync::Arc;
 
@@ -137,7 +137,7 @@ mod tests {
             node_selector: [("pool".to_string(), "a".to_string())].into(),
             tolerations: vec![Toleration {
                 key: "gpu".to_string(),
-                exists: true,
+                operator: TolerationOperator::Exists,
                 value: String::new(),
                 effect: None,
                 seconds: None,

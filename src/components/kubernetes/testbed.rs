@@ -10,7 +10,7 @@ use crate::record::{Detail, Recorder};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::resources::Resources;
-use crate::rules::taint::{TaintEffect, Toleration};
+use crate::rules::taint::{TaintEffect, Toleration, TolerationOperator};
 use crate::world::{Change, NewNode, NewPod, NodeId, Owner, PodId, Process, World};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn template(cpu: i64) -> PodTemplate {
     container.requests.memory = Some(Bytes(1 << 20));
     let toleration = |key: &str| Toleration {
         key: key.into(),
-        exists: true,
+        operator: TolerationOperator::Exists,
         value: String::new(),
         effect: Some(TaintEffect::NoExecute),
         seconds: Some(300),

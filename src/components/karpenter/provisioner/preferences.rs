@@ -8,7 +8,7 @@ use crate::plan::{CapacityType, PodTemplate, Protocol, Volumes};
 use crate::rules::labels::is_label_value;
 use crate::rules::requirement::{NodeOperator, NodeRequirement, NodeSelectorTerm};
 use crate::rules::requirements::{CAPACITY_TYPE, NODE_POOL, Requirements, is_restricted, normalized};
-use crate::rules::taint::{TaintEffect, Toleration};
+use crate::rules::taint::{TaintEffect, Toleration, TolerationOperator};
 use std::sync::Arc;
 
 /// Capacity types that exist.
@@ -138,7 +138,7 @@ pub fn relax(template: &mut PodTemplate, tolerate_preferences: bool) -> Option<&
     }
     let toleration = Toleration {
         key: String::new(),
-        exists: true,
+        operator: TolerationOperator::Exists,
         value: String::new(),
         effect: Some(TaintEffect::PreferNoSchedule),
         seconds: None,

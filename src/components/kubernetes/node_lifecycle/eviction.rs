@@ -94,6 +94,7 @@ pub fn stay(taints: &[Taint], tolerations: &[Toleration]) -> Stay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::taint::TolerationOperator;
 
     const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
@@ -102,7 +103,7 @@ mod tests {
         let taint = |key| Taint::new(key, TaintEffect::NoExecute);
         let toleration = |key: &str, seconds| Toleration {
             key: key.into(),
-            exists: true,
+            operator: TolerationOperator::Exists,
             value: String::new(),
             effect: None,
             seconds,
