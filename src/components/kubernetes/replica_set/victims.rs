@@ -4,6 +4,7 @@
 
 use crate::engine::{Purpose, Random, Time};
 use crate::world::{NodeId, Owner, Pod, PodId, PodPhase, ReplicaSetId, World};
+use std::sync::Arc;
 
 const POD_UID: Purpose = Purpose::named("pod.uid");
 
@@ -29,7 +30,32 @@ pub struct Victim {
     /// `metadata.creationTimestamp`.
     pub created: Time,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: Uid,
+}
+
+/// `metadata.uid`: given, or sixteen hexadecimal digits that are written out only to be compared with a given one.
+#[derive(Clone, Debug)]
+pub enum Uid {
+    /// As the object has it.
+    Given(Arc<str>),
+    /// Its digits as a number.
+    Digits(u64),
+}
+
+impl Uid {
+    /// Whether it comes first as text.
+    fn is_before(&self, other: &Uid) -> bool {
+        let text = |uid: &Uid| match uid {
+            Uid::Given(text) => text.to_string(),
+            Uid::Digits(digits) => format!("{digits:016x}"),
+        };
+        match (self, other) {
+            (Uid::Given(one), Uid::Given(other)) => one < other,
+            // As many digits in both: the order of the numbers is that of the texts.
+            (Uid::Digits(one), Uid::Digits(other)) => one < other,
+            _ => text(self) < text(other),
+        }
+    }
 }
 
 /// The `surplus` pods that go first. Without a choice to make there is no order.
@@ -93,9 +119,9 @@ pub(super) fn victim(world: &World, id: PodId, ranks: &Ranks, random: Option<&Ra
 }
 
 /// `metadata.uid`: given, drawn, or (without noise) a fixed scrambling of owner and ordinal.
-fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
+fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> Uid {
     if let Some(uid) = &pod.uid {
-        return uid.to_string();
+        return Uid::Given(uid.clone());
     }
     let word = match (random, pod.owner) {
         (Some(random), _) => random.below(POD_UID, pod.key(), u64::MAX),
@@ -105,7 +131,7 @@ fn uid(world: &World, pod: &Pod, random: Option<&Random>) -> String {
         }
         (None, Owner::DaemonSet(_) | Owner::Bare) => pod.key().wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
-    format!("{word:016x}")
+    Uid::Digits(word)
 }
 
 /// The first `count` as `ActivePodsWithRanks` compares. That order is not transitive, so this is a plain merge sort, which
@@ -188,12 +214,12 @@ const fn phase_order(phase: PodPhase) -> u8 {
 }
 
 /// No time at all first, then the smaller power of two of age, then the smaller UID.
-fn is_younger(first: (Time, &str), second: (Time, &str), now: Time) -> bool {
+fn is_younger(first: (Time, &Uid), second: (Time, &Uid), now: Time) -> bool {
     if first.0 == Time::ZERO || second.0 == Time::ZERO {
         return first.0 == Time::ZERO || (second.0 != Time::ZERO && first.0 > second.0);
     }
     let (one, other) = (age_bucket(first.0, now), age_bucket(second.0, now));
-    if one == other { first.1 < second.1 } else { one < other }
+    if one == other { first.1.is_before(second.1) } else { one < other }
 }
 
 /// Whole part of the binary logarithm of the age in nanoseconds; -1 for no age. Upstream takes it of a double, which

@@ -17,7 +17,7 @@ fn old(pod: u32) -> Victim {
         restarts: 0,
         sidecar_restarts: 0,
         created: since,
-        uid: format!("{pod:016x}"),
+        uid: Uid::Digits(u64::from(pod)),
     }
 }
 
@@ -69,7 +69,7 @@ fn the_first_few_are_those_of_the_whole_order() {
         restarts: number % 2,
         sidecar_restarts: 0,
         created: START.back(Span::from_secs(90_000)),
-        uid: format!("{:08x}", number.wrapping_mul(0x9e37_79b9)),
+        uid: Uid::Digits(u64::from(number.wrapping_mul(0x9e37_79b9))),
     };
     let victims: Vec<Victim> = (0..200).map(victim).collect();
     let ids = |victims: &[Victim]| victims.iter().map(|victim| victim.pod).collect::<Vec<_>>();
@@ -90,4 +90,12 @@ fn ages_fall_into_powers_of_two_of_nanoseconds() {
         );
     }
     assert_eq!(age_bucket(now, now), -1);
+}
+
+#[test]
+fn digits_and_texts_are_ordered_as_texts() {
+    let (digits, same) = (Uid::Digits(0x1f), Uid::Given("000000000000001f".into()));
+    assert!(!digits.is_before(&same) && !same.is_before(&digits));
+    assert!(Uid::Digits(0x1f).is_before(&Uid::Digits(0x20)) && digits.is_before(&Uid::Given("1".into())));
+    assert!(Uid::Given("0-a".into()).is_before(&Uid::Given("0-b".into())));
 }
