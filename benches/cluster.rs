@@ -6,6 +6,8 @@
 //! applies), two spread hard over zones and softly over hosts, one keeps its pods on different hosts, one prefers to be
 //! near another, one asks for a size of node, and one tolerates the taint and goes there.
 
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
 use kubelapse::components::kubernetes::scheduler::Placer;
 use kubelapse::plan::Plan;
 use kubelapse::scenario::{self, LoadOptions};
