@@ -122,3 +122,76 @@ fn oracle_19_constant_stages_add_up() {
         assert_eq!(sum, whole, "phases of the critical path sum to the time to serve");
     }
 }
+
+/// Nodes that `pods` pods of `cpu` need when only one size may be bought, with a daemon of 150m on each.
+fn nodes_bought(pods: u32, cpu: &str) -> usize {
+    let manifests = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: app }}\nspec:\n  replicas: 0\n  selector: {{ matchLabels: {{ app: app }} \
+         }}\n  template:\n    metadata: {{ labels: {{ app: app }} }}\n    spec:\n      containers:\n      - {{ name: app, image: app, \
+         resources: {{ requests: {{ cpu: {cpu}, memory: 64Mi }} }} }}\n---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{ name: agent \
+         }}\nspec:\n  selector: {{ matchLabels: {{ app: agent }} }}\n  template:\n    metadata: {{ labels: {{ app: agent }} }}\n    \
+         spec:\n      tolerations: [ {{ operator: Exists }} ]\n      containers:\n      - {{ name: agent, image: agent, resources: {{ \
+         requests: {{ cpu: 150m }} }} }}\n---\napiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {{ name: pool }}\nspec:\n  \
+         template:\n    spec:\n      nodeClassRef: {{ group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }}\n      \
+         requirements: [ {{ key: node.kubernetes.io/instance-type, operator: In, values: [m5.2xlarge] }} ]\n---\napiVersion: \
+         karpenter.k8s.aws/v1\nkind: EC2NodeClass\nmetadata: {{ name: default }}\nspec:\n  amiSelectorTerms: [ {{ alias: al2023@latest }} ]\n  \
+         role: node\n  subnetSelectorTerms: [ {{ tags: {{ a: b }} }} ]\n  securityGroupSelectorTerms: [ {{ tags: {{ a: b }} }} ]\n"
+    );
+    let scenario = format!(
+        "name: packing\nmanifests: [manifests.yaml]\nactions: [ {{ at: 10s, scale: {{ deployment: app, replicas: {pods} }} }} ]\nrun: {{ \
+         until: 5m }}\n"
+    );
+    let plan = crate::support::written(&format!("packing-{cpu}"), &manifests, &scenario);
+    let world = run_once(&plan, 0, false).world;
+    assert!(world.pods.iter().all(|pod| pod.node.is_some()), "every pod has its node");
+    world.nodes.len()
+}
+
+/// Oracle 26: identical pods fill nodes to the floor of what is left after the daemons, by CPU or by pod slots.
+#[test]
+fn oracle_26_identical_pods() {
+    // 7910m less 150m are 15 times 500m: ceil(100 / 15).
+    assert_eq!(nodes_bought(100, "500m"), 7);
+    assert_eq!(nodes_bought(105, "500m"), 7);
+    assert_eq!(nodes_bought(106, "500m"), 8);
+    // Below 133m the 58 pod slots bind, one of them the daemon's: ceil(300 / 57), where CPU alone would need 4.
+    assert_eq!(nodes_bought(300, "100m"), 6);
+}
+
+/// Oracle 28: what is created is somewhere, and the bill is seconds times price with a minute at least.
+#[test]
+fn oracle_28_pods_requests_node_time_and_money_are_conserved() {
+    for name in crate::support::SHIPPED {
+        let mut plan = crate::support::shipped(name);
+        plan.noise = true;
+        for replication in 0..3 {
+            let outcome = run_once(&plan, replication, false);
+            let (world, facts) = (&outcome.world, &outcome.recorder.facts);
+            let count = |wanted: &dyn Fn(&Change) -> bool| facts.iter().filter(|fact| wanted(&fact.change)).count();
+            let created = count(&|change| matches!(change, Change::PodCreated(_)));
+            let gone = count(&|change| matches!(change, Change::PodGone(_)));
+            let at_start = world.pods.iter().filter(|pod| pod.created < plan.start).count();
+            let there = world.pods.iter().filter(|pod| pod.gone.is_none()).count();
+            assert_eq!(at_start + created, there + gone, "{name}: pods");
+            for ledger in &world.ledgers {
+                let total = &ledger.total;
+                assert_eq!(total.offered, total.served + total.lost_all() + ledger.in_flight, "{name}: requests");
+            }
+            let (mut time, mut micros) = (Span::ZERO, 0);
+            for instance in &world.instances {
+                let until = instance.stopped.unwrap_or(plan.until);
+                time += until.since(instance.launched.max(plan.start));
+                let bill = |from, until: kubelapse::engine::Time| {
+                    let seconds = until.since(from).max(Span::from_secs(60)).seconds();
+                    (seconds * instance.price.0 as f64 / 3_600.0).round() as i64
+                };
+                // What ran before the run began was billed before.
+                let before = if instance.launched < plan.start { bill(instance.launched, plan.start) } else { 0 };
+                micros += bill(instance.launched, until) - before;
+            }
+            let totals = analysis::analyze(&plan, world, &outcome.recorder).totals;
+            assert_eq!(totals.node_time, time, "{name}: node seconds");
+            assert_eq!(totals.cost.0, micros, "{name}: money");
+        }
+    }
+}

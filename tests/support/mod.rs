@@ -22,6 +22,18 @@ pub fn load(path: &Path) -> Plan {
     }
 }
 
+/// A scenario written for one test: `manifests.yaml` and `scenario.yaml` in a folder of its own.
+pub fn written(name: &str, manifests: &str, scenario: &str) -> Plan {
+    let folder = std::env::temp_dir().join(format!("kubelapse-{name}-{}", std::process::id())).join("scenarios");
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    std::fs::write(folder.join("manifests.yaml"), manifests).expect("manifests are written");
+    let path = folder.join("scenario.yaml");
+    std::fs::write(&path, scenario).expect("a scenario is written");
+    let plan = load(&path);
+    std::fs::remove_dir_all(folder.parent().expect("a folder of its own")).expect("the folder goes");
+    plan
+}
+
 /// The scenarios that the README names.
 pub const SHIPPED: [&str; 3] = ["scale-up", "scale-down", "spot-replacement"];
 
