@@ -123,20 +123,54 @@ fn oracle_19_constant_stages_add_up() {
     }
 }
 
-/// Nodes that `pods` pods of `cpu` need when only one size may be bought, with a daemon of 150m on each.
+/// One Deployment, a DaemonSet of 150m, and a pool that may buy one size only.
+const PACKING: &str = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: app }
+spec:
+  replicas: 0
+  selector: { matchLabels: { app: app } }
+  template:
+    metadata: { labels: { app: app } }
+    spec:
+      containers:
+        - { name: app, image: app, resources: { requests: { cpu: CPU, memory: 64Mi } } }
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: agent }
+spec:
+  selector: { matchLabels: { app: agent } }
+  template:
+    metadata: { labels: { app: agent } }
+    spec:
+      tolerations: [{ operator: Exists }]
+      containers:
+        - { name: agent, image: agent, resources: { requests: { cpu: 150m } } }
+---
+apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: { name: pool }
+spec:
+  template:
+    spec:
+      nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }
+      requirements: [{ key: node.kubernetes.io/instance-type, operator: In, values: [m5.2xlarge] }]
+---
+apiVersion: karpenter.k8s.aws/v1
+kind: EC2NodeClass
+metadata: { name: default }
+spec:
+  amiSelectorTerms: [{ alias: al2023@latest }]
+  role: node
+  subnetSelectorTerms: [{ tags: { a: b } }]
+  securityGroupSelectorTerms: [{ tags: { a: b } }]
+";
+
+/// Nodes that `pods` pods of `cpu` need.
 fn nodes_bought(pods: u32, cpu: &str) -> usize {
-    let manifests = format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: app }}\nspec:\n  replicas: 0\n  selector: {{ matchLabels: {{ app: app }} \
-         }}\n  template:\n    metadata: {{ labels: {{ app: app }} }}\n    spec:\n      containers:\n      - {{ name: app, image: app, \
-         resources: {{ requests: {{ cpu: {cpu}, memory: 64Mi }} }} }}\n---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{ name: agent \
-         }}\nspec:\n  selector: {{ matchLabels: {{ app: agent }} }}\n  template:\n    metadata: {{ labels: {{ app: agent }} }}\n    \
-         spec:\n      tolerations: [ {{ operator: Exists }} ]\n      containers:\n      - {{ name: agent, image: agent, resources: {{ \
-         requests: {{ cpu: 150m }} }} }}\n---\napiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {{ name: pool }}\nspec:\n  \
-         template:\n    spec:\n      nodeClassRef: {{ group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }}\n      \
-         requirements: [ {{ key: node.kubernetes.io/instance-type, operator: In, values: [m5.2xlarge] }} ]\n---\napiVersion: \
-         karpenter.k8s.aws/v1\nkind: EC2NodeClass\nmetadata: {{ name: default }}\nspec:\n  amiSelectorTerms: [ {{ alias: al2023@latest }} ]\n  \
-         role: node\n  subnetSelectorTerms: [ {{ tags: {{ a: b }} }} ]\n  securityGroupSelectorTerms: [ {{ tags: {{ a: b }} }} ]\n"
-    );
+    let manifests = PACKING.replace("CPU", cpu);
     let scenario = format!(
         "name: packing\nmanifests: [manifests.yaml]\nactions: [ {{ at: 10s, scale: {{ deployment: app, replicas: {pods} }} }} ]\nrun: {{ \
          until: 5m }}\n"
