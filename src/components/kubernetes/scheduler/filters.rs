@@ -7,6 +7,7 @@ use super::inter_pod::{AffinityRefusal, Required};
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
+use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
 use crate::world::{Node, NodeId, PodId};
@@ -297,17 +298,27 @@ pub fn unschedulable_taint() -> Taint {
 
 /// No NoSchedule or NoExecute taint keeps the pod away.
 pub fn tolerates_node(template: &PodTemplate, node: &Node) -> bool {
-    node.taints.is_empty() || first_untolerated(&node.taints, &template.tolerations).is_none()
+    tolerates(template, &node.taints)
+}
+
+/// The same for taints.
+pub fn tolerates(template: &PodTemplate, taints: &[Taint]) -> bool {
+    taints.is_empty() || first_untolerated(taints, &template.tolerations).is_none()
 }
 
 /// nodeSelector and required node affinity.
 pub fn matches_node_affinity(template: &PodTemplate, node: &Node) -> bool {
-    template.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+    matches_labels(template, &node.name, &node.labels)
+}
+
+/// The same for a name and labels.
+pub fn matches_labels(template: &PodTemplate, name: &str, labels: &Labels) -> bool {
+    template.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && template
             .affinity
             .node_required
             .as_ref()
-            .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)))
+            .is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
 }
 
 /// Two pods want one host port.

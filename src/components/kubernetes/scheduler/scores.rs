@@ -5,7 +5,7 @@
 
 use super::view::View;
 use super::{inter_pod, spread};
-use crate::plan::PodTemplate;
+use crate::plan::{ImageId, PodTemplate};
 use crate::rules::taint::{TaintEffect, tolerated};
 use crate::world::{Node, NodeId, PodId};
 
@@ -127,10 +127,12 @@ fn least_allocated(view: &View, template: &PodTemplate, pod: PodId, node: &Node)
     let (mut cpu, mut memory) = requested(view, template, node);
     if view.cluster.any_surplus {
         let facts = &view.cluster.templates;
-        let others = view.pods_on(node).map(|other| facts[view.template_index(other)].surplus);
-        for (more_cpu, more_memory) in others.chain([facts[view.template_index(pod)].own_surplus]) {
-            cpu += more_cpu;
-            memory += more_memory;
+        let held = view.world.census().on(node.id).iter();
+        let bound = held.map(|held| (facts[held.template.index()].surplus, i64::from(held.count.pods)));
+        let assumed = view.assumed.on(node.id).iter().map(|&other| (facts[view.template_index(other)].surplus, 1));
+        for (surplus, count) in bound.chain(assumed).chain([(facts[view.template_index(pod)].own_surplus, 1)]) {
+            cpu += surplus.0 * count;
+            memory += surplus.1 * count;
         }
     }
     least_allocated_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
@@ -174,11 +176,7 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
         if spec.size.0 == 0 {
             continue;
         }
-        let (mut total, mut having) = (0_i64, 0_i64);
-        for node in view.nodes() {
-            total += 1;
-            having += i64::from(spec.cached || node.images.contains(&image));
-        }
+        let (having, total) = nodes_with(view, image, spec.cached);
         let scaled = (spec.size.0 as f64 * (having as f64 / total.max(1) as f64)) as i64;
         for (sum, &node) in sums.iter_mut().zip(feasible) {
             if spec.cached || view.world.node(node).images.contains(&image) {
@@ -187,6 +185,20 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
         }
     }
     sums.iter().map(|&sum| image_score(sum, count)).collect()
+}
+
+/// Nodes that have an image, and all nodes.
+fn nodes_with(view: &View, image: ImageId, cached: bool) -> (usize, usize) {
+    let nodes = view.order();
+    let total = nodes.len();
+    if cached {
+        return (total, total);
+    }
+    if view.is_current() {
+        return (view.world.census().nodes_with(image) as usize, total);
+    }
+    let has = |node: &&NodeId| view.world.node(**node).images.contains(&image);
+    (nodes.iter().filter(has).count(), total)
 }
 
 /// ImageLocality of a sum of scaled sizes.

@@ -2,14 +2,13 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/podtopologyspread/{common,filtering,scoring}.go`.
 
-use super::filters::{matches_node_affinity, tolerates_node};
+use super::filters::{matches_labels, matches_node_affinity, tolerates, tolerates_node};
 use super::view::{Column, View};
 use crate::plan::{PodTemplate, TopologySpread};
 use crate::rules::labels::LabelSelector;
+use crate::world::census::{HOSTNAME_LABEL, NodeKind};
 use crate::world::{Node, NodeId, Owner, PodId, World};
 
-/// The label that spans one node.
-pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// `matchLabelKeys` of Deployments: the ReplicaSet controller's label, which templates do not carry.
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -19,6 +18,8 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 struct Counted {
     /// By template: namespace and selector fit.
     templates: Vec<bool>,
+    /// The classes of pods that count.
+    classes: Vec<u32>,
     /// Only pods of this controller (`pod-template-hash`).
     owner: Option<Owner>,
     /// An empty selector counts nobody.
@@ -33,8 +34,12 @@ impl Counted {
         owner: Option<Owner>,
     ) -> Self {
         let fits = |other: &PodTemplate| other.namespace == template.namespace && selects(other);
-        let templates = world.templates.iter().map(|other| fits(other)).collect();
-        Counted { templates, owner, nobody: false }
+        let templates: Vec<bool> = world.templates.iter().map(|other| fits(other)).collect();
+        let census = world.census();
+        let fitting = templates.iter().enumerate().filter(|(_, fits)| **fits);
+        let of_owner = |class: &u32| owner.is_none_or(|owner| owner == census.classes()[*class as usize].owner);
+        let classes = fitting.flat_map(|(template, _)| census.classes_of(template)).copied().filter(of_owner).collect();
+        Counted { templates, classes, owner, nobody: false }
     }
 
     /// Terminating pods do not count.
@@ -47,7 +52,23 @@ impl Counted {
     }
 
     fn on(&self, view: &View, node: &Node) -> i64 {
-        view.pods_on(node).filter(|&pod| self.counts(view.world, pod)).count() as i64
+        if self.nobody {
+            return 0;
+        }
+        let held = view.world.census().on(node.id).iter();
+        let bound: i64 = held
+            .filter(|held| self.templates[held.template.index()] && self.classes.contains(&held.class))
+            .map(|held| held.count.staying())
+            .sum();
+        bound + view.assumed.on(node.id).iter().filter(|&&pod| self.counts(view.world, pod)).count() as i64
+    }
+
+    /// Bound pods on all nodes of a kind.
+    fn of_kind(&self, world: &World, kind: u32) -> i64 {
+        if self.nobody {
+            return 0;
+        }
+        self.classes.iter().map(|&class| world.census().of_kind(class, kind).staying()).sum()
     }
 }
 
@@ -100,14 +121,10 @@ impl<'a> HardSpread<'a> {
         if constraints.is_empty() {
             return HardSpread { constraints };
         }
-        for node in view.nodes() {
-            if constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
-                continue;
-            }
-            for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
-                let domain = entry.column.of(node.id).unwrap_or(0);
-                *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
-            }
+        if can_ask_kinds(view, pod) && !constraints.iter().any(|entry| entry.column.by_host) {
+            count_hard_by_kind(view, template, &mut constraints);
+        } else {
+            count_hard_by_node(view, template, &mut constraints);
         }
         constraints.iter_mut().for_each(Hard::find_minimum);
         HardSpread { constraints }
@@ -175,6 +192,52 @@ fn counted(world: &World, pod: PodId, template: &PodTemplate, constraint: &Topol
     counted
 }
 
+/// What the constraints of a pod count can be added up by kind of node instead of by node.
+fn can_ask_kinds(view: &View, pod: PodId) -> bool {
+    view.is_current() && view.cluster.templates[view.template_index(pod)].by_kind
+}
+
+fn count_hard_by_node(view: &View, template: &PodTemplate, constraints: &mut [Hard]) {
+    for node in view.nodes() {
+        if constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
+            let domain = entry.column.of(node.id).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
+        }
+    }
+}
+
+fn count_hard_by_kind(view: &View, template: &PodTemplate, constraints: &mut [Hard]) {
+    for (id, kind) in view.world.census().kinds() {
+        let lacks_key = |entry: &Hard| !entry.column.knows_kind(kind, &entry.constraint.topology_key);
+        if constraints.iter().any(lacks_key) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible_kind(template, entry.constraint, kind)) {
+            let domain = entry.column.of_kind(kind, &entry.constraint.topology_key).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += entry.counted.of_kind(view.world, id);
+        }
+    }
+    for &(other, node) in view.assumed.all() {
+        let node = view.world.node(node);
+        if !view.lists(node.id) || constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
+            let domain = entry.column.of(node.id).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += i64::from(entry.counted.counts(view.world, other));
+        }
+    }
+}
+
+/// All nodes of a kind count for the constraint, or none.
+fn is_eligible_kind(template: &PodTemplate, constraint: &TopologySpread, kind: &NodeKind) -> bool {
+    (!constraint.honor_affinity || matches_labels(template, "", &kind.labels))
+        && (!constraint.honor_taints || tolerates(template, &kind.taints))
+}
+
 /// The node counts for the constraint.
 fn is_eligible(template: &PodTemplate, constraint: &TopologySpread, node: &Node) -> bool {
     (!constraint.honor_affinity || matches_node_affinity(template, node))
@@ -206,23 +269,63 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     for entry in &mut soft {
         weigh(entry, feasible, &ignored, scored);
     }
-    for node in view.nodes() {
-        if !defaulted && lacks_key(&soft, node.id) {
-            continue;
-        }
-        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
-            let eligible = match entry.own {
-                Some(constraint) => is_eligible(template, constraint, node),
-                None => matches_node_affinity(template, node),
-            };
-            let Some(domain) = entry.column.of(node.id).filter(|_| eligible) else { continue };
-            if let Some(count) = &mut entry.domains[domain] {
-                *count += entry.counted.on(view, node);
-            }
+    if can_ask_kinds(view, pod) {
+        count_soft_by_kind(view, template, &mut soft, defaulted);
+    } else {
+        for node in view.nodes() {
+            count_soft(template, &mut soft, defaulted, node, &|counted| counted.on(view, node));
         }
     }
     let raw = feasible.iter().zip(&ignored).map(|(&node, &ignored)| if ignored { 0 } else { score(view, &soft, node) });
     Some(normalise(raw.collect(), &ignored))
+}
+
+/// Adds what each constraint counts on a node to the node's domain, if some feasible node is in it.
+fn count_soft(
+    template: &PodTemplate,
+    soft: &mut [Soft],
+    defaulted: bool,
+    node: &Node,
+    count_of: &dyn Fn(&Counted) -> i64,
+) {
+    if !defaulted && soft.iter().any(|entry| entry.column.of(node.id).is_none()) {
+        return;
+    }
+    for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+        let eligible = match entry.own {
+            Some(constraint) => is_eligible(template, constraint, node),
+            None => matches_node_affinity(template, node),
+        };
+        let Some(domain) = entry.column.of(node.id).filter(|_| eligible) else { continue };
+        if let Some(count) = &mut entry.domains[domain] {
+            *count += count_of(&entry.counted);
+        }
+    }
+}
+
+/// The same for all nodes, by their kinds; then the pods whose binding is on its way.
+fn count_soft_by_kind(view: &View, template: &PodTemplate, soft: &mut [Soft], defaulted: bool) {
+    for (id, kind) in view.world.census().kinds() {
+        if !defaulted && soft.iter().any(|entry| !entry.column.knows_kind(kind, entry.key)) {
+            continue;
+        }
+        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+            let eligible = match entry.own {
+                Some(constraint) => is_eligible_kind(template, constraint, kind),
+                None => matches_labels(template, "", &kind.labels),
+            };
+            let Some(domain) = entry.column.of_kind(kind, entry.key).filter(|_| eligible) else { continue };
+            if let Some(count) = &mut entry.domains[domain] {
+                *count += entry.counted.of_kind(view.world, id);
+            }
+        }
+    }
+    for &(other, node) in view.assumed.all() {
+        if view.lists(node) {
+            let count_of = |counted: &Counted| i64::from(counted.counts(view.world, other));
+            count_soft(template, soft, defaulted, view.world.node(node), &count_of);
+        }
+    }
 }
 
 /// Counts the domains of the feasible nodes. Nodes without a zone are one more domain together.
