@@ -132,6 +132,16 @@ impl Census {
         &self.kinds[kind as usize]
     }
 
+    /// All kinds there ever were, by position.
+    pub fn all_kinds(&self) -> &[NodeKind] {
+        &self.kinds
+    }
+
+    /// The kind of a node; `None`: it is gone.
+    pub fn kind_of(&self, node: NodeId) -> Option<u32> {
+        self.kind_of.get(node.index()).copied().flatten()
+    }
+
     /// Pods of a class on the nodes of a kind.
     pub fn of_kind(&self, class: u32, kind: u32) -> PodCount {
         self.classes[class as usize].kinds.get(&kind).copied().unwrap_or_default()

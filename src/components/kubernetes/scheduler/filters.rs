@@ -10,6 +10,7 @@ use crate::plan::{PodTemplate, Protocol};
 use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
+use crate::world::census::NodeKind;
 use crate::world::{Node, NodeId, PodId};
 
 /// The plugins that can refuse a pod.
@@ -147,6 +148,8 @@ pub struct Filters<'a> {
     pod: PodId,
     template: &'a PodTemplate,
     ports: bool,
+    /// What taints, selector and node affinity say to each kind of node; empty if they look at single nodes.
+    kinds: Vec<Option<Refusal>>,
     spread: HardSpread<'a>,
     affinity: Required<'a>,
 }
@@ -166,11 +169,16 @@ impl<'a> Filters<'a> {
     /// PreFilter of all plugins.
     pub fn new(view: View<'a>, pod: PodId) -> Filters<'a> {
         let template = view.template(pod);
+        let by_kind = view.cluster.templates[view.template_index(pod)].by_kind;
+        let kinds = if by_kind { view.world.census().all_kinds() } else { &[] };
+        let judge =
+            |kind: &NodeKind| if kind.nodes > 0 { judge(template, &kind.taints, "", &kind.labels) } else { None };
         Filters {
             view,
             pod,
             template,
             ports: host_ports(template).next().is_some(),
+            kinds: kinds.iter().map(judge).collect(),
             spread: HardSpread::new(&view, pod),
             affinity: Required::new(&view, pod),
         }
@@ -214,14 +222,17 @@ impl<'a> Filters<'a> {
         if template.node_name.as_deref().is_some_and(|name| name != &*node.name) {
             return Err(Refusal::of(Plugin::NodeName, false, 0));
         }
-        if !tolerates_node(template, node) {
-            return Err(Refusal::of(Plugin::TaintToleration, false, 0));
-        }
+        let kind = self.view.world.census().kind_of(node.id).and_then(|kind| self.kinds.get(kind as usize));
+        let refusal = match kind {
+            Some(refusal) => *refusal,
+            None => judge(template, &node.taints, &node.name, &node.labels),
+        };
         let pinned = self.view.world.pod(self.pod).pinned;
-        if pinned.is_some_and(|pinned| pinned != node.id) || !matches_node_affinity(template, node) {
-            return Err(Refusal::of(Plugin::NodeAffinity, false, 0));
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None if pinned.is_some_and(|pinned| pinned != node.id) => Err(Refusal::of(Plugin::NodeAffinity, false, 0)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Host ports, then resources.
@@ -289,6 +300,14 @@ impl<'a> Filters<'a> {
             AffinityRefusal::ExistingAnti => Refusal::of(Plugin::InterPodAffinity, true, 2),
         })
     }
+}
+
+/// TaintToleration, then NodeAffinity.
+fn judge(template: &PodTemplate, taints: &[Taint], name: &str, labels: &Labels) -> Option<Refusal> {
+    if !tolerates(template, taints) {
+        return Some(Refusal::of(Plugin::TaintToleration, false, 0));
+    }
+    (!matches_labels(template, name, labels)).then(|| Refusal::of(Plugin::NodeAffinity, false, 0))
 }
 
 /// The taint that stands for a cordon.
