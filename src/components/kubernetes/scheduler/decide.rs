@@ -132,6 +132,7 @@ fn find_feasible(
 ) {
     let count = candidates.len();
     let target = feasible_target(count, view.plan.flags.scheduler.percentage_of_nodes_to_score);
+    decision.feasible.reserve(target.min(count));
     for index in 0..count {
         let node = view.world.node(candidates[(start + index) % count]);
         match check_with_nominated(view, filters, pod, node) {
@@ -158,9 +159,11 @@ fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut D
 /// Pods of equal or higher priority that are nominated to the node count as if they were there; without them the pod
 /// has to fit as well.
 fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: &Node) -> Result<(), Refusal> {
-    let added = nominated_on(view, pod, node.id);
-    if !added.is_empty() {
-        filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
+    if !view.nominated.is_empty() {
+        let added = nominated_on(view, pod, node.id);
+        if !added.is_empty() {
+            filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
+        }
     }
     filters.check(node)
 }

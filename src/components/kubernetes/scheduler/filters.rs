@@ -245,24 +245,30 @@ impl<'a> Filters<'a> {
             }
         }
         let want = &self.template.requests;
-        let free = |part: &dyn Fn(&Resources) -> i64| {
-            let sum = |pods: &[PodId]| -> i64 { pods.iter().map(|&pod| part(&self.view.template(pod).requests)).sum() };
-            part(&node.allocatable) - part(&node.requested) - sum(assumed) - sum(trial.added) + sum(trial.removed)
+        let (allocatable, mut free) = (amounts(&node.allocatable), amounts(&node.allocatable));
+        let mut take = |resources: &Resources, by: i64| {
+            free.iter_mut().zip(amounts(resources)).for_each(|(free, amount)| *free -= by * amount);
         };
+        take(&node.requested, 1);
+        assumed.iter().chain(trial.added).for_each(|&pod| take(&self.view.template(pod).requests, 1));
+        trial.removed.iter().for_each(|&pod| take(&self.view.template(pod).requests, -1));
         let (mut missing, mut hopeless) = (0, false);
-        let mut test = |bit: u32, part: &dyn Fn(&Resources) -> i64| {
-            let request = part(want);
-            if request > 0 && request > free(part) {
+        let mut test = |bit: u32, request: i64, free: i64, allocatable: i64| {
+            if request > 0 && request > free {
                 missing |= bit;
-                hopeless |= request > part(&node.allocatable);
+                hopeless |= request > allocatable;
             }
         };
-        test(PODS, &|resources| resources.pods);
-        test(CPU, &|resources| resources.cpu.0);
-        test(MEMORY, &|resources| resources.memory.0);
-        test(STORAGE, &|resources| resources.ephemeral_storage.0);
-        for (index, name) in want.extended.keys().enumerate() {
-            test(1 << (EXTENDED + index as u32).min(31), &|resources| resources.extended(name));
+        for (index, bit) in [PODS, CPU, MEMORY, STORAGE].into_iter().enumerate() {
+            test(bit, amounts(want)[index], free[index], allocatable[index]);
+        }
+        for (index, (name, request)) in want.extended.iter().enumerate() {
+            let sum = |pods: &[PodId]| -> i64 {
+                pods.iter().map(|&pod| self.view.template(pod).requests.extended(name)).sum()
+            };
+            let allocatable = node.allocatable.extended(name);
+            let taken = node.requested.extended(name) + sum(assumed) + sum(trial.added) - sum(trial.removed);
+            test(1 << (EXTENDED + index as u32).min(31), *request, allocatable - taken, allocatable);
         }
         if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
     }
@@ -300,6 +306,11 @@ impl<'a> Filters<'a> {
             AffinityRefusal::ExistingAnti => Refusal::of(Plugin::InterPodAffinity, true, 2),
         })
     }
+}
+
+/// Pods, CPU, memory and ephemeral storage.
+fn amounts(resources: &Resources) -> [i64; 4] {
+    [resources.pods, resources.cpu.0, resources.memory.0, resources.ephemeral_storage.0]
 }
 
 /// TaintToleration, then NodeAffinity.

@@ -20,6 +20,8 @@ struct Counted {
     templates: Vec<bool>,
     /// The classes of pods that count.
     classes: Vec<u32>,
+    /// The same by class.
+    is_counted: Vec<bool>,
     /// Only pods of this controller (`pod-template-hash`).
     owner: Option<Owner>,
     /// An empty selector counts nobody.
@@ -38,8 +40,11 @@ impl Counted {
         let census = world.census();
         let fitting = templates.iter().enumerate().filter(|(_, fits)| **fits);
         let of_owner = |class: &u32| owner.is_none_or(|owner| owner == census.classes()[*class as usize].owner);
-        let classes = fitting.flat_map(|(template, _)| census.classes_of(template)).copied().filter(of_owner).collect();
-        Counted { templates, classes, owner, nobody: false }
+        let classes: Vec<u32> =
+            fitting.flat_map(|(template, _)| census.classes_of(template)).copied().filter(of_owner).collect();
+        let mut is_counted = vec![false; census.classes().len()];
+        classes.iter().for_each(|&class| is_counted[class as usize] = true);
+        Counted { templates, classes, is_counted, owner, nobody: false }
     }
 
     /// Terminating pods do not count.
@@ -56,10 +61,8 @@ impl Counted {
             return 0;
         }
         let held = view.world.census().on(node.id).iter();
-        let bound: i64 = held
-            .filter(|held| self.templates[held.template.index()] && self.classes.contains(&held.class))
-            .map(|held| held.count.staying())
-            .sum();
+        let bound: i64 =
+            held.filter(|held| self.is_counted[held.class as usize]).map(|held| held.count.staying()).sum();
         bound + view.assumed.on(node.id).iter().filter(|&&pod| self.counts(view.world, pod)).count() as i64
     }
 
@@ -399,6 +402,6 @@ fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) 
         return (Vec::new(), true);
     }
     let selects = |other: &PodTemplate| selectors.iter().all(|selector| selector.matches(&other.labels));
-    let counted = || Counted::new(world, template, selects, owner);
-    (vec![make(HOSTNAME_LABEL, 3, counted(), None), make(ZONE_LABEL, 5, counted(), None)], true)
+    let counted = Counted::new(world, template, selects, owner);
+    (vec![make(HOSTNAME_LABEL, 3, counted.clone(), None), make(ZONE_LABEL, 5, counted, None)], true)
 }
