@@ -296,10 +296,12 @@ impl World {
     /// The census is what a recount finds.
     pub(super) fn check_census(&self) -> Result<(), String> {
         let census = &self.census;
-        let mut by_node: Vec<BTreeMap<(usize, String), PodCount>> = vec![BTreeMap::new(); self.nodes.len()];
+        let mut by_node: Vec<BTreeMap<u32, PodCount>> = vec![BTreeMap::new(); self.nodes.len()];
         for pod in &self.pods {
             if let Some((node, terminating)) = self.place_in_census(pod.id) {
-                let class = (pod.template.index(), format!("{:?}", pod.owner));
+                let mut classes = census.classes_of(pod.template.index()).iter();
+                let class = classes.find(|&&class| census.classes[class as usize].owner == pod.owner);
+                let &class = class.ok_or_else(|| format!("pod {} is of no class", self.pod_name(pod.id)))?;
                 let one = PodCount { pods: 1, terminating: u32::from(terminating) };
                 by_node[node.index()].entry(class).or_default().add(one);
             }
@@ -312,7 +314,7 @@ impl World {
             kind.into_iter().for_each(|kind| nodes[kind as usize] += 1);
             for of_class in census.on(node.id) {
                 let class = &census.classes[of_class.class as usize];
-                held.insert((class.template.index(), format!("{:?}", class.owner)), of_class.count);
+                held.insert(of_class.class, of_class.count);
                 if let Some(kind) = kind {
                     by_kind.entry((of_class.class, kind)).or_default().add(of_class.count);
                 }
@@ -351,5 +353,47 @@ impl World {
             return Ok(());
         }
         Err(format!("nodes with images are {with_image:?} but {:?} are counted", self.census.with_image))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::engine::Span;
+    use crate::rules::taint::TaintEffect;
+    use crate::world::DeleteCause;
+
+    #[test]
+    fn the_census_follows_pods_and_nodes() {
+        let mut world = World::new(&plan(vec![template(10)]));
+        let nodes = ["a", "b", "c"].map(|name| Testbed::ready_node(&mut world, node(name, 1000, "x")));
+        let pods = [0, 0, 1].map(|place: usize| {
+            let pod = testbed::new_pod(&mut world, 0);
+            world.bind_pod(pod, nodes[place]);
+            pod
+        });
+        let counts = |world: &World| -> Vec<(u32, u32)> {
+            let held =
+                |node: &NodeId| world.census().on(*node).iter().map(|held| held.count).next().unwrap_or_default();
+            nodes.iter().map(held).map(|count| (count.pods, count.terminating)).collect()
+        };
+        let by_kind = |world: &World| world.census().by_kind(0).map(|(_, count)| count.pods).collect::<Vec<_>>();
+        assert_eq!(counts(&world), [(2, 0), (1, 0), (0, 0)]);
+        assert_eq!(by_kind(&world), [3], "names of hosts do not make kinds");
+        world.delete_pod(pods[0], Some(Span::from_secs(30)), DeleteCause::User);
+        assert_eq!(counts(&world)[0], (2, 1));
+        world.add_taint(nodes[1], Taint::new("k", TaintEffect::NoSchedule));
+        assert_eq!(by_kind(&world), [2, 1]);
+        let generation = world.census().generation();
+        world.remove_node(nodes[1]);
+        assert_eq!(by_kind(&world), [2], "pods of a node that is gone belong to no kind");
+        assert_ne!(world.census().generation(), generation);
+        world.remove_pod(pods[0]);
+        world.remove_pod(pods[2]);
+        assert_eq!(counts(&world), [(1, 0), (0, 0), (0, 0)]);
+        assert_eq!(world.check(), Ok(()));
+        world.nodes[0].taints.push(Taint::new("k", TaintEffect::NoSchedule));
+        assert_eq!(world.check(), Err("node a is not of its kind".to_string()), "a change behind its back is found");
     }
 }

@@ -405,3 +405,75 @@ fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) 
     let counted = Counted::new(world, template, selects, owner);
     (vec![make(HOSTNAME_LABEL, 3, counted.clone(), None), make(ZONE_LABEL, 5, counted, None)], true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::decide;
+    use super::super::view::{Assumed, Cluster};
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::engine::Span;
+    use crate::rules::labels::Labels;
+    use crate::rules::taint::{Taint, TaintEffect};
+    use crate::world::DeleteCause;
+
+    #[test]
+    fn counting_by_kind_of_node_decides_as_counting_by_node_does() {
+        let zone = "topology.kubernetes.io/zone";
+        let labels = |name: &str| Labels::from([("app".to_string(), name.to_string())]);
+        let mut templates = vec![template(10), template(10), template(10)];
+        for (template, name) in templates.iter_mut().zip(["web", "web", "db"]) {
+            template.labels = labels(name);
+        }
+        let selector = LabelSelector::from_labels(&labels("web"));
+        let spread = |hard, max_skew| TopologySpread {
+            max_skew,
+            topology_key: zone.into(),
+            hard,
+            selector: Some(selector.clone()),
+            min_domains: None,
+            honor_affinity: true,
+            honor_taints: true,
+            match_label_keys: Vec::new(),
+        };
+        templates[0].topology_spread = vec![spread(true, 2)];
+        templates[1].topology_spread = vec![spread(false, 1)];
+        let near = |key: &str| crate::plan::PodAffinityTerm {
+            selector: Some(selector.clone()),
+            topology_key: key.into(),
+            namespaces: Default::default(),
+            namespace_selector: None,
+        };
+        templates[2].affinity.pod_preferred = vec![(10, near(zone)), (5, near("kubernetes.io/hostname"))];
+        templates[2].affinity.pod_required = vec![near(zone)];
+        let plan = plan(templates);
+        let mut world = World::new(&plan);
+        for index in 0..9 {
+            let node = Testbed::ready_node(&mut world, node(&format!("n{index}"), 1000, ["x", "y", "z"][index % 3]));
+            if index % 4 == 0 {
+                world.add_taint(node, Taint::new("k", TaintEffect::NoSchedule));
+            }
+        }
+        let assumed_node = NodeId(1);
+        for index in 0..60_u32 {
+            let pod = testbed::new_pod(&mut world, index % 3);
+            let mut assumed = Assumed::default();
+            let guest = testbed::new_pod(&mut world, (index + 1) % 3);
+            assumed.add(guest, assumed_node);
+            let (cluster, outdated) = (Cluster::of(&world), Cluster::of(&world).outdated());
+            let decision = |cluster: &Cluster| {
+                let view = View { plan: &plan, world: &world, cluster, assumed: &assumed, nominated: &[] };
+                decide(&view, pod, 0)
+            };
+            let by_kind = decision(&cluster);
+            let by_node = decision(&outdated);
+            assert_eq!(by_kind.feasible, by_node.feasible, "pod {index}");
+            assert_eq!(by_kind.refused, by_node.refused, "pod {index}");
+            assert_eq!(by_kind.scores, by_node.scores, "pod {index}");
+            world.bind_pod(pod, NodeId(index * 7 % 9));
+            if index % 5 == 0 {
+                world.delete_pod(pod, Some(Span::from_secs(30)), DeleteCause::User);
+            }
+        }
+    }
+}
