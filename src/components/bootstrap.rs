@@ -18,10 +18,11 @@ use crate::world::{
 /// Fills the world with the initial state.
 pub fn populate(plan: &Plan, world: &mut World) {
     world.now = plan.start.back(plan.initial_age);
+    let mut daemons = vec![0; plan.daemon_sets.len()];
     let nodes: Vec<NodeId> = plan.nodes.iter().map(|node| join(plan, world, node)).collect();
     for &node in &nodes {
         for index in 0..plan.daemon_sets.len() {
-            run_daemon(world, DaemonSetId::at(index), node);
+            run_daemon(world, DaemonSetId::at(index), node, &mut daemons[index]);
         }
     }
     for (ordinal, pod) in (1..).zip(&plan.pods) {
@@ -37,8 +38,9 @@ pub fn populate(plan: &Plan, world: &mut World) {
             run_pod(world, id, node);
         }
     }
+    let mut placer = scheduler::Placer::new(world);
     for index in 0..plan.deployments.len() {
-        run_deployment(plan, world, DeploymentId::at(index));
+        run_deployment(plan, world, DeploymentId::at(index), &mut placer);
     }
     for index in 0..plan.services.len() {
         publish(plan, world, ServiceId::at(index));
@@ -113,26 +115,27 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
 }
 
 /// The DaemonSet's pod on a node, if it belongs there.
-fn run_daemon(world: &mut World, id: DaemonSetId, node: NodeId) {
+fn run_daemon(world: &mut World, id: DaemonSetId, node: NodeId, count: &mut u32) {
     let template_id = world.daemon_sets[id.index()].template;
     let template = world.template(template_id).clone();
     if !daemon_set::should_run(world.node(node), &template) {
         return;
     }
     let owner = Owner::DaemonSet(id);
-    let ordinal = 1 + world.pods.iter().filter(|pod| pod.owner == owner).count() as u32;
+    *count += 1;
+    let ordinal = *count;
     let pod = world.create_pod(NewPod { template: template_id, owner, ordinal, pinned: Some(node), name: None });
     run_pod(world, pod, node);
 }
 
 /// A Deployment whose only ReplicaSet has all its pods.
-fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId) {
+fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId, placer: &mut scheduler::Placer) {
     let spec = world.deployments[deployment.index()].spec.clone();
     let set = world.create_replica_set(deployment, spec.replicas);
     let mut ready = 0;
     for _ in 0..spec.replicas.max(0) {
         let pod = create_replica(world, set, spec.template);
-        if let Some(node) = scheduler::place(plan, world, pod) {
+        if let Some(node) = placer.place(plan, world, pod) {
             run_pod(world, pod, node);
             ready += 1;
         }
@@ -157,10 +160,7 @@ fn run_pod(world: &mut World, pod: PodId, node: NodeId) {
     let template = world.template_of(pod).clone();
     let images = template.init_containers.iter().chain(&template.containers).filter_map(|container| container.image_id);
     for image in images {
-        let held = &mut world.nodes[node.index()].images;
-        if !held.contains(&image) {
-            held.push(image);
-        }
+        world.add_node_image(node, image);
     }
     let sidecars = template.init_containers.iter().map(|container| container.restartable);
     let runs: Vec<bool> = sidecars.chain(template.containers.iter().map(|_| true)).collect();

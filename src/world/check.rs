@@ -41,6 +41,7 @@ impl World {
         self.check_fast()?;
         self.check_pods()?;
         self.check_nodes()?;
+        self.check_census()?;
         for ledger in &self.ledgers {
             let mut sum = super::Tally::default();
             ledger.bins.iter().for_each(|bin| sum += bin);

@@ -6,6 +6,7 @@
 
 pub mod advice;
 pub mod bill;
+pub mod census;
 mod change;
 pub mod check;
 pub mod custom_metrics;
@@ -169,6 +170,7 @@ pub struct World {
     pub counts: Counts,
     /// Selectors of controllers that run elsewhere (StatefulSets, lone ReplicaSets), by the pod they own.
     pub controller_selectors: std::collections::BTreeMap<PodId, crate::rules::labels::LabelSelector>,
+    census: census::Census,
     next_address: u32,
     journal: Vec<Change>,
 }
@@ -257,6 +259,7 @@ impl World {
             unavailable_offerings: UnavailableOfferings::default(),
             counts: Counts::default(),
             controller_selectors: std::collections::BTreeMap::new(),
+            census: census::Census::default(),
             next_address: 0x10,
             journal: Vec::new(),
         }

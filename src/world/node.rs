@@ -286,6 +286,7 @@ impl World {
         if let Some(claim) = new.claim {
             self.claims[claim.index()].node = Some(id);
         }
+        self.count_node(id, true);
         self.push(Change::NodeCreated(id));
         id
     }
@@ -323,6 +324,7 @@ impl World {
             Some(other) => *other = taint,
             None => entry.taints.push(taint),
         }
+        self.count_node(node, false);
         self.push(Change::NodeTaints(node));
     }
 
@@ -332,6 +334,7 @@ impl World {
         let before = entry.taints.len();
         entry.taints.retain(|other| !other.is_same(taint));
         if entry.taints.len() != before {
+            self.count_node(node, false);
             self.push(Change::NodeTaints(node));
         }
     }
@@ -354,6 +357,9 @@ impl World {
         let images = &mut self.nodes[node.index()].images;
         if !images.contains(&image) {
             images.push(image);
+            if self.nodes[node.index()].gone.is_none() {
+                self.count_images(&[image], true);
+            }
         }
     }
 
@@ -362,6 +368,7 @@ impl World {
         let entry = &mut self.nodes[node.index()];
         if entry.labels.get(key).map(String::as_str) != Some(value) {
             entry.labels.insert(key.to_string(), value.to_string());
+            self.count_node(node, true);
             self.push(Change::NodeLabels(node));
         }
     }
@@ -393,6 +400,7 @@ impl World {
         entry.taints = taints;
         entry.unschedulable = unschedulable;
         entry.allocatable = allocatable;
+        self.count_node(node, relabelled);
         // One update is one event, whatever it changed.
         if relabelled || resized {
             self.push(Change::NodeLabels(node));
@@ -420,6 +428,9 @@ impl World {
         let entry = &mut self.nodes[node.index()];
         if entry.gone.is_none() {
             entry.gone = Some(self.now);
+            let images = entry.images.clone();
+            self.count_images(&images, false);
+            self.count_node(node, true);
             self.push(Change::NodeGone(node));
         }
     }

@@ -261,6 +261,7 @@ impl World {
         if let Some(node) = object.node.filter(|_| unbound) {
             self.bind_pod(pod, node);
         }
+        self.count_pod(pod);
         self.push(Change::PodChanged(pod));
     }
 
@@ -339,6 +340,7 @@ impl World {
         let place = &mut self.nodes[node.index()];
         place.pods.push(pod);
         place.requested += &requests;
+        self.count_pod(pod);
         self.push(Change::PodBound(pod));
     }
 
@@ -362,6 +364,7 @@ impl World {
             place.requested -= &self.templates[before.index()].requests;
             place.requested += &self.templates[template.index()].requests;
         }
+        self.count_pod(pod);
     }
 
     /// `status.nominatedNodeName`.
@@ -478,6 +481,7 @@ impl World {
         }
         entry.preempted = cause == DeleteCause::Preemption;
         let vanishes = entry.node.is_none() || entry.is_finished();
+        self.count_pod(pod);
         self.push(Change::PodDeleting(pod, cause));
         if vanishes {
             self.remove_pod(pod);
@@ -498,6 +502,7 @@ impl World {
             place.pods.retain(|&other| other != pod);
             place.released.retain(|&other| other != pod);
         }
+        self.count_pod(pod);
         if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {
             self.replica_sets[owner.index()].pods.retain(|&other| other != pod);
         }
@@ -520,6 +525,7 @@ impl World {
             let place = &mut self.nodes[node.index()];
             place.requested -= &requests;
             place.released.push(pod);
+            self.count_pod(pod);
         }
     }
 

@@ -7,6 +7,7 @@ use super::scores::{PluginScores, scores};
 use super::view::View;
 use crate::rules::requirement::NodeOperator;
 use crate::world::{Node, NodeId, PodId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Fewer nodes than this are all tried. Source: `minFeasibleNodesToFind`.
@@ -89,18 +90,21 @@ pub fn decide(view: &View, pod: PodId, start: usize) -> Decision {
     let filters = Filters::new(*view, pod);
     let mut decision = Decision { next_start: start, ..Decision::default() };
     let named = named_nodes(view, pod);
-    let nodes: Vec<&Node> = view.nodes().collect();
+    let nodes = view.order();
     decision.nodes = nodes.len();
-    let candidates: Vec<&Node> = match &named {
+    let candidates = match &named {
         Named::All => nodes,
         Named::Conflict => {
             decision.conflict = true;
             return decision;
         }
         Named::Some(names) => {
-            let listed: Vec<&Node> = nodes.into_iter().filter(|node| names.contains(&node.id)).collect();
+            let listed: Vec<NodeId> = match names[..] {
+                [only] => Some(only).filter(|&node| view.lists(node)).into_iter().collect(),
+                _ => nodes.iter().copied().filter(|node| names.contains(node)).collect(),
+            };
             decision.ruled_out = decision.nodes - listed.len();
-            listed
+            Cow::Owned(listed)
         }
     };
     if nominated_passes(view, &filters, pod, &mut decision) {
@@ -122,14 +126,15 @@ fn find_feasible(
     view: &View,
     filters: &Filters,
     pod: PodId,
-    candidates: &[&Node],
+    candidates: &[NodeId],
     start: usize,
     decision: &mut Decision,
 ) {
     let count = candidates.len();
     let target = feasible_target(count, view.plan.flags.scheduler.percentage_of_nodes_to_score);
+    decision.feasible.reserve(target.min(count));
     for index in 0..count {
-        let node = candidates[(start + index) % count];
+        let node = view.world.node(candidates[(start + index) % count]);
         match check_with_nominated(view, filters, pod, node) {
             Ok(()) if decision.feasible.len() == target => break,
             Ok(()) => decision.feasible.push(node.id),
@@ -154,9 +159,11 @@ fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut D
 /// Pods of equal or higher priority that are nominated to the node count as if they were there; without them the pod
 /// has to fit as well.
 fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: &Node) -> Result<(), Refusal> {
-    let added = nominated_on(view, pod, node.id);
-    if !added.is_empty() {
-        filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
+    if !view.nominated.is_empty() {
+        let added = nominated_on(view, pod, node.id);
+        if !added.is_empty() {
+            filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
+        }
     }
     filters.check(node)
 }

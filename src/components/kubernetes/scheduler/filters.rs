@@ -7,8 +7,10 @@ use super::inter_pod::{AffinityRefusal, Required};
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
+use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
+use crate::world::census::NodeKind;
 use crate::world::{Node, NodeId, PodId};
 
 /// The plugins that can refuse a pod.
@@ -146,6 +148,8 @@ pub struct Filters<'a> {
     pod: PodId,
     template: &'a PodTemplate,
     ports: bool,
+    /// What taints, selector and node affinity say to each kind of node; empty if they look at single nodes.
+    kinds: Vec<Option<Refusal>>,
     spread: HardSpread<'a>,
     affinity: Required<'a>,
 }
@@ -165,11 +169,16 @@ impl<'a> Filters<'a> {
     /// PreFilter of all plugins.
     pub fn new(view: View<'a>, pod: PodId) -> Filters<'a> {
         let template = view.template(pod);
+        let by_kind = view.cluster.templates[view.template_index(pod)].by_kind;
+        let kinds = if by_kind { view.world.census().all_kinds() } else { &[] };
+        let judge =
+            |kind: &NodeKind| if kind.nodes > 0 { judge(template, &kind.taints, "", &kind.labels) } else { None };
         Filters {
             view,
             pod,
             template,
             ports: host_ports(template).next().is_some(),
+            kinds: kinds.iter().map(judge).collect(),
             spread: HardSpread::new(&view, pod),
             affinity: Required::new(&view, pod),
         }
@@ -213,14 +222,17 @@ impl<'a> Filters<'a> {
         if template.node_name.as_deref().is_some_and(|name| name != &*node.name) {
             return Err(Refusal::of(Plugin::NodeName, false, 0));
         }
-        if !tolerates_node(template, node) {
-            return Err(Refusal::of(Plugin::TaintToleration, false, 0));
-        }
+        let kind = self.view.world.census().kind_of(node.id).and_then(|kind| self.kinds.get(kind as usize));
+        let refusal = match kind {
+            Some(refusal) => *refusal,
+            None => judge(template, &node.taints, &node.name, &node.labels),
+        };
         let pinned = self.view.world.pod(self.pod).pinned;
-        if pinned.is_some_and(|pinned| pinned != node.id) || !matches_node_affinity(template, node) {
-            return Err(Refusal::of(Plugin::NodeAffinity, false, 0));
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None if pinned.is_some_and(|pinned| pinned != node.id) => Err(Refusal::of(Plugin::NodeAffinity, false, 0)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Host ports, then resources.
@@ -233,24 +245,30 @@ impl<'a> Filters<'a> {
             }
         }
         let want = &self.template.requests;
-        let free = |part: &dyn Fn(&Resources) -> i64| {
-            let sum = |pods: &[PodId]| -> i64 { pods.iter().map(|&pod| part(&self.view.template(pod).requests)).sum() };
-            part(&node.allocatable) - part(&node.requested) - sum(assumed) - sum(trial.added) + sum(trial.removed)
+        let (allocatable, mut free) = (amounts(&node.allocatable), amounts(&node.allocatable));
+        let mut take = |resources: &Resources, by: i64| {
+            free.iter_mut().zip(amounts(resources)).for_each(|(free, amount)| *free -= by * amount);
         };
+        take(&node.requested, 1);
+        assumed.iter().chain(trial.added).for_each(|&pod| take(&self.view.template(pod).requests, 1));
+        trial.removed.iter().for_each(|&pod| take(&self.view.template(pod).requests, -1));
         let (mut missing, mut hopeless) = (0, false);
-        let mut test = |bit: u32, part: &dyn Fn(&Resources) -> i64| {
-            let request = part(want);
-            if request > 0 && request > free(part) {
+        let mut test = |bit: u32, request: i64, free: i64, allocatable: i64| {
+            if request > 0 && request > free {
                 missing |= bit;
-                hopeless |= request > part(&node.allocatable);
+                hopeless |= request > allocatable;
             }
         };
-        test(PODS, &|resources| resources.pods);
-        test(CPU, &|resources| resources.cpu.0);
-        test(MEMORY, &|resources| resources.memory.0);
-        test(STORAGE, &|resources| resources.ephemeral_storage.0);
-        for (index, name) in want.extended.keys().enumerate() {
-            test(1 << (EXTENDED + index as u32).min(31), &|resources| resources.extended(name));
+        for (index, bit) in [PODS, CPU, MEMORY, STORAGE].into_iter().enumerate() {
+            test(bit, amounts(want)[index], free[index], allocatable[index]);
+        }
+        for (index, (name, request)) in want.extended.iter().enumerate() {
+            let sum = |pods: &[PodId]| -> i64 {
+                pods.iter().map(|&pod| self.view.template(pod).requests.extended(name)).sum()
+            };
+            let allocatable = node.allocatable.extended(name);
+            let taken = node.requested.extended(name) + sum(assumed) + sum(trial.added) - sum(trial.removed);
+            test(1 << (EXTENDED + index as u32).min(31), *request, allocatable - taken, allocatable);
         }
         if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
     }
@@ -290,6 +308,19 @@ impl<'a> Filters<'a> {
     }
 }
 
+/// Pods, CPU, memory and ephemeral storage.
+fn amounts(resources: &Resources) -> [i64; 4] {
+    [resources.pods, resources.cpu.0, resources.memory.0, resources.ephemeral_storage.0]
+}
+
+/// TaintToleration, then NodeAffinity.
+fn judge(template: &PodTemplate, taints: &[Taint], name: &str, labels: &Labels) -> Option<Refusal> {
+    if !tolerates(template, taints) {
+        return Some(Refusal::of(Plugin::TaintToleration, false, 0));
+    }
+    (!matches_labels(template, name, labels)).then(|| Refusal::of(Plugin::NodeAffinity, false, 0))
+}
+
 /// The taint that stands for a cordon.
 pub fn unschedulable_taint() -> Taint {
     Taint::new("node.kubernetes.io/unschedulable", TaintEffect::NoSchedule)
@@ -297,17 +328,27 @@ pub fn unschedulable_taint() -> Taint {
 
 /// No NoSchedule or NoExecute taint keeps the pod away.
 pub fn tolerates_node(template: &PodTemplate, node: &Node) -> bool {
-    node.taints.is_empty() || first_untolerated(&node.taints, &template.tolerations).is_none()
+    tolerates(template, &node.taints)
+}
+
+/// The same for taints.
+pub fn tolerates(template: &PodTemplate, taints: &[Taint]) -> bool {
+    taints.is_empty() || first_untolerated(taints, &template.tolerations).is_none()
 }
 
 /// nodeSelector and required node affinity.
 pub fn matches_node_affinity(template: &PodTemplate, node: &Node) -> bool {
-    template.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+    matches_labels(template, &node.name, &node.labels)
+}
+
+/// The same for a name and labels.
+pub fn matches_labels(template: &PodTemplate, name: &str, labels: &Labels) -> bool {
+    template.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && template
             .affinity
             .node_required
             .as_ref()
-            .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)))
+            .is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
 }
 
 /// Two pods want one host port.

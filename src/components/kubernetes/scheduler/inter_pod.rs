@@ -33,27 +33,121 @@ fn selects(plan: &Plan, term: &PodAffinityTerm, owner: &PodTemplate, other: &Pod
 /// Pods counted by domain of one topology key.
 #[derive(Clone)]
 struct Tally<'a> {
+    view: View<'a>,
     column: &'a Column,
     /// By template of the other pod: it counts.
     templates: Vec<bool>,
-    counts: Vec<i64>,
+    counts: Counts,
+}
+
+#[derive(Clone)]
+enum Counts {
+    /// By domain.
+    Domains(Vec<i64>),
+    /// Each node is a domain of its own and is counted when it is asked for; pods that come and leave in a trial.
+    Asked(Vec<(NodeId, i64)>),
 }
 
 impl<'a> Tally<'a> {
-    fn new(view: &View<'a>, key: &str, templates: Vec<bool>) -> Tally<'a> {
+    /// Counts now, for each domain.
+    fn by_domain(view: &View<'a>, key: &str, templates: Vec<bool>) -> Tally<'a> {
         let column = view.cluster.column(key);
-        Tally { column, templates, counts: vec![0; column.count] }
+        let mut counts = vec![0; column.count];
+        let mut add = |domain: Option<usize>, by: i64| {
+            if let Some(domain) = domain {
+                counts[domain] += by;
+            }
+        };
+        let census = view.world.census();
+        let by_kind = view.is_current() && !column.by_host;
+        for &class in classes(view, &templates) {
+            if by_kind {
+                for (kind, count) in census.by_kind(class) {
+                    add(column.of_kind(census.kind(kind), key), i64::from(count.pods));
+                }
+                continue;
+            }
+            for &node in census.classes()[class as usize].nodes.iter().filter(|&&node| view.lists(node)) {
+                let held = census.on(node).iter().find(|held| held.class == class);
+                add(column.of(node), held.map_or(0, |held| i64::from(held.count.pods)));
+            }
+        }
+        for &(pod, node) in view.assumed.all() {
+            if view.lists(node) && templates[view.template_index(pod)] {
+                add(column.of(node), 1);
+            }
+        }
+        Tally { view: *view, column, templates, counts: Counts::Domains(counts) }
+    }
+
+    /// Counts a node when it is asked for, if no other node is in its domain.
+    fn asked(view: &View<'a>, key: &str, templates: Vec<bool>) -> Tally<'a> {
+        let column = view.cluster.column(key);
+        if !column.single || !column.by_host {
+            return Tally::by_domain(view, key, templates);
+        }
+        Tally { view: *view, column, templates, counts: Counts::Asked(Vec::new()) }
     }
 
     fn add(&mut self, node: NodeId, template: usize, by: i64) {
         if let Some(domain) = self.column.of(node).filter(|_| self.templates[template]) {
-            self.counts[domain] += by;
+            match &mut self.counts {
+                Counts::Domains(counts) => counts[domain] += by,
+                Counts::Asked(changes) => changes.push((node, by)),
+            }
         }
     }
 
     fn at(&self, node: NodeId) -> i64 {
-        self.column.of(node).map_or(0, |domain| self.counts[domain])
+        let Some(domain) = self.column.of(node) else { return 0 };
+        match &self.counts {
+            Counts::Domains(counts) => counts[domain],
+            Counts::Asked(changes) => {
+                let changed = changes.iter().filter(|(other, _)| *other == node).map(|(_, by)| by);
+                self.on(node) + changed.sum::<i64>()
+            }
+        }
     }
+
+    /// Pods that count on a node now.
+    fn on(&self, node: NodeId) -> i64 {
+        if !self.view.lists(node) {
+            return 0;
+        }
+        let held = self.view.world.census().on(node).iter().filter(|held| self.templates[held.template.index()]);
+        let assumed = self.view.assumed.on(node).iter();
+        held.map(|held| i64::from(held.count.pods)).sum::<i64>()
+            + assumed.filter(|&&pod| self.templates[self.view.template_index(pod)]).count() as i64
+    }
+
+    /// Some pod counts in some domain, before any trial.
+    fn is_any(&self) -> bool {
+        if let Counts::Domains(counts) = &self.counts {
+            return counts.iter().any(|&count| count > 0);
+        }
+        let holds = |node: NodeId| self.view.lists(node) && self.column.of(node).is_some();
+        let census = self.view.world.census();
+        let mut of_class =
+            classes(&self.view, &self.templates).flat_map(|&class| &census.classes()[class as usize].nodes);
+        let mut assumed = self.view.assumed.all().iter();
+        of_class.any(|&node| holds(node))
+            || assumed.any(|&(pod, node)| self.templates[self.view.template_index(pod)] && holds(node))
+    }
+
+    /// No domain has any.
+    fn is_nowhere(&self) -> bool {
+        match &self.counts {
+            Counts::Domains(counts) => counts.iter().all(|&count| count <= 0),
+            Counts::Asked(_) => !self.is_any(),
+        }
+    }
+}
+
+/// The classes of pods of these templates.
+fn classes<'v>(view: &View<'v>, templates: &'v [bool]) -> impl Iterator<Item = &'v u32> + use<'v> {
+    let census = view.world.census();
+    let counted = templates.iter().enumerate().filter(|(_, counts)| **counts);
+    counted.flat_map(|(template, _)| census.classes_of(template))
 }
 
 /// The filter's state of one cycle.
@@ -91,10 +185,10 @@ impl<'a> Required<'a> {
         let all =
             |other: &PodTemplate| affinity.pod_required.iter().all(|term| selects(plan, term, template, other, true));
         let every: Vec<bool> = others.iter().map(|other| all(other)).collect();
-        let own = affinity.pod_required.iter().map(|term| Tally::new(view, &term.topology_key, every.clone()));
+        let own = affinity.pod_required.iter().map(|term| Tally::by_domain(view, &term.topology_key, every.clone()));
         let anti = affinity.anti_required.iter().map(|term| {
             let matching = others.iter().map(|other| selects(plan, term, template, other, true)).collect();
-            Tally::new(view, &term.topology_key, matching)
+            Tally::asked(view, &term.topology_key, matching)
         });
         let mut state = Required {
             own: own.collect(),
@@ -103,12 +197,7 @@ impl<'a> Required<'a> {
             itself: all(template),
             active: true,
         };
-        for node in view.nodes() {
-            for other in view.pods_on(node) {
-                state.count(node.id, view.template_index(other), 1);
-            }
-        }
-        let barred = state.existing_anti.iter().any(|tally| tally.counts.iter().any(|&count| count > 0));
+        let barred = state.existing_anti.iter().any(Tally::is_any);
         state.active = barred || !state.own.is_empty() || !state.own_anti.is_empty();
         state
     }
@@ -136,7 +225,7 @@ impl<'a> Required<'a> {
         let has_keys = self.own.iter().all(|tally| tally.column.of(node).is_some());
         if !self.own.is_empty() {
             let near = has_keys && self.own.iter().all(|tally| tally.at(node) > 0);
-            let nowhere = || self.own.iter().all(|tally| tally.counts.iter().all(|&count| count <= 0));
+            let nowhere = || self.own.iter().all(Tally::is_nowhere);
             if !(near || has_keys && self.itself && nowhere()) {
                 return Err(AffinityRefusal::Own);
             }
@@ -159,19 +248,17 @@ fn existing_anti<'a>(view: &View<'a>, template: &PodTemplate) -> Vec<Tally<'a>> 
             if selects(view.plan, term, other, template, false) {
                 let mut templates = vec![false; view.world.templates.len()];
                 templates[index] = true;
-                tallies.push(Tally::new(view, &term.topology_key, templates));
+                tallies.push(Tally::asked(view, &term.topology_key, templates));
             }
         }
     }
     tallies
 }
 
-/// A preferred (or, of existing pods, required) term: the templates whose pods count, the key, the weight.
+/// A preferred (or, of existing pods, required) term: the pods that count, the weight.
 struct Weighted<'a> {
-    column: &'a Column,
-    templates: Vec<bool>,
+    tally: Tally<'a>,
     weight: i64,
-    sums: Vec<i64>,
 }
 
 /// Normalised scores of the feasible nodes; `None`: the plugin has nothing to say.
@@ -182,28 +269,11 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     if !own_preferred && !view.cluster.any_score_terms {
         return None;
     }
-    let mut terms = weighted_terms(view, template);
-    if terms.is_empty() {
+    let terms = weighted_terms(view, template);
+    if !terms.iter().any(|term| term.tally.is_any()) {
         return None;
     }
-    let mut contributed = false;
-    for node in view.nodes() {
-        for other in view.pods_on(node) {
-            let index = view.template_index(other);
-            for term in terms.iter_mut().filter(|term| term.templates[index]) {
-                if let Some(domain) = term.column.of(node.id) {
-                    term.sums[domain] += term.weight;
-                    contributed = true;
-                }
-            }
-        }
-    }
-    if !contributed {
-        return None;
-    }
-    let sum = |node: NodeId| -> i64 {
-        terms.iter().filter_map(|term| term.column.of(node).map(|domain| term.sums[domain])).sum()
-    };
+    let sum = |node: NodeId| -> i64 { terms.iter().map(|term| term.weight * term.tally.at(node)).sum() };
     let raw: Vec<i64> = feasible.iter().map(|&node| sum(node)).collect();
     let (minimum, maximum) = (raw.iter().min().copied().unwrap_or(0), raw.iter().max().copied().unwrap_or(0));
     let spread = maximum - minimum;
@@ -215,8 +285,7 @@ fn weighted_terms<'a>(view: &View<'a>, template: &PodTemplate) -> Vec<Weighted<'
     let mut terms = Vec::new();
     let mut push = |key: &str, templates: Vec<bool>, weight: i64| {
         if templates.contains(&true) {
-            let column = view.cluster.column(key);
-            terms.push(Weighted { column, templates, weight, sums: vec![0; column.count] });
+            terms.push(Weighted { tally: Tally::asked(view, key, templates), weight });
         }
     };
     let others = &view.world.templates;

@@ -488,7 +488,7 @@ fn view<'a>(
     View { plan, world, cluster, assumed, nominated }
 }
 
-/// Places pods on a world that no scheduler watches; its picture of the nodes is taken once.
+/// Places pods on a world that no scheduler watches (those of the initial state); its picture of the nodes is taken once.
 pub struct Placer {
     cluster: Cluster,
     assumed: Assumed,
@@ -503,16 +503,14 @@ impl Placer {
 
     /// Where a pod would go: the first of the best nodes.
     pub fn place(&mut self, plan: &Plan, world: &World, pod: PodId) -> Option<NodeId> {
+        if self.cluster.templates.len() != world.templates.len() {
+            self.cluster = Cluster::of(world);
+        }
         let view = view(plan, world, &self.cluster, &self.assumed, &[]);
         let decision = decide(&view, pod, self.start_index);
         self.start_index = decision.next_start;
         decision.best.first().copied()
     }
-}
-
-/// Where a pod would go on the world as it is: the first of the best nodes. Used to place the pods of the initial state.
-pub fn place(plan: &Plan, world: &World, pod: PodId) -> Option<NodeId> {
-    Placer::new(world).place(plan, world, pod)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 use super::view::View;
 use super::{inter_pod, spread};
-use crate::plan::PodTemplate;
+use crate::plan::{ImageId, PodTemplate};
 use crate::rules::taint::{TaintEffect, tolerated};
-use crate::world::{Node, NodeId, PodId};
+use crate::world::{Node, NodeId, PodId, World};
 
 /// Bounds of ImageLocality, bytes.
 const IMAGE_MIN: i64 = 23 << 20;
@@ -63,17 +63,16 @@ pub type PluginScores = (Scorer, Vec<i64>);
 pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores> {
     let template = view.template(pod);
     let world = view.world;
-    let each = |rule: &dyn Fn(&Node) -> i64| feasible.iter().map(|&node| rule(world.node(node))).collect::<Vec<_>>();
     let mut all = Vec::with_capacity(7);
     let mut put = |scorer: Scorer, mut values: Vec<i64>| {
         values.iter_mut().for_each(|value| *value *= scorer.weight());
         all.push((scorer, values));
     };
-    put(Scorer::TaintToleration, reversed(each(&|node| untolerated_preferences(template, node))));
+    put(Scorer::TaintToleration, reversed(each(world, feasible, |node| untolerated_preferences(template, node))));
     if !template.affinity.node_preferred.is_empty() {
-        put(Scorer::NodeAffinity, scaled(each(&|node| preferred_affinity(template, node))));
+        put(Scorer::NodeAffinity, scaled(each(world, feasible, |node| preferred_affinity(template, node))));
     }
-    put(Scorer::NodeResourcesFit, each(&|node| least_allocated(view, template, pod, node)));
+    put(Scorer::NodeResourcesFit, each(world, feasible, |node| least_allocated(view, template, pod, node)));
     if let Some(values) = spread::scores(view, pod, feasible) {
         put(Scorer::PodTopologySpread, values);
     }
@@ -81,10 +80,14 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores>
         put(Scorer::InterPodAffinity, values);
     }
     if template.requests.cpu.0 != 0 || template.requests.memory.0 != 0 {
-        put(Scorer::BalancedAllocation, each(&|node| balanced(view, template, node)));
+        put(Scorer::BalancedAllocation, each(world, feasible, |node| balanced(view, template, node)));
     }
     put(Scorer::ImageLocality, image_locality(view, template, feasible));
     all
+}
+
+fn each(world: &World, feasible: &[NodeId], rule: impl Fn(&Node) -> i64) -> Vec<i64> {
+    feasible.iter().map(|&node| rule(world.node(node))).collect()
 }
 
 /// 100 x score div max; unchanged if max is 0.
@@ -127,10 +130,12 @@ fn least_allocated(view: &View, template: &PodTemplate, pod: PodId, node: &Node)
     let (mut cpu, mut memory) = requested(view, template, node);
     if view.cluster.any_surplus {
         let facts = &view.cluster.templates;
-        let others = view.pods_on(node).map(|other| facts[view.template_index(other)].surplus);
-        for (more_cpu, more_memory) in others.chain([facts[view.template_index(pod)].own_surplus]) {
-            cpu += more_cpu;
-            memory += more_memory;
+        let held = view.world.census().on(node.id).iter();
+        let bound = held.map(|held| (facts[held.template.index()].surplus, i64::from(held.count.pods)));
+        let assumed = view.assumed.on(node.id).iter().map(|&other| (facts[view.template_index(other)].surplus, 1));
+        for (surplus, count) in bound.chain(assumed).chain([(facts[view.template_index(pod)].own_surplus, 1)]) {
+            cpu += surplus.0 * count;
+            memory += surplus.1 * count;
         }
     }
     least_allocated_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
@@ -155,9 +160,9 @@ fn balanced(view: &View, template: &PodTemplate, node: &Node) -> i64 {
 /// BalancedAllocation (up to 1.35) over two resources at most: half the distance of the fractions, taken from 1.
 pub fn balanced_score(resources: &[(i64, i64)]) -> i64 {
     let fraction = |&(requested, allocatable): &(i64, i64)| (requested as f64 / allocatable as f64).min(1.0);
-    let fractions: Vec<f64> = resources.iter().filter(|(_, allocatable)| *allocatable != 0).map(fraction).collect();
-    let deviation = match fractions[..] {
-        [one, other] => ((one - other) / 2.0).abs(),
+    let mut fractions = resources.iter().filter(|(_, allocatable)| *allocatable != 0).map(fraction);
+    let deviation = match (fractions.next(), fractions.next(), fractions.next()) {
+        (Some(one), Some(other), None) => ((one - other) / 2.0).abs(),
         _ => 0.0,
     };
     ((1.0 - deviation) * 100.0) as i64
@@ -174,11 +179,7 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
         if spec.size.0 == 0 {
             continue;
         }
-        let (mut total, mut having) = (0_i64, 0_i64);
-        for node in view.nodes() {
-            total += 1;
-            having += i64::from(spec.cached || node.images.contains(&image));
-        }
+        let (having, total) = nodes_with(view, image, spec.cached);
         let scaled = (spec.size.0 as f64 * (having as f64 / total.max(1) as f64)) as i64;
         for (sum, &node) in sums.iter_mut().zip(feasible) {
             if spec.cached || view.world.node(node).images.contains(&image) {
@@ -187,6 +188,20 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
         }
     }
     sums.iter().map(|&sum| image_score(sum, count)).collect()
+}
+
+/// Nodes that have an image, and all nodes.
+fn nodes_with(view: &View, image: ImageId, cached: bool) -> (usize, usize) {
+    let nodes = view.order();
+    let total = nodes.len();
+    if cached {
+        return (total, total);
+    }
+    if view.is_current() {
+        return (view.world.census().nodes_with(image) as usize, total);
+    }
+    let has = |node: &&NodeId| view.world.node(**node).images.contains(&image);
+    (nodes.iter().filter(has).count(), total)
 }
 
 /// ImageLocality of a sum of scaled sizes.

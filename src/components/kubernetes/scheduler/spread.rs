@@ -2,14 +2,13 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/podtopologyspread/{common,filtering,scoring}.go`.
 
-use super::filters::{matches_node_affinity, tolerates_node};
+use super::filters::{matches_labels, matches_node_affinity, tolerates, tolerates_node};
 use super::view::{Column, View};
 use crate::plan::{PodTemplate, TopologySpread};
 use crate::rules::labels::LabelSelector;
+use crate::world::census::{HOSTNAME_LABEL, NodeKind};
 use crate::world::{Node, NodeId, Owner, PodId, World};
 
-/// The label that spans one node.
-pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// `matchLabelKeys` of Deployments: the ReplicaSet controller's label, which templates do not carry.
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -19,6 +18,10 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 struct Counted {
     /// By template: namespace and selector fit.
     templates: Vec<bool>,
+    /// The classes of pods that count.
+    classes: Vec<u32>,
+    /// The same by class.
+    is_counted: Vec<bool>,
     /// Only pods of this controller (`pod-template-hash`).
     owner: Option<Owner>,
     /// An empty selector counts nobody.
@@ -33,8 +36,15 @@ impl Counted {
         owner: Option<Owner>,
     ) -> Self {
         let fits = |other: &PodTemplate| other.namespace == template.namespace && selects(other);
-        let templates = world.templates.iter().map(|other| fits(other)).collect();
-        Counted { templates, owner, nobody: false }
+        let templates: Vec<bool> = world.templates.iter().map(|other| fits(other)).collect();
+        let census = world.census();
+        let fitting = templates.iter().enumerate().filter(|(_, fits)| **fits);
+        let of_owner = |class: &u32| owner.is_none_or(|owner| owner == census.classes()[*class as usize].owner);
+        let classes: Vec<u32> =
+            fitting.flat_map(|(template, _)| census.classes_of(template)).copied().filter(of_owner).collect();
+        let mut is_counted = vec![false; census.classes().len()];
+        classes.iter().for_each(|&class| is_counted[class as usize] = true);
+        Counted { templates, classes, is_counted, owner, nobody: false }
     }
 
     /// Terminating pods do not count.
@@ -47,7 +57,21 @@ impl Counted {
     }
 
     fn on(&self, view: &View, node: &Node) -> i64 {
-        view.pods_on(node).filter(|&pod| self.counts(view.world, pod)).count() as i64
+        if self.nobody {
+            return 0;
+        }
+        let held = view.world.census().on(node.id).iter();
+        let bound: i64 =
+            held.filter(|held| self.is_counted[held.class as usize]).map(|held| held.count.staying()).sum();
+        bound + view.assumed.on(node.id).iter().filter(|&&pod| self.counts(view.world, pod)).count() as i64
+    }
+
+    /// Bound pods on all nodes of a kind.
+    fn of_kind(&self, world: &World, kind: u32) -> i64 {
+        if self.nobody {
+            return 0;
+        }
+        self.classes.iter().map(|&class| world.census().of_kind(class, kind).staying()).sum()
     }
 }
 
@@ -100,14 +124,10 @@ impl<'a> HardSpread<'a> {
         if constraints.is_empty() {
             return HardSpread { constraints };
         }
-        for node in view.nodes() {
-            if constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
-                continue;
-            }
-            for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
-                let domain = entry.column.of(node.id).unwrap_or(0);
-                *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
-            }
+        if can_ask_kinds(view, pod) && !constraints.iter().any(|entry| entry.column.by_host) {
+            count_hard_by_kind(view, template, &mut constraints);
+        } else {
+            count_hard_by_node(view, template, &mut constraints);
         }
         constraints.iter_mut().for_each(Hard::find_minimum);
         HardSpread { constraints }
@@ -175,6 +195,52 @@ fn counted(world: &World, pod: PodId, template: &PodTemplate, constraint: &Topol
     counted
 }
 
+/// What the constraints of a pod count can be added up by kind of node instead of by node.
+fn can_ask_kinds(view: &View, pod: PodId) -> bool {
+    view.is_current() && view.cluster.templates[view.template_index(pod)].by_kind
+}
+
+fn count_hard_by_node(view: &View, template: &PodTemplate, constraints: &mut [Hard]) {
+    for node in view.nodes() {
+        if constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
+            let domain = entry.column.of(node.id).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
+        }
+    }
+}
+
+fn count_hard_by_kind(view: &View, template: &PodTemplate, constraints: &mut [Hard]) {
+    for (id, kind) in view.world.census().kinds() {
+        let lacks_key = |entry: &Hard| !entry.column.knows_kind(kind, &entry.constraint.topology_key);
+        if constraints.iter().any(lacks_key) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible_kind(template, entry.constraint, kind)) {
+            let domain = entry.column.of_kind(kind, &entry.constraint.topology_key).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += entry.counted.of_kind(view.world, id);
+        }
+    }
+    for &(other, node) in view.assumed.all() {
+        let node = view.world.node(node);
+        if !view.lists(node.id) || constraints.iter().any(|entry| entry.column.of(node.id).is_none()) {
+            continue;
+        }
+        for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
+            let domain = entry.column.of(node.id).unwrap_or(0);
+            *entry.domains[domain].get_or_insert(0) += i64::from(entry.counted.counts(view.world, other));
+        }
+    }
+}
+
+/// All nodes of a kind count for the constraint, or none.
+fn is_eligible_kind(template: &PodTemplate, constraint: &TopologySpread, kind: &NodeKind) -> bool {
+    (!constraint.honor_affinity || matches_labels(template, "", &kind.labels))
+        && (!constraint.honor_taints || tolerates(template, &kind.taints))
+}
+
 /// The node counts for the constraint.
 fn is_eligible(template: &PodTemplate, constraint: &TopologySpread, node: &Node) -> bool {
     (!constraint.honor_affinity || matches_node_affinity(template, node))
@@ -206,23 +272,63 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     for entry in &mut soft {
         weigh(entry, feasible, &ignored, scored);
     }
-    for node in view.nodes() {
-        if !defaulted && lacks_key(&soft, node.id) {
-            continue;
-        }
-        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
-            let eligible = match entry.own {
-                Some(constraint) => is_eligible(template, constraint, node),
-                None => matches_node_affinity(template, node),
-            };
-            let Some(domain) = entry.column.of(node.id).filter(|_| eligible) else { continue };
-            if let Some(count) = &mut entry.domains[domain] {
-                *count += entry.counted.on(view, node);
-            }
+    if can_ask_kinds(view, pod) {
+        count_soft_by_kind(view, template, &mut soft, defaulted);
+    } else {
+        for node in view.nodes() {
+            count_soft(template, &mut soft, defaulted, node, &|counted| counted.on(view, node));
         }
     }
     let raw = feasible.iter().zip(&ignored).map(|(&node, &ignored)| if ignored { 0 } else { score(view, &soft, node) });
     Some(normalise(raw.collect(), &ignored))
+}
+
+/// Adds what each constraint counts on a node to the node's domain, if some feasible node is in it.
+fn count_soft(
+    template: &PodTemplate,
+    soft: &mut [Soft],
+    defaulted: bool,
+    node: &Node,
+    count_of: &dyn Fn(&Counted) -> i64,
+) {
+    if !defaulted && soft.iter().any(|entry| entry.column.of(node.id).is_none()) {
+        return;
+    }
+    for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+        let eligible = match entry.own {
+            Some(constraint) => is_eligible(template, constraint, node),
+            None => matches_node_affinity(template, node),
+        };
+        let Some(domain) = entry.column.of(node.id).filter(|_| eligible) else { continue };
+        if let Some(count) = &mut entry.domains[domain] {
+            *count += count_of(&entry.counted);
+        }
+    }
+}
+
+/// The same for all nodes, by their kinds; then the pods whose binding is on its way.
+fn count_soft_by_kind(view: &View, template: &PodTemplate, soft: &mut [Soft], defaulted: bool) {
+    for (id, kind) in view.world.census().kinds() {
+        if !defaulted && soft.iter().any(|entry| !entry.column.knows_kind(kind, entry.key)) {
+            continue;
+        }
+        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+            let eligible = match entry.own {
+                Some(constraint) => is_eligible_kind(template, constraint, kind),
+                None => matches_labels(template, "", &kind.labels),
+            };
+            let Some(domain) = entry.column.of_kind(kind, entry.key).filter(|_| eligible) else { continue };
+            if let Some(count) = &mut entry.domains[domain] {
+                *count += entry.counted.of_kind(view.world, id);
+            }
+        }
+    }
+    for &(other, node) in view.assumed.all() {
+        if view.lists(node) {
+            let count_of = |counted: &Counted| i64::from(counted.counts(view.world, other));
+            count_soft(template, soft, defaulted, view.world.node(node), &count_of);
+        }
+    }
 }
 
 /// Counts the domains of the feasible nodes. Nodes without a zone are one more domain together.
@@ -296,6 +402,78 @@ fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) 
         return (Vec::new(), true);
     }
     let selects = |other: &PodTemplate| selectors.iter().all(|selector| selector.matches(&other.labels));
-    let counted = || Counted::new(world, template, selects, owner);
-    (vec![make(HOSTNAME_LABEL, 3, counted(), None), make(ZONE_LABEL, 5, counted(), None)], true)
+    let counted = Counted::new(world, template, selects, owner);
+    (vec![make(HOSTNAME_LABEL, 3, counted.clone(), None), make(ZONE_LABEL, 5, counted, None)], true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::decide;
+    use super::super::view::{Assumed, Cluster};
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::engine::Span;
+    use crate::rules::labels::Labels;
+    use crate::rules::taint::{Taint, TaintEffect};
+    use crate::world::DeleteCause;
+
+    #[test]
+    fn counting_by_kind_of_node_decides_as_counting_by_node_does() {
+        let zone = "topology.kubernetes.io/zone";
+        let labels = |name: &str| Labels::from([("app".to_string(), name.to_string())]);
+        let mut templates = vec![template(10), template(10), template(10)];
+        for (template, name) in templates.iter_mut().zip(["web", "web", "db"]) {
+            template.labels = labels(name);
+        }
+        let selector = LabelSelector::from_labels(&labels("web"));
+        let spread = |hard, max_skew| TopologySpread {
+            max_skew,
+            topology_key: zone.into(),
+            hard,
+            selector: Some(selector.clone()),
+            min_domains: None,
+            honor_affinity: true,
+            honor_taints: true,
+            match_label_keys: Vec::new(),
+        };
+        templates[0].topology_spread = vec![spread(true, 2)];
+        templates[1].topology_spread = vec![spread(false, 1)];
+        let near = |key: &str| crate::plan::PodAffinityTerm {
+            selector: Some(selector.clone()),
+            topology_key: key.into(),
+            namespaces: Default::default(),
+            namespace_selector: None,
+        };
+        templates[2].affinity.pod_preferred = vec![(10, near(zone)), (5, near("kubernetes.io/hostname"))];
+        templates[2].affinity.pod_required = vec![near(zone)];
+        let plan = plan(templates);
+        let mut world = World::new(&plan);
+        for index in 0..9 {
+            let node = Testbed::ready_node(&mut world, node(&format!("n{index}"), 1000, ["x", "y", "z"][index % 3]));
+            if index % 4 == 0 {
+                world.add_taint(node, Taint::new("k", TaintEffect::NoSchedule));
+            }
+        }
+        let assumed_node = NodeId(1);
+        for index in 0..60_u32 {
+            let pod = testbed::new_pod(&mut world, index % 3);
+            let mut assumed = Assumed::default();
+            let guest = testbed::new_pod(&mut world, (index + 1) % 3);
+            assumed.add(guest, assumed_node);
+            let (cluster, outdated) = (Cluster::of(&world), Cluster::of(&world).outdated());
+            let decision = |cluster: &Cluster| {
+                let view = View { plan: &plan, world: &world, cluster, assumed: &assumed, nominated: &[] };
+                decide(&view, pod, 0)
+            };
+            let by_kind = decision(&cluster);
+            let by_node = decision(&outdated);
+            assert_eq!(by_kind.feasible, by_node.feasible, "pod {index}");
+            assert_eq!(by_kind.refused, by_node.refused, "pod {index}");
+            assert_eq!(by_kind.scores, by_node.scores, "pod {index}");
+            world.bind_pod(pod, NodeId(index * 7 % 9));
+            if index % 5 == 0 {
+                world.delete_pod(pod, Some(Span::from_secs(30)), DeleteCause::User);
+            }
+        }
+    }
 }

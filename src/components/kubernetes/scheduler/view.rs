@@ -2,7 +2,9 @@
 
 use crate::plan::{Affinity, Plan, PodTemplate};
 use crate::rules::quantity::{Bytes, Millicores};
+use crate::world::census::{HOSTNAME_LABEL, NodeKind};
 use crate::world::{Node, NodeId, PodId, World};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A container that asks for no CPU counts as this much in LeastAllocated. Source: `pkg/scheduler/util/pod_resources.go`.
@@ -30,6 +32,8 @@ pub struct TemplateFacts {
     pub score_terms: bool,
     /// It has host ports.
     pub ports: bool,
+    /// Its node selector and affinity judge nodes of a kind alike: they name neither nodes nor hosts.
+    pub by_kind: bool,
 }
 
 /// The nodes in the order in which they are tried, their topology domains, and facts of templates.
@@ -37,6 +41,10 @@ pub struct TemplateFacts {
 pub struct Cluster {
     /// Nodes, zones interleaved.
     pub order: Vec<NodeId>,
+    /// By node: it is in the order.
+    listed: Vec<bool>,
+    /// That of the census when this was taken.
+    generation: u64,
     columns: Vec<(String, Column)>,
     /// By template.
     pub templates: Vec<TemplateFacts>,
@@ -55,6 +63,12 @@ pub struct Column {
     pub domain: Vec<u32>,
     /// Number of domains.
     pub count: usize,
+    /// Domain of each value.
+    values: BTreeMap<String, u32>,
+    /// No two nodes are in one domain.
+    pub single: bool,
+    /// It is that of the host's name, which kinds of nodes do not know.
+    pub by_host: bool,
 }
 
 impl Column {
@@ -62,14 +76,29 @@ impl Column {
     pub fn of(&self, node: NodeId) -> Option<usize> {
         self.domain.get(node.index()).filter(|&&domain| domain != NO_DOMAIN).map(|&domain| domain as usize)
     }
+
+    /// Domain of the nodes of a kind; not for that of the host's name.
+    pub fn of_kind(&self, kind: &NodeKind, key: &str) -> Option<usize> {
+        self.values.get(kind.labels.get(key)?).map(|&domain| domain as usize)
+    }
+
+    /// The nodes of a kind have a domain.
+    pub fn knows_kind(&self, kind: &NodeKind, key: &str) -> bool {
+        if self.by_host { kind.labels.contains_key(key) } else { self.of_kind(kind, key).is_some() }
+    }
 }
 
 impl Cluster {
     /// The cluster as the world has it now.
     pub fn of(world: &World) -> Cluster {
         let templates: Vec<TemplateFacts> = world.templates.iter().map(|template| template_facts(template)).collect();
+        let order = node_order(world);
+        let mut listed = vec![false; world.nodes.len()];
+        order.iter().for_each(|node| listed[node.index()] = true);
         let mut cluster = Cluster {
-            order: node_order(world),
+            order,
+            listed,
+            generation: world.census().generation(),
             columns: Vec::new(),
             any_anti_required: templates.iter().any(|facts| facts.anti_required),
             any_score_terms: templates.iter().any(|facts| facts.score_terms),
@@ -86,13 +115,20 @@ impl Cluster {
             }
         }
         cluster.add_column(world, ZONE_LABEL);
-        cluster.add_column(world, super::spread::HOSTNAME_LABEL);
+        cluster.add_column(world, HOSTNAME_LABEL);
         cluster
+    }
+
+    /// As if a node had changed since: nothing is asked by kind of node.
+    #[cfg(test)]
+    pub fn outdated(self) -> Cluster {
+        Cluster { generation: u64::MAX, ..self }
     }
 
     /// The column of a key that some template (or the default spreading) uses.
     pub fn column(&self, key: &str) -> &Column {
-        static EMPTY: Column = Column { domain: Vec::new(), count: 0 };
+        static EMPTY: Column =
+            Column { domain: Vec::new(), count: 0, values: BTreeMap::new(), single: true, by_host: false };
         self.columns.iter().find(|(name, _)| name == key).map_or(&EMPTY, |(_, column)| column)
     }
 
@@ -100,16 +136,22 @@ impl Cluster {
         if self.columns.iter().any(|(name, _)| name == key) {
             return;
         }
-        let mut values = BTreeMap::new();
+        let mut values: BTreeMap<String, u32> = BTreeMap::new();
+        let mut labelled = 0;
         let mut domain = vec![NO_DOMAIN; world.nodes.len()];
         for &node in &self.order {
             if let Some(value) = world.node(node).labels.get(key) {
                 let next = values.len() as u32;
-                domain[node.index()] = *values.entry(value.as_str()).or_insert(next);
+                labelled += 1;
+                domain[node.index()] = match values.get(value) {
+                    Some(&known) => known,
+                    None => *values.entry(value.clone()).or_insert(next),
+                };
             }
         }
         let count = values.len();
-        self.columns.push((key.to_string(), Column { domain, count }));
+        let (single, by_host) = (count == labelled, key == HOSTNAME_LABEL);
+        self.columns.push((key.to_string(), Column { domain, count, values, single, by_host }));
     }
 }
 
@@ -138,7 +180,17 @@ fn template_facts(template: &PodTemplate) -> TemplateFacts {
         anti_required: !anti_required.is_empty(),
         score_terms: !(pod_required.is_empty() && pod_preferred.is_empty() && anti_preferred.is_empty()),
         ports: host_ports(template).next().is_some(),
+        by_kind: judges_kinds(template),
     }
+}
+
+/// Neither the node selector nor required node affinity looks at a node's name or its host's.
+fn judges_kinds(template: &PodTemplate) -> bool {
+    let mut terms = template.affinity.node_required.iter().flatten();
+    !template.node_selector.contains_key(HOSTNAME_LABEL)
+        && terms.all(|term| {
+            term.fields.is_empty() && term.expressions.iter().all(|expression| expression.key != HOSTNAME_LABEL)
+        })
 }
 
 /// The template's request of CPU and memory with defaults for what its containers leave out.
@@ -194,7 +246,7 @@ pub fn used_ports(template: &PodTemplate) -> impl Iterator<Item = UsedPort> {
 #[derive(Clone, Debug, Default)]
 pub struct Assumed {
     by_node: Vec<Vec<PodId>>,
-    count: usize,
+    all: Vec<(PodId, NodeId)>,
     /// All pods of a node in the order of the scheduler's cache, which decides between equal victims of preemption.
     order: Vec<Vec<PodId>>,
     /// Used host ports of each node as the cache has them: a set, so that the first of several pods that share an entry
@@ -208,6 +260,11 @@ impl Assumed {
     /// The pods assumed on a node.
     pub fn on(&self, node: NodeId) -> &[PodId] {
         self.by_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// All assumed pods with their nodes.
+    pub fn all(&self) -> &[(PodId, NodeId)] {
+        &self.all
     }
 
     /// A pod of a node appears, or changes: it goes to the end of the node's list.
@@ -256,15 +313,15 @@ impl Assumed {
             self.by_node.resize(node.index() + 1, Vec::new());
         }
         self.by_node[node.index()].push(pod);
-        self.count += 1;
+        self.all.push((pod, node));
     }
 
-    /// Gives it back; the node it was on.
+    /// Gives it back; true if it had it.
     pub fn remove(&mut self, pod: PodId, node: NodeId) -> bool {
         let Some(pods) = self.by_node.get_mut(node.index()) else { return false };
         let before = pods.len();
         pods.retain(|&other| other != pod);
-        self.count -= before - pods.len();
+        self.all.retain(|entry| *entry != (pod, node));
         before != pods.len()
     }
 }
@@ -313,6 +370,24 @@ impl<'a> View<'a> {
     /// Position of a pod's template.
     pub fn template_index(&self, pod: PodId) -> usize {
         self.world.pod(pod).template.index()
+    }
+
+    /// No node has appeared, vanished or got other labels since the cluster was taken: kinds of nodes can be asked.
+    pub fn is_current(&self) -> bool {
+        self.cluster.generation == self.world.census().generation()
+    }
+
+    /// The node is among those of the cycle.
+    pub fn lists(&self, node: NodeId) -> bool {
+        self.cluster.listed.get(node.index()) == Some(&true) && self.world.node(node).gone.is_none()
+    }
+
+    /// Nodes that exist, in the order of the cycle.
+    pub fn order(&self) -> Cow<'a, [NodeId]> {
+        if self.is_current() {
+            return Cow::Borrowed(&self.cluster.order);
+        }
+        Cow::Owned(self.nodes().map(|node| node.id).collect())
     }
 
     /// Nodes that exist, in the order of the cycle.

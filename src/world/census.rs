@@ -1,0 +1,399 @@
+//! How many pods of which class are where, kept with every change so that nobody has to count pods.
+//!
+//! A class is the pods of one template and one controller. Pods that hold room on their node are counted: bound, and
+//! neither finished nor gone. By node for what concerns one node; by kind of node (nodes of the same taints and of the
+//! same labels but for the host's name) for what concerns all of them: a cluster has few kinds, however many nodes and
+//! pods. kube-scheduler counts pods anew in each cycle, by sixteen goroutines; what it finds is the same. The laws
+//! ([`World::check`]) hold a recount against it.
+
+use super::{NodeId, Owner, PodId, World};
+use crate::plan::{ImageId, TemplateId};
+use crate::rules::labels::Labels;
+use crate::rules::taint::Taint;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The label that kinds of nodes do not tell apart: they know only whether it is there.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// Pods of one class in one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodCount {
+    /// All that hold room.
+    pub pods: u32,
+    /// Those of them that are being deleted.
+    pub terminating: u32,
+}
+
+impl PodCount {
+    /// Pods that are not being deleted.
+    pub fn staying(self) -> i64 {
+        i64::from(self.pods) - i64::from(self.terminating)
+    }
+
+    fn add(&mut self, other: PodCount) {
+        self.pods += other.pods;
+        self.terminating += other.terminating;
+    }
+
+    fn take(&mut self, other: PodCount) {
+        self.pods -= other.pods;
+        self.terminating -= other.terminating;
+    }
+}
+
+/// The pods of one template and one controller.
+#[derive(Clone, Debug)]
+pub struct PodClass {
+    /// Their template.
+    pub template: TemplateId,
+    /// Their controller.
+    pub owner: Owner,
+    /// The nodes that hold some, gone ones included.
+    pub nodes: BTreeSet<NodeId>,
+    /// By kind of node; without nodes that are gone.
+    kinds: BTreeMap<u32, PodCount>,
+}
+
+/// What a node holds of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Position of the class.
+    pub class: u32,
+    /// Its template.
+    pub template: TemplateId,
+    /// How many.
+    pub count: PodCount,
+}
+
+/// Nodes with the same labels (but for the host's name) and taints.
+#[derive(Clone, Debug)]
+pub struct NodeKind {
+    /// Labels; that of the host's name is empty if it is there.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Nodes of this kind that exist.
+    pub nodes: u32,
+}
+
+/// Where a pod is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listed {
+    class: u32,
+    node: NodeId,
+    terminating: bool,
+}
+
+/// Counts of pods by class, node and kind of node.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    classes: Vec<PodClass>,
+    /// Classes of each template.
+    of_template: Vec<Vec<u32>>,
+    on_node: Vec<Vec<Held>>,
+    kinds: Vec<NodeKind>,
+    kind_ids: BTreeMap<(Labels, Vec<Taint>), u32>,
+    /// `None`: the node is gone.
+    kind_of: Vec<Option<u32>>,
+    listed: Vec<Option<Listed>>,
+    /// Nodes that have an image, by image.
+    with_image: Vec<u32>,
+    generation: u64,
+}
+
+impl Census {
+    /// Changes whenever a node appears, vanishes or gets other labels.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All classes there ever were, by position.
+    pub fn classes(&self) -> &[PodClass] {
+        &self.classes
+    }
+
+    /// The classes of a template.
+    pub fn classes_of(&self, template: usize) -> &[u32] {
+        self.of_template.get(template).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a node holds.
+    pub fn on(&self, node: NodeId) -> &[Held] {
+        self.on_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Kinds of which a node exists, with their positions.
+    pub fn kinds(&self) -> impl Iterator<Item = (u32, &NodeKind)> {
+        (0..).zip(&self.kinds).filter(|(_, kind)| kind.nodes > 0)
+    }
+
+    /// The kind at a position.
+    pub fn kind(&self, kind: u32) -> &NodeKind {
+        &self.kinds[kind as usize]
+    }
+
+    /// All kinds there ever were, by position.
+    pub fn all_kinds(&self) -> &[NodeKind] {
+        &self.kinds
+    }
+
+    /// The kind of a node; `None`: it is gone.
+    pub fn kind_of(&self, node: NodeId) -> Option<u32> {
+        self.kind_of.get(node.index()).copied().flatten()
+    }
+
+    /// Pods of a class on the nodes of a kind.
+    pub fn of_kind(&self, class: u32, kind: u32) -> PodCount {
+        self.classes[class as usize].kinds.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Pods of a class by kind of node.
+    pub fn by_kind(&self, class: u32) -> impl Iterator<Item = (u32, PodCount)> + '_ {
+        self.classes[class as usize].kinds.iter().map(|(&kind, &count)| (kind, count))
+    }
+
+    /// Nodes that exist and have an image.
+    pub fn nodes_with(&self, image: ImageId) -> u32 {
+        self.with_image.get(image.index()).copied().unwrap_or(0)
+    }
+
+    fn class(&mut self, template: TemplateId, owner: Owner) -> u32 {
+        if self.of_template.len() <= template.index() {
+            self.of_template.resize(template.index() + 1, Vec::new());
+        }
+        let classes = &self.classes;
+        let known = &mut self.of_template[template.index()];
+        if let Some(&class) = known.iter().find(|&&class| classes[class as usize].owner == owner) {
+            return class;
+        }
+        let class = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
+        known.push(class);
+        self.classes.push(PodClass { template, owner, nodes: BTreeSet::new(), kinds: BTreeMap::new() });
+        class
+    }
+
+    fn enlist(&mut self, at: Listed) {
+        let one = PodCount { pods: 1, terminating: u32::from(at.terminating) };
+        if self.on_node.len() <= at.node.index() {
+            self.on_node.resize(at.node.index() + 1, Vec::new());
+        }
+        let class = &mut self.classes[at.class as usize];
+        let held = &mut self.on_node[at.node.index()];
+        match held.iter_mut().find(|held| held.class == at.class) {
+            Some(held) => held.count.add(one),
+            None => {
+                held.push(Held { class: at.class, template: class.template, count: one });
+                class.nodes.insert(at.node);
+            }
+        }
+        if let Some(kind) = self.kind_of[at.node.index()] {
+            class.kinds.entry(kind).or_default().add(one);
+        }
+    }
+
+    fn strike(&mut self, at: Listed) {
+        let one = PodCount { pods: 1, terminating: u32::from(at.terminating) };
+        let class = &mut self.classes[at.class as usize];
+        let held = &mut self.on_node[at.node.index()];
+        if let Some(position) = held.iter().position(|held| held.class == at.class) {
+            held[position].count.take(one);
+            if held[position].count.pods == 0 {
+                held.remove(position);
+                class.nodes.remove(&at.node);
+            }
+        }
+        if let Some(kind) = self.kind_of[at.node.index()] {
+            take_of_kind(class, kind, one);
+        }
+    }
+
+    fn kind_id(&mut self, labels: &Labels, taints: &[Taint]) -> u32 {
+        let mut labels = labels.clone();
+        labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
+        let next = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
+        let kinds = &mut self.kinds;
+        *self.kind_ids.entry((labels, taints.to_vec())).or_insert_with_key(|(labels, taints)| {
+            kinds.push(NodeKind { labels: labels.clone(), taints: taints.clone(), nodes: 0 });
+            next
+        })
+    }
+
+    /// A node is of another kind from now on.
+    fn move_node(&mut self, node: NodeId, kind: Option<u32>) {
+        if self.kind_of.len() <= node.index() {
+            self.kind_of.resize(node.index() + 1, None);
+        }
+        let before = std::mem::replace(&mut self.kind_of[node.index()], kind);
+        if before == kind {
+            return;
+        }
+        before.into_iter().for_each(|kind| self.kinds[kind as usize].nodes -= 1);
+        kind.into_iter().for_each(|kind| self.kinds[kind as usize].nodes += 1);
+        for held in self.on_node.get(node.index()).into_iter().flatten() {
+            let class = &mut self.classes[held.class as usize];
+            before.into_iter().for_each(|kind| take_of_kind(class, kind, held.count));
+            kind.into_iter().for_each(|kind| class.kinds.entry(kind).or_default().add(held.count));
+        }
+    }
+}
+
+fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
+    let there = class.kinds.entry(kind).or_default();
+    there.take(count);
+    if there.pods == 0 {
+        class.kinds.remove(&kind);
+    }
+}
+
+impl World {
+    /// Counts of pods by class, node and kind of node.
+    pub fn census(&self) -> &Census {
+        &self.census
+    }
+
+    /// Where a pod counts, from what is written about it.
+    fn place_in_census(&self, pod: PodId) -> Option<(NodeId, bool)> {
+        let entry = &self.pods[pod.index()];
+        let node = entry.node.filter(|_| entry.gone.is_none())?;
+        (!self.nodes[node.index()].released.contains(&pod)).then_some((node, entry.deleting_since.is_some()))
+    }
+
+    /// After every change of a pod that may change where it counts, or as what.
+    pub(super) fn count_pod(&mut self, pod: PodId) {
+        let place = self.place_in_census(pod);
+        let (template, owner) = (self.pods[pod.index()].template, self.pods[pod.index()].owner);
+        let census = &mut self.census;
+        if census.listed.len() <= pod.index() {
+            census.listed.resize(pod.index() + 1, None);
+        }
+        let now = place.map(|(node, terminating)| Listed { class: census.class(template, owner), node, terminating });
+        let before = std::mem::replace(&mut census.listed[pod.index()], now);
+        if before != now {
+            before.into_iter().for_each(|at| census.strike(at));
+            now.into_iter().for_each(|at| census.enlist(at));
+        }
+    }
+
+    /// After every change of a node's labels or taints, and when it appears or vanishes.
+    pub(super) fn count_node(&mut self, node: NodeId, relabelled: bool) {
+        let entry = &self.nodes[node.index()];
+        let kind = entry.gone.is_none().then(|| self.census.kind_id(&entry.labels, &entry.taints));
+        self.census.move_node(node, kind);
+        self.census.generation += u64::from(relabelled);
+    }
+
+    /// A node has an image from now on, or it vanishes with all it has.
+    pub(super) fn count_images(&mut self, images: &[ImageId], appear: bool) {
+        for image in images {
+            if self.census.with_image.len() <= image.index() {
+                self.census.with_image.resize(image.index() + 1, 0);
+            }
+            let count = &mut self.census.with_image[image.index()];
+            *count = if appear { *count + 1 } else { *count - 1 };
+        }
+    }
+
+    /// The census is what a recount finds.
+    pub(super) fn check_census(&self) -> Result<(), String> {
+        let census = &self.census;
+        let mut by_node: Vec<BTreeMap<u32, PodCount>> = vec![BTreeMap::new(); self.nodes.len()];
+        for pod in &self.pods {
+            if let Some((node, terminating)) = self.place_in_census(pod.id) {
+                let mut classes = census.classes_of(pod.template.index()).iter();
+                let class = classes.find(|&&class| census.classes[class as usize].owner == pod.owner);
+                let &class = class.ok_or_else(|| format!("pod {} is of no class", self.pod_name(pod.id)))?;
+                let one = PodCount { pods: 1, terminating: u32::from(terminating) };
+                by_node[node.index()].entry(class).or_default().add(one);
+            }
+        }
+        let mut by_kind: BTreeMap<(u32, u32), PodCount> = BTreeMap::new();
+        let mut nodes = vec![0; census.kinds.len()];
+        for node in &self.nodes {
+            let mut held = BTreeMap::new();
+            let kind = census.kind_of[node.id.index()];
+            kind.into_iter().for_each(|kind| nodes[kind as usize] += 1);
+            for of_class in census.on(node.id) {
+                let class = &census.classes[of_class.class as usize];
+                held.insert(of_class.class, of_class.count);
+                if let Some(kind) = kind {
+                    by_kind.entry((of_class.class, kind)).or_default().add(of_class.count);
+                }
+                if !class.nodes.contains(&node.id) {
+                    return Err(format!("node {} is not among those of a class that it holds", node.name));
+                }
+            }
+            if held != by_node[node.id.index()] {
+                return Err(format!("node {}: the census counts {held:?}", node.name));
+            }
+            let mut labels = node.labels.clone();
+            labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
+            let fits = |kind: u32| census.kind(kind).labels == labels && census.kind(kind).taints == node.taints;
+            if kind.is_some() != node.gone.is_none() || !kind.is_none_or(fits) {
+                return Err(format!("node {} is not of its kind", node.name));
+            }
+        }
+        let counted = (0..).zip(&census.classes);
+        let kept = counted.flat_map(|(id, class)| class.kinds.iter().map(move |(&kind, &count)| ((id, kind), count)));
+        if kept.collect::<BTreeMap<(u32, u32), PodCount>>() != by_kind {
+            return Err("the census by kind of node is not the sum of its nodes".to_string());
+        }
+        if !census.kinds.iter().map(|kind| kind.nodes).eq(nodes) {
+            return Err("the census counts other nodes of a kind than there are".to_string());
+        }
+        self.check_images()
+    }
+
+    fn check_images(&self) -> Result<(), String> {
+        let mut with_image = vec![0; self.census.with_image.len()];
+        for image in self.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.images) {
+            with_image.resize(with_image.len().max(image.index() + 1), 0);
+            with_image[image.index()] += 1;
+        }
+        if with_image == self.census.with_image {
+            return Ok(());
+        }
+        Err(format!("nodes with images are {with_image:?} but {:?} are counted", self.census.with_image))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::engine::Span;
+    use crate::rules::taint::TaintEffect;
+    use crate::world::DeleteCause;
+
+    #[test]
+    fn the_census_follows_pods_and_nodes() {
+        let mut world = World::new(&plan(vec![template(10)]));
+        let nodes = ["a", "b", "c"].map(|name| Testbed::ready_node(&mut world, node(name, 1000, "x")));
+        let pods = [0, 0, 1].map(|place: usize| {
+            let pod = testbed::new_pod(&mut world, 0);
+            world.bind_pod(pod, nodes[place]);
+            pod
+        });
+        let counts = |world: &World| -> Vec<(u32, u32)> {
+            let held =
+                |node: &NodeId| world.census().on(*node).iter().map(|held| held.count).next().unwrap_or_default();
+            nodes.iter().map(held).map(|count| (count.pods, count.terminating)).collect()
+        };
+        let by_kind = |world: &World| world.census().by_kind(0).map(|(_, count)| count.pods).collect::<Vec<_>>();
+        assert_eq!(counts(&world), [(2, 0), (1, 0), (0, 0)]);
+        assert_eq!(by_kind(&world), [3], "names of hosts do not make kinds");
+        world.delete_pod(pods[0], Some(Span::from_secs(30)), DeleteCause::User);
+        assert_eq!(counts(&world)[0], (2, 1));
+        world.add_taint(nodes[1], Taint::new("k", TaintEffect::NoSchedule));
+        assert_eq!(by_kind(&world), [2, 1]);
+        let generation = world.census().generation();
+        world.remove_node(nodes[1]);
+        assert_eq!(by_kind(&world), [2], "pods of a node that is gone belong to no kind");
+        assert_ne!(world.census().generation(), generation);
+        world.remove_pod(pods[0]);
+        world.remove_pod(pods[2]);
+        assert_eq!(counts(&world), [(1, 0), (0, 0), (0, 0)]);
+        assert_eq!(world.check(), Ok(()));
+        world.nodes[0].taints.push(Taint::new("k", TaintEffect::NoSchedule));
+        assert_eq!(world.check(), Err("node a is not of its kind".to_string()), "a change behind its back is found");
+    }
+}
