@@ -10,14 +10,31 @@ use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Na
 use super::resolver::Wanted;
 use crate::engine::{Span, Time};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// The checkpoint of a binding whose targets should be these.
 pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
-    let mut lines: Vec<String> =
-        wanted.iter().map(|want| format!("{}:{}:{}", want.id, want.port, want.created_millis)).collect();
+    // The lines stand one behind the other in one text, so that each needs no text of its own.
+    let (mut text, mut ends) = (String::with_capacity(wanted.len() * 40), Vec::with_capacity(wanted.len()));
+    for want in wanted {
+        let start = text.len();
+        // Writing to a String does not fail.
+        write!(text, "{}:{}:{}", want.id, want.port, want.created_millis).ok();
+        ends.push((start, text.len()));
+    }
+    let mut lines: Vec<&str> = ends.into_iter().map(|(start, end)| &text[start..end]).collect();
     lines.sort_unstable();
-    format!("{}/{}", lines.join(","), binding.spec.text).into()
+    let mut sorted = String::with_capacity(text.len() + lines.len() + 1 + binding.spec.text.len());
+    for (index, line) in lines.into_iter().enumerate() {
+        if index > 0 {
+            sorted.push(',');
+        }
+        sorted.push_str(line);
+    }
+    sorted.push('/');
+    sorted.push_str(&binding.spec.text);
+    sorted.into()
 }
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.

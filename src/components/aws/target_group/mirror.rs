@@ -4,15 +4,19 @@
 
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
 use super::targets::{Health, Known, Target};
-use crate::plan::{Plan, ServiceId, TargetGroupId, TargetPort};
-use crate::world::{self, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
+use crate::plan::{Plan, ServiceId, TargetGroupId, TargetPort, TemplateId};
+use crate::world::{self, Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Names of pods and nodes, made once.
+/// Endpoints by the ports that they have.
+type Sets = BTreeMap<Vec<(Arc<str>, u16)>, Vec<Endpoint>>;
+
+/// Names and addresses of pods and names of nodes, made once.
 #[derive(Debug, Default)]
 pub struct Names {
     pods: Vec<Option<Name>>,
+    addresses: Vec<Option<(Address, Arc<str>)>>,
     by_name: BTreeMap<Name, PodId>,
     nodes: BTreeMap<Arc<str>, NodeId>,
 }
@@ -23,10 +27,28 @@ impl Names {
         if self.pods.len() <= id.index() {
             self.pods.resize(id.index() + 1, None);
         }
-        let name = self.pods[id.index()]
-            .get_or_insert_with(|| Name::new(world.template_of(id).namespace.as_str(), world.pod_name(id)));
-        self.by_name.entry(name.clone()).or_insert(id);
+        let Names { pods, by_name, .. } = self;
+        let name = pods[id.index()].get_or_insert_with(|| {
+            let name = Name::new(world.template_of(id).namespace.as_str(), world.pod_name(id));
+            by_name.entry(name.clone()).or_insert(id);
+            name
+        });
         name.clone()
+    }
+
+    /// The text of a pod's address.
+    pub fn address(&mut self, pod: PodId, address: Address) -> Arc<str> {
+        if self.addresses.len() <= pod.index() {
+            self.addresses.resize(pod.index() + 1, None);
+        }
+        match &self.addresses[pod.index()] {
+            Some((known, text)) if *known == address => text.clone(),
+            _ => {
+                let text = Arc::<str>::from(address.to_string());
+                self.addresses[pod.index()] = Some((address, text.clone()));
+                text
+            }
+        }
     }
 
     /// The pod of a name.
@@ -98,9 +120,22 @@ pub fn service(plan: &Plan, id: ServiceId) -> Service {
 /// A Service's endpoints; those whose ports have the same numbers are a set.
 pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -> Endpoints {
     let spec = &plan.services[id.index()];
-    let mut sets: BTreeMap<Vec<(Arc<str>, u16)>, Vec<Endpoint>> = BTreeMap::new();
+    // The sets, and which of them the pods of a template belong to.
+    let (mut sets, mut of_templates) = (Sets::new(), Vec::<(TemplateId, Vec<(Arc<str>, u16)>)>::new());
     for entry in &world.endpoints[id.index()] {
-        let template = world.template_of(entry.pod);
+        let template_id = world.pod(entry.pod).template;
+        let endpoint = Endpoint {
+            address: Some(names.address(entry.pod, entry.address)),
+            ready: Some(entry.ready),
+            terminating: entry.terminating,
+            pod: Some(names.of_pod(world, entry.pod)),
+        };
+        let known = of_templates.iter().find(|(template, _)| *template == template_id);
+        if let Some(endpoints) = known.and_then(|(_, ports)| sets.get_mut(ports)) {
+            endpoints.push(endpoint);
+            continue;
+        }
+        let template = &world.templates[template_id.index()];
         let number = |target: &TargetPort| match target {
             TargetPort::Number(number) => Some(*number),
             TargetPort::Name(name) => {
@@ -109,12 +144,9 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
             }
         };
         let ports = spec.ports.iter().filter_map(|port| Some((port.name.as_str().into(), number(&port.target)?)));
-        sets.entry(ports.collect()).or_default().push(Endpoint {
-            address: Some(entry.address.to_string().into()),
-            ready: Some(entry.ready),
-            terminating: entry.terminating,
-            pod: Some(names.of_pod(world, entry.pod)),
-        });
+        let ports: Vec<_> = ports.collect();
+        of_templates.push((template_id, ports.clone()));
+        sets.entry(ports).or_default().push(endpoint);
     }
     let sets = sets.into_iter().map(|(ports, endpoints)| EndpointSet { ports, endpoints, other: "".into() });
     Endpoints {
@@ -133,10 +165,18 @@ pub fn target(entry: &world::Target) -> Target {
     Target { id: id.into(), port: entry.port }
 }
 
+/// The string of a target, without making the target first.
+fn key(entry: &world::Target) -> String {
+    match entry.node {
+        Some(node) => format!("{}:{}", instance_id(node), entry.port),
+        None => format!("{}:{}", entry.address, entry.port),
+    }
+}
+
 /// The newest registration of each target of a group, by its string.
 pub fn registrations(world: &World, group: TargetGroupId) -> BTreeMap<String, TargetId> {
     let targets = world.group_targets[group.index()].iter();
-    targets.map(|&id| (target(&world.targets[id.index()]).key(), id)).collect()
+    targets.map(|&id| (key(&world.targets[id.index()]), id)).collect()
 }
 
 /// What DescribeTargetHealth says of a target.

@@ -28,7 +28,7 @@ pub struct Totals {
 /// Totals of the pools that have candidates; `all`: before a method's filter. Nothing when no pool is Balanced.
 pub fn totals(scene: Scene, all: &[Candidate]) -> BTreeMap<NodePoolId, Totals> {
     let world = scene.world;
-    if !world.node_pools.iter().any(|pool| pool.consolidation_policy == ConsolidationPolicy::Balanced) {
+    if !is_used(world) {
         return BTreeMap::new();
     }
     let mut totals: BTreeMap<NodePoolId, Totals> = all.iter().map(|one| (one.pool, Totals::default())).collect();
@@ -46,6 +46,11 @@ pub fn totals(scene: Scene, all: &[Candidate]) -> BTreeMap<NodePoolId, Totals> {
         }
     }
     totals
+}
+
+/// Some pool is Balanced.
+pub fn is_used(world: &crate::world::World) -> bool {
+    world.node_pools.iter().any(|pool| pool.consolidation_policy == ConsolidationPolicy::Balanced)
 }
 
 fn claim_price(scene: Scene, claim: &NodeClaim) -> f64 {

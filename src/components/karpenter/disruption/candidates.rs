@@ -10,7 +10,7 @@ use crate::components::karpenter::cluster::{
 };
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE};
-use crate::world::{ClaimId, NodeId, PodId, World};
+use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -64,13 +64,15 @@ impl Candidate {
     }
 }
 
-/// Managed nodes that may be disrupted, by name. `held`: claims that commands have taken already.
+/// Managed nodes that may be disrupted, by name. `held`: claims that commands have taken already. `matters`: whether a claim
+/// with its node need be looked at; asked only where nobody reads why others are none.
 pub fn candidates(
     plan: &Plan,
     world: &World,
     held: &BTreeSet<ClaimId>,
     class: Class,
     notes: &mut Notes,
+    matters: impl Fn(&NodeClaim, NodeId) -> bool,
 ) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
@@ -78,10 +80,18 @@ pub fn candidates(
         let held_by_pods =
             || node_of(world, claim.id).is_some_and(|node| is_held_by_pods(world, &world.node(node).pods));
         // Why it is held is only worth a sentence when somebody reads it.
-        if held.contains(&claim.id) || (!notes.are_kept() && !lenient && held_by_pods()) {
+        if held.contains(&claim.id) {
             continue;
         }
-        match candidate(plan, world, claim.id, class) {
+        if !notes.are_kept() {
+            let skipped = node_of(world, claim.id).is_none_or(|node| !matters(claim, node));
+            if skipped || (!lenient && held_by_pods()) {
+                continue;
+            }
+        }
+        // Without notes the pods were asked above.
+        let asks_pods = notes.are_kept() && !lenient;
+        match judged(plan, world, claim.id, asks_pods) {
             Ok(candidate) => found.push(candidate),
             Err(block) => {
                 if let Some(node) = node_of(world, claim.id) {
@@ -103,6 +113,11 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 /// # Errors
 /// The first thing that blocks its disruption, in the words of Karpenter's events.
 pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Result<Candidate, String> {
+    let lenient = class == Class::Eventual && world.claim(id).termination_grace_period.is_some();
+    judged(plan, world, id, !lenient)
+}
+
+fn judged(plan: &Plan, world: &World, id: ClaimId, asks_pods: bool) -> Result<Candidate, String> {
     let claim = world.claim(id);
     let pool = &world.node_pools[claim.pool.index()].name;
     let node_id = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
@@ -125,11 +140,16 @@ pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Resul
     if plan.pool_types.get(claim.pool.index()).is_none_or(Vec::is_empty) {
         return Err(format!("nodepool not found (NodePool={pool})"));
     }
-    let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
-    if let (false, Some(block)) = (lenient, pod_block(world, &node.pods)) {
+    if let Some(block) = asks_pods.then(|| pod_block(world, &node.pods)).flatten() {
         return Err(block);
     }
     Ok(weigh(plan, world, id, node_id))
+}
+
+/// Whether a node is not empty for sure, in the sense of any version of [`Candidate::is_empty`]: cheap to ask.
+pub fn is_occupied(world: &World, node: NodeId) -> bool {
+    let mut pods = world.node(node).pods.iter();
+    pods.any(|&pod| is_reschedulable(world, pod) && eviction_cost(world, pod) >= 0.5)
 }
 
 /// Whether the pods of a node forbid something: as [`pod_block`], without a word.

@@ -12,6 +12,7 @@ use super::simulation::{Failure, Move, Scene, Simulation, simulate};
 use super::static_drift;
 use crate::plan::NodePoolId;
 use crate::record::Reason;
+use crate::world::NodeClaim;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a method starts from.
@@ -35,7 +36,10 @@ pub struct Decision {
 /// The candidates of a method.
 pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     let version = scene.plan.flags.karpenter.version;
-    let all = candidates(scene.plan, scene.world, scene.held, method.class(), notes);
+    // The totals of a Balanced pool count all candidates.
+    let counts_all = method.consolidates(version) && balanced::is_used(scene.world);
+    let may_accept = |claim: &NodeClaim, node| counts_all || method.may_accept(scene.world, claim, node);
+    let all = candidates(scene.plan, scene.world, scene.held, method.class(), notes, may_accept);
     let totals = if method.consolidates(version) { balanced::totals(scene, &all) } else { BTreeMap::new() };
     let candidates = all.into_iter().filter(|one| method.accepts(scene.world, version, one, notes)).collect();
     Prospect { candidates, totals }

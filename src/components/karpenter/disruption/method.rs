@@ -2,12 +2,12 @@
 //!
 //! Source: core `disruption/controller.go` (`NewMethods`), and `ShouldDisrupt` of each method.
 
-use super::candidates::{Candidate, Class};
+use super::candidates::{Candidate, Class, is_occupied};
 use super::notes::Notes;
 use crate::plan::ConsolidationPolicy;
 use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
-use crate::world::{DisruptionReason, NodeClaim, World};
+use crate::world::{DisruptionReason, NodeClaim, NodeId, World};
 
 /// A way to disrupt nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +86,12 @@ impl Method {
                 claim.consolidatable.is_some()
             }
         }
+    }
+
+    /// As [`Method::concerns`], with what runs on the claim's node: where this says no, the filter of the method does.
+    pub fn may_accept(self, world: &World, claim: &NodeClaim, node: NodeId) -> bool {
+        let wants_empty = matches!(self, Method::Emptiness | Method::EmptyNodes);
+        self.concerns(world, claim) && !(wants_empty && is_occupied(world, node))
     }
 
     /// The filter of the method.

@@ -29,7 +29,7 @@ use super::provisioner::pools::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
-use decide::{Decision, Invalid, decide, prospect, rejection, validate};
+use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
 use queue::{Commands, Standing};
@@ -189,8 +189,9 @@ impl Disruption {
     /// The methods in order, from `first`, until one has something to do.
     fn go_through(&mut self, cx: &mut Cx, first: Method) {
         let order = Method::order(cx.plan.flags.karpenter.version);
+        let mut earlier = None;
         for &method in order.iter().skip_while(|&&method| method != first) {
-            let moves = match self.compute(cx, method) {
+            let moves = match self.compute(cx, method, &mut earlier) {
                 Ok(moves) => moves,
                 Err(error) => return self.fail(cx, method, &format!("computing disruption decision, {error}")),
             };
@@ -235,10 +236,16 @@ impl Disruption {
         }
     }
 
-    /// What a method would do.
-    fn compute(&mut self, cx: &mut Cx, method: Method) -> Result<Vec<Move>, &'static str> {
+    /// What a method would do. `earlier`: what multi-node consolidation started from in this pass; nothing has changed since,
+    /// and single-node consolidation starts from the same.
+    fn compute(
+        &mut self,
+        cx: &mut Cx,
+        method: Method,
+        earlier: &mut Option<Prospect>,
+    ) -> Result<Vec<Move>, &'static str> {
         let mut notes = std::mem::take(&mut self.notes);
-        let decision = self.decide(cx, method, &mut notes);
+        let decision = self.decide(cx, method, earlier, &mut notes);
         self.notes = notes;
         decision.map(|decision| decision.moves)
     }
@@ -254,26 +261,37 @@ impl Disruption {
         !cx.recorder.explains() && (remembered || !concerned())
     }
 
-    fn decide(&mut self, cx: &Cx, method: Method, notes: &mut Notes) -> Result<Decision, &'static str> {
+    fn decide(
+        &mut self,
+        cx: &Cx,
+        method: Method,
+        earlier: &mut Option<Prospect>,
+        notes: &mut Notes,
+    ) -> Result<Decision, &'static str> {
         if self.is_idle(cx, method) {
             return Ok(Decision::default());
         }
         let remembers = method.consolidates(cx.plan.flags.karpenter.version);
         let (catalog, held) = (self.catalog_of(cx), self.commands.held());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held };
-        let prospect = prospect(scene, method, notes);
+        let same = earlier.take().filter(|_| method == Method::SingleNode && !notes.are_kept());
+        let prospect = same.unwrap_or_else(|| prospect(scene, method, notes));
+        if method == Method::MultiNode {
+            *earlier = Some(prospect.clone());
+        }
         if prospect.candidates.is_empty() {
             return Ok(Decision::default());
         }
         let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
-        let nodes = cluster::state_nodes(cx.plan, cx.world);
-        let scene = Scene { nodes: &nodes, ..scene };
         if remembers {
             let state = self.present_state(cx);
             if self.memo.get(&method) == Some(&state) {
                 return Ok(Decision::default());
             }
         }
+        // Only simulations need the nodes.
+        let nodes = cluster::state_nodes(cx.plan, cx.world);
+        let scene = Scene { nodes: &nodes, ..scene };
         let decision =
             decide(scene, method, prospect, budgets, &BTreeSet::new(), notes).map_err(|error| error.text())?;
         if decision.exhausted && remembers {

@@ -11,7 +11,7 @@ use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::world::{ClaimId, World};
 
 fn sorted(plan: &Plan, world: &World) -> Vec<Candidate> {
-    let mut found = candidates(plan, world, &BTreeSet::new(), Class::Graceful, &mut Notes::default());
+    let mut found = candidates(plan, world, &BTreeSet::new(), Class::Graceful, &mut Notes::default(), |_, _| true);
     Method::SingleNode.sort(world, plan.flags.karpenter.version, &mut found);
     found
 }
