@@ -21,8 +21,8 @@ pub fn populate(plan: &Plan, world: &mut World) {
     let mut daemons = vec![0; plan.daemon_sets.len()];
     let nodes: Vec<NodeId> = plan.nodes.iter().map(|node| join(plan, world, node)).collect();
     for &node in &nodes {
-        for index in 0..plan.daemon_sets.len() {
-            run_daemon(world, DaemonSetId::at(index), node, &mut daemons[index]);
+        for (index, count) in daemons.iter_mut().enumerate() {
+            run_daemon(world, DaemonSetId::at(index), node, count);
         }
     }
     for (ordinal, pod) in (1..).zip(&plan.pods) {
