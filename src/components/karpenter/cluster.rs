@@ -16,7 +16,7 @@ use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub use crate::world::offering::{avoided_until, is_available, is_compatible, unregistered_taint};
 pub use catalog::{Catalog, Market, PoolFacts, Wanted};
@@ -27,9 +27,12 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// The annotation that says how dear a pod is.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
+/// Asked about for every pod, so made once.
+static DISRUPTED: LazyLock<Taint> = LazyLock::new(|| Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule));
+
 /// The taint of a node that Karpenter is about to remove.
 pub fn disrupted_taint() -> Taint {
-    Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule)
+    DISRUPTED.clone()
 }
 
 /// Taints of a node that is still coming up.
@@ -366,7 +369,7 @@ pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>
     let pdb = budgets.next()?;
     let (entry, template) = (world.pod(pod), world.template_of(pod));
     let evictable = entry.is_active()
-        && !tolerated(&template.tolerations, &disrupted_taint())
+        && !tolerated(&template.tolerations, &DISRUPTED)
         && template.controller != PodController::Node
         && !forbids_disruption(world, pod);
     if !evictable {

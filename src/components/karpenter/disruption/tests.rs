@@ -42,6 +42,22 @@ fn empty_nodes_go_together_within_the_budget() {
 }
 
 #[test]
+fn a_pass_without_readers_looks_at_fewer_nodes_and_comes_to_the_same() {
+    for version in [(0, 37), (1, 4), (1, 6), (1, 14)] {
+        let mut plan = small_plan();
+        plan.flags.karpenter.version = version;
+        let mut world = World::new(&plan);
+        let made = [0, 1, 3, 0].map(|pods| node(&plan, &mut world, "t3.large", CapacityType::OnDemand, pods));
+        world.set_drifted(made[1], true);
+        for &method in Method::order(version) {
+            let found = |kept| at(&plan, &world, |scene| prospect(scene, method, &mut Notes::new(kept)).candidates);
+            let claims = |kept| found(kept).into_iter().map(|one| one.claim).collect::<Vec<_>>();
+            assert_eq!(claims(false), claims(true), "{method:?} of {version:?}");
+        }
+    }
+}
+
+#[test]
 fn when_empty_leaves_nodes_with_pods_alone_and_says_so() {
     let mut plan = small_plan();
     edit_pool(&mut plan, |pool| pool.consolidation_policy = ConsolidationPolicy::WhenEmpty);
