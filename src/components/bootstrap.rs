@@ -187,7 +187,7 @@ fn publish(plan: &Plan, world: &mut World, service: ServiceId) {
         return;
     }
     let selected = |pod: &PodId| spec.selects(world.template_of(*pod));
-    let pods: Vec<PodId> = world.living.iter().copied().filter(selected).collect();
+    let pods: Vec<PodId> = world.living.iter().filter(selected).collect();
     let most = plan.flags.controllers.endpoints_per_slice as usize;
     let (writes, _) = endpoint_slice::reconcile::reconcile(&plan.zones, world, &spec, &pods, &[], most.max(1));
     world.write_slices(service, writes);

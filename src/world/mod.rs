@@ -14,6 +14,7 @@ pub mod endpoint_slice;
 pub mod eviction;
 pub mod ids;
 pub mod ledger;
+pub mod living;
 pub mod node;
 pub mod node_status;
 pub mod offering;
@@ -33,6 +34,7 @@ pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndp
 pub use eviction::{Eviction, EvictionRequest};
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
+pub use living::PodSet;
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
@@ -105,7 +107,7 @@ pub struct World {
     /// Pods.
     pub pods: Vec<Pod>,
     /// Pods whose objects exist, in order of creation.
-    pub living: std::collections::BTreeSet<PodId>,
+    pub living: PodSet,
     /// CPU meters of pods, by pod.
     pub cpu: Vec<CpuMeter>,
     /// Nodes.
@@ -183,7 +185,7 @@ impl World {
             now: plan.start,
             templates: plan.templates.clone(),
             pods: Vec::new(),
-            living: std::collections::BTreeSet::new(),
+            living: PodSet::default(),
             cpu: Vec::new(),
             nodes: Vec::new(),
             claims: Vec::new(),

@@ -510,7 +510,7 @@ impl World {
         if let Some(metrics) = self.pod_metrics.get_mut(pod.index()) {
             *metrics = None;
         }
-        self.living.remove(&pod);
+        self.living.remove(pod);
         self.counts.pods_gone += 1;
         self.push(Change::PodGone(pod));
     }

@@ -371,7 +371,7 @@ impl World {
     pub fn quota_admits_pod(&self, namespace: &str) -> bool {
         let Some(&most) = self.pod_quotas.get(namespace) else { return true };
         let counts =
-            |pod: &&PodId| self.template_of(**pod).namespace == namespace && !self.pods[pod.index()].is_finished();
+            |pod: &PodId| self.template_of(*pod).namespace == namespace && !self.pods[pod.index()].is_finished();
         self.living.iter().filter(counts).count() < most as usize
     }
 

@@ -193,7 +193,7 @@ impl Cluster<'_> {
         let warmup = Span::from_seconds(scrape["warmup"].as_f64().unwrap_or(0.0));
         let window = Span::from_seconds(scrape["window"].as_f64().unwrap_or(0.0));
         let idle = self.input["world"]["idle"].as_f64().unwrap_or(0.0);
-        let living: Vec<PodId> = world.living.iter().copied().collect();
+        let living: Vec<PodId> = world.living.iter().collect();
         for &pod in &living {
             world.set_pod_metrics(pod, None);
         }

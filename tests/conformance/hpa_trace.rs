@@ -279,7 +279,7 @@ impl<'p> Bench<'p> {
         let owner = Owner::Bare;
         let ordinal = self.pods.len() as u32 + 1;
         let pod = self.world.create_pod(NewPod { template, owner, ordinal, pinned: None, name: Some(name.into()) });
-        self.world.living.remove(&pod);
+        self.world.living.remove(pod);
         self.pods.insert(name.to_string(), (pod, Map::new()));
         pod
     }
@@ -313,7 +313,7 @@ impl<'p> Bench<'p> {
             // Its metrics may stay, and name containers.
             object.remove("metadata");
             object.remove("status");
-            self.world.living.remove(&id);
+            self.world.living.remove(id);
         }
         let template = self.template(Some(name), &object);
         let value = Value::Object(object.clone());

@@ -280,8 +280,8 @@ impl Workload<'_> {
         let (set, ordinal) = name.rsplit_once('-')?;
         let owner = Owner::ReplicaSet(self.set_named(world, set)?);
         let ordinal: u32 = ordinal.parse().ok()?;
-        let same = |pod: &&PodId| world.pod(**pod).owner == owner && world.pod(**pod).ordinal == ordinal;
-        world.living.iter().find(same).copied()
+        let same = |pod: &PodId| world.pod(*pod).owner == owner && world.pod(*pod).ordinal == ordinal;
+        world.living.iter().find(same)
     }
 
     /// A kubelet rule of a pod in seconds; `None`: never.

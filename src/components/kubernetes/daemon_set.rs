@@ -66,7 +66,7 @@ impl DaemonSetController {
 
 fn has_pod(world: &World, daemon_set: DaemonSetId, node: NodeId) -> bool {
     let on_node = |pod: &crate::world::Pod| pod.node.or(pod.pinned) == Some(node);
-    let mut living = world.living.iter().map(|&pod| world.pod(pod));
+    let mut living = world.living.iter().map(|pod| world.pod(pod));
     living.any(|pod| pod.owner == Owner::DaemonSet(daemon_set) && pod.is_active() && on_node(pod))
 }
 

@@ -45,7 +45,7 @@ impl PodDisruption {
         for index in 0..cx.world.pdbs.len() {
             self.sync(cx, PdbId::at(index));
         }
-        for pod in cx.world.living.iter().copied().collect::<Vec<_>>() {
+        for pod in cx.world.living.iter().collect::<Vec<_>>() {
             clear_stale_target(cx, pod);
         }
     }
@@ -154,7 +154,7 @@ fn count(number: usize) -> i32 {
 /// Existing pods that a budget matches.
 fn matching(world: &World, spec: &PdbSpec) -> Vec<PodId> {
     let selected: Vec<bool> = world.templates.iter().map(|template| spec.matches(template)).collect();
-    world.living.iter().copied().filter(|&pod| selected[world.pod(pod).template.index()]).collect()
+    world.living.iter().filter(|&pod| selected[world.pod(pod).template.index()]).collect()
 }
 
 /// A record keeps a pod from counting as healthy until its timeout, that instant excluded.

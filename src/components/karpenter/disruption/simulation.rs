@@ -115,7 +115,7 @@ fn pods_to_place(world: &World, candidates: &[Candidate], leaving: impl Iterator
     let is_movable = |pod: &PodId| cluster::is_currently_reschedulable(world, *pod);
     let waits =
         |pod: &PodId| cluster::is_provisionable(world, *pod) && preferences::refusal(world.template_of(*pod)).is_none();
-    let mut pods: Vec<PodId> = world.living.iter().copied().filter(waits).collect();
+    let mut pods: Vec<PodId> = world.living.iter().filter(waits).collect();
     list_order(world, &mut pods);
     for candidate in candidates {
         let mut own: Vec<PodId> = candidate.pods.iter().copied().filter(is_movable).collect();

@@ -124,7 +124,7 @@ impl EndpointSlice {
         }
         let spec = &world.services[service.index()];
         let selected = |pod: &PodId| spec.selects(world.template_of(*pod));
-        self.services[service.index()].pods = world.living.iter().copied().filter(selected).collect();
+        self.services[service.index()].pods = world.living.iter().filter(selected).collect();
     }
 
     /// Services are asked to sync if something of the pod changed that may change their endpoints; of the labels only what

@@ -37,7 +37,7 @@ fn world() -> (World, PodId) {
 /// The writes for the Service of the world, applied.
 fn sync(world: &mut World, most: usize) -> (SliceWrites, bool) {
     let (spec, slices) = (world.services[0].clone(), world.slices[0].clone());
-    let pods: Vec<PodId> = world.living.iter().copied().collect();
+    let pods: Vec<PodId> = world.living.iter().collect();
     let (writes, missing) = reconcile(&[], world, &spec, &pods, &slices, most);
     world.write_slices(ServiceId(0), writes.clone());
     (writes, missing)

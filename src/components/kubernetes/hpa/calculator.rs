@@ -38,9 +38,6 @@ pub struct Sample {
     pub window: Span,
 }
 
-/// Samples by pod, in order of the pods.
-pub type Samples = Vec<(PodId, Sample)>;
-
 /// How far from 1 a ratio may be without consequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerances {
@@ -159,37 +156,140 @@ impl Proposal {
     }
 }
 
-/// Sorts pods by what their samples are worth (`groupPods`) and takes the samples of unready and ignored ones away. Pods
-/// and samples are in order of their ids. `cpu` is true for cpu as Resource or ContainerResource.
-pub fn group_pods(pods: &[PodView], samples: &mut Samples, cpu: bool, readiness: &Readiness) -> Groups {
-    let mut groups = Groups::default();
-    // Samples before `kept` stay; `next` is the first one that was not looked at.
-    let (mut kept, mut next) = (0, 0);
-    for pod in pods {
-        while next < samples.len() && samples[next].0 < pod.id {
-            samples[kept] = samples[next];
-            (kept, next) = (kept + 1, next + 1);
-        }
-        let sample = samples.get(next).filter(|(id, _)| *id == pod.id).copied();
-        next += usize::from(sample.is_some());
-        if pod.deleting || pod.phase == PodPhase::Failed {
-            groups.ignored.push(pod.id);
-        } else if pod.phase == PodPhase::Pending {
-            groups.unready.push(pod.id);
-        } else if let Some(sample) = sample {
-            if cpu && is_unready(pod, &sample.1, readiness) {
-                groups.unready.push(pod.id);
-            } else {
-                groups.ready += 1;
-                samples[kept] = sample;
-                kept += 1;
-            }
-        } else {
-            groups.missing.push(pod.id);
+/// Pods and samples of one metric, counted as they come, in order of the pods: `groupPods`, `calculatePodRequests` and the
+/// sums of `GetResourceUtilizationRatio` in one pass, so that a sync over thousands of pods keeps no lists of them.
+#[derive(Clone, Debug)]
+pub struct Tally<'a> {
+    /// The metric is cpu as Resource or ContainerResource.
+    cpu: bool,
+    readiness: Readiness,
+    /// What to sum of the pods' requests; `None`: they do not matter.
+    requests: Option<Requests<'a>>,
+    groups: Groups,
+    /// Pods looked at.
+    pods: usize,
+    /// Samples looked at, and when the oldest and the newest of them was taken.
+    samples: usize,
+    ages: Option<(Time, Time)>,
+    /// Samples that count, with those of pods that are gone but still served.
+    counted: usize,
+    total: i64,
+    /// Use and requests of the pods whose samples count.
+    ready: Sums,
+    /// Requests of the pods without sample, each used as `missing_percent` says.
+    missing: Sums,
+    /// Requests of the unready pods.
+    unready: Sums,
+    /// A pod has no request for the resource.
+    lacks_request: bool,
+}
+
+impl<'a> Tally<'a> {
+    /// Nothing counted yet.
+    pub fn new(cpu: bool, readiness: Readiness, requests: Option<Requests<'a>>) -> Tally<'a> {
+        Tally {
+            cpu,
+            readiness,
+            requests,
+            groups: Groups::default(),
+            pods: 0,
+            samples: 0,
+            ages: None,
+            counted: 0,
+            total: 0,
+            ready: Sums::default(),
+            missing: Sums::default(),
+            unready: Sums::default(),
+            lacks_request: false,
         }
     }
-    samples.drain(kept..next);
-    groups
+
+    /// Counts a pod and what the metrics API serves of it.
+    pub fn pod(&mut self, pod: &PodView<'a>, sample: Option<Sample>) {
+        self.pods += 1;
+        if let Some(sample) = &sample {
+            self.seen(sample);
+        }
+        let request = match self.requests.as_mut().map(|requests| requests.of(pod.template)) {
+            Some(None) => {
+                self.lacks_request = true;
+                0
+            }
+            Some(Some(request)) => request,
+            None => 0,
+        };
+        if pod.deleting || pod.phase == PodPhase::Failed {
+            self.groups.ignored.push(pod.id);
+        } else if pod.phase == PodPhase::Pending {
+            self.groups.unready.push(pod.id);
+            self.unready.add(0, request);
+        } else if let Some(sample) = sample {
+            if self.cpu && is_unready(pod, &sample, &self.readiness) {
+                self.groups.unready.push(pod.id);
+                self.unready.add(0, request);
+            } else {
+                self.groups.ready += 1;
+                self.ready.add(sample.value, request);
+                self.count(&sample);
+            }
+        } else {
+            let percent = self.requests.as_ref().map_or(0, |requests| requests.missing_percent);
+            self.groups.missing.push(pod.id);
+            self.missing.add(request.wrapping_mul(percent) / 100, request);
+        }
+    }
+
+    /// Counts a sample of a pod that is gone and still served.
+    pub fn gone(&mut self, sample: &Sample) {
+        self.seen(sample);
+        self.count(sample);
+    }
+
+    /// Counts pods and samples, both in order of their ids.
+    pub fn join(&mut self, pods: &[PodView<'a>], samples: impl IntoIterator<Item = (PodId, Sample)>) {
+        let mut pods = pods.iter().peekable();
+        for (id, sample) in samples {
+            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
+                self.pod(pod, None);
+            }
+            match pods.next_if(|pod| pod.id == id) {
+                Some(pod) => self.pod(pod, Some(sample)),
+                None => self.gone(&sample),
+            }
+        }
+        pods.for_each(|pod| self.pod(pod, None));
+    }
+
+    /// When the oldest and the newest sample was taken.
+    pub fn ages(&self) -> Option<(Time, Time)> {
+        self.ages
+    }
+
+    fn seen(&mut self, sample: &Sample) {
+        let at = sample.timestamp;
+        self.samples += 1;
+        self.ages = Some(self.ages.map_or((at, at), |(oldest, newest)| (oldest.min(at), newest.max(at))));
+    }
+
+    fn count(&mut self, sample: &Sample) {
+        self.counted += 1;
+        self.total = self.total.wrapping_add(sample.value);
+    }
+
+    /// Whether there is anything to calculate with.
+    fn checked(self) -> Result<Tally<'a>, Invalid> {
+        if self.samples == 0 {
+            Err(Invalid::NoMetrics)
+        } else if self.pods == 0 {
+            Err(Invalid::NoPods)
+        } else if self.counted == 0 {
+            Err(Invalid::OnlyUnready)
+        } else if self.lacks_request {
+            Err(Invalid::MissingRequest)
+        } else {
+            Ok(self)
+        }
+    }
 }
 
 fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
@@ -202,28 +302,38 @@ fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
     }
 }
 
-/// The request of every pod in milli-units, in order of the pods (`calculatePodRequests`).
-///
-/// # Errors
-/// A container (or a pod with pod-level resources) without a request for the resource.
-pub fn pod_requests(
-    pods: &[PodView],
-    container: Option<&str>,
-    resource: &str,
-    pod_level: bool,
-) -> Result<Vec<(PodId, i64)>, Invalid> {
-    let mut requests = Vec::with_capacity(pods.len());
-    let mut known: Option<(&PodTemplate, i64)> = None;
-    for pod in pods {
-        // Neighbours mostly share their template.
-        let request = match known {
-            Some((template, request)) if std::ptr::eq(template, pod.template) => request,
-            _ => request_of(pod.template, container, resource, pod_level).ok_or(Invalid::MissingRequest)?,
-        };
-        known = Some((pod.template, request));
-        requests.push((pod.id, request));
+/// The request of a pod for a resource (`calculatePodRequests`).
+#[derive(Clone, Debug)]
+pub struct Requests<'a> {
+    /// The only container that counts.
+    pub container: Option<&'a str>,
+    /// The resource.
+    pub resource: &'a str,
+    /// Whether pod-level requests count.
+    pub pod_level: bool,
+    /// How much of its request a pod without sample is taken to use on the way down.
+    pub missing_percent: i64,
+    /// The last answer: neighbours mostly share their template.
+    known: Option<(&'a PodTemplate, Option<i64>)>,
+}
+
+impl<'a> Requests<'a> {
+    /// Requests for a resource, of one container or of all.
+    pub fn new(container: Option<&'a str>, resource: &'a str, pod_level: bool, missing_percent: i64) -> Requests<'a> {
+        Requests { container, resource, pod_level, missing_percent, known: None }
     }
-    Ok(requests)
+
+    /// Milli-units; `None`: a container (or a pod with pod-level resources) has no request for the resource.
+    pub fn of(&mut self, template: &'a PodTemplate) -> Option<i64> {
+        match self.known {
+            Some((known, request)) if std::ptr::eq(known, template) => request,
+            _ => {
+                let request = request_of(template, self.container, self.resource, self.pod_level);
+                self.known = Some((template, request));
+                request
+            }
+        }
+    }
 }
 
 fn request_of(template: &PodTemplate, container: Option<&str>, resource: &str, pod_level: bool) -> Option<i64> {
@@ -265,22 +375,17 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(samples: &Samples, requests: &[(PodId, i64)]) -> Sums {
-        let mut sums = Sums::default();
-        let mut requests = requests.iter().peekable();
-        for (pod, sample) in samples {
-            while requests.next_if(|(id, _)| id < pod).is_some() {}
-            if let Some(&(_, request)) = requests.next_if(|(id, _)| id == pod) {
-                sums.add(sample.value, request);
-            }
-        }
-        sums
-    }
-
     fn add(&mut self, value: i64, request: i64) {
         self.total = self.total.wrapping_add(value);
         self.requested = self.requested.wrapping_add(request);
         self.entries += 1;
+    }
+
+    fn and(mut self, more: &Sums) -> Sums {
+        self.total = self.total.wrapping_add(more.total);
+        self.requested = self.requested.wrapping_add(more.requested);
+        self.entries += more.entries;
+        self
     }
 
     /// Ratio of utilisation to target, and utilisation in percent (`GetResourceUtilizationRatio`).
@@ -312,101 +417,74 @@ fn whole(value: f64) -> i64 {
 
 /// What every per-pod calculation needs.
 #[derive(Clone, Copy, Debug)]
-pub struct PerPod<'a> {
+pub struct PerPod {
     /// `spec.replicas` of the target.
     pub current: i32,
-    /// Pods that the selector matches.
-    pub pods: &'a [PodView<'a>],
-    /// When cpu samples count.
-    pub readiness: Readiness,
     /// Tolerances.
     pub tolerances: Tolerances,
-    /// Before 1.32: on the way down a missing pod counts as using its request, even if the target is above it.
-    pub fill_with_request: bool,
 }
 
-impl PerPod<'_> {
+/// How much of its request a pod without sample counts as using on the way down, percent: all of it or the target, whichever
+/// is more; before 1.32 (`fill_with_request`) all of it even if the target is above.
+pub fn missing_percent(target: i32, fill_with_request: bool) -> i64 {
+    i64::from(if fill_with_request { 100 } else { target.max(100) })
+}
+
+impl PerPod {
     /// Target utilisation of a resource (`GetResourceReplicas`).
     ///
     /// # Errors
     /// Why there is no proposal.
-    pub fn utilization(
-        &self,
-        mut samples: Samples,
-        target: i32,
-        resource: &str,
-        container: Option<&str>,
-        pod_level: bool,
-    ) -> Result<Proposal, Invalid> {
-        let groups = self.grouped(&mut samples, resource == "cpu")?;
-        let requests = pod_requests(self.pods, container, resource, pod_level)?;
-        let mut sums = Sums::of(&samples, &requests);
+    pub fn utilization(&self, tally: Tally, target: i32) -> Result<Proposal, Invalid> {
+        let tally = tally.checked()?;
+        let mut sums = tally.ready;
         let (ratio, utilization) = sums.ratio(target)?;
         let average = Some(sums.total / sums.entries.max(1));
         let mut proposal =
             Proposal { utilization: Some(utilization), average_value: average, ..Proposal::of_ratio(ratio) };
-        if !self.decided_by_ready_pods(&mut proposal, &groups) {
-            // A missing pod counts as full (of request or target, whichever is more) on the way down, as idle on the way up.
-            let fallback = i64::from(if self.fill_with_request { 100 } else { target.max(100) });
-            let request_of = |pod: &PodId| {
-                requests.binary_search_by_key(pod, |(id, _)| *id).map_or(0, |position| requests[position].1)
-            };
-            let mut entries = samples.len();
+        if !self.decided_by_ready_pods(&mut proposal, &tally.groups) {
+            // A missing pod counts as full on the way down, as idle on the way up.
+            let mut entries = tally.counted;
             if ratio != 1.0 {
-                for request in groups.missing.iter().map(request_of) {
-                    let full = request.wrapping_mul(fallback) / 100;
-                    sums.add(if ratio < 1.0 { full } else { 0 }, request);
-                    entries += 1;
-                }
+                let full = if ratio < 1.0 { tally.missing.total } else { 0 };
+                sums = sums.and(&Sums { total: full, ..tally.missing });
+                entries += tally.groups.missing.len();
             }
             if ratio > 1.0 {
-                groups.unready.iter().map(request_of).for_each(|request| sums.add(0, request));
-                entries += groups.unready.len();
+                sums = sums.and(&tally.unready);
+                entries += tally.groups.unready.len();
             }
             let (refilled, _) = sums.ratio(target)?;
             self.after_refill(&mut proposal, refilled, entries);
         }
-        proposal.groups = Some(groups);
+        proposal.groups = Some(tally.groups);
         Ok(proposal)
     }
 
-    /// Target average value of a resource or a Pods metric (`calcPlainMetricReplicas`). `cpu` is false for Pods metrics.
+    /// Target average value of a resource or a Pods metric (`calcPlainMetricReplicas`).
     ///
     /// # Errors
     /// Why there is no proposal.
-    pub fn average_value(&self, mut samples: Samples, target: i64, cpu: bool) -> Result<Proposal, Invalid> {
-        let groups = self.grouped(&mut samples, cpu)?;
-        let mut total = samples.iter().fold(0i64, |sum, (_, sample)| sum.wrapping_add(sample.value));
-        let mut entries = samples.len();
+    pub fn average_value(&self, tally: Tally, target: i64) -> Result<Proposal, Invalid> {
+        let tally = tally.checked()?;
+        let (mut total, mut entries) = (tally.total, tally.counted);
         let (ratio, mean) = usage_ratio(total, entries, target);
         let mut proposal = Proposal { average_value: Some(mean), ..Proposal::of_ratio(ratio) };
-        if !self.decided_by_ready_pods(&mut proposal, &groups) {
+        if !self.decided_by_ready_pods(&mut proposal, &tally.groups) {
             if ratio != 1.0 {
-                let missing = groups.missing.len();
+                let missing = tally.groups.missing.len();
                 entries += missing;
                 let full = target.wrapping_mul(missing as i64);
                 total = total.wrapping_add(if ratio < 1.0 { full } else { 0 });
             }
             if ratio > 1.0 {
-                entries += groups.unready.len();
+                entries += tally.groups.unready.len();
             }
             let (refilled, _) = usage_ratio(total, entries, target);
             self.after_refill(&mut proposal, refilled, entries);
         }
-        proposal.groups = Some(groups);
+        proposal.groups = Some(tally.groups);
         Ok(proposal)
-    }
-
-    /// Groups the pods and takes the samples of unready and ignored ones away.
-    fn grouped(&self, samples: &mut Samples, cpu: bool) -> Result<Groups, Invalid> {
-        if self.pods.is_empty() {
-            return Err(Invalid::NoPods);
-        }
-        let groups = group_pods(self.pods, samples, cpu, &self.readiness);
-        if samples.is_empty() {
-            return Err(Invalid::OnlyUnready);
-        }
-        Ok(groups)
     }
 
     /// The short way: nothing is missing, and no unready pod would damp a growth. True if it decided.
@@ -436,7 +514,7 @@ impl PerPod<'_> {
     ///
     /// # Errors
     /// No pods, when their number matters.
-    pub fn whole_value(&self, value: i64, target: i64) -> Result<Proposal, Invalid> {
+    pub fn whole_value(&self, pods: &[PodView], value: i64, target: i64) -> Result<Proposal, Invalid> {
         let ratio = value as f64 / target as f64;
         let mut proposal = Proposal { value: Some(value), ..Proposal::of_ratio(ratio) };
         proposal.tolerated = self.current != 0 && self.tolerances.is_within(ratio);
@@ -444,12 +522,12 @@ impl PerPod<'_> {
             ceil_replicas(ratio)
         } else if proposal.tolerated {
             self.current
-        } else if self.pods.is_empty() {
+        } else if pods.is_empty() {
             return Err(Invalid::NoPods);
         } else {
             let running_and_ready =
                 |pod: &&PodView| pod.phase == PodPhase::Running && pod.ready.is_some_and(|(ready, _)| ready);
-            ceil_replicas(ratio * self.pods.iter().filter(running_and_ready).count() as f64)
+            ceil_replicas(ratio * pods.iter().filter(running_and_ready).count() as f64)
         };
         Ok(proposal)
     }

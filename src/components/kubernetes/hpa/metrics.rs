@@ -2,7 +2,9 @@
 //!
 //! Source: `pkg/controller/podautoscaler/metrics/client.go`.
 
-use super::calculator::{Invalid, PerPod, PodView, Proposal, Readiness, Sample, Samples, Tolerances, shared_value};
+use super::calculator::{
+    Invalid, PerPod, PodView, Proposal, Readiness, Requests, Sample, Tally, Tolerances, missing_percent, shared_value,
+};
 use crate::engine::{Span, Time};
 use crate::plan::flags::HpaFlags;
 use crate::plan::{HpaSpec, MetricSpec, MetricTarget};
@@ -54,18 +56,17 @@ impl<'a> Reader<'a> {
             ScaleSelector::Labels(selector) => templates_selected(world, &spec.namespace, selector),
             ScaleSelector::Missing | ScaleSelector::Invalid => vec![false; world.templates.len()],
         };
-        let pods = world.living.iter().map(|&pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
-        let pods = pods
-            .map(|pod| PodView {
-                id: pod.id,
-                template: world.template(pod.template),
-                phase: pod.phase,
-                deleting: pod.deleting_since.is_some(),
-                start_time: pod.start_time,
-                ready: pod.ready.status.map(|status| (status, pod.ready.since)),
-                ready_unknown: pod.ready_unknown,
-            })
-            .collect();
+        let mut pods = Vec::with_capacity(world.living.len());
+        let chosen = world.living.iter().map(|pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
+        pods.extend(chosen.map(|pod| PodView {
+            id: pod.id,
+            template: world.template(pod.template),
+            phase: pod.phase,
+            deleting: pod.deleting_since.is_some(),
+            start_time: pod.start_time,
+            ready: pod.ready.status.map(|status| (status, pod.ready.since)),
+            ready_unknown: pod.ready_unknown,
+        }));
         Reader {
             world,
             flags,
@@ -113,14 +114,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn per_pod(&self) -> PerPod<'_> {
-        let readiness = Readiness {
+    fn per_pod(&self) -> PerPod {
+        PerPod { current: self.current, tolerances: self.tolerances() }
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness {
             now: self.now,
             cpu_initialization_period: self.flags.cpu_initialization_period,
             initial_readiness_delay: self.flags.initial_readiness_delay,
-        };
-        let (current, pods, tolerances) = (self.current, &self.pods, self.tolerances());
-        PerPod { current, pods, readiness, tolerances, fill_with_request: self.flags.fill_missing_with_request }
+        }
     }
 
     /// The flag, or what `behavior` says per direction when that gate is on.
@@ -142,61 +145,66 @@ impl<'a> Reader<'a> {
         reason: HpaReason,
         kind: &str,
     ) -> Evaluated {
-        let samples = self.resource_samples(resource, container);
-        let times = samples.iter().flatten().map(|(_, sample)| sample.timestamp);
-        let ages = times.fold(None, |ages: Option<(Time, Time)>, time| {
-            Some(ages.map_or((time, time), |(oldest, newest)| (oldest.min(time), newest.max(time))))
+        let requests = target.average_utilization.filter(|_| target.average_value.is_none()).map(|percent| {
+            let missing = missing_percent(percent, self.flags.fill_missing_with_request);
+            Requests::new(container, resource, self.flags.pod_level_resources, missing)
         });
+        let tally = self.tally(resource, container, Tally::new(resource == "cpu", self.readiness(), requests));
+        let samples = tally.as_ref().ok().and_then(Tally::ages);
         let (name, result) = if let Some(average) = target.average_value {
-            let result = samples
-                .and_then(found)
-                .and_then(|samples| self.per_pod().average_value(samples, average.milli_ceil(), resource == "cpu"));
+            let result = tally.and_then(|tally| self.per_pod().average_value(tally, average.milli_ceil()));
             (format!("{resource} resource"), result)
         } else if let Some(percent) = target.average_utilization {
-            let pod_level = self.flags.pod_level_resources;
-            let result = samples
-                .and_then(found)
-                .and_then(|samples| self.per_pod().utilization(samples, percent, resource, container, pod_level));
+            let result = tally.and_then(|tally| self.per_pod().utilization(tally, percent));
             (format!("{resource} {kind} utilization (percentage of request)"), result)
         } else {
             (format!("{resource} {kind}"), Err(Invalid::Target))
         };
-        Evaluated { name, result, reason, samples: ages, at: self.now }
+        Evaluated { name, result, reason, samples, at: self.now }
     }
 
     /// The resource metrics API, summed over containers (or of one container, which every pod then has to show).
-    fn resource_samples(&self, resource: &str, container: Option<&str>) -> Result<Samples, Invalid> {
+    fn tally<'b>(
+        &'b self,
+        resource: &str,
+        container: Option<&str>,
+        mut tally: Tally<'b>,
+    ) -> Result<Tally<'b>, Invalid> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        let mut samples = Samples::with_capacity(self.pods.len());
         let mut pods = self.pods.iter().peekable();
         for (index, metrics) in self.world.pod_metrics.iter().enumerate() {
             let Some(metrics) = metrics else { continue };
             let id = PodId::at(index);
-            while pods.next_if(|pod| pod.id < id).is_some() {}
+            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
+                tally.pod(pod, None);
+            }
+            let living = pods.next_if(|pod| pod.id == id);
             // Pods that are gone may still be served.
-            let living = pods.next_if(|pod| pod.id == id).is_some();
-            if !living && !self.selected[self.world.pods[index].template.index()] {
+            if living.is_none() && !self.selected[self.world.pods[index].template.index()] {
                 continue;
             }
-            let position = match container {
-                None => None,
-                Some(name) => {
-                    let template = self.world.template_of(id);
-                    let mut containers = template.containers.iter().chain(&template.init_containers);
-                    let position = containers.position(|entry| entry.name == name).ok_or(Invalid::NoContainer)?;
-                    if !metrics.containers.iter().any(|usage| usize::from(usage.container) == position) {
-                        return Err(Invalid::NoContainer);
-                    }
-                    Some(position)
-                }
-            };
-            if let Some(value) = usage_milli(metrics, resource, position) {
-                samples.push((id, Sample { value, timestamp: metrics.timestamp, window: metrics.window }));
+            let position = container.map(|name| self.position(id, metrics, name)).transpose()?;
+            let value = usage_milli(metrics, resource, position);
+            let sample = value.map(|value| Sample { value, timestamp: metrics.timestamp, window: metrics.window });
+            match (living, sample) {
+                (Some(pod), sample) => tally.pod(pod, sample),
+                (None, Some(sample)) => tally.gone(&sample),
+                (None, None) => {}
             }
         }
-        Ok(samples)
+        pods.for_each(|pod| tally.pod(pod, None));
+        Ok(tally)
+    }
+
+    /// Where in its pod a container stands that the metrics of the pod have to show.
+    fn position(&self, pod: PodId, metrics: &PodMetrics, name: &str) -> Result<usize, Invalid> {
+        let template = self.world.template_of(pod);
+        let mut containers = template.containers.iter().chain(&template.init_containers);
+        let position = containers.position(|entry| entry.name == name).ok_or(Invalid::NoContainer)?;
+        let shown = metrics.containers.iter().any(|usage| usize::from(usage.container) == position);
+        if shown { Ok(position) } else { Err(Invalid::NoContainer) }
     }
 
     fn pods_metric(
@@ -212,8 +220,9 @@ impl<'a> Reader<'a> {
             |pod: &PodId| self.world.pods.get(pod.index()).is_some_and(|pod| self.selected[pod.template.index()]);
         let sample = |value| Sample { value, timestamp: self.now, window: CUSTOM_METRIC_WINDOW };
         let served = served.iter().filter(|(pod, _)| of_target(pod));
-        let samples: Samples = served.map(|(&pod, &value)| (pod, sample(value))).collect();
-        self.per_pod().average_value(found(samples)?, average.milli_ceil(), false)
+        let mut tally = Tally::new(false, self.readiness(), None);
+        tally.join(&self.pods, served.map(|(&pod, &value)| (pod, sample(value))));
+        self.per_pod().average_value(tally, average.milli_ceil())
     }
 
     /// An object's target goes by its `type`.
@@ -233,7 +242,10 @@ impl<'a> Reader<'a> {
         let result = match (target.kind.as_str(), target.value, target.average_value) {
             ("Value", Some(whole), _) => {
                 let name = format!("{kind} metric {metric}");
-                return (name, value.and_then(|value| self.per_pod().whole_value(value, whole.milli_ceil())));
+                return (
+                    name,
+                    value.and_then(|value| self.per_pod().whole_value(&self.pods, value, whole.milli_ceil())),
+                );
             }
             ("AverageValue", _, Some(average)) => {
                 value.map(|value| shared_value(value, average.milli_ceil(), self.status_replicas, &self.tolerances()))
@@ -268,12 +280,8 @@ impl<'a> Reader<'a> {
         }
         let whole = target.value.ok_or(Invalid::Target)?;
         let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));
-        self.per_pod().whole_value(sum, whole.milli_ceil())
+        self.per_pod().whole_value(&self.pods, sum, whole.milli_ceil())
     }
-}
-
-fn found(samples: Samples) -> Result<Samples, Invalid> {
-    if samples.is_empty() { Err(Invalid::NoMetrics) } else { Ok(samples) }
 }
 
 /// Whether a metric is asked for at all: one without the field that its target needs fails before that.

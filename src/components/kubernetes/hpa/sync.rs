@@ -183,7 +183,7 @@ impl Hpa {
                 .map(|(rival, own)| rival && *own)
                 .collect();
             // Mostly no template is shared, and no pod needs to be looked at.
-            both.contains(&true) && world.living.iter().any(|&pod| both[world.pod(pod).template.index()])
+            both.contains(&true) && world.living.iter().any(|pod| both[world.pod(pod).template.index()])
         })
     }
 

@@ -27,9 +27,13 @@ fn old_pods(template: &PodTemplate, count: u32) -> Vec<PodView<'_>> {
         .collect()
 }
 
-fn samples(values: &[i64]) -> Samples {
+/// The utilisation of pods of which the first ones have samples.
+fn tally<'a>(pods: &[PodView<'a>], values: &[i64], target: i32) -> Tally<'a> {
     let sample = |value: i64| Sample { value, timestamp: NOW.back(Span::from_secs(10)), window: Span::from_secs(15) };
-    values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))).collect()
+    let requests = Requests::new(None, "cpu", true, missing_percent(target, false));
+    let mut tally = Tally::new(true, READINESS, Some(requests));
+    tally.join(pods, values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))));
+    tally
 }
 
 const READINESS: Readiness = Readiness {
@@ -40,8 +44,7 @@ const READINESS: Readiness = Readiness {
 const TOLERANCES: Tolerances = Tolerances { down: 0.1, up: 0.1, legacy: false };
 
 fn propose(pods: &[PodView], current: i32, values: &[i64], target: i32) -> Result<Proposal, Invalid> {
-    let calculator = PerPod { current, pods, readiness: READINESS, tolerances: TOLERANCES, fill_with_request: false };
-    calculator.utilization(samples(values), target, "cpu", None, true)
+    PerPod { current, tolerances: TOLERANCES }.utilization(tally(pods, values, target), target)
 }
 
 #[test]
@@ -62,9 +65,8 @@ fn utilisation_is_cut_before_it_is_compared() {
     assert_eq!((stay.utilization, stay.replicas), (Some(66), 5));
     let mut legacy = TOLERANCES;
     legacy.legacy = true;
-    let calculator =
-        PerPod { current: 5, pods: &pods, readiness: READINESS, tolerances: legacy, fill_with_request: false };
-    let old = calculator.utilization(samples(&[1674, 0, 0, 0, 0]), 60, "cpu", None, true).unwrap();
+    let calculator = PerPod { current: 5, tolerances: legacy };
+    let old = calculator.utilization(tally(&pods, &[1674, 0, 0, 0, 0], 60), 60).unwrap();
     assert_eq!(old.replicas, 6, "|1 - 66/60| exceeds 0.1 in doubles");
 }
 
@@ -111,20 +113,22 @@ fn a_new_pod_needs_one_whole_window_after_it_became_ready() {
     let template = template(1000);
     let mut pods = old_pods(&template, 1);
     pods[0].start_time = Some(NOW.back(Span::from_secs(60)));
-    let sample = |age| {
+    let ready = |pods: &[PodView], age, cpu| {
         let timestamp = NOW.back(Span::from_secs(age));
-        Samples::from([(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })])
+        let mut tally = Tally::new(cpu, READINESS, None);
+        tally.join(pods, [(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })]);
+        tally.groups.ready
     };
     pods[0].ready = Some((true, NOW.back(Span::from_secs(20))));
-    assert_eq!(group_pods(&pods, &mut sample(5), true, &READINESS).ready, 1);
-    assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 0);
-    assert_eq!(group_pods(&pods, &mut sample(6), false, &READINESS).ready, 1, "memory does not care");
+    assert_eq!(ready(&pods, 5, true), 1);
+    assert_eq!(ready(&pods, 6, true), 0);
+    assert_eq!(ready(&pods, 6, false), 1, "memory does not care");
     // Past the initialisation period a pod that was ready once and is no longer counts as ready.
     pods[0].start_time = Some(NOW.back(Span::from_secs(400)));
     pods[0].ready = Some((false, NOW.back(Span::from_secs(20))));
-    assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 1);
+    assert_eq!(ready(&pods, 6, true), 1);
     pods[0].ready = Some((false, NOW.back(Span::from_secs(371))));
-    assert_eq!(group_pods(&pods, &mut sample(6), true, &READINESS).ready, 0);
+    assert_eq!(ready(&pods, 6, true), 0);
 }
 
 #[test]
@@ -144,10 +148,9 @@ fn value_multiplies_ready_pods_and_average_value_shares_by_status() {
     let mut pods = old_pods(&template, 3);
     pods[1].ready = Some((false, NOW));
     pods[2].ready = None;
-    let calculator =
-        PerPod { current: 3, pods: &pods, readiness: READINESS, tolerances: TOLERANCES, fill_with_request: false };
-    assert_eq!(calculator.whole_value(5_000, 1_000).unwrap().replicas, 5);
-    assert_eq!(calculator.whole_value(1_100, 1_000).unwrap().replicas, 3);
+    let calculator = PerPod { current: 3, tolerances: TOLERANCES };
+    assert_eq!(calculator.whole_value(&pods, 5_000, 1_000).unwrap().replicas, 5);
+    assert_eq!(calculator.whole_value(&pods, 1_100, 1_000).unwrap().replicas, 3);
     assert_eq!(shared_value(7_000, 1_000, 3, &TOLERANCES).replicas, 7);
     assert_eq!(shared_value(3_100, 1_000, 3, &TOLERANCES).replicas, 3);
     assert_eq!(shared_value(3_000, 1_000, 0, &TOLERANCES).replicas, 3, "an infinite ratio");
@@ -159,6 +162,6 @@ fn a_container_without_request_spoils_the_metric() {
     template.containers.push(Container { name: "side".to_string(), ..Container::default() });
     let pods = old_pods(&template, 1);
     assert_eq!(propose(&pods, 1, &[900], 60), Err(Invalid::MissingRequest));
-    assert_eq!(pod_requests(&pods, Some("app"), "cpu", true).unwrap(), [(PodId(0), 1000)]);
-    assert_eq!(pod_requests(&pods, Some("none"), "cpu", true).unwrap(), [(PodId(0), 0)]);
+    assert_eq!(Requests::new(Some("app"), "cpu", true, 100).of(&template), Some(1000));
+    assert_eq!(Requests::new(Some("none"), "cpu", true, 100).of(&template), Some(0));
 }
