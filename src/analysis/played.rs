@@ -109,6 +109,7 @@ fn add_load(plan: &mut Plan) {
         target_group: Some(TargetGroupId(0)),
         cpu_per_request: Span::from_millis(100),
         wait_per_request: Span::from_millis(30),
+        demand: Demand::default(),
         workers: 10,
         queue: 50,
         start: Distribution::Constant(Span::from_secs(12)),
@@ -119,6 +120,7 @@ fn add_load(plan: &mut Plan) {
         latency_objective: Span::from_secs(1),
         cores: None,
         traffic: Curve { points: traffic.iter().map(|&(at, rate)| (second(at), rate)).collect() },
+        clients: Clients::default(),
         mode: TrafficMode::Fluid,
     });
 }

@@ -60,7 +60,11 @@ impl Wiring {
     pub fn delivered(&mut self, event: Event) {
         use super::clients::{service::Event as Service, traffic::Event as Traffic};
         // Requests are most of all events, and never wakes.
-        if matches!(event, Event::Traffic(Traffic::Next(_)) | Event::Service(Service::Arrive(_) | Service::Work(_))) {
+        if matches!(
+            event,
+            Event::Traffic(Traffic::Next(_) | Traffic::Answers(_))
+                | Event::Service(Service::Arrive(_) | Service::Work(_))
+        ) {
             return;
         }
         self.on_the_way.remove(&event);
@@ -551,5 +555,6 @@ pub fn hand_over(routed: Routed) -> Event {
     match routed {
         Routed::Request(request) => Event::Service(Service::Arrive(request)),
         Routed::Flow(app) => Event::Service(Service::Flow(app)),
+        Routed::Answers(app) => Event::Traffic(super::clients::traffic::Event::Answers(app)),
     }
 }

@@ -1,7 +1,9 @@
 //! What manifests do not say: how much work a request is, how an application starts and stops, and the traffic it gets.
 
+use super::clients::Clients;
 use super::ids::{DeploymentId, TargetGroupId};
 use super::timing::Distribution;
+use super::work::Demand;
 use crate::engine::{Span, Time};
 use crate::rules::quantity::Millicores;
 
@@ -14,10 +16,12 @@ pub struct App {
     pub deployment: DeploymentId,
     /// Target group through which requests come; `None`: straight to all ready endpoints.
     pub target_group: Option<TargetGroupId>,
-    /// CPU one request needs.
+    /// CPU one request needs, the mean.
     pub cpu_per_request: Span,
-    /// Time in a request that needs no CPU (database, network).
+    /// Time in a request that needs no CPU (database, network), the mean.
     pub wait_per_request: Span,
+    /// How that varies.
+    pub demand: Demand,
     /// Requests served at once by a pod; more wait in its queue.
     pub workers: u32,
     /// Requests that may wait in a pod; more are refused (503 by the application).
@@ -36,10 +40,21 @@ pub struct App {
     pub latency_objective: Span,
     /// Load as a number of cores shared by the ready pods, instead of requests.
     pub cores: Option<Curve>,
-    /// Requests a second over time.
+    /// Requests a second over time, or users in a closed loop.
     pub traffic: Curve,
+    /// Who sends them.
+    pub clients: Clients,
     /// How traffic is simulated.
     pub mode: TrafficMode,
+}
+
+impl App {
+    /// Requests a second that clients send at `at`: in a closed loop, if every answer comes without waiting in line.
+    pub fn rate_at(&self, at: Time) -> f64 {
+        let level = self.traffic.at(at);
+        let Some(think) = &self.clients.think else { return level };
+        level / (think.mean() + self.wait_per_request + self.cpu_per_request).seconds().max(1e-6)
+    }
 }
 
 /// Request level or fluid.

@@ -4,6 +4,7 @@
 //! can fail any more: every reference was checked.
 
 pub mod app;
+pub mod clients;
 pub mod external;
 pub mod flags;
 pub mod ids;
@@ -13,9 +14,11 @@ pub mod pod;
 pub mod script;
 pub mod timing;
 pub mod volume;
+pub mod work;
 pub mod workload;
 
 pub use app::{App, Curve, TrafficMode};
+pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
 pub use flags::Flags;
 pub use ids::*;
@@ -33,6 +36,7 @@ pub use pod::{
 pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};
 pub use volume::{StorageClass, Volume, VolumeClaim, Volumes};
+pub use work::{Demand, Rise, WarmUp};
 pub use workload::{
     Behavior, DaemonSetSpec, DeploymentSpec, Families, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec,
     ScalingPolicy, ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,

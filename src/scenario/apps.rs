@@ -2,15 +2,16 @@
 
 use super::build::default_target_group;
 use super::cluster::find;
-use super::curve::{self, CORES, RATE};
+use super::curve::{self, CORES};
 use super::diagnostic::{Diagnostic, Problems, suggestion};
 use super::reader::{self, Fields};
-use super::yaml::{Node, Value};
-use super::{Draft, timings};
+use super::yaml::Node;
+use super::{Draft, timings, units};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
 use crate::plan::{
-    App, Curve, DeploymentId, Distribution, RoutingAlgorithm, ServiceSpec, Stickiness, TargetGroupId, TrafficMode,
+    App, Clients, Curve, Demand, DeploymentId, Distribution, Rise, RoutingAlgorithm, ServiceSpec, Stickiness,
+    TargetGroupId, TrafficMode, WarmUp,
 };
 use crate::rules::quantity::{Bytes, Millicores};
 use std::sync::Arc;
@@ -207,7 +208,7 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
         let load_node = load.and_then(|node| node.get(name)).filter(|node| !node.is_null());
         let mut app = read_app(name, deployment, service, traffic_node.is_some(), draft);
         if let Some(node) = traffic_node {
-            app.traffic = read_traffic(node, &format!("traffic.{name}"), &mut app.mode, draft);
+            super::traffic::read(node, &format!("traffic.{name}"), &mut app, draft);
         }
         if let Some(node) = load_node {
             let (path, window) = (format!("load.{name}"), draft.window());
@@ -250,6 +251,7 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         target_group: bound_group(deployment, draft),
         cpu_per_request: Span::ZERO,
         wait_per_request: Span::ZERO,
+        demand: Demand::default(),
         // Apache's listen backlog is 511; ten workers is what two hundred MiB of PHP processes allow in 512 MiB or so.
         workers: 10,
         queue: 511,
@@ -262,6 +264,7 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         latency_objective: Span::from_secs(1),
         cores: None,
         traffic: Curve::default(),
+        clients: Clients::default(),
         mode: TrafficMode::Requests,
     };
     let Some(node) = node.filter(|node| !node.is_null()) else {
@@ -295,9 +298,15 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
 }
 
 fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
+    if let Some((mean, spread)) = read_need(fields, "cpu_per_request", draft) {
+        (app.cpu_per_request, app.demand.cpu) = (mean, spread);
+    }
+    if let Some((mean, spread)) = read_need(fields, "wait_per_request", draft) {
+        (app.wait_per_request, app.demand.wait) = (mean, spread);
+    }
     let problems = &mut draft.problems;
-    app.cpu_per_request = fields.duration("cpu_per_request", problems).unwrap_or(app.cpu_per_request);
-    app.wait_per_request = fields.duration("wait_per_request", problems).unwrap_or(app.wait_per_request);
+    app.demand.rise = rise(fields, problems);
+    app.demand.warm_up = warm_up(fields, problems);
     if let Some(workers) = fields.integer_in("workers", 1, 100_000, problems) {
         app.workers = workers as u32;
     }
@@ -319,6 +328,53 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
     app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
 }
 
+/// What a request needs: the mean, and the distribution if requests differ.
+fn read_need(fields: &mut Fields<'_>, key: &'static str, draft: &mut Draft) -> Option<(Span, Option<Distribution>)> {
+    let node = fields.get(key)?;
+    let path = fields.at(key);
+    let found = draft.files.distribution(node, &path, &mut draft.problems)?;
+    let mean = found.mean();
+    if mean > Span::from_secs(86_400) {
+        reader::out_of_range(node, &path, "a day at most, on average", &mut draft.problems);
+        return None;
+    }
+    let constant = matches!(found, Distribution::Constant(_));
+    Some((mean, (!constant).then_some(found)))
+}
+
+/// `cpu_rises: { by: 25%, at: 20 }`.
+fn rise(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Rise> {
+    let mut inner = fields.fields("cpu_rises", problems)?;
+    let node = inner.required("by", problems);
+    inner.required("at", problems);
+    let path = inner.at("by");
+    let by = node.and_then(|node| reader::unit(node, &path, "a share such as 25%", units::share, problems));
+    let at = inner.integer_in("at", 2, 100_000, problems);
+    inner.finish(problems);
+    let (node, by) = (node?, by?);
+    if !(0.0..=100.0).contains(&by) {
+        reader::out_of_range(node, &path, "from 0% to 10000%", problems);
+        return None;
+    }
+    Some(Rise { by, at: at? as u32 })
+}
+
+/// `warm_up: { factor: 3, for: 60s }`.
+fn warm_up(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<WarmUp> {
+    let mut inner = fields.fields("warm_up", problems)?;
+    let node = inner.required("factor", problems);
+    inner.required("for", problems);
+    let factor = inner.number("factor", problems);
+    let lasts = inner.duration("for", problems);
+    inner.finish(problems);
+    let (node, factor) = (node?, factor?);
+    if !(1.0..=1000.0).contains(&factor) {
+        reader::out_of_range(node, &format!("{}.warm_up.factor", fields.path), "from 1 to 1000", problems);
+        return None;
+    }
+    Some(WarmUp { factor, lasts: lasts? })
+}
+
 /// The target group that a binding's Service leads to, if it selects the Deployment's pods.
 fn bound_group(deployment: DeploymentId, draft: &Draft) -> Option<TargetGroupId> {
     let plan = &draft.plan;
@@ -333,20 +389,4 @@ fn bound_group(deployment: DeploymentId, draft: &Draft) -> Option<TargetGroupId>
         plan.services.iter().any(|service| named(service) && selects(service))
     })?;
     (binding.target_group.index() < plan.target_groups.len()).then_some(binding.target_group)
-}
-
-/// Traffic of one application: a curve, or a mapping with `mode` and `curve`.
-fn read_traffic(node: &Node, path: &str, mode: &mut TrafficMode, draft: &mut Draft) -> Curve {
-    const MODES: [(&str, TrafficMode); 2] = [("requests", TrafficMode::Requests), ("fluid", TrafficMode::Fluid)];
-    let window = draft.window();
-    let mut curve = Some((node, path.to_string()));
-    if let Value::Mapping(_) = node.value
-        && let Some(mut fields) = Fields::of(node, path, &mut draft.problems)
-    {
-        *mode = fields.choice("mode", &MODES, &mut draft.problems).unwrap_or_default();
-        curve = fields.required("curve", &mut draft.problems).map(|node| (node, fields.at("curve")));
-        fields.finish(&mut draft.problems);
-    }
-    let Some((node, path)) = curve else { return Curve::default() };
-    curve::read(node, &path, &RATE, window, &mut draft.files, &mut draft.problems).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ pub mod external;
 pub mod files;
 pub mod reader;
 pub mod script;
+pub mod traffic;
 pub mod units;
 pub mod yaml;
 

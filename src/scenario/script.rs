@@ -7,6 +7,7 @@ use super::curve::{self, CORES, RATE};
 use super::diagnostic::Diagnostic;
 use super::files;
 use super::reader::{self, Fields};
+use super::traffic::USERS;
 use super::yaml::{Node, Value};
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
@@ -225,15 +226,19 @@ fn action_kind(
         _ => {
             let service = fields.required("service", &mut draft.problems)?;
             let app = find_app(service, &fields.at("service"), draft)?;
-            let (rate, cores) = (fields.get("rate"), fields.get("cores"));
-            let (node, measure) = match (rate, cores) {
-                (Some(node), None) => (node, &RATE),
-                (None, Some(node)) => (node, &CORES),
-                (None, None) | (Some(_), Some(_)) => {
-                    draft.problems.error("E018", fields.place(), format!("{path}: needs exactly one of rate, cores"));
-                    return None;
-                }
+            let measures = [("rate", &RATE), ("cores", &CORES), ("users", &USERS)];
+            let mut given = measures.into_iter().filter_map(|(key, measure)| Some((fields.get(key)?, measure)));
+            let (Some((node, measure)), None) = (given.next(), given.next()) else {
+                let message = format!("{path}: needs exactly one of rate, cores, users");
+                draft.problems.error("E018", fields.place(), message);
+                return None;
             };
+            drop(given);
+            let closed = draft.plan.apps[app.index()].clients.think.is_some();
+            if closed != (measure.key == USERS.key) && measure.key != CORES.key {
+                let of = if closed { "a closed loop: write `users`" } else { "no closed loop: write `rate`" };
+                draft.problems.error("E018", node.place, format!("{path}: the traffic of this service is {of}"));
+            }
             let window = curve::Window { start: at, ..draft.window() };
             let path = fields.at(measure.key);
             let curve = curve::read(node, &path, measure, window, &mut draft.files, &mut draft.problems)?;

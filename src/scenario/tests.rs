@@ -145,7 +145,7 @@ run: { until: 20m }
       |
       = help: did you mean `deregistration_delay`?
 
-    error[E013]: services.web.cpu_per_request: `3 parsecs` is not a duration such as 15s or 1m30s
+    error[E013]: services.web.cpu_per_request: `3 parsecs` is not a duration or distribution such as 3s or lognormal(3s, 0.2)
      --> s.yaml:6:28
       |
     6 |   web: { cpu_per_request: 3 parsecs, workers: many, memory: 5mb }
@@ -354,6 +354,74 @@ run: { until: 2h }
     assert_eq!((rate(1200), rate(1800), rate(3600)), (3.0, 7.0, 3.0), "yesterday's last level holds until 00:30");
     assert_eq!(app.cores.as_ref().unwrap().at(loaded.plan.start), 1.5);
     assert_eq!(app.mode, crate::plan::TrafficMode::Fluid);
+}
+
+#[test]
+fn clients_and_work_of_every_kind() {
+    let folder = Folder::new("clients");
+    folder.write("web.yaml", DEPLOYMENT);
+    let path = folder.write(
+        "s.yaml",
+        "manifests: [web.yaml]
+services:
+  web:
+    cpu_per_request: exponential(mean=10ms)
+    wait_per_request: uniform(0s, 40ms)
+    cpu_rises: { by: 25%, at: 20 }
+    warm_up: { factor: 3, for: 1m }
+traffic:
+  web:
+    users: [{ users: 5 }, { at: 1m, users: 100 }]
+    think: uniform(0.1s, 1s)
+    timeout: 5s
+    hold: 30s
+    retries: { max: 4, backoff: 100ms, factor: 3, jitter: off, budget: 10% }
+actions:
+  - { at: 2m, set_load: { service: web, users: 7 } }
+",
+    );
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let app = &loaded.plan.apps[0];
+    assert_eq!((app.cpu_per_request, app.wait_per_request), (Span::from_millis(10), Span::from_millis(20)));
+    assert!(app.demand.cpu.is_some() && app.demand.wait.is_some());
+    assert_eq!(app.demand.rise, Some(crate::plan::Rise { by: 0.25, at: 20 }));
+    assert_eq!(app.demand.warm_up, Some(crate::plan::WarmUp { factor: 3.0, lasts: Span::from_secs(60) }));
+    let clients = &app.clients;
+    assert_eq!(app.traffic.at(loaded.plan.start + Span::from_secs(90)), 100.0);
+    assert_eq!(clients.think.as_ref().map(crate::plan::Distribution::mean), Some(Span::from_millis(550)));
+    assert_eq!((clients.timeout, clients.hold), (Some(Span::from_secs(5)), Span::from_secs(30)));
+    let retries = clients.retries.unwrap();
+    assert_eq!((retries.max, retries.wait(2), retries.budget), (4, Span::from_millis(300), Some(0.1)));
+    assert!(!retries.jitter);
+    // Five users who think for 0.55 s and wait for 30 ms.
+    assert!((app.rate_at(loaded.plan.start) - 5.0 / 0.58).abs() < 1e-9);
+}
+
+#[test]
+fn clients_that_cannot_be_are_said_all_at_once() {
+    let folder = Folder::new("clients-wrong");
+    folder.write("web.yaml", DEPLOYMENT);
+    let text = folder.problems(
+        "manifests: [web.yaml]
+services: { web: { cpu_per_request: never, cpu_rises: { by: -5%, at: 1 }, warm_up: { factor: 0.5 } } }
+traffic:
+  web: { mode: fluid, users: 5, arrivals: often, retries: { max: 2, factor: 0 }, hold: 10s }
+",
+    );
+    let said = [
+        "services.web.cpu_per_request: `never` is out of range",
+        "services.web.cpu_rises.at: `1` is out of range",
+        "services.web.cpu_rises.by: `-5%` is out of range",
+        "`services.web.warm_up` lacks `for`",
+        "services.web.warm_up.factor: `0.5` is out of range",
+        "traffic.web.arrivals: `often` is not a way to arrive",
+        "traffic.web.retries.factor: `0` is out of range",
+        "a flow has no single requests, which `users` is about",
+        "a flow has no single requests, which `hold` is about",
+        "`traffic.web` lacks `think`",
+    ];
+    let missing: Vec<&&str> = said.iter().filter(|line| !text.contains(**line)).collect();
+    assert!(missing.is_empty(), "{missing:?} in {text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Amounts are micro-requests (10^-6), so that request-level traffic (whole requests) and fluid traffic (parts of them)
 //! add up in integers and conservation can be checked exactly.
 
+use super::histogram::Histogram;
 use crate::engine::{Span, Time};
 use std::ops::AddAssign;
 
@@ -113,12 +114,27 @@ pub struct Ledger {
     pub total: Tally,
     /// Micro-requests in flight: offered and not yet served or lost.
     pub in_flight: u64,
+    /// Latencies of single requests that were answered.
+    pub latencies: Histogram,
+    /// How long single requests waited in a pod until a worker took them.
+    pub waits: Histogram,
+    /// Request time so far: micro-requests in flight times microseconds, of single requests.
+    area: u128,
+    since: Time,
+    /// Sum of times in flight of requests that were lost, as [`Tally::latency`] is of those answered.
+    lost_time: u128,
+    /// It books a flow.
+    flows: bool,
+    /// Retries among what was offered; each try counts as a request of its own.
+    pub retries: u64,
+    /// Clients that have given up after their last try failed.
+    pub given_up: u64,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(start: Time) -> Ledger {
-        Ledger { start, ..Ledger::default() }
+        Ledger { start, since: start, ..Ledger::default() }
     }
 
     fn bin(&mut self, at: Time) -> &mut Tally {
@@ -127,6 +143,42 @@ impl Ledger {
             self.bins.resize(index + 1, Tally::default());
         }
         &mut self.bins[index]
+    }
+
+    fn pass(&mut self, at: Time) {
+        self.area += u128::from(self.in_flight) * u128::from(at.since(self.since).micros());
+        self.since = at;
+    }
+
+    /// Little's law for single requests: what was in flight, summed over time until `now`, is the sum of the times that
+    /// each was in flight. `waiting` is that sum for the requests still in flight. Both sides, which are equal; of a flow,
+    /// which books the time of its backlog as that integral, neither is known.
+    pub fn little(&self, now: Time, waiting: u128) -> (u128, u128) {
+        if self.flows {
+            return (0, 0);
+        }
+        let area = self.area + u128::from(self.in_flight) * u128::from(now.since(self.since).micros());
+        (area, self.total.latency + self.lost_time + waiting)
+    }
+
+    /// Books the arrival of a single request.
+    pub fn arrive(&mut self, at: Time) {
+        self.pass(at);
+        self.offer(at, REQUEST);
+    }
+
+    /// Books the answer of a single request.
+    pub fn answer(&mut self, at: Time, latency: Span, slow: bool) {
+        self.pass(at);
+        self.latencies.add(latency);
+        self.serve(at, REQUEST, latency, slow);
+    }
+
+    /// Books the loss of a single request after so long.
+    pub fn fail(&mut self, at: Time, after: Span, loss: Loss) {
+        self.pass(at);
+        self.lost_time += u128::from(REQUEST) * u128::from(after.micros());
+        self.lose(at, REQUEST, loss);
     }
 
     /// Books arrivals.
@@ -152,6 +204,7 @@ impl Ledger {
 
     /// Books what arrived, was answered and was lost within the second of `at`.
     pub fn book(&mut self, at: Time, tally: &Tally) {
+        self.flows = true;
         *self.bin(at) += tally;
         self.total += tally;
         self.in_flight = self.in_flight + tally.offered - tally.served - tally.lost_all();

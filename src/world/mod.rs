@@ -12,6 +12,7 @@ pub mod check;
 pub mod custom_metrics;
 pub mod endpoint_slice;
 pub mod eviction;
+pub mod histogram;
 pub mod ids;
 pub mod ledger;
 pub mod living;
@@ -32,6 +33,7 @@ pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadines
 pub use custom_metrics::CustomMetrics;
 pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndpoint, SliceWriteCounts, SliceWrites};
 pub use eviction::{Eviction, EvictionRequest};
+pub use histogram::Histogram;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use living::PodSet;
@@ -39,7 +41,7 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
-pub use request::{Flow, Request, RequestId, Requests, Routed, Share};
+pub use request::{Answer, Flow, Request, RequestId, Requests, Routed, Sent, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };
@@ -253,7 +255,7 @@ impl World {
             pod_metrics: Vec::new(),
             custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
-            requests: Requests::default(),
+            requests: Requests::new(plan),
             loads: plan.apps.iter().map(|app| app.cores.as_ref().unwrap_or(&app.traffic).clone()).collect(),
             flows: vec![Flow::default(); plan.apps.len()],
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],

@@ -7,33 +7,68 @@ use super::World;
 use super::change::Change;
 use super::ids::{PodId, TargetId};
 use super::ledger::{Loss, REQUEST};
-use crate::engine::Time;
-use crate::plan::{AppId, Curve};
+use crate::engine::{Span, Time};
+use crate::plan::{AppId, Curve, Plan};
 
 /// A request on its way: a slot, valid until [`World::free_request`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u32);
+
+/// What a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Whose load it is.
+    pub app: AppId,
+    /// Which request: keys its draws, and tells clients which one it was. Retries have the number of the first try.
+    pub number: u64,
+    /// Tries before this one.
+    pub attempt: u32,
+}
+
+/// What became of a request whose client reacts to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which request.
+    pub number: u64,
+    /// Tries before this one.
+    pub attempt: u32,
+    /// It failed.
+    pub lost: bool,
+}
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// Whose load it is.
     pub app: AppId,
-    /// The pod that it was sent to.
+    /// Which request of its load.
+    pub number: u64,
+    /// Tries before this one.
+    pub attempt: u32,
+    /// The pod that it was sent to; [`Request::NOWHERE`] while it is held for one.
     pub pod: PodId,
     /// The target through which it went.
     pub target: Option<TargetId>,
     /// When the client sent it.
     pub arrived: Time,
+    /// When it was sent to its pod.
+    pub routed: Time,
     /// The client has its answer (or its error); the application may still work on it.
     pub settled: bool,
 }
 
-/// What clients handed over.
+impl Request {
+    /// The pod of a request that has none yet.
+    pub const NOWHERE: PodId = PodId(u32::MAX);
+}
+
+/// What clients handed over, and what is handed back to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routed {
     /// A request to its pod.
     Request(RequestId),
+    /// Answers to clients of an application that react.
+    Answers(AppId),
     /// The flow of an application has a new rate or new shares.
     Flow(AppId),
 }
@@ -64,36 +99,164 @@ pub struct Requests {
     slots: Vec<Request>,
     free: Vec<RequestId>,
     routed: Vec<Routed>,
+    /// Answers that clients have not looked at yet, by application; `None`: they do not react.
+    answers: Vec<Option<Vec<Answer>>>,
+    /// What a law is checked by, in debug builds.
+    at_pods: Vec<Place>,
+    at_targets: Vec<Place>,
+}
+
+/// Requests at one place, counted in two ways.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    count: u64,
+    since: Time,
+    /// Requests there, summed over time, microseconds.
+    area: u128,
+    /// Sum of the times that those who have left were there.
+    times: u128,
+}
+
+impl Place {
+    fn pass(&mut self, now: Time) {
+        self.area += u128::from(self.count) * u128::from(now.since(self.since).micros());
+        self.since = now;
+    }
+
+    fn enter(&mut self, now: Time) {
+        self.pass(now);
+        self.count += 1;
+    }
+
+    fn leave(&mut self, now: Time, since: Time) {
+        self.pass(now);
+        self.count -= 1;
+        self.times += u128::from(now.since(since).micros());
+    }
+}
+
+/// Does something to the places of a request: its pod and its target.
+fn places(pods: &mut Vec<Place>, targets: &mut Vec<Place>, request: &Request, mut act: impl FnMut(&mut Place)) {
+    let pod = (request.pod != Request::NOWHERE).then(|| request.pod.index());
+    let target = request.target.map(TargetId::index);
+    for (places, index) in [(pods, pod), (targets, target)] {
+        let Some(index) = index else { continue };
+        if places.len() <= index {
+            places.resize(index + 1, Place::default());
+        }
+        act(&mut places[index]);
+    }
+}
+
+impl Requests {
+    /// No requests yet.
+    pub fn new(plan: &Plan) -> Requests {
+        let answers = plan.apps.iter().map(|app| app.clients.react().then(Vec::new)).collect();
+        Requests { answers, ..Requests::default() }
+    }
+
+    fn insert(&mut self, request: Request) -> RequestId {
+        if let Some(id) = self.free.pop() {
+            self.slots[id.0 as usize] = request;
+            return id;
+        }
+        let id = RequestId(u32::try_from(self.slots.len()).expect("fewer than 2^32 in flight"));
+        self.slots.push(request);
+        id
+    }
+
+    fn answer(&mut self, app: AppId, answer: Answer) {
+        if let Some(answers) = &mut self.answers[app.index()] {
+            if answers.is_empty() {
+                self.routed.push(Routed::Answers(app));
+            }
+            answers.push(answer);
+        }
+    }
 }
 
 impl World {
     /// Sends one request to a pod: it is offered now and in flight until served or lost.
-    pub fn route_request(&mut self, app: AppId, pod: PodId, target: Option<TargetId>) -> RequestId {
-        self.ledgers[app.index()].offer(self.now, REQUEST);
-        if let Some(target) = target {
-            self.targets[target.index()].outstanding += 1;
-        }
-        let request = Request { app, pod, target, arrived: self.now, settled: false };
-        let id = match self.requests.free.pop() {
-            Some(id) => {
-                self.requests.slots[id.0 as usize] = request;
-                id
-            }
-            None => {
-                let id = RequestId(u32::try_from(self.requests.slots.len()).expect("fewer than 2^32 in flight"));
-                self.requests.slots.push(request);
-                id
-            }
-        };
-        self.requests.routed.push(Routed::Request(id));
+    pub fn route_request(&mut self, sent: Sent, pod: PodId, target: Option<TargetId>) -> RequestId {
+        let id = self.accept_request(sent, pod);
+        self.give_request(id, pod, target);
         id
     }
 
+    /// One request finds nowhere to go and is held: offered now, in flight, without a pod.
+    pub fn hold_request(&mut self, sent: Sent) -> RequestId {
+        self.accept_request(sent, Request::NOWHERE)
+    }
+
+    /// Sends a request to a pod that was held for one.
+    pub fn give_request(&mut self, id: RequestId, pod: PodId, target: Option<TargetId>) {
+        let now = self.now;
+        let Requests { slots, at_pods, at_targets, .. } = &mut self.requests;
+        let request = &mut slots[id.0 as usize];
+        (request.pod, request.target, request.routed) = (pod, target, now);
+        if cfg!(debug_assertions) {
+            places(at_pods, at_targets, request, |place| place.enter(now));
+        }
+        if let Some(target) = target {
+            self.targets[target.index()].outstanding += 1;
+        }
+        self.requests.routed.push(Routed::Request(id));
+    }
+
+    fn accept_request(&mut self, sent: Sent, pod: PodId) -> RequestId {
+        let Sent { app, number, attempt } = sent;
+        self.ledgers[app.index()].arrive(self.now);
+        let (arrived, routed) = (self.now, self.now);
+        self.requests.insert(Request { app, number, attempt, pod, target: None, arrived, routed, settled: false })
+    }
+
     /// One request finds nowhere to go.
-    pub fn refuse_request(&mut self, app: AppId) {
-        let ledger = &mut self.ledgers[app.index()];
-        ledger.offer(self.now, REQUEST);
-        ledger.lose(self.now, REQUEST, Loss::NoTarget);
+    pub fn refuse_request(&mut self, sent: Sent) {
+        let ledger = &mut self.ledgers[sent.app.index()];
+        ledger.arrive(self.now);
+        ledger.fail(self.now, Span::ZERO, Loss::NoTarget);
+        self.requests.answer(sent.app, Answer { number: sent.number, attempt: sent.attempt, lost: true });
+    }
+
+    /// Takes what became of requests since the last call.
+    pub fn take_answers(&mut self, app: AppId, into: &mut Vec<Answer>) {
+        if let Some(answers) = &mut self.requests.answers[app.index()] {
+            into.append(answers);
+        }
+    }
+
+    /// Little's law holds for the requests of every application, and in debug builds for those at every pod and through
+    /// every target: what was in flight, summed over time, is the sum of the times in flight.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn check_requests(&self) -> Result<(), String> {
+        let live: Vec<&Request> = self.requests.slots.iter().filter(|request| !request.settled).collect();
+        let age = |since: Time| u128::from((self.now - since).micros());
+        for (app, ledger) in self.ledgers.iter().enumerate() {
+            let of_app = live.iter().filter(|request| request.app.index() == app);
+            let ages: u128 = of_app.map(|request| age(request.arrived)).sum();
+            let (area, times) = ledger.little(self.now, ages * u128::from(REQUEST));
+            if area != times {
+                return Err(format!("application {app}: in flight over time is {area}, times in flight {times}"));
+            }
+        }
+        let mut outstanding = vec![0u32; self.targets.len()];
+        live.iter().filter_map(|request| request.target).for_each(|target| outstanding[target.index()] += 1);
+        if let Some(target) = self.targets.iter().find(|target| outstanding[target.id.index()] != target.outstanding) {
+            return Err(format!("target {} counts {} outstanding requests", target.id.0, target.outstanding));
+        }
+        let mut pods = self.requests.at_pods.clone();
+        let mut targets = self.requests.at_targets.clone();
+        for request in &live {
+            places(&mut pods, &mut targets, request, |place| place.leave(self.now, request.routed));
+        }
+        for (what, places) in [("pod", pods), ("target", targets)] {
+            if let Some(index) = places.iter().position(|place| place.count != 0 || place.area != place.times) {
+                return Err(format!("{what} {index}: Little's law does not hold for its requests"));
+            }
+        }
+        Ok(())
     }
 
     /// A request on its way.
@@ -102,17 +265,18 @@ impl World {
     }
 
     /// The client of a request gets its answer. Nothing happens if it has gone already.
-    pub fn serve_request(&mut self, id: RequestId, objective: crate::engine::Span) {
-        if let Some(request) = self.settle_request(id) {
+    pub fn serve_request(&mut self, id: RequestId, objective: Span) {
+        if let Some(request) = self.settle_request(id, false) {
             let latency = self.now - request.arrived;
-            self.ledgers[request.app.index()].serve(self.now, REQUEST, latency, latency > objective);
+            self.ledgers[request.app.index()].answer(self.now, latency, latency > objective);
         }
     }
 
     /// The client of a request gets an error. Nothing happens if it has gone already.
     pub fn lose_request(&mut self, id: RequestId, loss: Loss) {
-        if let Some(request) = self.settle_request(id) {
-            self.ledgers[request.app.index()].lose(self.now, REQUEST, loss);
+        if let Some(request) = self.settle_request(id, true) {
+            let after = self.now - request.arrived;
+            self.ledgers[request.app.index()].fail(self.now, after, loss);
         }
     }
 
@@ -122,7 +286,7 @@ impl World {
         self.requests.free.push(id);
     }
 
-    fn settle_request(&mut self, id: RequestId) -> Option<Request> {
+    fn settle_request(&mut self, id: RequestId, lost: bool) -> Option<Request> {
         let request = &mut self.requests.slots[id.0 as usize];
         if std::mem::replace(&mut request.settled, true) {
             return None;
@@ -131,6 +295,11 @@ impl World {
         if let Some(target) = request.target {
             self.targets[target.index()].outstanding -= 1;
         }
+        if cfg!(debug_assertions) {
+            let Requests { at_pods, at_targets, .. } = &mut self.requests;
+            places(at_pods, at_targets, &request, |place| place.leave(self.now, request.routed));
+        }
+        self.requests.answer(request.app, Answer { number: request.number, attempt: request.attempt, lost });
         Some(request)
     }
 

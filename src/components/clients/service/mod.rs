@@ -13,15 +13,16 @@
 //!
 //! Left out: CFS quota periods (a limit is a rate), connection keep-alive, memory.
 
+mod crowd;
 pub mod fluid;
 pub mod server;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, AppId, FaultId, FaultKind, Plan};
-use crate::world::{Loss, NodeId, PodId, Process, RequestId, TargetId, World};
+use crate::plan::{App, AppId, Distribution, FaultId, FaultKind, Plan};
+use crate::world::{Loss, NodeId, PodId, Process, Request, RequestId, TargetId, World};
 use fluid::{Inlet, Lane, Stream, Terms};
-use server::{Server, Work, share_out};
+use server::{Needs, Server, Work, share_out};
 
 /// CPU without bound, for pods on a node of unknown size.
 const UNBOUNDED: u64 = 1 << 50;
@@ -34,6 +35,7 @@ pub struct Service {
     nodes: Vec<NodeLoad>,
     apps: Vec<AppState>,
     finished: Vec<RequestId>,
+    begun: Vec<Span>,
 }
 
 /// What it knows of a pod.
@@ -58,6 +60,9 @@ struct PodState {
     /// Requests in order of arrival, with the time when the client gives up; ended ones linger until they are in front.
     patience: std::collections::VecDeque<(Time, RequestId)>,
     patience_due: Option<Time>,
+    /// The process answers, and since when it does.
+    answers: bool,
+    answers_since: Time,
     start_due: Option<Time>,
     stop_due: Option<Time>,
 }
@@ -75,8 +80,12 @@ struct NodeLoad {
 struct AppState {
     /// Requests take so many times as long.
     factor: f64,
+    /// What a request needs on average.
+    needs: Needs,
     work: Work,
     stream: Stream,
+    /// The pending look at cold processes in a flow.
+    warms: Option<Time>,
 }
 
 /// Why it may be woken.
@@ -117,8 +126,10 @@ impl Service {
     pub fn start(&mut self, cx: &mut Cx) {
         let state = |app: &App| AppState {
             factor: 1.0,
-            work: Work::new(app.wait_per_request, app.cpu_per_request, 1.0, app.workers, app.queue),
+            needs: Needs::new(app.wait_per_request, app.cpu_per_request),
+            work: Work::new(1.0, app.workers, app.queue),
             stream: Stream::new(cx.plan.start),
+            warms: None,
         };
         self.apps = cx.plan.apps.iter().map(state).collect();
         for index in 0..cx.world.pods.len() {
@@ -187,6 +198,7 @@ impl Service {
         state.node = node;
         state.limit = template.cpu_limit().map_or(UNBOUNDED, |cpu| nanocores(cpu.0));
         state.weight = template.requests.cpu.0.max(2).unsigned_abs();
+        state.server.set_rise(state.app.and_then(|app| plan.apps[app.index()].demand.rise));
         if self.nodes.len() < world.nodes.len() {
             self.nodes.resize(world.nodes.len(), NodeLoad::default());
         }
@@ -215,16 +227,21 @@ impl Service {
                 return;
             }
         }
-        let work = self.apps[request.app.index()].work;
+        let needs = needs(cx, app, &request).unwrap_or(self.apps[request.app.index()].needs);
+        let work = self.terms(cx.plan, request.app, request.pod, cx.now);
         let state = &mut self.pods[request.pod.index()];
-        if !state.server.accept(cx.now, id, work) {
-            cx.world.lose_request(id, Loss::QueueFull);
-            cx.world.free_request(id);
-            return;
+        match state.server.accept(cx.now, id, needs, work) {
+            Some(true) => cx.world.ledgers[request.app.index()].waits.add(Span::ZERO),
+            Some(false) => {}
+            None => {
+                cx.world.lose_request(id, Loss::QueueFull);
+                cx.world.free_request(id);
+                return;
+            }
         }
-        state.patience.push_back((cx.now + cx.plan.flags.serving.idle_timeout, id));
+        let due = request.arrived + patience(cx.plan, app);
+        state.patience.push_back((due, id));
         if state.patience_due.is_none() {
-            let due = cx.now + cx.plan.flags.serving.idle_timeout;
             state.patience_due = Some(due);
             cx.at(due, crate::components::Event::Service(Event::Patience(request.pod)));
         }
@@ -233,23 +250,33 @@ impl Service {
 
     /// Moves a pod's requests on, answers those that ended, and schedules what is due next.
     fn work(&mut self, cx: &mut Cx, pod: PodId) {
-        let state = &mut self.pods[pod.index()];
-        let Some(app) = state.app else { return };
+        let Some(app) = self.pods[pod.index()].app else { return };
         let mut finished = std::mem::take(&mut self.finished);
         if alive(cx.world, pod) {
-            state.server.settle(cx.now, self.apps[app.index()].work, &mut finished);
+            let work = self.terms(cx.plan, app, pod, cx.now);
+            let server = &mut self.pods[pod.index()].server;
+            server.settle(cx.now, work, &mut finished, &mut self.begun);
         }
+        self.begun.drain(..).for_each(|wait| cx.world.ledgers[app.index()].waits.add(wait));
         let objective = cx.plan.apps[app.index()].latency_objective;
         for request in finished.drain(..) {
             cx.world.serve_request(request, objective);
             cx.world.free_request(request);
         }
         self.finished = finished;
-        forget_ended(state, cx.world, pod);
+        forget_ended(&mut self.pods[pod.index()], cx.world, pod);
         self.balance(cx, pod);
         if self.pods[pod.index()].stop_due.is_some_and(|due| cx.now >= due) {
             self.stopped(cx, pod);
         }
+    }
+
+    /// On what terms a pod works: as its application does, and slower while it is cold.
+    fn terms(&self, plan: &Plan, app: AppId, pod: PodId, now: Time) -> Work {
+        let work = self.apps[app.index()].work;
+        let Some(warm_up) = &plan.apps[app.index()].demand.warm_up else { return work };
+        let age = now.since(self.pods[pod.index()].answers_since);
+        Work { cpu_factor: warm_up.factor(age), ..work }
     }
 
     /// Gives a pod's server its CPU, and those that share the node theirs if that changes them.
@@ -373,6 +400,11 @@ impl Service {
         if process != Process::Starting {
             self.pods[pod.index()].start_due = None;
         }
+        if process == Process::Answering && !self.pods[pod.index()].answers {
+            // A process that answers from the beginning is warm.
+            self.pods[pod.index()].answers_since = if cx.now > cx.plan.start { cx.now } else { Time::ZERO };
+        }
+        self.pods[pod.index()].answers = process == Process::Answering;
         let Some(id) = self.pods[pod.index()].app else { return };
         self.work(cx, pod);
         let in_flow = self.apps[id.index()].stream.lanes.iter().any(|lane| lane.pod == pod);
@@ -497,7 +529,6 @@ impl Service {
 
     fn fault(&mut self, cx: &mut Cx, fault: FaultId) {
         let FaultKind::Slowdown(id, _) = cx.plan.faults[fault.index()].kind else { return };
-        let app = &cx.plan.apps[id.index()];
         let factor = (cx.plan.faults.iter().zip(&cx.world.faults))
             .filter_map(|(fault, &active)| match fault.kind {
                 FaultKind::Slowdown(of, factor) if active && of == id => Some(factor),
@@ -507,7 +538,7 @@ impl Service {
         self.integrate(cx, id);
         let state = &mut self.apps[id.index()];
         state.factor = factor;
-        state.work = Work::new(app.wait_per_request, app.cpu_per_request, factor, app.workers, app.queue);
+        state.work.factor = factor;
         self.flow(cx, id);
     }
 
@@ -547,11 +578,24 @@ impl Service {
         for lane in 0..lanes {
             self.rate_lane(cx, app, lane);
         }
+        self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;
         let edge = stream.lanes.iter().filter_map(|lane| lane.empties(cx.now, stream.rate)).min();
         let before = std::mem::replace(&mut stream.edge, edge);
         if let Some(edge) = edge.filter(|&edge| before != Some(edge) || edge <= cx.now) {
             cx.at(edge, crate::components::Event::Service(Event::Edge(app)));
+        }
+    }
+
+    /// While a process is cold its capacity grows.
+    fn look_again(&mut self, cx: &mut Cx, app: AppId) {
+        let Some(warm_up) = &cx.plan.apps[app.index()].demand.warm_up else { return };
+        let state = &mut self.apps[app.index()];
+        let cold = |lane: &Lane| cx.now.since(self.pods[lane.pod.index()].answers_since) < warm_up.lasts;
+        if state.warms.is_none_or(|at| at <= cx.now) && state.stream.lanes.iter().any(cold) {
+            let at = cx.now + cx.plan.flags.serving.ramp_step;
+            state.warms = Some(at);
+            cx.at(at, crate::components::Event::Service(Event::Flow(app)));
         }
     }
 
@@ -602,9 +646,9 @@ impl Service {
         let inlet = inlet(cx.world, entry.pod, Some(spec));
         state.stream.lanes[lane].inlet = inlet;
         let arriving = if inlet == Inlet::Open { state.stream.rate * entry.share } else { 0.0 };
-        let cpu = spec.cpu_per_request.seconds() * state.factor;
-        let wanted = arriving * cpu * server::CORE as f64;
         let limit = self.pods[entry.pod.index()].limit;
+        let (cpu, _) = self.lane_cpu(cx, app, entry.pod, arriving, limit);
+        let wanted = arriving * cpu * server::CORE as f64;
         let works = alive(cx.world, entry.pod)
             && matches!(cx.world.pod(entry.pod).process, Process::Answering | Process::Stopping);
         let wanted = match (works, entry.backlog > 10) {
@@ -616,17 +660,36 @@ impl Service {
         self.balance(cx, entry.pod);
     }
 
+    /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and
+    /// how long it computes, where that follows from the crowd.
+    fn lane_cpu(&self, cx: &Cx, app: AppId, pod: PodId, arriving: f64, cores: u64) -> (f64, Option<Span>) {
+        let spec = &cx.plan.apps[app.index()];
+        let cpu = spec.cpu_per_request.seconds() * self.apps[app.index()].factor;
+        if spec.demand.rise.is_none() && spec.demand.warm_up.is_none() {
+            return (cpu, None);
+        }
+        let cpu = cpu * self.terms(cx.plan, app, pod, cx.now).cpu_factor;
+        let Some(rise) = spec.demand.rise else { return (cpu, None) };
+        match crowd::steady(arriving, cpu, cores, rise) {
+            Some((cpu, time)) => (cpu, Some(time)),
+            None => (cpu * rise.factor(f64::from(spec.workers.max(1))), None),
+        }
+    }
+
     /// What a lane can serve, now that the CPU is divided.
     fn rate_lane(&mut self, cx: &mut Cx, app: AppId, lane: usize) {
         let spec = &cx.plan.apps[app.index()];
-        let state = &mut self.apps[app.index()];
-        let rate = state.stream.rate;
-        let lane = &mut state.stream.lanes[lane];
-        let pod = &self.pods[lane.pod.index()];
+        let state = &self.apps[app.index()];
+        let (rate, entry) = (state.stream.rate, state.stream.lanes[lane]);
+        let pod = &self.pods[entry.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
         let cores = if contended { pod.share } else { pod.limit };
-        let (cpu, wait) =
-            (spec.cpu_per_request.seconds() * state.factor, spec.wait_per_request.seconds() * state.factor);
+        let wait = spec.wait_per_request.seconds() * state.factor;
+        let arriving = if entry.inlet == Inlet::Open { rate * entry.share } else { 0.0 };
+        // While there is a backlog the wait is in it, not in the formula of the steady state.
+        let arriving = if entry.backlog > 10 { f64::INFINITY } else { arriving };
+        let (cpu, time) = self.lane_cpu(cx, app, entry.pod, arriving, cores);
+        let lane = &mut self.apps[app.index()].stream.lanes[lane];
         let works = alive(cx.world, lane.pod)
             && matches!(cx.world.pod(lane.pod).process, Process::Answering | Process::Stopping);
         let workers = f64::from(spec.workers.max(1));
@@ -634,15 +697,15 @@ impl Service {
         let by_workers = workers / (wait + cpu);
         lane.capacity = if works { by_cpu.min(by_workers).min(1e9) } else { 0.0 };
         let room = workers + f64::from(spec.queue);
-        let arriving = if lane.inlet == Inlet::Open { rate * lane.share } else { 0.0 };
-        // While there is a backlog the wait is in it, not in the formula of the steady state.
-        let arriving = if lane.backlog > 10 { f64::INFINITY } else { arriving };
-        lane.latency = Span::from_seconds(wait) + fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room);
+        let time = time.unwrap_or_else(|| fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room));
+        lane.latency = Span::from_seconds(wait) + time;
     }
 }
 
 const START: Purpose = Purpose::named("app.start");
 const STOP: Purpose = Purpose::named("app.stop");
+const CPU: Purpose = Purpose::named("app.cpu_per_request");
+const WAIT: Purpose = Purpose::named("app.wait_per_request");
 
 /// One draw for a run of a pod's process.
 fn draw(cx: &Cx, distribution: &crate::plan::Distribution, purpose: Purpose, pod: PodId) -> Span {
@@ -697,7 +760,28 @@ fn container(cx: &mut Cx, pod: PodId) {
 /// Whether a request of the patience list is still unanswered at this pod; its slot may belong to another by now.
 fn still_here(world: &World, plan: &Plan, pod: PodId, due: Time, id: RequestId) -> bool {
     let request = world.request(id);
-    !request.settled && request.pod == pod && request.arrived + plan.flags.serving.idle_timeout == due
+    let patience = patience(plan, &plan.apps[request.app.index()]);
+    !request.settled && request.pod == pod && request.arrived + patience == due
+}
+
+/// How long clients wait for an answer: the load balancer's idle timeout, or less of their own.
+fn patience(plan: &Plan, app: &App) -> Span {
+    let idle = plan.flags.serving.idle_timeout;
+    app.clients.timeout.map_or(idle, |timeout| timeout.min(idle))
+}
+
+/// What a request needs where that is drawn; `None`: as all do.
+fn needs(cx: &Cx, app: &App, request: &Request) -> Option<Needs> {
+    let random = cx.random?;
+    if app.demand.cpu.is_none() && app.demand.wait.is_none() {
+        return None;
+    }
+    let key = u64::from(request.app.0) << 48 | request.number;
+    let drawn = |distribution: &Option<Distribution>, purpose, mean| {
+        distribution.as_ref().map_or(mean, |distribution| distribution.draw(random, purpose, key))
+    };
+    let wait = drawn(&app.demand.wait, WAIT, app.wait_per_request);
+    Some(Needs::new(wait, drawn(&app.demand.cpu, CPU, app.cpu_per_request)))
 }
 
 /// Takes requests that have ended from the front of the patience list.

@@ -5,6 +5,7 @@
 //! marks: the work is O(1) per request. Time is in microseconds, speed in nanocores, service in their product.
 
 use crate::engine::{Span, Time};
+use crate::plan::Rise;
 use crate::world::RequestId;
 use std::collections::VecDeque;
 
@@ -13,11 +14,27 @@ pub const CORE: u64 = 1_000_000_000;
 
 /// What one request needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Work {
+pub struct Needs {
     /// Time without CPU, before it computes.
     pub wait: Span,
     /// CPU, microseconds times nanocores.
     pub cpu: u64,
+}
+
+impl Needs {
+    /// Needs of so much of each.
+    pub fn new(wait: Span, cpu: Span) -> Needs {
+        Needs { wait, cpu: cpu.micros().saturating_mul(CORE) }
+    }
+}
+
+/// On what terms a pod works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// Requests take so many times as long as they need.
+    pub factor: f64,
+    /// And so many times their CPU.
+    pub cpu_factor: f64,
     /// Requests in service at once.
     pub workers: usize,
     /// Requests that may wait for a worker.
@@ -25,15 +42,25 @@ pub struct Work {
 }
 
 impl Work {
-    /// The needs of requests that take `factor` times as long as `wait` and `cpu`.
-    pub fn new(wait: Span, cpu: Span, factor: f64, workers: u32, queue: u32) -> Work {
-        let stretched = |span: Span| Span::from_micros((span.micros() as f64 * factor).round() as u64);
-        Work {
-            wait: stretched(wait),
-            cpu: stretched(cpu).micros().saturating_mul(CORE),
-            workers: workers.max(1) as usize,
-            queue: queue as usize,
+    /// So many workers and places in the queue; work takes `factor` times as long.
+    pub fn new(factor: f64, workers: u32, queue: u32) -> Work {
+        Work { factor, cpu_factor: 1.0, workers: workers.max(1) as usize, queue: queue as usize }
+    }
+
+    fn wait(&self, needs: Needs) -> Span {
+        if self.factor == 1.0 {
+            return needs.wait;
         }
+        Span::from_micros((needs.wait.micros() as f64 * self.factor).round() as u64)
+    }
+
+    fn cpu(&self, needs: Needs) -> u64 {
+        let factor = self.factor * self.cpu_factor;
+        if factor == 1.0 {
+            return needs.cpu;
+        }
+        let micros = (needs.cpu / CORE) as f64 * factor;
+        (micros.round() as u64).saturating_mul(CORE)
     }
 }
 
@@ -41,15 +68,21 @@ impl Work {
 #[derive(Clone, Debug, Default)]
 pub struct Server {
     /// In a worker, without need of CPU until.
-    waiting: VecDeque<(Time, RequestId)>,
+    waiting: VecDeque<(Time, RequestId, Needs)>,
     /// In a worker, computing until the attained service reaches the mark; ascending.
     running: VecDeque<(u64, RequestId)>,
     /// Without a worker, in order of arrival.
-    queue: VecDeque<RequestId>,
+    queue: VecDeque<(Time, RequestId, Needs)>,
     attained: u64,
     since: Time,
     share: u64,
+    /// CPU that each computing request uses.
     speed: u64,
+    /// What it attains with it: less where demand has risen with load.
+    pace: u64,
+    rise: Option<Rise>,
+    /// CPU used so far, microseconds times nanocores.
+    used: u128,
 }
 
 impl Server {
@@ -60,8 +93,23 @@ impl Server {
 
     /// All requests here.
     pub fn requests(&self) -> impl Iterator<Item = RequestId> + '_ {
-        let waiting = self.waiting.iter().map(|&(_, request)| request);
-        waiting.chain(self.running.iter().map(|&(_, request)| request)).chain(self.queue.iter().copied())
+        let waiting = self.waiting.iter().chain(&self.queue).map(|&(_, request, _)| request);
+        waiting.chain(self.running.iter().map(|&(_, request)| request))
+    }
+
+    /// Demand rises with load from now on.
+    pub fn set_rise(&mut self, rise: Option<Rise>) {
+        self.rise = rise;
+    }
+
+    /// CPU used until the last [`Server::advance`], microseconds times nanocores.
+    pub fn used(&self) -> u128 {
+        self.used
+    }
+
+    /// Requests that wait for a worker.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// CPU that it could use now, nanocores.
@@ -86,11 +134,17 @@ impl Server {
             0 => 0,
             running => CORE.min(self.share / running),
         };
+        self.pace = match self.rise {
+            None => self.speed,
+            Some(rise) => (self.speed as f64 / rise.factor(self.running.len() as f64)) as u64,
+        };
     }
 
     /// Lets time pass.
     pub fn advance(&mut self, now: Time) {
-        self.attained += self.speed * now.since(self.since).micros();
+        let micros = now.since(self.since).micros();
+        self.attained += self.pace * micros;
+        self.used += u128::from(self.speed * self.running.len() as u64) * u128::from(micros);
         self.since = now;
         if self.running.is_empty() {
             self.attained = 0;
@@ -102,46 +156,57 @@ impl Server {
         }
     }
 
-    /// Takes a request in; false: no worker is free and the queue is full.
-    pub fn accept(&mut self, now: Time, request: RequestId, work: Work) -> bool {
+    /// Takes a request in; `None`: no worker is free and the queue is full; else whether a worker has it already.
+    pub fn accept(&mut self, now: Time, request: RequestId, needs: Needs, work: Work) -> Option<bool> {
         self.advance(now);
         if self.waiting.len() + self.running.len() < work.workers {
-            self.begin(now, request, work);
-        } else if self.queue.len() < work.queue {
-            self.queue.push_back(request);
-        } else {
-            return false;
+            self.begin(now, request, needs, work);
+            return Some(true);
         }
-        true
+        if self.queue.len() >= work.queue {
+            return None;
+        }
+        self.queue.push_back((now, request, needs));
+        Some(false)
     }
 
-    fn begin(&mut self, now: Time, request: RequestId, work: Work) {
-        if work.wait.is_zero() {
-            self.compute(request, work);
+    fn begin(&mut self, now: Time, request: RequestId, needs: Needs, work: Work) {
+        let wait = work.wait(needs);
+        if wait.is_zero() {
+            self.compute(request, needs, work);
+            return;
+        }
+        let until = now + wait;
+        if self.waiting.back().is_none_or(|&(end, _, _)| end <= until) {
+            self.waiting.push_back((until, request, needs));
         } else {
-            let until = now + work.wait;
-            let after = self.waiting.iter().rev().take_while(|(end, _)| *end > until).count();
-            self.waiting.insert(self.waiting.len() - after, (until, request));
+            let index = self.waiting.partition_point(|&(end, _, _)| end <= until);
+            self.waiting.insert(index, (until, request, needs));
         }
     }
 
-    fn compute(&mut self, request: RequestId, work: Work) {
-        let mark = self.attained + work.cpu;
-        // Equal needs arrive in order of their marks; only a slowdown that ends puts one in front of others.
-        let after = self.running.iter().rev().take_while(|(other, _)| *other > mark).count();
-        self.running.insert(self.running.len() - after, (mark, request));
+    fn compute(&mut self, request: RequestId, needs: Needs, work: Work) {
+        let mark = self.attained + work.cpu(needs);
+        // Equal needs come in the order of their marks: only chance and a slowdown that ends put one before others.
+        if self.running.back().is_none_or(|&(other, _)| other <= mark) {
+            self.running.push_back((mark, request));
+        } else {
+            let index = self.running.partition_point(|&(other, _)| other <= mark);
+            self.running.insert(index, (mark, request));
+        }
         self.set_speed();
     }
 
-    /// Moves on everything that is due at `now`; requests that end are appended to `finished`.
-    pub fn settle(&mut self, now: Time, work: Work, finished: &mut Vec<RequestId>) {
+    /// Moves on everything that is due at `now`; requests that end are appended to `finished`, the times that requests
+    /// waited until a worker took them to `begun`.
+    pub fn settle(&mut self, now: Time, work: Work, finished: &mut Vec<RequestId>, begun: &mut Vec<Span>) {
         self.advance(now);
         loop {
-            if let Some(&(end, request)) = self.waiting.front()
+            if let Some(&(end, request, needs)) = self.waiting.front()
                 && end <= now
             {
                 self.waiting.pop_front();
-                self.compute(request, work);
+                self.compute(request, needs, work);
             } else if let Some(&(mark, request)) = self.running.front()
                 && mark <= self.attained
             {
@@ -149,9 +214,10 @@ impl Server {
                 self.set_speed();
                 finished.push(request);
             } else if self.waiting.len() + self.running.len() < work.workers
-                && let Some(request) = self.queue.pop_front()
+                && let Some((since, request, needs)) = self.queue.pop_front()
             {
-                self.begin(now, request, work);
+                begun.push(now.since(since));
+                self.begin(now, request, needs, work);
             } else {
                 break;
             }
@@ -160,10 +226,10 @@ impl Server {
 
     /// When the next thing is due, as of the last [`Server::advance`].
     pub fn next(&self) -> Option<Time> {
-        let waiting = self.waiting.front().map(|&(end, _)| end);
+        let waiting = self.waiting.front().map(|&(end, _, _)| end);
         let running = self.running.front().and_then(|&(mark, _)| {
             let left = mark.saturating_sub(self.attained);
-            (self.speed > 0 || left == 0).then(|| self.since + Span::from_micros(left.div_ceil(self.speed.max(1))))
+            (self.pace > 0 || left == 0).then(|| self.since + Span::from_micros(left.div_ceil(self.pace.max(1))))
         });
         match (waiting, running) {
             (Some(waiting), Some(running)) => Some(waiting.min(running)),
@@ -173,12 +239,13 @@ impl Server {
 
     /// Takes requests out of the queue that are no longer wanted.
     pub fn drop_queued(&mut self, mut unwanted: impl FnMut(RequestId) -> bool) {
-        self.queue.retain(|&request| !unwanted(request));
+        self.queue.retain(|&(_, request, _)| !unwanted(request));
     }
 
     /// Takes everything out.
     pub fn clear(&mut self) {
-        *self = Server { since: self.since, share: self.share, ..Server::default() };
+        let Server { since, share, rise, used, .. } = *self;
+        *self = Server { since, share, rise, used, ..Server::default() };
     }
 }
 
@@ -217,28 +284,45 @@ mod tests {
 
     #[test]
     fn two_requests_share_a_core_and_each_takes_twice_as_long() {
-        let work = Work::new(Span::ZERO, Span::from_secs(1), 1.0, 10, 0);
+        let (needs, work) = (Needs::new(Span::ZERO, Span::from_secs(1)), Work::new(1.0, 10, 0));
         let start = Time::from_unix_seconds(100);
         let mut server = Server::default();
         let mut finished = Vec::new();
         server.set_share(start, CORE);
-        assert!(server.accept(start, RequestId(0), work));
-        assert!(server.accept(start + Span::from_millis(500), RequestId(1), work));
+        assert_eq!(server.accept(start, RequestId(0), needs, work), Some(true));
+        assert_eq!(server.accept(start + Span::from_millis(500), RequestId(1), needs, work), Some(true));
         server.set_share(start + Span::from_millis(500), CORE);
         // Half of the first is left: at half speed it ends at 1.5 s; then the second has half a second of its own left.
         assert_eq!(server.next(), Some(start + Span::from_millis(1500)));
-        server.settle(start + Span::from_millis(1500), work, &mut finished);
+        server.settle(start + Span::from_millis(1500), work, &mut finished, &mut Vec::new());
         assert_eq!(finished, [RequestId(0)]);
         assert_eq!(server.next(), Some(start + Span::from_millis(2000)));
     }
 
     #[test]
     fn a_full_pod_queues_and_then_refuses() {
-        let work = Work::new(Span::from_millis(10), Span::from_millis(10), 1.0, 1, 1);
+        let needs = Needs::new(Span::from_millis(10), Span::from_millis(10));
         let now = Time::from_unix_seconds(1);
         let mut server = Server::default();
-        let accepted: Vec<bool> = (0..3).map(|id| server.accept(now, RequestId(id), work)).collect();
-        assert_eq!(accepted, [true, true, false]);
+        let accepted = [0, 1, 2].map(|id| server.accept(now, RequestId(id), needs, Work::new(1.0, 1, 1)));
+        assert_eq!(accepted, [Some(true), Some(false), None]);
+    }
+
+    #[test]
+    fn demand_that_rises_with_load_takes_longer_and_uses_more_cpu() {
+        let (needs, work) = (Needs::new(Span::ZERO, Span::from_secs(1)), Work::new(1.0, 10, 0));
+        let start = Time::from_unix_seconds(100);
+        let mut server = Server::default();
+        server.set_rise(Some(Rise { by: 0.5, at: 3 }));
+        server.set_share(start, CORE);
+        server.accept(start, RequestId(0), needs, work);
+        server.accept(start, RequestId(1), needs, work);
+        // Two of a second share a core, and each needs a quarter more.
+        let end = start + Span::from_millis(2500);
+        assert_eq!(server.next(), Some(end));
+        let mut finished = Vec::new();
+        server.settle(end, work, &mut finished, &mut Vec::new());
+        assert_eq!((finished.len(), server.used()), (2, u128::from(CORE) * 2_500_000));
     }
 
     #[test]

@@ -97,6 +97,22 @@ impl Arrivals {
     }
 }
 
+/// A gap between two arrivals of mean 1 and the given coefficient of variation, from a uniform number.
+///
+/// 1 is exponential: Poisson. Below 1 an exponential part follows a constant one; above it is one of two exponentials with
+/// balanced means (Tijms, "A First Course in Stochastic Models", appendix B): many short gaps and few long ones.
+pub fn gap(variation: f64, uniform: f64) -> f64 {
+    if variation <= 1.0 {
+        return (1.0 - variation) - variation * (-uniform).ln_1p();
+    }
+    let square = variation * variation;
+    let spread = ((square - 1.0) / (square + 1.0)).sqrt();
+    let (often, rare) = ((1.0 + spread) / 2.0, (1.0 - spread) / 2.0);
+    // One uniform chooses the part and the value within it.
+    let (part, rest) = if uniform < often { (often, uniform / often) } else { (rare, (uniform - often) / rare) };
+    -(-rest).ln_1p() / (2.0 * part)
+}
+
 /// The straight stretch of a curve that begins at or contains `at`.
 fn stretch(curve: &Curve, at: Time) -> Stretch {
     let after = curve.points.partition_point(|&(time, _)| time <= at);
@@ -160,6 +176,19 @@ mod tests {
         assert_eq!(times.len(), 40 + 200);
         assert_eq!(times.iter().filter(|&&at| at <= second(5)).count(), 10, "a quarter of the ramp's area");
         assert_eq!(times[40], second(10) + Span::from_millis(25), "half a request after the step");
+    }
+
+    #[test]
+    fn gaps_have_mean_one_and_the_variation_asked_for() {
+        for variation in [0.0, 0.5, 1.0, 1.1, 3.0, 13.0] {
+            let count = 1_000_000;
+            let gaps = (0..count).map(|index| gap(variation, (f64::from(index) + 0.5) / f64::from(count)));
+            let (sum, squares) = gaps.fold((0.0, 0.0), |(sum, squares), gap| (sum + gap, squares + gap * gap));
+            let mean = sum / f64::from(count);
+            let found = (squares / f64::from(count) - mean * mean).max(0.0).sqrt();
+            assert!((mean - 1.0).abs() < 0.001, "{variation}: mean {mean}");
+            assert!((found - variation).abs() < 0.01 * variation.max(0.1), "{variation}: {found}");
+        }
     }
 
     #[test]

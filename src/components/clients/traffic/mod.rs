@@ -5,23 +5,26 @@
 //!                                       └─ nowhere to go: Loss::NoTarget
 //! ```
 //!
-//! Models: evenly spaced or Poisson arrivals at the rate of a curve; the load balancer's choice of a target: round
-//! robin (smooth and weighted when nodes of the load balancer disagree or a target starts slowly), least outstanding
-//! requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow start, cross-zone load balancing:
-//! when it is off, every zone that has targets gets the same share). Without a target group: all ready endpoints of the
-//! Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
+//! Models: evenly spaced or random arrivals at the rate of a curve, users in a closed loop and retries (`reactions`); the
+//! load balancer's choice of a target: round robin (smooth and weighted when nodes of the load balancer disagree or a target
+//! starts slowly), least outstanding requests, weighted random. ELB user guide, "Target groups" (routing algorithms, slow
+//! start, cross-zone load balancing: when it is off, every zone that has targets gets the same share). Without a target
+//! group: all ready endpoints of the Service alike, as kube-proxy does. Load given as cores only moves CPU meters.
 //!
 //! Left out: how long clients go on to a zone that has lost its targets (DNS, 60 s), anomaly detection of weighted
 //! random.
 
 mod arrivals;
+mod reactions;
 mod sticky;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode, ZoneId};
-use crate::world::{NodeId, PodId, Process, Share, Target, TargetId, World};
+use crate::world::{Answer, Loss, NodeId, PodId, Process, RequestId, Sent, Share, Target, TargetId, World};
 use arrivals::Arrivals;
+use reactions::Reactions;
+use std::collections::VecDeque;
 use sticky::Sticky;
 
 const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
@@ -31,6 +34,7 @@ const CHOICE: Purpose = Purpose::named("traffic.choice");
 #[derive(Default)]
 pub struct Traffic {
     apps: Vec<AppTraffic>,
+    answers: Vec<Answer>,
 }
 
 /// What it knows of an application.
@@ -38,8 +42,12 @@ struct AppTraffic {
     arrivals: Arrivals,
     /// When the pending `Next` is due.
     due: Option<Time>,
-    /// Requests sent so far: keys their draws.
+    /// Requests that have arrived so far: keys their draws.
     number: u64,
+    /// Users of a closed loop, and retries.
+    reactions: Reactions,
+    /// Requests held for a pod, with the time when that ends.
+    held: VecDeque<(Time, RequestId)>,
     routes: Vec<Route>,
     /// All routes have the same weight.
     even: bool,
@@ -91,6 +99,8 @@ pub enum Event {
     Load(AppId),
     /// Shares of targets in slow start grow.
     Refresh(AppId),
+    /// Clients that react have got answers.
+    Answers(AppId),
 }
 
 impl Traffic {
@@ -103,6 +113,8 @@ impl Traffic {
                 arrivals: Arrivals::new(cx.world.loads[index].clone(), cx.now, need),
                 due: None,
                 number: 0,
+                reactions: Reactions::default(),
+                held: VecDeque::new(),
                 routes: Vec::new(),
                 even: true,
                 pointer: 0,
@@ -117,6 +129,7 @@ impl Traffic {
                 let (routes, _) = routes(cx.plan, cx.world, &cx.plan.apps[index]);
                 self.apps[index].sticky = Some(Sticky::new(cx, id, spec, &routes));
             }
+            self.count_users(cx, id);
             self.rerouted(cx, id);
             self.schedule(cx, id);
         }
@@ -151,12 +164,14 @@ impl Traffic {
                 let curve = cx.world.loads[app.index()].clone();
                 self.apps[app.index()].arrivals.replace(cx.now, curve);
                 self.apps[app.index()].due = None;
+                self.count_users(cx, app);
                 self.schedule(cx, app);
             }
             Event::Refresh(app) => {
                 self.apps[app.index()].refresh = false;
                 self.rerouted(cx, app);
             }
+            Event::Answers(app) => self.answered(cx, app),
         }
     }
 
@@ -168,11 +183,59 @@ impl Traffic {
         state.due = None;
         let app = &cx.plan.apps[id.index()];
         if app.mode == TrafficMode::Requests && app.cores.is_none() {
-            state.number += 1;
-            let need = need(cx, id, state.number, 1.0);
-            state.arrivals.arrived(cx.now, need);
-            self.send(cx, id);
+            // Without anything else the event is the arrival.
+            let arrival = !has_more(app) || state.arrivals.next().is_some_and(|at| at <= cx.now);
+            if app.clients.think.is_none() && arrival {
+                state.number += 1;
+                let need = need(cx, id, state.number, 1.0);
+                state.arrivals.arrived(cx.now, need);
+                state.reactions.tried();
+                let sent = Sent { app: id, number: state.number, attempt: 0 };
+                self.send(cx, sent, None);
+            }
+            if has_more(app) {
+                self.more(cx, id);
+            }
         }
+        self.schedule(cx, id);
+    }
+
+    /// What is due beside arrivals: users and retries, and the end of patience with requests that are held.
+    fn more(&mut self, cx: &mut Cx, id: AppId) {
+        let clients = &cx.plan.apps[id.index()].clients;
+        if self.apps[id.index()].reactions.changes.is_some_and(|at| at <= cx.now) {
+            self.count_users(cx, id);
+        }
+        while let Some(sent) = self.apps[id.index()].reactions.take(cx.now, id, clients) {
+            if sent.attempt == 0 {
+                self.apps[id.index()].reactions.tried();
+            }
+            self.send(cx, sent, None);
+        }
+        while let Some(&(_, request)) = self.apps[id.index()].held.front().filter(|(until, _)| *until <= cx.now) {
+            self.apps[id.index()].held.pop_front();
+            cx.world.lose_request(request, Loss::NoTarget);
+            cx.world.free_request(request);
+        }
+    }
+
+    /// The number of users is what the curve says.
+    fn count_users(&mut self, cx: &mut Cx, id: AppId) {
+        let Some(think) = &cx.plan.apps[id.index()].clients.think else { return };
+        let state = &mut self.apps[id.index()];
+        let (users, end) = state.arrivals.step(cx.plan.start, cx.plan.flags.serving.ramp_step);
+        state.reactions.populate(cx, id, think, users);
+        state.reactions.changes = end;
+    }
+
+    /// Clients look at their answers.
+    fn answered(&mut self, cx: &mut Cx, id: AppId) {
+        let mut answers = std::mem::take(&mut self.answers);
+        cx.world.take_answers(id, &mut answers);
+        for answer in answers.drain(..) {
+            self.apps[id.index()].reactions.answered(cx, id, &cx.plan.apps[id.index()].clients, answer);
+        }
+        self.answers = answers;
         self.schedule(cx, id);
     }
 
@@ -180,15 +243,21 @@ impl Traffic {
     fn schedule(&mut self, cx: &mut Cx, id: AppId) {
         let app = &cx.plan.apps[id.index()];
         let state = &mut self.apps[id.index()];
+        let before = state.due;
         if app.mode == TrafficMode::Requests && app.cores.is_none() {
-            state.due = state.arrivals.next();
+            state.due = if app.clients.think.is_some() { None } else { state.arrivals.next() };
+            if has_more(app) {
+                let held = state.held.front().map(|&(until, _)| until);
+                state.due = [state.due, state.reactions.next(), held].into_iter().flatten().min();
+            }
         } else {
             let (rate, end) = state.arrivals.step(cx.plan.start, cx.plan.flags.serving.ramp_step);
             state.rate = rate.max(0.0);
             state.due = end;
             self.flow(cx, id);
         }
-        if let Some(due) = self.apps[id.index()].due.filter(|&due| due <= cx.plan.until) {
+        let due = self.apps[id.index()].due.filter(|&due| due <= cx.plan.until && before != Some(due));
+        if let Some(due) = due {
             cx.at(due, crate::components::Event::Traffic(Event::Next(id)));
         }
     }
@@ -220,6 +289,8 @@ impl Traffic {
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
         state.routes = routes;
+        self.release(cx, id);
+        let state = &mut self.apps[id.index()];
         if ramps && !state.refresh {
             state.refresh = true;
             cx.after(cx.plan.flags.serving.ramp_step, crate::components::Event::Traffic(Event::Refresh(id)));
@@ -227,18 +298,52 @@ impl Traffic {
         self.flow(cx, id);
     }
 
-    /// Sends one request.
-    fn send(&mut self, cx: &mut Cx, id: AppId) {
-        let state = &mut self.apps[id.index()];
-        if state.routes.is_empty() {
-            cx.world.refuse_request(id);
+    /// What was held goes to the pods that there are now.
+    fn release(&mut self, cx: &mut Cx, id: AppId) {
+        if self.apps[id.index()].routes.is_empty() {
             return;
         }
+        while let Some((_, request)) = self.apps[id.index()].held.pop_front() {
+            let crate::world::Request { number, attempt, .. } = *cx.world.request(request);
+            self.send(cx, Sent { app: id, number, attempt }, Some(request));
+        }
+    }
+
+    /// Sends one request, perhaps one that was held.
+    fn send(&mut self, cx: &mut Cx, sent: Sent, held: Option<RequestId>) {
+        let id = sent.app;
+        let state = &mut self.apps[id.index()];
+        if state.routes.is_empty() {
+            let hold = cx.plan.apps[id.index()].clients.hold;
+            if hold.is_zero() {
+                cx.world.refuse_request(sent);
+            } else {
+                let request = cx.world.hold_request(sent);
+                state.held.push_back((cx.now + hold, request));
+            }
+            return;
+        }
+        let (pod, target) = self.route(cx, sent);
+        if let Some(target) = target {
+            cx.world.note_in_service(target);
+        }
+        match held {
+            Some(request) => cx.world.give_request(request, pod, target),
+            None => {
+                cx.world.route_request(sent, pod, target);
+            }
+        }
+    }
+
+    /// Where a request goes: to the target that its client's cookie names, else by the algorithm.
+    fn route(&mut self, cx: &Cx, sent: Sent) -> (PodId, Option<TargetId>) {
+        let id = sent.app;
+        let state = &mut self.apps[id.index()];
         let group = cx.plan.apps[id.index()].target_group.map(|group| &cx.plan.target_groups[group.index()]);
-        let client = state.sticky.as_mut().map(|sticky| sticky.client(cx, state.number));
+        let client = state.sticky.as_mut().map(|sticky| sticky.client(cx, sent.number));
         let held =
             state.sticky.as_ref().zip(client).and_then(|(sticky, client)| sticky.held(client, cx.now, &state.routes));
-        let index = held.unwrap_or_else(|| choose(state, cx, id, group));
+        let index = held.unwrap_or_else(|| choose(state, cx, sent, group));
         let route = state.routes[index];
         if held.is_none() {
             state.pointer = index + 1;
@@ -247,18 +352,10 @@ impl Traffic {
                 sticky.give(client, cx.now, &route);
             }
         }
-        let pod = match route.node {
-            None => route.pod,
-            Some(node) => {
-                let pods = pods_behind(cx.plan, cx.world, route, node);
-                state.behind += 1;
-                pods.get(state.behind % pods.len().max(1)).copied().unwrap_or(route.pod)
-            }
-        };
-        if let Some(target) = route.target {
-            cx.world.note_in_service(target);
-        }
-        cx.world.route_request(id, pod, route.target);
+        let Some(node) = route.node else { return (route.pod, route.target) };
+        let pods = pods_behind(cx.plan, cx.world, route, node);
+        state.behind += 1;
+        (pods.get(state.behind % pods.len().max(1)).copied().unwrap_or(route.pod), route.target)
     }
 
     /// Tells applications the present flow, or moves the meters of pods whose load is given as cores.
@@ -279,17 +376,27 @@ impl Traffic {
     }
 }
 
+/// Something may be due beside arrivals.
+fn has_more(app: &App) -> bool {
+    app.clients.react() || !app.clients.hold.is_zero()
+}
+
+/// Key of the draws of a request.
+fn key(app: AppId, number: u64) -> u64 {
+    u64::from(app.0) << 48 | number
+}
+
 /// What the integral of the rate must grow by until the next arrival.
 fn need(cx: &Cx, app: AppId, number: u64, even: f64) -> f64 {
-    let key = u64::from(app.0) << 48 | number;
-    cx.random.map_or(even, |random| -(-random.uniform(ARRIVAL, key)).ln_1p())
+    let variation = cx.plan.apps[app.index()].clients.variation;
+    cx.random.map_or(even, |random| arrivals::gap(variation, random.uniform(ARRIVAL, key(app, number))))
 }
 
 /// The route of the next request (position).
-fn choose(state: &mut AppTraffic, cx: &Cx, id: AppId, group: Option<&TargetGroup>) -> usize {
+fn choose(state: &mut AppTraffic, cx: &Cx, sent: Sent, group: Option<&TargetGroup>) -> usize {
     let count = state.routes.len();
     let next = if state.pointer < count { state.pointer } else { 0 };
-    let key = u64::from(id.0) << 48 | state.number;
+    let key = key(sent.app, sent.number) ^ u64::from(sent.attempt) << 56;
     match group.map(|group| group.algorithm) {
         // kube-proxy in its default mode picks by chance.
         None if cx.random.is_some() => cx.pick(CHOICE, key, count),

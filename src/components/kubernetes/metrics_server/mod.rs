@@ -304,7 +304,7 @@ fn steady_nanocores(cx: &Cx, deployment: DeploymentId) -> u64 {
     });
     let cores = match &app.cores {
         Some(cores) => cores.at(cx.plan.start),
-        None => app.traffic.at(cx.plan.start) * app.cpu_per_request.seconds(),
+        None => app.rate_at(cx.plan.start) * app.cpu_per_request.seconds(),
     };
     let idle = app.idle_cpu.0.max(1) as f64 / 1e3;
     ((cores / f64::from(count.max(1)) + idle).min(limit) * 1e9) as u64

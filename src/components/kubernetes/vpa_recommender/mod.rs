@@ -136,7 +136,8 @@ mod tests {
     use super::*;
     use crate::engine::{Queue, Span, Time};
     use crate::plan::{
-        App, Container, Curve, DeploymentSpec, Distribution, Plan, PodTemplate, Strategy, TemplateId, TrafficMode,
+        App, Clients, Container, Curve, Demand, DeploymentSpec, Distribution, Plan, PodTemplate, Strategy, TemplateId,
+        TrafficMode,
     };
     use crate::record::{Detail, Recorder};
     use crate::rules::labels::LabelSelector;
@@ -177,6 +178,7 @@ mod tests {
             target_group: None,
             cpu_per_request: Span::ZERO,
             wait_per_request: Span::ZERO,
+            demand: Demand::default(),
             workers: 1,
             queue: 0,
             start: Distribution::Constant(Span::ZERO),
@@ -187,6 +189,7 @@ mod tests {
             latency_objective: Span::ZERO,
             cores: None,
             traffic: Curve::default(),
+            clients: Clients::default(),
             mode: TrafficMode::Requests,
         }
     }
