@@ -13,3 +13,4 @@ mod properties;
 mod rollouts;
 mod support;
 mod tidy;
+mod traffic;

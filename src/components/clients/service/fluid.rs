@@ -6,7 +6,7 @@
 
 use super::server::CORE;
 use crate::engine::{Span, Time};
-use crate::world::{Ledger, Loss, PodId, Tally, TargetId};
+use crate::world::{Ledger, Loss, PodId, REQUEST, Tally, TargetId};
 
 /// What a pod does with what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,14 @@ pub struct Lane {
     pub capacity: f64,
     /// Latency without backlog.
     pub latency: Span,
+    /// Micro-requests that it holds at most.
+    room: u64,
+    /// How those beyond it are lost.
+    overflow: Loss,
+    /// Who finds more than this will not have an answer in time.
+    late: u64,
+    /// Part of the backlog whose clients will have gone: work for naught, booked as lost already.
+    in_vain: u64,
     /// Micro-requests that wait.
     pub backlog: u64,
     /// Part of a micro-request that capacity has left over.
@@ -52,10 +60,35 @@ impl Lane {
             inlet: Inlet::Open,
             capacity: 0.0,
             latency: Span::ZERO,
+            room: u64::MAX,
+            overflow: Loss::QueueFull,
+            late: u64::MAX,
+            in_vain: 0,
             backlog: 0,
             carry: 0.0,
             waited: 0.0,
         }
+    }
+
+    /// A pod with so many workers and places in its queue, whose clients wait so long. A queued request whose client has
+    /// gone leaves the line; one that a worker has begun is finished for nobody.
+    pub fn limit(&mut self, workers: u64, queue: u64, patience: Span) {
+        let in_time = (self.capacity * patience.micros() as f64).min(1e18) as u64;
+        self.late = if self.capacity > 0.0 { in_time } else { u64::MAX };
+        let (line, places) = (self.late.saturating_add(workers * REQUEST), (workers + queue) * REQUEST);
+        (self.room, self.overflow) = if line < places { (line, Loss::TimedOut) } else { (places, Loss::QueueFull) };
+    }
+
+    /// Of `served`, what clients still wait for; `kept` came to a backlog of `before`. Books who has come too late.
+    fn in_time(&mut self, before: u64, kept: u64, served: u64, booked: &mut Tally) -> u64 {
+        let doomed = if before >= self.late { kept } else { kept.min(self.backlog.saturating_sub(self.late)) };
+        booked.lost[Loss::TimedOut as usize] += doomed;
+        let in_vain = self.in_vain + doomed;
+        let wasted = (u128::from(served) * u128::from(in_vain) / u128::from((before + kept).max(1))) as u64;
+        // No more of the backlog is for naught than there is of it.
+        let wasted = wasted.max(in_vain.saturating_sub(self.backlog)).min(served);
+        self.in_vain = in_vain - wasted;
+        served - wasted
     }
 
     /// The same pod with another share.
@@ -65,7 +98,8 @@ impl Lane {
 
     /// Loses the backlog.
     pub fn lose_backlog(&mut self, at: Time, ledger: &mut Ledger, loss: Loss) {
-        ledger.lose(at, std::mem::take(&mut self.backlog), loss);
+        let waiting = std::mem::take(&mut self.backlog) - std::mem::take(&mut self.in_vain);
+        ledger.lose(at, waiting, loss);
         self.waited = 0.0;
     }
 
@@ -81,8 +115,6 @@ impl Lane {
 /// What does not change between two looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Micro-requests that a pod holds at most.
-    pub room: u64,
     /// A response slower than this is slow.
     pub objective: Span,
     /// An unreachable pod costs the client this long.
@@ -176,10 +208,20 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Tal
     let served = whole.min(before + taken);
     let waiting = before + taken - served;
     lane.carry = if waiting > 0 { able - whole as f64 } else { 0.0 };
-    let lost = waiting.saturating_sub(terms.room);
+    let lost = waiting.saturating_sub(lane.room);
     lane.backlog = waiting - lost;
     if before > 0 || lane.backlog > 0 {
         lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
+    }
+    let (mut served, mut lost) = (served, lost);
+    if lane.in_vain > 0 || lane.backlog > lane.late {
+        // Beyond what has just come, the line is cut from work for naught first.
+        let cut = lost.saturating_sub(taken).min(lane.in_vain);
+        lane.in_vain -= cut;
+        let all = served.max(1) as f64;
+        served = lane.in_time(before - cut, taken - lost.min(taken), served, booked);
+        lane.waited *= served as f64 / all;
+        lost -= cut;
     }
     if served > 0 {
         let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / served as f64 / 1e6) } else { Span::ZERO };
@@ -189,7 +231,7 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Tal
         booked.latency += u128::from(served) * u128::from(latency.micros());
         lane.waited = 0.0;
     }
-    booked.lost[Loss::QueueFull as usize] += lost;
+    booked.lost[lane.overflow as usize] += lost;
 }
 
 /// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`
@@ -224,14 +266,8 @@ pub fn sojourn(rate: f64, cpu: Span, nanocores: u64, requests_max: f64) -> Span 
 mod tests {
     use super::*;
 
-    fn terms(start: Time, room: u64) -> Terms {
-        Terms {
-            room,
-            objective: Span::from_secs(1),
-            connect_timeout: Span::from_secs(10),
-            origin: start,
-            until: Time::MAX,
-        }
+    fn terms(start: Time) -> Terms {
+        Terms { objective: Span::from_secs(1), connect_timeout: Span::from_secs(10), origin: start, until: Time::MAX }
     }
 
     /// Validation oracle 14: C1 = 1000/s, 1500/s offered for 90 s, then C2 = 2000/s.
@@ -242,7 +278,7 @@ mod tests {
         let mut lane = Lane::new(PodId(0), None, 1.0);
         lane.capacity = 1000.0;
         let mut stream = Stream { since: start, rate: 1500.0, lanes: vec![lane], ..Stream::default() };
-        let terms = terms(start, u64::MAX);
+        let terms = terms(start);
         stream.integrate(start + Span::from_secs(90), terms, &mut ledger);
         assert_eq!(stream.lanes[0].backlog, 45_000_000_000, "45 000 requests wait");
         stream.lanes[0].capacity = 2000.0;
@@ -262,19 +298,45 @@ mod tests {
         let mut ledger = Ledger::new(start);
         let mut lane = Lane::new(PodId(0), None, 1.0);
         lane.capacity = 1000.0;
+        lane.room = 0;
         let mut stream = Stream { since: start, rate: 1500.0, lanes: vec![lane], ..Stream::default() };
-        stream.integrate(start + Span::from_secs(90), terms(start, 0), &mut ledger);
+        stream.integrate(start + Span::from_secs(90), terms(start), &mut ledger);
         assert_eq!(ledger.total.lost[Loss::QueueFull as usize], 45_000_000_000);
+    }
+
+    /// Ten a second are served, fifteen come, and clients wait for a minute: after two minutes the line is a minute long, and
+    /// from then on everything is answered too late. When fewer come the line is done with before anybody is served again.
+    #[test]
+    fn a_line_longer_than_the_patience_of_clients_is_work_for_naught() {
+        let start = Time::from_unix_seconds(1_000);
+        let mut ledger = Ledger::new(start);
+        let mut lane = Lane::new(PodId(0), None, 1.0);
+        lane.capacity = 10.0;
+        lane.limit(10, 10_000, Span::from_secs(60));
+        let mut stream = Stream { since: start, rate: 15.0, lanes: vec![lane], ..Stream::default() };
+        stream.integrate(start + Span::from_secs(120), terms(start), &mut ledger);
+        assert_eq!((stream.lanes[0].backlog, ledger.total.lost_all()), (600 * REQUEST, 0));
+        stream.integrate(start + Span::from_secs(600), terms(start), &mut ledger);
+        assert_eq!(stream.lanes[0].backlog, 610 * REQUEST, "and those that workers have");
+        assert!(ledger.total.served < 1_801 * REQUEST, "{} of the first 1800", ledger.total.served);
+        let before = ledger.total.served;
+        stream.rate = 5.0;
+        stream.integrate(start + Span::from_secs(900), terms(start), &mut ledger);
+        assert_eq!((stream.lanes[0].backlog, stream.lanes[0].in_vain), (0, 0));
+        let served = ledger.total.served - before;
+        assert!(served.abs_diff(1_500 * REQUEST) < 30 * REQUEST, "{served}: all but the first have come in time");
+        assert_eq!(ledger.in_flight, 0);
     }
 
     #[test]
     fn odd_rates_and_shares_are_booked_without_losing_a_micro_request() {
         let start = Time::from_unix_seconds(7);
         let mut ledger = Ledger::new(start);
-        let lanes = (0..3).map(|pod| Lane { capacity: 9.1, ..Lane::new(PodId(pod), None, 1.0 / 3.0) }).collect();
+        let lanes =
+            (0..3).map(|pod| Lane { capacity: 9.1, room: 0, ..Lane::new(PodId(pod), None, 1.0 / 3.0) }).collect();
         let mut stream = Stream { since: start, rate: 29.0 / 3.0, lanes, ..Stream::default() };
         for step in 1..4_000_u64 {
-            stream.integrate(start + Span::from_micros(step * 70_001), terms(start, 0), &mut ledger);
+            stream.integrate(start + Span::from_micros(step * 70_001), terms(start), &mut ledger);
         }
         let offered = (29.0 / 3.0 * 3_999.0 * 70_001.0_f64).floor() as u64;
         assert!(ledger.total.offered.abs_diff(offered) <= 1);

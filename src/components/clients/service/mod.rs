@@ -555,7 +555,6 @@ impl Service {
     fn integrate(&mut self, cx: &mut Cx, app: AppId) {
         let spec = &cx.plan.apps[app.index()];
         let terms = Terms {
-            room: (u64::from(spec.workers) + u64::from(spec.queue)) * crate::world::REQUEST,
             objective: spec.latency_objective,
             connect_timeout: cx.plan.flags.serving.connect_timeout,
             origin: cx.plan.start,
@@ -699,6 +698,7 @@ impl Service {
         let room = workers + f64::from(spec.queue);
         let time = time.unwrap_or_else(|| fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room));
         lane.latency = Span::from_seconds(wait) + time;
+        lane.limit(spec.workers.max(1).into(), spec.queue.into(), patience(cx.plan, spec));
     }
 }
 
