@@ -246,6 +246,9 @@ impl World {
         if let Some(target) = self.targets.iter().find(|target| outstanding[target.id.index()] != target.outstanding) {
             return Err(format!("target {} counts {} outstanding requests", target.id.0, target.outstanding));
         }
+        if !cfg!(debug_assertions) {
+            return Ok(());
+        }
         let mut pods = self.requests.at_pods.clone();
         let mut targets = self.requests.at_targets.clone();
         for request in &live {
