@@ -1,25 +1,47 @@
-//! The decisions that concern a thing or a moment: what `explain` shows.
+//! The decisions that concern a thing or a moment, in the order of time: what `explain` shows.
 //!
-//! In: a finished record with explanations, and a question. Out: entries in order of time. Syncs of an autoscaler that
-//! change nothing and go the same way are drawn together, so that twenty quiet minutes are one entry.
+//! In: a finished record with explanations, and a question. Out: entries: decisions, the facts between them that make them a
+//! story, the verdicts of Karpenter's disruption, sentences. Syncs of an autoscaler that change nothing and go the same way
+//! are drawn together, so that twenty quiet minutes are one entry; so are attempts that fail the same way.
+
+mod related;
 
 use crate::engine::Time;
 use crate::plan::{HpaId, Plan};
-use crate::record::decision::{HpaCourse, HpaDecision};
-use crate::record::{Decision, Recorder};
-use crate::world::{NodeId, PodId, World};
+use crate::record::decision::{Attempt, Checked, HpaCourse, HpaDecision, Placement};
+use crate::record::{Decision, Recorder, Verdict};
+use crate::world::{Change, ClaimId, NodeId, PodId, TargetId, World};
+use related::Story;
+
+/// A machine as Karpenter knows it: one that was never launched has no node, one that it does not own no claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Machine {
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// Its NodeClaim.
+    pub claim: Option<ClaimId>,
+}
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Question {
-    /// Decisions about this pod.
+    /// The story of this pod.
     pub pod: Option<PodId>,
-    /// Decisions about this node.
-    pub node: Option<NodeId>,
+    /// The story of this node, or of a NodeClaim that has none.
+    pub node: Option<Machine>,
+    /// The story of these registrations with a target group.
+    pub targets: Vec<TargetId>,
     /// Decisions of this autoscaler.
     pub hpa: Option<HpaId>,
-    /// What was decided last at this moment.
+    /// What was decided last at this moment; of a thing's story, what comes until then.
     pub at: Option<Time>,
+}
+
+impl Question {
+    /// It asks about a thing.
+    fn is_about_a_thing(&self) -> bool {
+        self.pod.is_some() || self.node.is_some() || !self.targets.is_empty()
+    }
 }
 
 /// One thing to be told.
@@ -29,6 +51,16 @@ pub enum Said<'a> {
     Decision(&'a Decision),
     /// Several syncs that changed nothing, all for the same reason: the first, the last, and how many.
     Quiet(&'a HpaDecision, &'a HpaDecision, usize),
+    /// Several attempts that found no place for the same pod for the same reasons: how many, and when the last one ended.
+    Waiting(&'a Attempt, usize, Time),
+    /// Pods that are expected on a node that has room for them: how many times, and when for the last time.
+    Expected(&'a Placement, usize, Time),
+    /// Health checks that came out alike at several nodes of the load balancer: those nodes.
+    Checks(&'a Checked, Vec<usize>),
+    /// Something that happened.
+    Fact(Change),
+    /// What Karpenter's disruption says of a node or a NodePool.
+    Verdict(&'a Verdict),
     /// A sentence, how often it was said in a row, and when for the last time.
     Note(&'a str, usize, Time),
 }
@@ -42,9 +74,20 @@ pub fn pod_named(world: &World, name: &str) -> Option<PodId> {
 }
 
 /// A node by its name, or by that of its NodeClaim.
-pub fn node_named(world: &World, name: &str) -> Option<NodeId> {
-    let claimed = |node: &crate::world::Node| node.claim.is_some_and(|claim| *world.claim(claim).name == *name);
-    world.nodes.iter().find(|node| *node.name == *name || claimed(node)).map(|node| node.id)
+pub fn node_named(world: &World, name: &str) -> Option<Machine> {
+    let of_node = world.nodes.iter().find(|node| *node.name == *name);
+    let of_claim = || world.claims.iter().find(|claim| *claim.name == *name);
+    let node = of_node.map(|node| Machine { node: Some(node.id), claim: node.claim });
+    node.or_else(|| of_claim().map(|claim| Machine { node: claim.node, claim: Some(claim.id) }))
+}
+
+/// Registrations by address, by address and port, or by the name of their pod.
+pub fn targets_named(world: &World, name: &str) -> Vec<TargetId> {
+    let is_meant = |target: &&crate::world::Target| {
+        let address = target.address.to_string();
+        name == address || name == format!("{address}:{}", target.port) || name == world.pod_name(target.pod)
+    };
+    world.targets.iter().filter(is_meant).map(|target| target.id).collect()
 }
 
 /// An autoscaler by its name.
@@ -54,32 +97,44 @@ pub fn hpa_named(world: &World, name: &str) -> Option<HpaId> {
 
 /// The answer: entries in order of time.
 pub fn answer<'a>(plan: &Plan, world: &World, recorder: &'a Recorder, question: &Question) -> Vec<Entry<'a>> {
+    let story = Story::of(plan.start, world, recorder, question);
     let words = words(world, question);
-    let decisions = recorder.decisions.iter().filter(|(_, decision)| concerns(world, decision, question));
+    let decisions = recorder.decisions.iter().filter(|(_, decision)| story.has_decision(decision));
     let decisions = decisions.map(|(at, decision)| (*at, Said::Decision(decision)));
-    let narrowed = question.pod.is_some() || question.node.is_some();
     let wanted = |text: &str| {
-        if narrowed {
+        if question.is_about_a_thing() {
             words.iter().any(|word| mentions(text, word))
         } else {
             question.hpa.is_none() && question.at.is_some()
         }
     };
     let notes = recorder.explanations.iter().filter(|(_, text)| wanted(text));
-    let mut entries: Vec<Entry> = decisions.chain(notes.map(|(at, text)| (*at, Said::Note(text, 1, *at)))).collect();
+    let facts = recorder.facts.iter().filter(|fact| story.has_fact(fact.at, fact.change));
+    let verdicts = recorder.verdicts.iter().filter(|(at, verdict)| story.has_verdict(*at, verdict));
+    // What is decided at an instant comes before what follows from it at once.
+    let mut entries: Vec<Entry> = verdicts.map(|(at, verdict)| (*at, Said::Verdict(verdict))).collect();
+    entries.extend(decisions);
+    entries.extend(notes.map(|(at, text)| (*at, Said::Note(text, 1, *at))));
+    entries.extend(facts.map(|fact| (fact.at, Said::Fact(fact.change))));
     entries.sort_by_key(|(at, _)| *at);
-    if let Some(at) = question.at {
-        return around(plan, entries, at);
+    match question.at {
+        Some(at) if question.is_about_a_thing() => {
+            entries.retain(|(time, _)| *time <= at);
+            drawn_together(entries)
+        }
+        Some(at) => around(plan, entries, at),
+        None => drawn_together(entries),
     }
-    drawn_together(entries)
 }
 
 /// The names under which notes speak of what is asked about.
 fn words(world: &World, question: &Question) -> Vec<String> {
     let pod = question.pod.map(|pod| world.pod_name(pod));
-    let node = question.node.map(|node| world.node(node));
-    let claim = node.and_then(|node| node.claim).map(|claim| world.claim(claim).name.to_string());
-    pod.into_iter().chain(node.map(|node| node.name.to_string())).chain(claim).collect()
+    let machine = question.node.unwrap_or_default();
+    let node = machine.node.map(|node| world.node(node).name.to_string());
+    let claim = machine.claim.map(|claim| world.claim(claim).name.to_string());
+    let addresses = question.targets.iter().map(|target| world.targets[target.index()].address.to_string());
+    pod.into_iter().chain(node).chain(claim).chain(addresses).collect()
 }
 
 /// Whether a text names something: as a whole word, so that `web-1` is not found in `web-11`.
@@ -95,36 +150,11 @@ fn mentions(text: &str, word: &str) -> bool {
     })
 }
 
-fn concerns(world: &World, decision: &Decision, question: &Question) -> bool {
-    if let Some(pod) = question.pod
-        && !decision.pods().contains(&pod)
-    {
-        return false;
-    }
-    if let Some(node) = question.node {
-        let victims = match decision {
-            Decision::Hpa(_) => return false,
-            Decision::ScaleDown(choice) => choice.victims.iter(),
-        };
-        if !victims.clone().any(|(pod, _)| world.pod(*pod).node == Some(node)) {
-            return false;
-        }
-    }
-    match (question.hpa, decision) {
-        (None, _) => true,
-        (Some(hpa), Decision::Hpa(sync)) => sync.hpa == hpa,
-        (Some(hpa), Decision::ScaleDown(choice)) => {
-            let target = world.hpas[hpa.index()].target;
-            target.is_some() && world.replica_sets[choice.replica_set.index()].deployment == target
-        }
-    }
-}
-
 /// The last sync of each autoscaler that had begun by then, and everything that was decided since the first of them.
 fn around<'a>(plan: &Plan, entries: Vec<Entry<'a>>, at: Time) -> Vec<Entry<'a>> {
     let sync_of = |said: &Said<'a>| match said {
         Said::Decision(Decision::Hpa(sync)) => Some(sync.hpa),
-        Said::Decision(Decision::ScaleDown(_)) | Said::Quiet(..) | Said::Note(..) => None,
+        _ => None,
     };
     let mut last = std::collections::BTreeMap::new();
     for (index, (time, said)) in entries.iter().enumerate().filter(|(_, (time, _))| *time <= at) {
@@ -160,33 +190,55 @@ fn alike(one: &HpaDecision, other: &HpaDecision) -> bool {
 fn drawn_together(entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     let mut drawn: Vec<Entry> = Vec::new();
     for (at, said) in entries {
-        if let (Said::Note(text, ..), Some((_, Said::Note(earlier, count, last)))) = (&said, drawn.last_mut())
-            && text == earlier
-        {
-            (*count, *last) = (*count + 1, at);
-            continue;
+        let joined = drawn.last().and_then(|(_, earlier)| joined(earlier, at, &said));
+        match (joined, drawn.last_mut()) {
+            (Some(joined), Some((_, earlier))) => *earlier = joined,
+            _ => drawn.push((at, said)),
         }
-        if let Said::Decision(Decision::Hpa(sync)) = said {
-            let last = drawn.last_mut().map(|(_, said)| said);
-            match last {
-                Some(Said::Quiet(first, last, count)) if alike(first, sync) => {
-                    (*last, *count) = (sync, *count + 1);
-                    continue;
-                }
-                Some(earlier) => {
-                    if let Said::Decision(Decision::Hpa(first)) = earlier
-                        && alike(first, sync)
-                    {
-                        *earlier = Said::Quiet(first, sync, 2);
-                        continue;
-                    }
-                }
-                None => {}
-            }
-        }
-        drawn.push((at, said));
     }
     drawn
+}
+
+/// An entry and the next one as one, where they say the same.
+fn joined<'a>(earlier: &Said<'a>, at: Time, next: &Said<'a>) -> Option<Said<'a>> {
+    match (earlier, next) {
+        (Said::Note(text, count, _), Said::Note(again, ..)) if text == again => Some(Said::Note(text, count + 1, at)),
+        (Said::Decision(Decision::Hpa(first)), Said::Decision(Decision::Hpa(sync))) if alike(first, sync) => {
+            Some(Said::Quiet(first, sync, 2))
+        }
+        (Said::Quiet(first, _, count), Said::Decision(Decision::Hpa(sync))) if alike(first, sync) => {
+            Some(Said::Quiet(first, sync, count + 1))
+        }
+        (Said::Decision(Decision::Scheduling(first)), Said::Decision(Decision::Scheduling(attempt)))
+            if first.repeats(attempt) =>
+        {
+            Some(Said::Waiting(first, 2, at))
+        }
+        (Said::Waiting(first, count, _), Said::Decision(Decision::Scheduling(attempt))) if first.repeats(attempt) => {
+            Some(Said::Waiting(first, count + 1, at))
+        }
+        (Said::Decision(Decision::Placement(first)), Said::Decision(Decision::Placement(placement)))
+            if first.repeats(placement) =>
+        {
+            Some(Said::Expected(first, 2, at))
+        }
+        (Said::Expected(first, count, _), Said::Decision(Decision::Placement(placement)))
+            if first.repeats(placement) =>
+        {
+            Some(Said::Expected(first, count + 1, at))
+        }
+        (Said::Decision(Decision::Checked(first)), Said::Decision(Decision::Checked(check)))
+            if check.is_echo_of(first) =>
+        {
+            let nodes = [first, check].into_iter().filter_map(|one| one.target).map(|(_, node)| node);
+            Some(Said::Checks(first, nodes.collect()))
+        }
+        (Said::Checks(first, nodes), Said::Decision(Decision::Checked(check))) if check.is_echo_of(first) => {
+            let nodes = nodes.iter().copied().chain(check.target.map(|(_, node)| node));
+            Some(Said::Checks(first, nodes.collect()))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -13,16 +13,19 @@ pub struct Arguments {
     /// Scenario file
     #[arg(value_name = "SCENARIO")]
     scenario: PathBuf,
-    /// Only decisions about this pod, such as wordpress-r1-4
+    /// The story of this pod, such as wordpress-r1-4: why it waited, where it went, when it served, why it went
     #[arg(long, value_name = "NAME")]
     pod: Option<String>,
-    /// Only decisions about this node
+    /// The story of this node or NodeClaim: why it was bought, of what type, why it stays or goes
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// The story of this target of a load balancer: an address, address:port, or the name of its pod
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
     /// Only syncs of this autoscaler, and what its target removed
     #[arg(long, value_name = "NAME")]
     hpa: Option<String>,
-    /// The last sync before this moment of the run, such as 5m30s, and all that was decided since
+    /// Everything decided since the last sync before this moment of the run, such as 5m30s; a story until then
     #[arg(long, value_name = "TIME", value_parser = duration)]
     at: Option<Span>,
     #[command(flatten)]
@@ -48,11 +51,21 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
         asked.push(format!("pod/{name}"));
     }
     if let Some(name) = &arguments.node {
-        let names = world.nodes.iter().map(|node| node.name.to_string());
+        let nodes = world.nodes.iter().map(|node| node.name.to_string());
+        let without = world.claims.iter().filter(|claim| claim.node.is_none());
+        let names = nodes.chain(without.map(|claim| claim.name.to_string()));
         question.node = Some(explain::node_named(world, name).ok_or_else(|| unknown("node", name, names.collect()))?);
         asked.push(format!("node/{name}"));
     }
-    let mut text = if asked.is_empty() { "why the number of pods changed".to_string() } else { asked.join(" and ") };
+    if let Some(name) = &arguments.target {
+        question.targets = explain::targets_named(world, name);
+        if question.targets.is_empty() {
+            return Err(unknown("target", name, target_names(world)));
+        }
+        asked.push(format!("target/{name}"));
+    }
+    let nothing = if at.is_some() { "what was decided last" } else { "why the number of pods changed" };
+    let mut text = if asked.is_empty() { nothing.to_string() } else { asked.join(" and ") };
     if let Some(span) = arguments.at {
         text += &format!(", as it stood at {span}");
     }
@@ -62,6 +75,10 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn pod_names(world: &World) -> Vec<String> {
     world.pods.iter().map(|pod| world.pod_name(pod.id)).collect()
+}
+
+fn target_names(world: &World) -> Vec<String> {
+    world.targets.iter().map(|target| format!("{}:{}", target.address, target.port)).collect()
 }
 
 fn unknown(kind: &str, name: &str, names: Vec<String>) -> Failure {

@@ -4,6 +4,14 @@
 //! to a thing and `render::explain` shows. A controller that wants more than a sentence ([`super::Recorder::explain`])
 //! adds a variant to [`Decision`] here and a section there.
 
+mod checks;
+mod nodes;
+mod scheduling;
+
+pub use checks::{Checked, Tried};
+pub use nodes::{Disruption, Launch, Offer, Out, Placement, Planned, Removed, Stage, Unplaced};
+pub use scheduling::{Attempt, Ended, Rejected, Scored};
+
 use crate::engine::Time;
 use crate::plan::HpaId;
 use crate::world::{HpaReason, PodId, ReplicaSetId};
@@ -15,6 +23,16 @@ pub enum Decision {
     Hpa(HpaDecision),
     /// A ReplicaSet chose pods to delete.
     ScaleDown(ScaleDown),
+    /// The scheduler tried a pod.
+    Scheduling(Attempt),
+    /// Karpenter found (or did not find) a place for pods.
+    Placement(Placement),
+    /// EC2 was asked for an instance.
+    Launch(Launch),
+    /// Karpenter wants nodes to go.
+    Disruption(Disruption),
+    /// Probes or health checks changed what is thought of a container or a target.
+    Checked(Checked),
 }
 
 /// What a sync of an autoscaler saw, and what became of it.
@@ -141,6 +159,11 @@ impl Decision {
                     .collect()
             }
             Decision::ScaleDown(choice) => choice.victims.iter().map(|(pod, _)| *pod).chain(choice.spared).collect(),
+            Decision::Scheduling(attempt) => attempt.victims().iter().copied().chain([attempt.pod]).collect(),
+            Decision::Placement(placement) => placement.pods().to_vec(),
+            Decision::Launch(_) => Vec::new(),
+            Decision::Disruption(command) => command.removed.iter().flat_map(|one| one.pods.iter().copied()).collect(),
+            Decision::Checked(checked) => vec![checked.pod],
         }
     }
 }

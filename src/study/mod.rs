@@ -28,7 +28,7 @@ pub fn run_explained(plan: &Plan) -> Outcome {
 /// The decisions that a question asks for, as text.
 pub fn explain(plan: &Plan, outcome: &Outcome, question: &Question, asked: &str) -> String {
     let entries = analysis::explain::answer(plan, &outcome.world, &outcome.recorder, question);
-    render::explain::page(plan, &outcome.world, &entries, asked)
+    render::explain::page(plan, &outcome.world, &entries, question, asked)
 }
 
 /// In words, where and why a run stopped early.

@@ -18,7 +18,10 @@
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{FaultId, FaultKind, HealthCheck, Stage, TargetGroupId};
+use crate::record::Decision;
+use crate::record::decision::{Checked, Tried};
 use crate::world::{NodeId, PodId, Process, Target, TargetId, TargetReason, TargetState, World};
+use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub struct Alb {
     targets: Vec<Checks>,
     /// Groups that route to unhealthy targets because no other is left.
     open: Vec<bool>,
+    /// Checks in a row of a target by a node, only while somebody wants to read them.
+    streaks: BTreeMap<(TargetId, usize), Vec<Tried>>,
 }
 
 /// The checks of one target.
@@ -91,6 +96,9 @@ pub enum Event {
     /// A fault began or ended.
     Fault(FaultId),
 }
+
+/// How the story calls a check that passed.
+const PASSED: &str = "passes";
 
 const GRID: Purpose = Purpose::named("target.grid");
 
@@ -222,13 +230,44 @@ impl Alb {
             (View::Unhealthy, Ok(())) | (View::Initial, _) => state.reason,
         };
         let changed = (state.view, state.reason) != (before.view, before.reason);
+        let view = state.view;
         let rests = state.view == View::Healthy && state.streak == 0;
         if !rests || outcome(cx, target) != Outcome::Success {
             self.arm(cx, target, node);
         }
+        if cx.recorder.explains() {
+            self.tell(cx, (target, node), result, (view != before.view).then_some(before.view));
+        }
         if changed {
             self.publish(cx, target);
         }
+    }
+
+    /// For who wants to read it: the checks in a row that changed a node's view. `before`: it changed from that.
+    fn tell(&mut self, cx: &mut Cx, key: (TargetId, usize), result: Result<(), TargetReason>, before: Option<View>) {
+        let outcome = result.map_or_else(TargetReason::name, |()| PASSED);
+        let streak = self.streaks.entry(key).or_default();
+        streak.retain(|tried| (tried.outcome == PASSED) == result.is_ok());
+        streak.push(Tried { at: cx.now, outcome });
+        let Some(before) = before else { return };
+        let attempts = std::mem::take(streak);
+        let entry = &cx.world.targets[key.0.index()];
+        let check = check_of(cx, entry.group);
+        let threshold = match (before, result) {
+            (View::Initial, Ok(())) => 1,
+            (_, Ok(())) => check.healthy_threshold,
+            (_, Err(_)) => check.unhealthy_threshold,
+        };
+        let checked = Checked {
+            pod: entry.pod,
+            target: Some((key.0, key.1 + 1)),
+            what: format!("health checks (every {})", check.interval),
+            attempts,
+            threshold,
+            passed: result.is_ok(),
+            consequence: if result.is_ok() { "this node sends it requests" } else { "this node sends it none" },
+        };
+        cx.recorder.decide(cx.now, || Decision::Checked(checked));
     }
 
     /// Schedules a node's next check, on its grid.

@@ -12,6 +12,8 @@
 
 use crate::components::{Cx, Event as Any};
 use crate::plan::{CapacityType, FaultKind, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
+use crate::record::Decision;
+use crate::record::decision::{Launch, Offer};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
 use crate::world::offering::{avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
@@ -55,6 +57,8 @@ pub struct Answer {
     pub launched: Option<Override>,
     /// Those tried before it.
     pub refused: Vec<Override>,
+    /// How many the call listed.
+    pub listed: usize,
 }
 
 impl Fleet {
@@ -104,24 +108,15 @@ impl Fleet {
         if !cx.world.claim(id).is_active() {
             return;
         }
-        let name = cx.world.claim(id).name.clone();
+        let (plan, world) = (cx.plan, &*cx.world);
+        cx.recorder.decide(cx.now, || Decision::Launch(told(plan, world, id, &answer)));
         let Some(launched) = answer.launched else {
-            cx.explain(|| format!("ec2: no capacity for NodeClaim {name}"));
             cx.world.note_no_capacity(id);
             cx.world.delete_claim(id, DisruptionReason::InsufficientCapacity);
             return;
         };
         let entry = cx.plan.instance_type(launched.instance_type);
         let zone = cx.plan.zones[launched.zone.index()].clone();
-        cx.explain(|| {
-            let (kind, dollars) = (launched.capacity_type.name(), launched.price.dollars());
-            let refused = answer.refused.len();
-            format!(
-                "ec2: NodeClaim {name} gets a {kind} {} in {zone} at {dollars} $/h, the cheapest override with capacity \
-                 ({refused} had none)",
-                entry.name
-            )
-        });
         let mut labels = entry.labels.clone();
         labels.insert(INSTANCE_TYPE.to_string(), entry.name.clone());
         labels.insert(ZONE.to_string(), zone);
@@ -179,7 +174,38 @@ pub fn decide(overrides: &[Override], has_capacity: impl Fn(&Override) -> bool) 
     Answer {
         launched: first.map(|index| overrides[index]),
         refused: overrides[..first.unwrap_or(overrides.len())].to_vec(),
+        listed: overrides.len(),
     }
+}
+
+/// A call and its answer, for `explain`.
+fn told(plan: &Plan, world: &World, id: ClaimId, answer: &Answer) -> Launch {
+    let offer = |entry: &Override| Offer {
+        instance_type: entry.instance_type,
+        zone: entry.zone,
+        capacity_type: entry.capacity_type,
+        price: entry.price,
+    };
+    let claim = world.claim(id);
+    let requirements = Requirements::of(&claim.requirements);
+    let mut avoided = Vec::new();
+    for &id in &claim.instance_types {
+        let entry = plan.instance_type(id);
+        let compatible = entry.offerings.iter().filter(|offering| is_compatible(plan, offering, &requirements));
+        let sold_out = compatible.filter(|one| one.available && !is_available(world, entry, one));
+        avoided.extend(sold_out.map(|offering| Offer {
+            instance_type: id,
+            zone: offering.zone,
+            capacity_type: offering.capacity_type,
+            price: offering.price,
+        }));
+    }
+    let refused: Vec<Offer> = answer.refused.iter().map(offer).collect();
+    // What this call found sold out is remembered already.
+    avoided.retain(|offer| !refused.contains(offer));
+    let until = avoided_until(plan, world.now).0;
+    let launched = answer.launched.as_ref().map(offer);
+    Launch { claim: id, listed: answer.listed, launched, refused, avoided, until }
 }
 
 /// No scripted want of capacity that holds now matches.

@@ -69,8 +69,6 @@ fn deliver(cx: &mut Cx, instance: InstanceId, kind: u64, event: Event) {
 fn delete(cx: &mut Cx, instance: InstanceId, reason: DisruptionReason) {
     let Some(claim) = cx.world.instances[instance.index()].claim else { return };
     if cx.world.claim(claim).is_active() {
-        let name = cx.world.claim(claim).name.clone();
-        cx.explain(|| format!("karpenter: NodeClaim {name} is deleted: {}", reason.name()));
         cx.world.delete_claim(claim, reason);
     }
 }

@@ -96,8 +96,6 @@ impl NodeClaims {
             self.resting.insert(id, cx.now + cx.plan.flags.karpenter.patch_pause);
         }
         if let Some(reason) = overdue(cx, id) {
-            let name = cx.world.claim(id).name.clone();
-            cx.explain(|| format!("karpenter: NodeClaim {name} is deleted: {}", reason.name()));
             cx.world.delete_claim(id, reason);
             return;
         }
@@ -107,7 +105,7 @@ impl NodeClaims {
             && let Some(why) = drift(cx.plan, cx.world, cx.world.claim(id))
         {
             let name = cx.world.claim(id).name.clone();
-            cx.explain(|| format!("karpenter: NodeClaim {name} has drifted: {}", why.reason()));
+            cx.explain(|| format!("Karpenter finds that NodeClaim {name} has drifted: {}", why.reason()));
         }
         // The lifecycle controller rests after a patch; what came meanwhile is seen at the end of the rest.
         let rested = self.resting.get(&id).copied();

@@ -170,8 +170,8 @@ impl Termination {
             }
             Eviction::Refused { .. } | Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
                 if refusals == 0 {
-                    let name = cx.world.pod_name(pod);
-                    cx.explain(|| format!("karpenter: eviction of pod {name} is refused: {answer:?}"));
+                    let (world, now) = (&*cx.world, cx.now);
+                    cx.recorder.explain(now, || refusal(world, pod, answer));
                 }
                 self.evictions.insert(pod, refusals.saturating_add(1));
                 let span = backoff(cx.plan.flags.karpenter.eviction_backoff, refusals);
@@ -179,6 +179,29 @@ impl Termination {
             }
         }
     }
+}
+
+/// A refused eviction in words.
+fn refusal(world: &World, pod: PodId, answer: Eviction) -> String {
+    let template = world.template_of(pod);
+    let budgets = world.pdbs.iter().filter(|pdb| pdb.spec.matches(template));
+    let budgets: Vec<String> = budgets
+        .map(|pdb| {
+            let (allowed, healthy, desired) = (pdb.disruptions_allowed, pdb.current_healthy, pdb.desired_healthy);
+            let name = &pdb.spec.name;
+            format!("pdb/{name}: disruptionsAllowed {allowed}, currentHealthy {healthy}, desiredHealthy {desired}")
+        })
+        .collect();
+    let why = match answer {
+        Eviction::Granted | Eviction::NotFound => "it is not",
+        Eviction::Refused { retry_after } if retry_after.is_zero() => "the budget is used up",
+        Eviction::Refused { .. } => "the budget's status is older than its spec",
+        Eviction::Forbidden => "the budget's status cannot be trusted",
+        Eviction::SeveralBudgets => "more than one budget selects the pod, which the API does not support",
+        Eviction::DeleteFailed => "the deletion failed",
+    };
+    let name = world.pod_name(pod);
+    format!("Karpenter's eviction of pod {name} is refused: {why} ({}); it tries again", budgets.join("; "))
 }
 
 /// First back-off, doubled with each refusal up to the largest.

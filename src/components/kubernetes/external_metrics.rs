@@ -92,7 +92,7 @@ impl ExternalMetrics {
             let name = &cx.plan.deployments[trigger.deployment.index()].name;
             let metric = &cx.plan.external_metrics[trigger.metric].name;
             format!(
-                "trigger {metric} is {value} (active above {}): deployment {name} {size} -> {to}",
+                "trigger {metric} is {value} (active above {}): deployment/{name} {size} -> {to}",
                 trigger.threshold
             )
         });

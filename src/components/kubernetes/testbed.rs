@@ -6,6 +6,7 @@ use crate::components::wiring::Wiring;
 use crate::components::{Cx, Event};
 use crate::engine::{Queue, Span, Time};
 use crate::plan::{Plan, PodTemplate, Probe, ProbeHandler, TemplateId};
+use crate::record::decision::{Attempt, Decision, Ended};
 use crate::record::{Detail, Recorder};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores};
@@ -228,9 +229,15 @@ impl Testbed {
         node
     }
 
-    /// Explanations that were recorded.
-    pub fn explanations(&self) -> Vec<String> {
-        self.recorder.explanations.iter().map(|(_, text)| text.clone()).collect()
+    /// What the events of pods that found no node said, each with the pod's name.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let said = |decision: &Decision| match decision {
+            Decision::Scheduling(Attempt { pod, ended: Ended::Nowhere { says, .. }, .. }) => {
+                Some(format!("{}: {says}", self.world.pod_name(*pod)))
+            }
+            _ => None,
+        };
+        self.recorder.decisions.iter().filter_map(|(_, decision)| said(decision)).collect()
     }
 }
 

@@ -58,10 +58,17 @@ impl std::fmt::Display for Action {
         match self {
             Action::Describe(None) => formatter.write_str("DescribeTargetHealth of the whole group"),
             Action::Describe(Some(targets)) => write!(formatter, "DescribeTargetHealth of {} targets", targets.len()),
-            Action::Register(targets) => write!(formatter, "RegisterTargets of {}", targets.len()),
-            Action::Deregister(targets) => write!(formatter, "DeregisterTargets of {}", targets.len()),
+            Action::Register(targets) => {
+                write!(formatter, "RegisterTargets of {}", listed(targets.iter().map(|one| &one.target)))
+            }
+            Action::Deregister(targets) => write!(formatter, "DeregisterTargets of {}", listed(targets.iter())),
         }
     }
+}
+
+/// `10.0.0.4:80, 10.0.0.5:80`.
+fn listed<'a>(targets: impl Iterator<Item = &'a Target>) -> String {
+    targets.map(|target| format!("{}:{}", target.id, target.port)).collect::<Vec<_>>().join(", ")
 }
 
 /// An error of a call, after the client's own retries.

@@ -50,6 +50,17 @@ impl Method {
         }
     }
 
+    /// As people call it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Method::Expiration => "expiration",
+            Method::StaticDrift | Method::Drift => "drift",
+            Method::Emptiness | Method::EmptyNodes => "emptiness",
+            Method::MultiNode => "multi-node consolidation",
+            Method::SingleNode => "single-node consolidation",
+        }
+    }
+
     /// The reason that budgets name.
     pub const fn budget_reason(self) -> &'static str {
         match self {

@@ -23,11 +23,14 @@ pub mod notes;
 pub mod queue;
 pub mod simulation;
 pub mod static_drift;
+mod told;
 
 use super::cluster::{self, Catalog, disrupted_taint, is_leaving};
 use super::provisioner::pools::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
+use crate::record::Decision as Told;
+use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
@@ -201,6 +204,9 @@ impl Disruption {
             if method.consolidates(cx.plan.flags.karpenter.version) {
                 let at = cx.now + cx.plan.flags.karpenter.validation_delay;
                 self.validating = moves.into_iter().next().map(|found| Pending { method, found, at });
+                if let Some(pending) = &self.validating {
+                    tell(cx, (method, &pending.found), Stage::Found(at), &[]);
+                }
                 return cx.at(at, Any::Disruption(Event::Validate));
             }
             return self.begin(cx, method, &moves);
@@ -219,7 +225,7 @@ impl Disruption {
     fn fail(&mut self, cx: &mut Cx, method: Method, error: &str) {
         let reason = method.budget_reason().to_lowercase();
         let error = format!("disrupting, {error} ({reason}=reason)");
-        cx.explain(|| format!("karpenter: {error}"));
+        cx.explain(|| format!("Karpenter's disruption fails: {error}"));
         let (first, longest) = cx.plan.flags.karpenter.error_backoff;
         let again = (first * 2_u64.pow(self.errors.min(20))).min(longest);
         self.errors += 1;
@@ -313,8 +319,7 @@ impl Disruption {
             }
             Err(why) => why.name(),
         };
-        let name = method.reason().name();
-        cx.explain(|| format!("karpenter: a {name} command was given up after 15 s: {why}"));
+        tell(cx, (method, &found), Stage::GivenUp(why), &[]);
         let order = Method::order(cx.plan.flags.karpenter.version);
         match order.iter().skip_while(|&&one| one != method).nth(1) {
             Some(&next) => self.go_through(cx, next),
@@ -352,16 +357,11 @@ impl Disruption {
     /// Taints, creates replacements, marks, nominates, enqueues. When a replacement may not be created, the taints stay until
     /// the next pass.
     fn start_command(&mut self, cx: &mut Cx, method: Method, found: &Move) -> Result<(), String> {
-        let names: Vec<String> = found.candidates.iter().map(|one| one.name.to_string()).collect();
-        let count = found.replacements().len();
-        cx.explain(|| {
-            let with = if count == 0 { "deleted".to_string() } else { format!("replaced by {count} new") };
-            format!("karpenter: {} {with}: {}", names.join(", "), method.reason().name())
-        });
         for candidate in &found.candidates {
             cx.world.add_taint(candidate.node, disrupted_taint());
         }
         let replacements = self.create_replacements(cx, found)?;
+        tell(cx, (method, found), Stage::Started, &replacements);
         for candidate in &found.candidates {
             cx.world.set_disruption(candidate.claim, Some(method.reason()));
         }
@@ -415,6 +415,12 @@ impl Disruption {
         }
         standings
     }
+}
+
+/// A command goes into the record, if somebody reads it.
+fn tell(cx: &mut Cx, command: (Method, &Move), stage: Stage, created: &[ClaimId]) {
+    let (plan, world) = (cx.plan, &*cx.world);
+    cx.recorder.decide(cx.now, || Told::Disruption(told::command(plan, world, command, stage, created)));
 }
 
 #[cfg(test)]

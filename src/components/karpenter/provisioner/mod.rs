@@ -15,6 +15,7 @@ mod existing;
 pub mod packing;
 pub mod pools;
 pub mod preferences;
+pub(in crate::components::karpenter) mod told;
 pub mod topology;
 mod volumes;
 
@@ -22,7 +23,8 @@ use super::cluster::{self, Catalog, disrupted_taint};
 use crate::components::{Cx, Event as Any};
 use crate::engine::Time;
 use crate::plan::{Plan, Stage};
-use crate::world::{NodeId, PodId, World};
+use crate::record::Decision;
+use crate::world::{ClaimId, NodeId, PodId, World};
 use batcher::Batcher;
 use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve_strictly};
 use pools::exceeds_limits;
@@ -123,11 +125,13 @@ impl Provisioner {
             None => return,
         }
         if !cluster::is_synced(cx.world) {
-            cx.explain(|| "karpenter: a NodeClaim has no instance yet: this batch is dropped".to_string());
+            cx.explain(|| {
+                "Karpenter drops a batch: a NodeClaim has no instance yet; its pods trigger it again".to_string()
+            });
             return self.finish(cx);
         }
         let catalog = self.catalog.get_or_insert_with(|| Catalog::of(cx.plan));
-        let (count, results) = decide(cx.plan, cx.world, catalog);
+        let (count, results) = plan_pass(cx.plan, cx.world, catalog, cx.recorder.explains());
         if count == 0 {
             return self.finish(cx);
         }
@@ -140,12 +144,12 @@ impl Provisioner {
 
     fn planned(&mut self, cx: &mut Cx) {
         if let Some(results) = self.planned.take() {
-            create(cx, &results);
+            let created = create(cx, &results);
             nominate(cx, &results);
-            for (pod, refusals) in &results.errors {
-                let why = refusals.first().map_or("no NodePool has a usable instance type", |refusal| refusal.name());
-                let name = || cx.world.pod_name(*pod);
-                cx.recorder.explain(cx.now, || format!("karpenter: no node for pod {}: {why}", name()));
+            if cx.recorder.explains() {
+                let catalog = self.catalog.get_or_insert_with(|| Catalog::of(cx.plan));
+                let told = told::placements((cx.plan, cx.world, catalog), &results, &created);
+                told.into_iter().for_each(|told| cx.recorder.decide(cx.now, || Decision::Placement(told)));
             }
         }
         self.finish(cx);
@@ -160,6 +164,11 @@ impl Provisioner {
 
 /// One pass: how many pods were considered, and the plan.
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
+    plan_pass(plan, world, catalog, false)
+}
+
+/// As [`decide`]; `tells`: who was asked for each pod is kept.
+fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, tells: bool) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
     let (mut pods, ignored) = pods_to_place(&plan.volumes, world, &nodes);
     // Without a pool nothing is planned, and nobody is told why.
@@ -169,7 +178,8 @@ pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
     list_order(world, &mut pods);
     let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
     let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-    let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options: Options::default() });
+    let options = Options { tells, ..Options::default() };
+    let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options });
     (count, Results { ignored, ..results })
 }
 
@@ -187,42 +197,28 @@ pub fn creatable<'a>(plan: &Plan, world: &World, results: &'a Results) -> Vec<&'
     results.claims.iter().filter(|claim| !exceeds_limits(world, &nodes, claim.pool)).collect()
 }
 
-/// Creates the claims of a plan, all at once.
-fn create(cx: &mut Cx, results: &Results) {
-    let allowed = creatable(cx.plan, cx.world, results);
-    if let Some(claim) = results.claims.iter().find(|&claim| !allowed.iter().any(|&other| std::ptr::eq(other, claim))) {
-        let name = cx.world.node_pools[claim.pool.index()].name.clone();
-        cx.explain(|| format!("karpenter: NodePool {name} is over its limits, no NodeClaim is created"));
-    }
-    for claim in allowed {
-        let id = cx.world.create_claim(claim.claim(cx.plan, cx.world));
-        let (plan, world) = (cx.plan, &*cx.world);
-        cx.recorder.explain(cx.now, || {
-            let cheapest = claim.types.first().map_or("", |&id| &plan.instance_type(id).name);
-            let (name, types) = (&world.claim(id).name, claim.types.len());
-            let pods = names(world, &claim.pods);
-            format!("karpenter: NodeClaim {name} for pods {pods}: {types} instance types, {cheapest} is the cheapest")
-        });
-    }
+/// Creates the claims of a plan, all at once; those that were created, in the order of the plan.
+fn create(cx: &mut Cx, results: &Results) -> Vec<Option<ClaimId>> {
+    let allowed: Vec<bool> = {
+        let allowed = creatable(cx.plan, cx.world, results);
+        let is_allowed = |claim: &NewNode| allowed.iter().any(|&other| std::ptr::eq(other, claim));
+        results.claims.iter().map(is_allowed).collect()
+    };
+    let created = results.claims.iter().zip(allowed).map(|(claim, allowed)| {
+        allowed.then(|| {
+            let claim = claim.claim(cx.plan, cx.world);
+            cx.world.create_claim(claim)
+        })
+    });
+    created.collect()
 }
 
 /// Protects existing nodes that pods were planned on.
 fn nominate(cx: &mut Cx, results: &Results) {
     let until = cx.now + cx.plan.flags.karpenter.nomination;
-    for placed in &results.existing {
-        if let Some(claim) = placed.claim {
-            cx.world.nominate_claim(claim, until);
-        }
-        let (world, name) = (&*cx.world, &placed.name);
-        let text = || format!("karpenter: pods {} should fit on node {name}", names(world, &placed.pods));
-        cx.recorder.explain(cx.now, text);
+    for claim in results.existing.iter().filter_map(|placed| placed.claim) {
+        cx.world.nominate_claim(claim, until);
     }
-}
-
-/// The names of pods, for a sentence.
-fn names(world: &World, pods: &[PodId]) -> String {
-    let names: Vec<String> = pods.iter().map(|&pod| world.pod_name(pod)).collect();
-    names.join(", ")
 }
 
 #[cfg(test)]

@@ -33,6 +33,17 @@ use std::sync::Arc;
 pub struct Options {
     /// Simulating a consolidation: nodes whose `consolidateAfter` still runs take no pods but these.
     pub settled_only_but: Option<BTreeSet<PodId>>,
+    /// Somebody wants to read who was asked first: [`Results::asked`].
+    pub tells: bool,
+}
+
+/// Who was asked for a pod before it was given up, or a claim was opened for it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Why nodes that exist do not take it.
+    pub nodes: Vec<Refusal>,
+    /// Why pools do not.
+    pub pools: Vec<(NodePoolId, Refusal)>,
 }
 
 /// What a pass looks at.
@@ -184,6 +195,8 @@ pub struct Results {
     pub relaxed: BTreeMap<PodId, Arc<PodTemplate>>,
     /// Pods that ask for what may not be asked, and what that is.
     pub ignored: Vec<(PodId, String)>,
+    /// Who was asked for pods that no node took; only with [`Options::tells`].
+    pub asked: BTreeMap<PodId, Asked>,
 }
 
 /// A pod of the pass and what is left of its wishes.
@@ -233,6 +246,9 @@ struct Scheduler<'a> {
     tolerate_preferences: bool,
     errors: BTreeMap<PodId, Vec<Refusal>>,
     relaxed: BTreeMap<PodId, Arc<PodTemplate>>,
+    /// For the pod at hand; `None`: nobody wants to read it.
+    asking: Option<Asked>,
+    asked: BTreeMap<PodId, Asked>,
 }
 
 /// Places the pods of a snapshot. What a reservation could take but has no room for goes elsewhere (simulations).
@@ -310,6 +326,8 @@ impl<'a> Scheduler<'a> {
             tolerate_preferences,
             errors: BTreeMap::new(),
             relaxed: BTreeMap::new(),
+            asking: snapshot.options.tells.then(Asked::default),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -387,6 +405,7 @@ impl<'a> Scheduler<'a> {
 
     fn add(&mut self, pod: &Work) -> Result<(), Vec<Refusal>> {
         self.topology.prepare(pod.origin, &pod.wishes.template);
+        self.asking = self.asking.take().map(|_| Asked::default());
         if self.add_to_existing(pod) {
             return Ok(());
         }
@@ -402,16 +421,28 @@ impl<'a> Scheduler<'a> {
                 return Ok(());
             }
         }
-        self.open(pod)
+        let opened = self.open(pod);
+        if let Some(asking) = self.asking.take() {
+            self.asked.insert(pod.id, asking);
+            self.asking = Some(Asked::default());
+        }
+        opened
     }
 
     fn add_to_existing(&mut self, pod: &Work) -> bool {
         let exempt = self.exempt.is_none_or(|exempt| exempt.contains(&pod.id));
         for node in &mut self.existing {
             if !exempt && !node.settled {
+                self.asking.iter_mut().for_each(|asking| asking.nodes.push(Refusal::Unsettled));
                 continue;
             }
-            let Ok(requirements) = node.takes(&self.topology, pod) else { continue };
+            let requirements = match node.takes(&self.topology, pod) {
+                Ok(requirements) => requirements,
+                Err(refusal) => {
+                    self.asking.iter_mut().for_each(|asking| asking.nodes.push(refusal));
+                    continue;
+                }
+            };
             node.add(pod, requirements);
             self.topology.record(pod.subject(), &node.state.taints, &node.requirements);
             return true;
@@ -423,6 +454,7 @@ impl<'a> Scheduler<'a> {
     fn open(&mut self, pod: &Work) -> Result<(), Vec<Refusal>> {
         let mut refusals = Vec::new();
         for index in 0..self.templates.len() {
+            self.note_pool(index, refusals.last().copied());
             let template = &self.templates[index];
             let mut groups = template.groups.clone();
             if let Some(remaining) = self.remaining.get(&template.pool) {
@@ -464,12 +496,21 @@ impl<'a> Scheduler<'a> {
                 }
                 Err(Refusal::Reserved) => {
                     refusals.push(Refusal::Reserved);
+                    self.note_pool(index + 1, Some(Refusal::Reserved));
                     return Err(refusals);
                 }
                 Err(refusal) => refusals.push(refusal),
             }
         }
+        self.note_pool(self.templates.len(), refusals.last().copied());
         Err(refusals)
+    }
+
+    /// For who wants to read it: what the pool before position `next` said.
+    fn note_pool(&mut self, next: usize, said: Option<Refusal>) {
+        if let (Some(asking), Some(before), Some(said)) = (&mut self.asking, next.checked_sub(1), said) {
+            asking.pools.push((self.templates[before].pool, said));
+        }
     }
 
     /// A pool's limits lose the largest capacity among the types of a new claim.
@@ -482,7 +523,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn results(self) -> Results {
-        let mut results = Results { relaxed: self.relaxed, ..Results::default() };
+        let mut results = Results { relaxed: self.relaxed, asked: self.asked, ..Results::default() };
         let world = self.scene.world;
         for node in self.existing.into_iter().filter(|node| !node.pods.is_empty()) {
             results.existing.push(Placed {

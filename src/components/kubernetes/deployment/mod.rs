@@ -66,10 +66,8 @@ impl DeploymentController {
         let view = observe(cx.world, deployment);
         let outcome = decide::decide(&view);
         if outcome.writes.iter().any(|write| !matches!(write, Write::Status(..))) {
-            let name = cx.world.deployments[deployment.index()].spec.name.clone();
-            let writes = outcome.writes.iter().filter(|write| !matches!(write, Write::Status(..)));
-            let writes: Vec<&Write> = writes.collect();
-            cx.explain(|| format!("deployment {name}: wants {}, writes {writes:?}", view.replicas));
+            let (world, now) = (&*cx.world, cx.now);
+            cx.recorder.explain(now, || told(world, deployment, view.replicas, &outcome.writes));
         }
         let annotations = decide::annotations(&view);
         for write in outcome.writes {
@@ -183,4 +181,18 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
         now: world.now,
         sets: sets.collect(),
     }
+}
+
+/// What a sync writes, in a sentence.
+fn told(world: &World, deployment: DeploymentId, wanted: i32, writes: &[Write]) -> String {
+    let set = |set: &ReplicaSetId| format!("replicaset/{}", world.replica_set_name(*set));
+    let told = writes.iter().filter_map(|write| match write {
+        Write::Create { replicas, revision } => Some(format!("creates revision {revision} with {replicas}")),
+        Write::Scale(one, to) => Some(format!("sets {} to {to}", set(one))),
+        Write::Revise(one, revision) => Some(format!("makes {} revision {revision}", set(one))),
+        Write::Remove(one) => Some(format!("removes {}", set(one))),
+        Write::Status(..) => None,
+    });
+    let name = &world.deployments[deployment.index()].spec.name;
+    format!("deployment/{name} wants {wanted} replicas: {}", told.collect::<Vec<_>>().join(", "))
 }

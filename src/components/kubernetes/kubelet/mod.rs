@@ -24,6 +24,7 @@ use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::flags::Rehearsal;
 use crate::plan::{Container, ImageId, PodTemplate, Probe, Stage};
+use crate::record::decision::Tried;
 use crate::rules::taint::{Taint, TaintEffect};
 use crate::world::{NodeId, NodeReadiness, PodId, PodPhase, Process, Renewals, World};
 use prober::{Kind, Outcome, Shown, Worker};
@@ -148,6 +149,8 @@ struct PodWorker {
     gates: bool,
     workers: Vec<Worker>,
     worker_due: Option<Time>,
+    /// The attempts in a row of each probe worker, only while somebody wants to read them.
+    streaks: Vec<(usize, Tried)>,
     /// A script, by container.
     rehearsals: Vec<Option<Rehearsal>>,
     exits: Vec<Time>,

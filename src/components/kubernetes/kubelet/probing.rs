@@ -4,6 +4,8 @@ use super::{Deed, Kind, Note, Outcome, PodWorker, Shared, nth_container, probe_o
 use crate::components::Cx;
 use crate::engine::{Span, Time};
 use crate::plan::Probe;
+use crate::record::Decision;
+use crate::record::decision::{Checked, Tried};
 use crate::world::Process;
 
 impl PodWorker {
@@ -92,11 +94,53 @@ impl PodWorker {
             let deed = Deed::Attempt(worker.kind, outcome);
             shared.notes.push(Note { at: attempt.began, pod: self.pod, container, run: attempt.run, deed });
         }
+        let began = worker.attempt().map(|attempt| attempt.began);
         let Some(value) = worker.end(spec, outcome) else { return false };
+        if cx.recorder.explains() {
+            self.tell(cx, index, spec, (began.unwrap_or(cx.now), outcome), value);
+        }
         if value.is_some() {
             self.value_set(cx, index, value);
         }
         true
+    }
+
+    /// For who wants to read it: the attempts in a row that changed a value.
+    fn tell(&mut self, cx: &mut Cx, index: usize, spec: &Probe, (at, outcome): (Time, Outcome), value: Option<bool>) {
+        let (passed, outcome) = match outcome {
+            Outcome::Ok => (true, PASSED),
+            Outcome::Fail => (false, "fails"),
+            Outcome::Timeout => (false, "no answer in time"),
+            Outcome::Error => return,
+        };
+        self.streaks.retain(|(worker, tried)| *worker != index || (tried.outcome == PASSED) == passed);
+        self.streaks.push((index, Tried { at, outcome }));
+        if value.is_none() {
+            return;
+        }
+        let (decided, left) = std::mem::take(&mut self.streaks).into_iter().partition(|(worker, _)| *worker == index);
+        self.streaks = left;
+        let decided: Vec<(usize, Tried)> = decided;
+        let worker = &self.workers[index];
+        let container = &nth_container(cx.world.template_of(self.pod), worker.container).name;
+        let kind = match worker.kind {
+            Kind::Startup => "startup",
+            Kind::Readiness => "readiness",
+            Kind::Liveness => "liveness",
+        };
+        let first =
+            if spec.initial_delay.is_zero() { "at once".into() } else { format!("after {}", spec.initial_delay) };
+        let threshold = if passed { spec.success_threshold } else { spec.failure_threshold };
+        let checked = Checked {
+            pod: self.pod,
+            target: None,
+            what: format!("{kind} probe of container {container} (asks {first}, then every {})", spec.period),
+            attempts: decided.into_iter().map(|(_, tried)| tried).collect(),
+            threshold,
+            passed,
+            consequence: consequence(worker.kind, passed),
+        };
+        cx.recorder.decide(cx.now, || Decision::Checked(checked));
     }
 
     /// A value was set: the status follows, and a sync.
@@ -144,6 +188,20 @@ impl PodWorker {
                 self.end_attempt(cx, shared, index, Outcome::Error);
             }
         }
+    }
+}
+
+/// How the story calls an attempt that passed.
+const PASSED: &str = "passes";
+
+/// What a changed value leads to.
+const fn consequence(kind: Kind, passed: bool) -> &'static str {
+    match (kind, passed) {
+        (Kind::Startup, true) => "the container counts as started, its other probes begin",
+        (Kind::Readiness, true) => "the container is ready",
+        (Kind::Liveness, true) => "the container is alive",
+        (Kind::Readiness, false) => "the container is not ready: its pod leaves the endpoints",
+        (Kind::Startup | Kind::Liveness, false) => "the kubelet kills and restarts the container",
     }
 }
 

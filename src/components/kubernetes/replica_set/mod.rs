@@ -322,7 +322,7 @@ fn create(cx: &mut Cx, set: ReplicaSetId) -> Option<FailureReason> {
     if is_failing(cx, PodCall::Create) || !admitted {
         let name = cx.world.replica_set_name(set);
         cx.explain(|| {
-            format!("replica set {name}: FailedCreate, {}", if admitted { "the call fails" } else { "exceeded quota" })
+            format!("replicaset/{name}: FailedCreate, {}", if admitted { "the call fails" } else { "exceeded quota" })
         });
         cx.world.note_refused_pod(set);
         return Some(FailureReason::FailedCreate);

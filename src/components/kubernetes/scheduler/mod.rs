@@ -20,11 +20,13 @@ pub mod preemption;
 pub mod queue;
 pub mod scores;
 pub mod spread;
+mod told;
 pub mod view;
 
 use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{Plan, Stage, TemplateId};
+use crate::record::Decision as Told;
 use crate::world::{DeleteCause, NodeId, PodId, World};
 use decide::{Decision, decide};
 use filters::Plugins;
@@ -338,14 +340,18 @@ impl Scheduler {
         if !cx.world.pod(pod).is_active() && decision.best.is_empty() {
             self.queue.forget(pod);
         } else if decision.nodes == 0 {
-            cx.explain(|| "no nodes available to schedule pods".to_string());
+            let says = ("no nodes available to schedule pods".to_string(), &preemption::Outcome::Keep);
+            let world = &*cx.world;
+            cx.recorder.decide(cx.now, || Told::Scheduling(told::refused(world, pod, began, &decision, says)));
             cx.world.mark_unschedulable(pod);
             self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
         } else if decision.best.is_empty() {
-            self.unschedulable(cx, pod, &decision, &happenings);
+            self.unschedulable(cx, (pod, began), &decision, &happenings);
         } else {
             let key = cx.world.pod(pod).key();
             let node = decision.best[cx.pick(TIE, key, decision.best.len())];
+            let world = &*cx.world;
+            cx.recorder.decide(cx.now, || Told::Scheduling(told::placed(world, pod, began, &decision, node)));
             self.assumed.add(pod, node);
             self.assumed.list(cx.world, pod, node);
             self.nominated.retain(|(other, _)| *other != pod);
@@ -358,7 +364,13 @@ impl Scheduler {
         }
     }
 
-    fn unschedulable(&mut self, cx: &mut Cx, pod: PodId, decision: &Decision, happenings: &[Happening]) {
+    fn unschedulable(
+        &mut self,
+        cx: &mut Cx,
+        (pod, began): (PodId, Time),
+        decision: &Decision,
+        happenings: &[Happening],
+    ) {
         self.refresh(cx);
         let plugins = decision.rejectors();
         let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
@@ -366,9 +378,10 @@ impl Scheduler {
         let key = cx.world.pod(pod).key();
         let offset = cx.pick(PREEMPTION_OFFSET, key, decision.refused.len().max(1));
         let result = preemption::preempt(&view, pod, decision, offset);
-        let name = || cx.world.pod_name(pod);
-        let text = || format!("{}: {}", name(), message(&view, pod, decision, &result));
-        cx.recorder.explain(cx.now, text);
+        cx.recorder.decide(cx.now, || {
+            let says = (message(&view, pod, decision, &result), &result.outcome);
+            Told::Scheduling(told::refused(view.world, pod, began, decision, says))
+        });
         cx.world.mark_unschedulable(pod);
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
         self.apply_preemption(cx, pod, result);
@@ -557,7 +570,7 @@ mod tests {
         assert_eq!(bound(&testbed, three), None);
         assert_ne!(testbed.world.pod(one).node, testbed.world.pod(two).node);
         assert!(testbed.world.pod(three).unschedulable);
-        let said = testbed.explanations().pop().unwrap_or_default();
+        let said = testbed.waiting_for().pop().unwrap_or_default();
         let expected = "pod-3: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: \
                         0/2 nodes are available: 2 No preemption victims found for incoming pod.";
         assert_eq!(said, expected);
