@@ -5,7 +5,7 @@
 //! comes to them. Why not a heap alone: at 100 000 pending events this is four times as fast (benches/queue.rs).
 //!
 //! A bucket of the ring is only the number of a buffer, and buffers change hands: one that was served goes to the next
-//! bucket that needs one. So a new queue is 64 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
+//! bucket that needs one. So a new queue is 32 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
 
 use super::time::Time;
 use std::cmp::Reverse;
@@ -13,6 +13,8 @@ use std::collections::BinaryHeap;
 
 const BUCKETS: usize = 1 << 14;
 const MASK: u64 = BUCKETS as u64 - 1;
+/// Words of 64 buckets.
+const WORDS: usize = BUCKETS / 64;
 /// A bucket is 2^10 microseconds wide.
 const WIDTH_BITS: u32 = 10;
 
@@ -52,14 +54,17 @@ pub struct Queue<E> {
     current: Vec<Entry<E>>,
     /// What was pushed into the bucket being served since it was entered.
     near: BinaryHeap<Reverse<Entry<E>>>,
-    /// A bucket's buffer, by number; 0 is none.
-    ring: Vec<u32>,
+    /// A bucket's buffer, by number; 0 is none. There are never more buffers than buckets, and the one numbered 0.
+    ring: Vec<u16>,
     /// The buffers; the one numbered 0 stays empty.
     buffers: Vec<Vec<Entry<E>>>,
     /// Buffers no bucket has, empty.
-    idle: Vec<u32>,
-    /// One bit a bucket: whether it holds anything. Empty stretches are skipped 64 buckets at a time.
+    idle: Vec<u16>,
+    /// One bit a bucket: whether it holds anything.
     occupied: Vec<u64>,
+    /// One bit a word of `occupied`: whether it is not zero. So the next bucket is found in a handful of words, however
+    /// long the empty stretch before it.
+    words: [u64; WORDS / 64],
     overflow: BinaryHeap<Reverse<Entry<E>>>,
     /// Number of the bucket being served (time >> WIDTH_BITS).
     cursor: u64,
@@ -83,7 +88,8 @@ impl<E: Copy> Queue<E> {
             ring: vec![0; BUCKETS],
             buffers: vec![Vec::new()],
             idle: Vec::new(),
-            occupied: vec![0; BUCKETS / 64],
+            occupied: vec![0; WORDS],
+            words: [0; WORDS / 64],
             overflow: BinaryHeap::new(),
             cursor: 0,
             in_ring: 0,
@@ -140,12 +146,13 @@ impl<E: Copy> Queue<E> {
         let slot = (bucket & MASK) as usize;
         let mut buffer = self.ring[slot];
         if buffer == 0 {
-            buffer = self.idle.pop().unwrap_or(self.buffers.len() as u32);
+            buffer = self.idle.pop().unwrap_or(self.buffers.len() as u16);
             if buffer as usize == self.buffers.len() {
                 self.buffers.push(Vec::new());
             }
             self.ring[slot] = buffer;
             self.occupied[slot / 64] |= 1 << (slot % 64);
+            self.words[slot / 64 / 64] |= 1 << (slot / 64 % 64);
         }
         self.buffers[buffer as usize].push(entry);
         self.in_ring += 1;
@@ -170,6 +177,9 @@ impl<E: Copy> Queue<E> {
         }
         let slot = (self.cursor & MASK) as usize;
         self.occupied[slot / 64] &= !(1 << (slot % 64));
+        if self.occupied[slot / 64] == 0 {
+            self.words[slot / 64 / 64] &= !(1 << (slot / 64 % 64));
+        }
         let buffer = std::mem::take(&mut self.ring[slot]);
         debug_assert!(buffer != 0, "the next bucket holds something");
         std::mem::swap(&mut self.current, &mut self.buffers[buffer as usize]);
@@ -183,23 +193,24 @@ impl<E: Copy> Queue<E> {
         if self.in_ring == 0 {
             return None;
         }
-        let words = self.occupied.len();
+        // From behind the cursor to the end of the ring, then from its beginning.
         let start = ((self.cursor + 1) & MASK) as usize;
-        let (first_word, first_bit) = (start / 64, start % 64);
-        for step in 0..=words {
-            let word = (first_word + step) % words;
-            let mut bits = self.occupied[word];
-            if step == 0 {
-                bits &= !0 << first_bit;
-            } else if step == words {
-                bits &= !(!0 << first_bit);
-            }
-            if bits != 0 {
-                let slot = (word * 64) as u64 + u64::from(bits.trailing_zeros());
-                return Some(self.cursor + 1 + ((slot.wrapping_sub(self.cursor + 1)) & MASK));
-            }
+        let rest = self.occupied[start / 64] & (!0 << (start % 64));
+        let word = if rest != 0 { start / 64 } else { self.word_from(start / 64 + 1).or_else(|| self.word_from(0))? };
+        let bits = if rest != 0 { rest } else { self.occupied[word] };
+        let slot = (word * 64) as u64 + u64::from(bits.trailing_zeros());
+        Some(self.cursor + 1 + ((slot.wrapping_sub(self.cursor + 1)) & MASK))
+    }
+
+    /// The first word from `first` on that is not zero.
+    fn word_from(&self, first: usize) -> Option<usize> {
+        let (at, bit) = (first / 64, first % 64);
+        let rest = self.words.get(at)? & (!0 << bit);
+        if rest != 0 {
+            return Some(at * 64 + rest.trailing_zeros() as usize);
         }
-        None
+        let later = self.words.iter().enumerate().skip(at + 1).find(|&(_, &bits)| bits != 0);
+        later.map(|(at, bits)| at * 64 + bits.trailing_zeros() as usize)
     }
 }
 
