@@ -1,7 +1,8 @@
 //! Fluid traffic at the pods of one application: rates in, backlog, rates out, booked in whole micro-requests.
 //!
 //! Between two changes all rates are constant, so what arrived, was served and waits is a formula, evaluated for each
-//! whole second that has passed when somebody looks. The time that backlog spends waiting is its integral (Little's
+//! whole second that has passed when somebody looks. A whole second that left every lane as it found it is booked again
+//! for each that follows: the same formula of the same numbers. The time that backlog spends waiting is its integral (Little's
 //! law), booked with the answers of the same second: sums are exact, one request's share of them is not known.
 
 use super::server::CORE;
@@ -96,6 +97,11 @@ impl Lane {
         Lane { target, share, ..self }
     }
 
+    /// All of it that time alone changes.
+    fn state(&self) -> [u64; 4] {
+        [self.backlog, self.in_vain, self.carry.to_bits(), self.waited.to_bits()]
+    }
+
     /// Loses the backlog.
     pub fn lose_backlog(&mut self, at: Time, ledger: &mut Ledger, loss: Loss) {
         let waiting = std::mem::take(&mut self.backlog) - std::mem::take(&mut self.in_vain);
@@ -150,20 +156,29 @@ impl Stream {
         if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
             self.since = now;
         }
+        let mut steady: Option<Booked> = None;
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
-            self.segment(end, terms, ledger);
+            let is_whole = end - self.since == Span::from_secs(1);
+            let booked = match steady.take().filter(|_| is_whole) {
+                Some(booked) => booked,
+                None => self.segment(end, terms),
+            };
+            booked.enter(self.since, terms, ledger);
+            steady = Some(booked).filter(|booked| is_whole && booked.left_all_as_it_was);
             self.since = end;
         }
     }
 
-    fn segment(&mut self, end: Time, terms: Terms, ledger: &mut Ledger) {
-        let (at, micros) = (self.since, (end - self.since).micros() as f64);
+    fn segment(&mut self, end: Time, terms: Terms) -> Booked {
+        let micros = (end - self.since).micros() as f64;
         // Requests a second times microseconds are micro-requests.
         let exact = self.rate * micros + self.carry;
         let amount = exact as u64;
-        self.carry = exact - amount as f64;
+        let carry = exact - amount as f64;
+        let mut left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
+        self.carry = carry;
         let mut booked = Tally { offered: amount, ..Tally::default() };
         let (mut cumulated, mut given, mut unreachable) = (0.0, 0, 0);
         let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
@@ -173,6 +188,7 @@ impl Stream {
                 if Some(index) == last { amount } else { ((amount as f64 * cumulated + 0.5) as u64).min(amount) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
+            let before = lane.state();
             match lane.inlet {
                 Inlet::Open => pass(lane, micros, arrived, terms, &mut booked),
                 Inlet::Refused => {
@@ -184,14 +200,31 @@ impl Stream {
                     pass(lane, micros, 0, terms, &mut booked);
                 }
             }
+            left_all_as_it_was &= lane.state() == before;
         }
         if last.is_none() {
             booked.lost[Loss::NoTarget as usize] += amount;
         }
-        ledger.book(at, &booked);
+        Booked { tally: booked, unreachable, left_all_as_it_was }
+    }
+}
+
+/// What a stretch within one second came to.
+#[derive(Clone, Debug)]
+struct Booked {
+    tally: Tally,
+    /// Micro-requests that went to pods that do not answer.
+    unreachable: u64,
+    /// Backlogs and what is carried over are what they were before.
+    left_all_as_it_was: bool,
+}
+
+impl Booked {
+    fn enter(&self, at: Time, terms: Terms, ledger: &mut Ledger) {
+        ledger.book(at, &self.tally);
         // A client whose time-out lies beyond the end of the run is still waiting then.
-        if unreachable > 0 && at + terms.connect_timeout <= terms.until {
-            ledger.lose(at + terms.connect_timeout, unreachable, Loss::Unreachable);
+        if self.unreachable > 0 && at + terms.connect_timeout <= terms.until {
+            ledger.lose(at + terms.connect_timeout, self.unreachable, Loss::Unreachable);
         }
     }
 }
@@ -342,6 +375,34 @@ mod tests {
         assert!(ledger.total.offered.abs_diff(offered) <= 1);
         assert_eq!(ledger.total.offered, ledger.total.served + ledger.total.lost_all() + ledger.in_flight);
         assert_eq!(ledger.total.lost_all(), 0, "each pod is loaded far below its capacity");
+    }
+
+    /// Booking the same second again is the same as computing it again: one long look against one a second.
+    #[test]
+    fn one_long_look_books_what_many_short_ones_do() {
+        let start = Time::from_unix_seconds(7);
+        let cases = [(29.0 / 3.0, 9.1, 0, u64::MAX), (30.0, 9.1, 20, u64::MAX), (30.0, 40.0, 0, 0), (40.0, 4.0, 30, 5)];
+        for (rate, capacity, room, late) in cases {
+            let lane = |pod, inlet| Lane {
+                capacity,
+                inlet,
+                room: room * REQUEST,
+                late: late.min(1_000) * REQUEST,
+                ..Lane::new(PodId(pod), None, 1.0 / 4.0)
+            };
+            let inlets = [Inlet::Open, Inlet::Open, Inlet::Refused, Inlet::Unreachable].into_iter();
+            let lanes: Vec<Lane> = inlets.enumerate().map(|(pod, inlet)| lane(pod as u32, inlet)).collect();
+            let whole = || Stream { since: start, rate, lanes: lanes.clone(), ..Stream::default() };
+            let (mut long, mut short) = ((whole(), Ledger::new(start)), (whole(), Ledger::new(start)));
+            long.0.integrate(start + Span::from_millis(200_500), terms(start), &mut long.1);
+            for second in 1..=200 {
+                short.0.integrate(start + Span::from_secs(second), terms(start), &mut short.1);
+            }
+            short.0.integrate(start + Span::from_millis(200_500), terms(start), &mut short.1);
+            assert_eq!(long.1.bins, short.1.bins);
+            let states = |stream: &Stream| stream.lanes.iter().map(Lane::state).collect::<Vec<_>>();
+            assert_eq!((states(&long.0), long.0.carry), (states(&short.0), short.0.carry));
+        }
     }
 
     #[test]
