@@ -382,6 +382,11 @@ impl World {
         self.pod_metrics[pod.index()] = metrics;
     }
 
+    /// Withdraws a pod's metrics: what was served.
+    pub fn take_pod_metrics(&mut self, pod: PodId) -> Option<PodMetrics> {
+        self.pod_metrics.get_mut(pod.index()).and_then(Option::take)
+    }
+
     /// What the resource metrics API serves for a pod.
     pub fn metrics_of(&self, pod: PodId) -> Option<&PodMetrics> {
         self.pod_metrics.get(pod.index()).and_then(Option::as_ref)

@@ -50,6 +50,9 @@ pub struct MetricsServer {
     storage: Storage<PodId>,
     scrapes: u64,
     served: Vec<PodId>,
+    /// Memory of a scrape, and of metrics that are not served any more, for the next ones.
+    page: Vec<Sample<PodId>>,
+    spare: Vec<Vec<ContainerUsage>>,
 }
 
 /// Why it may be woken.
@@ -192,7 +195,8 @@ impl MetricsServer {
                 }
             }
         }
-        let mut samples = Vec::new();
+        let mut samples = std::mem::take(&mut self.page);
+        samples.clear();
         for (index, kept) in self.pods.iter().enumerate() {
             let pod = PodId::at(index);
             let Some((at, used)) = kept.and_then(|kept| kept.samples[0]) else { continue };
@@ -202,29 +206,31 @@ impl MetricsServer {
             }
         }
         self.storage.store(&samples, cx.plan.flags.metrics.resolution);
+        self.page = samples;
         self.serve(cx);
     }
 
     /// The API serves what the storage answers, and nothing else.
     fn serve(&mut self, cx: &mut Cx) {
-        for pod in std::mem::take(&mut self.served) {
-            cx.world.set_pod_metrics(pod, None);
-        }
-        for &pod in self.storage.pods() {
-            let Some(answer) = self.storage.answer(&pod) else { continue };
-            let containers = answer.containers.iter().map(|&(container, cpu, memory)| ContainerUsage {
+        let MetricsServer { storage, served, spare, .. } = self;
+        let withdrawn = served.drain(..).filter_map(|pod| cx.world.take_pod_metrics(pod));
+        spare.extend(withdrawn.map(|metrics| metrics.containers));
+        storage.for_each_answer(|pod, answer| {
+            let mut containers = spare.pop().unwrap_or_default();
+            containers.clear();
+            containers.extend(answer.containers.iter().map(|&(container, cpu, memory)| ContainerUsage {
                 container,
                 cpu_nanocores: Some(cpu as i64),
                 memory_bytes: Some(memory as i64),
-            });
+            }));
             let metrics = PodMetrics {
                 timestamp: answer.timestamp.unwrap_or(Time::ZERO).whole_second(),
                 window: Span::from_micros(answer.window.unsigned_abs() / 1_000),
-                containers: containers.collect(),
+                containers,
             };
             cx.world.set_pod_metrics(pod, Some(metrics));
-            self.served.push(pod);
-        }
+            served.push(pod);
+        });
     }
 }
 

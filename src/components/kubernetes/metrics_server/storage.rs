@@ -61,11 +61,13 @@ struct Kept<K> {
 pub struct Storage<K: Ord> {
     /// Sorted by pod and container, each once.
     kept: Vec<Kept<K>>,
+    /// What was kept before the last scrape: only its memory is used again.
+    spare: Vec<Kept<K>>,
 }
 
 impl<K: Ord> Default for Storage<K> {
     fn default() -> Storage<K> {
-        Storage { kept: Vec::new() }
+        Storage { kept: Vec::new(), spare: Vec::new() }
     }
 }
 
@@ -74,7 +76,9 @@ impl<K: Ord + Copy> Storage<K> {
     pub fn store(&mut self, samples: &[Sample<K>], resolution: Span) {
         let incomplete: Vec<K> =
             samples.iter().filter(|s| s.cpu_nanos == 0 || s.memory == 0).map(|sample| sample.pod).collect();
-        let mut kept = Vec::with_capacity(samples.len());
+        let mut kept = std::mem::take(&mut self.spare);
+        kept.clear();
+        kept.reserve(samples.len());
         for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
             let point = Point {
                 start: sample.start.unwrap_or(LONG_AGO),
@@ -94,7 +98,7 @@ impl<K: Ord + Copy> Storage<K> {
             }
             same
         });
-        self.kept = kept;
+        self.spare = std::mem::replace(&mut self.kept, kept);
     }
 
     /// The point that the new one is measured against.
@@ -129,10 +133,25 @@ impl<K: Ord + Copy> Storage<K> {
     /// What the API answers for a pod; `None`: nothing.
     pub fn answer(&self, pod: &K) -> Option<Answer> {
         let of_pod = self.of_pod(pod);
-        if of_pod.is_empty() {
-            return None;
+        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+        (!of_pod.is_empty()).then_some(())?;
+        Self::answer_of(of_pod, &mut answer).map(|()| answer)
+    }
+
+    /// What the API answers for each pod of the last scrape for which it answers anything.
+    pub fn for_each_answer(&self, mut take: impl FnMut(K, &Answer)) {
+        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+        for of_pod in self.kept.chunk_by(|one, two| one.pod == two.pod) {
+            if Self::answer_of(of_pod, &mut answer).is_some() {
+                take(of_pod[0].pod, &answer);
+            }
         }
-        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::with_capacity(of_pod.len()) };
+    }
+
+    /// The answer for a pod of which this is kept, in place of what `answer` held.
+    fn answer_of(of_pod: &[Kept<K>], answer: &mut Answer) -> Option<()> {
+        (answer.timestamp, answer.window) = (None, 0);
+        answer.containers.clear();
         let mut earliest = None;
         for entry in of_pod {
             let (point, earlier) = (&entry.last, entry.previous?);
@@ -148,7 +167,7 @@ impl<K: Ord + Copy> Storage<K> {
                 answer.window = window;
             }
         }
-        Some(answer)
+        Some(())
     }
 
     /// What the API answers for a node, kept as a pod with one container: a counter that fell leaves no answer.
