@@ -1,7 +1,7 @@
 //! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
 
 use crate::plan::{Affinity, Plan, PodTemplate};
-use crate::rules::quantity::{Bytes, Millicores};
+use crate::rules::resources::ResourceList;
 use crate::world::census::{HOSTNAME_LABEL, NodeKind};
 use crate::world::{Node, NodeId, PodId, World};
 use std::borrow::Cow;
@@ -193,21 +193,18 @@ fn judges_kinds(template: &PodTemplate) -> bool {
         })
 }
 
-/// The template's request of CPU and memory with defaults for what its containers leave out.
+/// What the template's containers request of CPU and memory, with defaults for what they leave out, and its overhead.
 fn filled(template: &PodTemplate) -> (i64, i64) {
-    let mut filled = template.clone();
-    for container in filled.init_containers.iter_mut().chain(&mut filled.containers) {
-        container.requests.cpu.get_or_insert(Millicores(DEFAULT_MILLI_CPU));
-        container.requests.memory.get_or_insert(Bytes(DEFAULT_MEMORY));
-    }
-    let count = filled.count();
-    (count.cpu.0, count.memory.0)
+    let cpu = |asked: &ResourceList| Some(asked.cpu.map_or(DEFAULT_MILLI_CPU, |cpu| cpu.0));
+    let memory = |asked: &ResourceList| Some(asked.memory.map_or(DEFAULT_MEMORY, |memory| memory.0));
+    let overhead = template.overhead.amounts();
+    let cpu = template.containers_request(cpu).unwrap_or(0) + overhead.cpu.0;
+    (cpu, template.containers_request(memory).unwrap_or(0) + overhead.memory.0)
 }
 
 /// What defaults add to the request of the incoming pod: its pod-level requests do not count in LeastAllocated.
 fn own_surplus(template: &PodTemplate) -> (i64, i64) {
-    let containers = PodTemplate { pod_requests: Default::default(), ..template.clone() };
-    let ((cpu, memory), real) = (filled(&containers), template.count());
+    let ((cpu, memory), real) = (filled(template), template.count());
     (cpu - real.cpu.0, memory - real.memory.0)
 }
 
@@ -401,6 +398,7 @@ impl<'a> View<'a> {
 mod tests {
     use super::*;
     use crate::components::kubernetes::testbed::{self, node, plan, template};
+    use crate::rules::quantity::Millicores;
 
     #[test]
     fn nodes_are_tried_zone_by_zone_in_turn() {
