@@ -28,6 +28,7 @@ use crate::engine::{Purpose, Queue, Random, Span, Time};
 use crate::plan::{Plan, Stage};
 use crate::record::Recorder;
 use crate::world::World;
+use std::sync::Arc;
 
 /// Everything that can happen, by the component that handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +207,11 @@ pub struct Components {
 impl Components {
     /// Every component schedules its first events. The world holds the initial state already.
     pub fn start(&mut self, cx: &mut Cx) {
+        if !cx.plan.node_pools.is_empty() {
+            let catalog = Arc::new(karpenter::cluster::Catalog::of(cx.plan));
+            self.provisioner.read(catalog.clone());
+            self.disruption.read(catalog);
+        }
         self.hpa.start(cx);
         self.metrics_server.start(cx);
         self.deployment.start(cx);

@@ -115,6 +115,11 @@ impl Requirement {
         Requirement { values: values.into_iter().map(Into::into).collect(), ..Requirement::absent() }
     }
 
+    /// Exactly this.
+    pub fn only(value: impl Into<Arc<str>>) -> Requirement {
+        Requirement { values: Values::one(value.into()), ..Requirement::absent() }
+    }
+
     /// What a manifest says.
     pub fn of(written: &NodeRequirement) -> Requirement {
         let bound = || written.values.first().and_then(|value| value.parse::<i64>().ok());
@@ -262,7 +267,7 @@ impl Requirements {
     pub fn of_labels(labels: &Labels) -> Requirements {
         let mut requirements = Requirements::new();
         for (key, value) in labels {
-            requirements.add(key, Requirement::any_of([value.as_str()]));
+            requirements.add(key, Requirement::only(value.as_str()));
         }
         requirements
     }
@@ -391,20 +396,29 @@ impl Requirements {
 
     /// Whether a node with these labels can take a pod that asks so.
     pub fn met_by_labels(&self, labels: &Labels) -> bool {
-        self.entries.iter().all(|(key, requirement)| match of_label(labels, key) {
-            Some(own) => meets(requirement, &own),
-            None => excludes_only(requirement),
+        self.entries.iter().all(|(key, requirement)| match value_of(labels, key) {
+            Some(Ok(value)) => requirement.has(value),
+            // No value, as no label, suits what only excludes values.
+            Some(Err(Contradiction)) | None => excludes_only(requirement),
         })
     }
 }
 
-/// What a label map says of a label, deprecated names included.
-fn of_label(labels: &Labels, key: &str) -> Option<Requirement> {
+/// Two names of one label have different values.
+struct Contradiction;
+
+/// The value of a label in a map, deprecated names included.
+fn value_of<'l>(labels: &'l Labels, key: &str) -> Option<Result<&'l str, Contradiction>> {
     let names = DEPRECATED.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, names)| names);
     let mut found = std::iter::once(key).chain(names.iter().copied()).filter_map(|name| labels.get(name));
     let value = found.next()?;
-    // Two names that disagree leave no value.
-    Some(if found.all(|other| other == value) { Requirement::any_of([value.as_str()]) } else { Requirement::absent() })
+    Some(if found.all(|other| other == value) { Ok(value) } else { Err(Contradiction) })
+}
+
+/// What a label map says of a label; names that disagree leave no value.
+fn of_label(labels: &Labels, key: &str) -> Option<Requirement> {
+    let value = value_of(labels, key)?;
+    Some(value.map_or_else(|Contradiction| Requirement::absent(), Requirement::only))
 }
 
 /// Both overlap, or both only exclude values.

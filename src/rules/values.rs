@@ -12,6 +12,11 @@ impl Values {
         Values::default()
     }
 
+    /// One value.
+    pub fn one(value: Arc<str>) -> Values {
+        Values(Arc::new([value]))
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -11,6 +11,7 @@ use crate::plan::{ImageId, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::taint::Taint;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The label that kinds of nodes do not tell apart: they know only whether it is there.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -69,7 +70,7 @@ pub struct Held {
 #[derive(Clone, Debug)]
 pub struct NodeKind {
     /// Labels; that of the host's name is empty if it is there.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Taints.
     pub taints: Vec<Taint>,
     /// Nodes of this kind that exist.
@@ -92,7 +93,11 @@ pub struct Census {
     of_template: Vec<Vec<u32>>,
     on_node: Vec<Vec<Held>>,
     kinds: Vec<NodeKind>,
-    kind_ids: BTreeMap<(Labels, Vec<Taint>), u32>,
+    /// Sets of labels as kinds know them, and the kinds of each set.
+    label_sets: BTreeMap<Arc<Labels>, u32>,
+    kinds_of_set: Vec<Vec<u32>>,
+    /// Labels of a node when it was counted last, and their set: other labels are other memory.
+    labelled: Vec<Option<(Arc<Labels>, u32)>>,
     /// `None`: the node is gone.
     kind_of: Vec<Option<u32>>,
     listed: Vec<Option<Listed>>,
@@ -207,15 +212,36 @@ impl Census {
         }
     }
 
-    fn kind_id(&mut self, labels: &Labels, taints: &[Taint]) -> u32 {
-        let mut labels = labels.clone();
-        labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
+    fn kind_id(&mut self, node: NodeId, labels: &Arc<Labels>, taints: &[Taint]) -> u32 {
+        if self.labelled.len() <= node.index() {
+            self.labelled.resize(node.index() + 1, None);
+        }
+        let set = match &self.labelled[node.index()] {
+            Some((counted, set)) if Arc::ptr_eq(counted, labels) => *set,
+            _ => self.label_set(labels),
+        };
+        self.labelled[node.index()] = Some((labels.clone(), set));
+        let of_set = &self.kinds_of_set[set as usize];
+        if let Some(&kind) = of_set.iter().find(|&&kind| self.kinds[kind as usize].taints == taints) {
+            return kind;
+        }
         let next = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
-        let kinds = &mut self.kinds;
-        *self.kind_ids.entry((labels, taints.to_vec())).or_insert_with_key(|(labels, taints)| {
-            kinds.push(NodeKind { labels: labels.clone(), taints: taints.clone(), nodes: 0 });
-            next
-        })
+        let same = of_set.first().map(|&kind| self.kinds[kind as usize].labels.clone());
+        let labels = same.unwrap_or_else(|| Arc::new(without_host(labels)));
+        self.kinds.push(NodeKind { labels, taints: taints.to_vec(), nodes: 0 });
+        self.kinds_of_set[set as usize].push(next);
+        next
+    }
+
+    fn label_set(&mut self, labels: &Labels) -> u32 {
+        let labels = without_host(labels);
+        if let Some(&set) = self.label_sets.get(&labels) {
+            return set;
+        }
+        let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
+        self.kinds_of_set.push(Vec::new());
+        self.label_sets.insert(Arc::new(labels), next);
+        next
     }
 
     /// A node is of another kind from now on.
@@ -235,6 +261,13 @@ impl Census {
             kind.into_iter().for_each(|kind| class.kinds.entry(kind).or_default().add(held.count));
         }
     }
+}
+
+/// Labels as a kind knows them.
+fn without_host(labels: &Labels) -> Labels {
+    let mut labels = labels.clone();
+    labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
+    labels
 }
 
 fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
@@ -277,7 +310,7 @@ impl World {
     /// After every change of a node's labels or taints, and when it appears or vanishes.
     pub(super) fn count_node(&mut self, node: NodeId, relabelled: bool) {
         let entry = &self.nodes[node.index()];
-        let kind = entry.gone.is_none().then(|| self.census.kind_id(&entry.labels, &entry.taints));
+        let kind = entry.gone.is_none().then(|| self.census.kind_id(node, &entry.labels, &entry.taints));
         self.census.move_node(node, kind);
         self.census.generation += u64::from(relabelled);
     }
@@ -325,9 +358,8 @@ impl World {
             if held != by_node[node.id.index()] {
                 return Err(format!("node {}: the census counts {held:?}", node.name));
             }
-            let mut labels = node.labels.clone();
-            labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
-            let fits = |kind: u32| census.kind(kind).labels == labels && census.kind(kind).taints == node.taints;
+            let labels = without_host(&node.labels);
+            let fits = |kind: u32| *census.kind(kind).labels == labels && census.kind(kind).taints == node.taints;
             if kind.is_some() != node.gone.is_none() || !kind.is_none_or(fits) {
                 return Err(format!("node {} is not of its kind", node.name));
             }

@@ -9,7 +9,7 @@ use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolI
 use crate::rules::labels::Labels;
 use crate::rules::requirement::NodeRequirement;
 use crate::rules::resources::Resources;
-use crate::rules::taint::Taint;
+use crate::rules::taint::{Taint, TaintEffect};
 use std::sync::Arc;
 
 /// A Node object and its machine.
@@ -19,8 +19,8 @@ pub struct Node {
     pub id: NodeId,
     /// `metadata.name`.
     pub name: Arc<str>,
-    /// Labels.
-    pub labels: Labels,
+    /// Labels: who keeps a copy of them shares the memory until they change.
+    pub labels: Arc<Labels>,
     /// Annotations.
     pub annotations: Labels,
     /// Taints in order.
@@ -75,7 +75,12 @@ impl Node {
 
     /// Has a taint of that key and effect.
     pub fn has_taint(&self, taint: &Taint) -> bool {
-        self.taints.iter().any(|other| other.is_same(taint))
+        self.has_taint_of(&taint.key, taint.effect)
+    }
+
+    /// The same for a taint that nobody has made.
+    pub fn has_taint_of(&self, key: &str, effect: TaintEffect) -> bool {
+        self.taints.iter().any(|other| other.effect == effect && other.key == key)
     }
 
     /// Condition Ready is True.
@@ -253,7 +258,7 @@ impl World {
         self.nodes.push(Node {
             id,
             name: new.name,
-            labels: new.labels,
+            labels: Arc::new(new.labels),
             annotations: annotations.unwrap_or_default(),
             taints: new.taints,
             unschedulable: false,
@@ -330,9 +335,14 @@ impl World {
 
     /// Removes a taint of that key and effect.
     pub fn remove_taint(&mut self, node: NodeId, taint: &Taint) {
+        self.remove_taint_of(node, &taint.key, taint.effect);
+    }
+
+    /// The same for a taint that nobody has made.
+    pub fn remove_taint_of(&mut self, node: NodeId, key: &str, effect: TaintEffect) {
         let entry = &mut self.nodes[node.index()];
         let before = entry.taints.len();
-        entry.taints.retain(|other| !other.is_same(taint));
+        entry.taints.retain(|other| other.effect != effect || other.key != key);
         if entry.taints.len() != before {
             self.count_node(node, false);
             self.push(Change::NodeTaints(node));
@@ -367,7 +377,7 @@ impl World {
     pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
         let entry = &mut self.nodes[node.index()];
         if entry.labels.get(key).map(String::as_str) != Some(value) {
-            entry.labels.insert(key.to_string(), value.to_string());
+            Arc::make_mut(&mut entry.labels).insert(key.to_string(), value.to_string());
             self.count_node(node, true);
             self.push(Change::NodeLabels(node));
         }
@@ -393,10 +403,12 @@ impl World {
         allocatable: Resources,
     ) {
         let entry = &mut self.nodes[node.index()];
-        let relabelled = entry.labels != labels;
+        let relabelled = *entry.labels != labels;
         let retainted = entry.taints != taints || entry.unschedulable != unschedulable;
         let resized = entry.allocatable != allocatable;
-        entry.labels = labels;
+        if relabelled {
+            entry.labels = Arc::new(labels);
+        }
         entry.taints = taints;
         entry.unschedulable = unschedulable;
         entry.allocatable = allocatable;

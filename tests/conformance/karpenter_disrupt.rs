@@ -32,7 +32,7 @@ pub fn replay(case: &Case) -> Result<(), String> {
 /// Conditions of all claims as they are now.
 fn refresh(cluster: &mut Cluster) {
     for index in 0..cluster.world.claims.len() {
-        node_claim::refresh_conditions(&cluster.plan, &mut cluster.world, ClaimId::at(index));
+        node_claim::refresh_conditions(&cluster.plan, &mut cluster.world, ClaimId::at(index), &mut Default::default());
     }
 }
 
@@ -40,7 +40,14 @@ fn refresh(cluster: &mut Cluster) {
 fn plan(case: &Case, cluster: &Cluster) -> Result<(), String> {
     let (catalog, held) = (Catalog::of(&cluster.plan), BTreeSet::new());
     let nodes = state_nodes(&cluster.plan, &cluster.world);
-    let scene = Scene { plan: &cluster.plan, world: &cluster.world, catalog: &catalog, nodes: &nodes, held: &held };
+    let scene = Scene {
+        plan: &cluster.plan,
+        world: &cluster.world,
+        catalog: &catalog,
+        nodes: &nodes,
+        held: &held,
+        memo: &Default::default(),
+    };
     compare_nodes(cluster, &case.expect["nodes"])?;
     let unseen = items(&case.input["unseenNodePools"]).iter().filter_map(|name| cluster.pool(name.as_str()?));
     let unseen: BTreeSet<NodePoolId> = unseen.collect();
@@ -178,7 +185,7 @@ fn compare_nodes(cluster: &Cluster, expected: &Value) -> Result<(), String> {
             entry.insert("consolidatable".to_string(), json!(true));
         }
         if claim.drifted.is_some() {
-            let why = node_claim::drift(plan, world, claim);
+            let why = node_claim::drift(plan, world, claim, &mut Default::default());
             entry.insert("drifted".to_string(), json!(why.as_ref().map_or("", |why| why.reason())));
         }
         found.insert(claim.name.to_string(), Value::Object(entry));

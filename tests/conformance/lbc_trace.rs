@@ -295,7 +295,7 @@ fn node(value: &Value, name: Name, created: Time) -> Result<Node, String> {
     let labels = value["metadata"]["labels"].as_object().into_iter().flatten();
     let ready = items(&value["status"]["conditions"]).iter().find(|condition| condition["type"] == "Ready");
     Ok(Node {
-        labels: labels.map(|(key, value)| (key.clone(), text(value).to_string())).collect(),
+        labels: Arc::new(labels.map(|(key, value)| (key.clone(), text(value).to_string())).collect()),
         taints: if value["spec"].is_null() { Vec::new() } else { read(&value["spec"], taints)? },
         ready: ready.map(|condition| status(&condition["status"])),
         provider_id: text(&value["spec"]["providerID"]).into(),

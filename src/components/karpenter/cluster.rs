@@ -31,8 +31,8 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 static DISRUPTED: LazyLock<Taint> = LazyLock::new(|| Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule));
 
 /// The taint of a node that Karpenter is about to remove.
-pub fn disrupted_taint() -> Taint {
-    DISRUPTED.clone()
+pub fn disrupted_taint() -> &'static Taint {
+    &DISRUPTED
 }
 
 /// Taints of a node that is still coming up.
@@ -155,7 +155,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             node: Some(node.id),
             claim: node.claim,
             name: unregistered.map_or(&node.name, |claim| &claim.name),
-            labels: unregistered.map_or(&node.labels, |claim| &claim.labels),
+            labels: unregistered.map_or(&*node.labels, |claim| &claim.labels),
             taints: taints(node, claim, initialized),
             capacity: capacity(plan, world, node, initialized),
             free: free(plan, world, node, initialized),

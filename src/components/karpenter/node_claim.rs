@@ -31,6 +31,22 @@ pub struct NodeClaims {
     seen: Vec<Seen>,
     /// The garbage collector's next look.
     collect_at: Option<Time>,
+    asked: Asked,
+}
+
+/// What pools ask of their nodes, by pool, with the spec that says so: another spec is looked at anew.
+#[derive(Debug, Default)]
+pub struct Asked(BTreeMap<NodePoolId, (Arc<NodePoolSpec>, Requirements)>);
+
+impl Asked {
+    fn of(&mut self, pool: NodePoolId, spec: &Arc<NodePoolSpec>) -> &Requirements {
+        let found = || (spec.clone(), Requirements::of(&spec.requirements));
+        let known = self.0.entry(pool).or_insert_with(found);
+        if !Arc::ptr_eq(&known.0, spec) {
+            *known = found();
+        }
+        &known.1
+    }
 }
 
 /// What pods have been through; each step is one pod event.
@@ -100,9 +116,9 @@ impl NodeClaims {
             return;
         }
         let before = cx.world.claim(id).drifted;
-        let again = refresh_conditions(cx.plan, cx.world, id);
+        let again = refresh_conditions(cx.plan, cx.world, id, &mut self.asked);
         if let (None, Some(_)) = (before, cx.world.claim(id).drifted)
-            && let Some(why) = drift(cx.plan, cx.world, cx.world.claim(id))
+            && let Some(why) = drift(cx.plan, cx.world, cx.world.claim(id), &mut self.asked)
         {
             let name = cx.world.claim(id).name.clone();
             cx.explain(|| format!("Karpenter finds that NodeClaim {name} has drifted: {}", why.reason()));
@@ -267,12 +283,12 @@ pub fn consolidatable(claim: &NodeClaim, pool: &NodePoolSpec, now: Time) -> (boo
 
 /// Conditions Drifted and Consolidatable of a claim, as they are now; the moment when Consolidatable may change by itself.
 /// A claim that is being deleted, or has lost the label of its pool, keeps what it has.
-pub fn refresh_conditions(plan: &Plan, world: &mut World, id: ClaimId) -> Option<Time> {
+pub fn refresh_conditions(plan: &Plan, world: &mut World, id: ClaimId, asked: &mut Asked) -> Option<Time> {
     let claim = world.claim(id);
     if !claim.is_active() || !claim.labels.contains_key(NODE_POOL) {
         return None;
     }
-    let drifted = drift(plan, world, claim).is_some();
+    let drifted = drift(plan, world, claim, asked).is_some();
     let pool = &world.node_pools[claim.pool.index()];
     // Static pools are never consolidated: nobody looks.
     let looked_at = pool.replicas.is_none().then(|| consolidatable(claim, pool, world.now));
@@ -308,14 +324,13 @@ impl Drift {
 }
 
 /// The first reason that holds. An instance type is only looked for once the claim is older than an hour.
-pub fn drift(plan: &Plan, world: &World, claim: &NodeClaim) -> Option<Drift> {
+pub fn drift(plan: &Plan, world: &World, claim: &NodeClaim, asked: &mut Asked) -> Option<Drift> {
     claim.launched?;
     let pool = &world.node_pools[claim.pool.index()];
     if claim.made_from.is_made_differently(pool) {
         return Some(Drift::NodePool);
     }
-    let requirements = Requirements::of(&pool.requirements);
-    if !requirements.met_by_labels(&claim.labels) {
+    if !asked.of(claim.pool, pool).met_by_labels(&claim.labels) {
         return Some(Drift::Requirements);
     }
     let old = world.now > claim.created.whole_second() + plan.flags.karpenter.instance_type_drift_age;
@@ -361,7 +376,8 @@ mod tests {
         let mut plan = small_plan();
         let mut world = World::new(&plan);
         let id = node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 0);
-        let why = |plan: &Plan, world: &World| drift(plan, world, world.claim(id));
+        let mut asked = Asked::default();
+        let mut why = |plan: &Plan, world: &World| drift(plan, world, world.claim(id), &mut asked);
         assert_eq!(why(&plan, &world), None);
         world.note_provider_drift(id, Some("AMIDrift".into()));
         assert_eq!(why(&plan, &world), Some(Drift::Provider("AMIDrift".into())));

@@ -90,7 +90,7 @@ impl Termination {
             return self.terminate(cx, id);
         }
         cx.world.delete_node(node);
-        cx.world.add_taint(node, disrupted_taint());
+        cx.world.add_taint(node, disrupted_taint().clone());
         self.drain(cx, id, node);
     }
 
@@ -237,7 +237,7 @@ fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
     let entry = world.pod(pod);
     let stuck = plan.flags.karpenter.stuck_pod;
     let is_stuck = entry.deleting_since.is_some_and(|since| now > since.whole_second() + entry.grace + stuck);
-    !tolerated(&world.template_of(pod).tolerations, &disrupted_taint()) && !is_stuck && !entry.is_finished()
+    !tolerated(&world.template_of(pod).tolerations, disrupted_taint()) && !is_stuck && !entry.is_finished()
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.

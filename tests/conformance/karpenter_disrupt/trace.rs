@@ -159,7 +159,7 @@ impl<'c> Play<'c> {
     fn compare_started(&self, wanted: &Value) -> Result<(), String> {
         let Cluster { plan, world, .. } = &self.cluster;
         let (catalog, nodes, held) = (Catalog::of(plan), state_nodes(plan, world), BTreeSet::new());
-        let scene = Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held };
+        let scene = Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held, memo: &Default::default() };
         let (wanted, started) = (items(&wanted["commands"]), &self.disruption.notes().started);
         if wanted.len() != started.len() {
             let found: Vec<&Method> = started.iter().map(|(_, method, _)| method).collect();
@@ -211,7 +211,7 @@ impl<'c> Play<'c> {
             names.sort();
             names
         };
-        let tainted = world.nodes.iter().filter(|node| node.gone.is_none() && node.has_taint(&disrupted_taint()));
+        let tainted = world.nodes.iter().filter(|node| node.gone.is_none() && node.has_taint(disrupted_taint()));
         let mut tainted: Vec<String> = tainted.map(|node| node.name.to_string()).collect();
         tainted.sort();
         let found = [

@@ -10,7 +10,6 @@ use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Na
 use super::resolver::Wanted;
 use crate::engine::{Span, Time};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 /// The checkpoint of a binding whose targets should be these.
@@ -19,8 +18,11 @@ pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
     let (mut text, mut ends) = (String::with_capacity(wanted.len() * 40), Vec::with_capacity(wanted.len()));
     for want in wanted {
         let start = text.len();
-        // Writing to a String does not fail.
-        write!(text, "{}:{}:{}", want.id, want.port, want.created_millis).ok();
+        text.push_str(&want.id);
+        text.push(':');
+        push_decimal(&mut text, u64::from(want.port));
+        text.push(':');
+        push_decimal(&mut text, want.created_millis);
         ends.push((start, text.len()));
     }
     let mut lines: Vec<&str> = ends.into_iter().map(|(start, end)| &text[start..end]).collect();
@@ -35,6 +37,21 @@ pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
     sorted.push('/');
     sorted.push_str(&binding.spec.text);
     sorted.into()
+}
+
+/// Appends a number. Checkpoints are made at each reconcile, of all targets: formatting was most of their cost.
+fn push_decimal(text: &mut String, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.push_str(std::str::from_utf8(&digits[first..]).expect("digits are text"));
 }
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.
@@ -85,5 +102,19 @@ impl Deferred {
         let name = due.min_by_key(|&(_, &at)| at)?.0.clone();
         self.due.remove(&name);
         Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 80, 1_700_000_000_123, u64::MAX] {
+            let mut text = String::from("a:");
+            push_decimal(&mut text, number);
+            assert_eq!(text, format!("a:{number}"));
+        }
     }
 }

@@ -3,22 +3,26 @@
 //! Left out: slices of a hundred (a Service's endpoints are one object), zones and hints of endpoints.
 
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
-use super::targets::{Health, Known, Target};
+use super::targets::{self, Health, Known, Target};
 use crate::plan::{Plan, ServiceId, TargetGroupId, TargetPort, TemplateId};
-use crate::world::{self, Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
+use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Endpoints by the ports that they have.
 type Sets = BTreeMap<Vec<(Arc<str>, u16)>, Vec<Endpoint>>;
 
-/// Names and addresses of pods and names of nodes, made once.
+/// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
 pub struct Names {
     pods: Vec<Option<Name>>,
     addresses: Vec<Option<(Address, Arc<str>)>>,
     by_name: BTreeMap<Name, PodId>,
+    /// The namespace of the pod that was named last: mostly all have the same.
+    namespace: Option<Arc<str>>,
     nodes: BTreeMap<Arc<str>, NodeId>,
+    targets: Vec<Option<Target>>,
+    healths: Vec<((TargetState, TargetReason), Health)>,
 }
 
 impl Names {
@@ -27,9 +31,11 @@ impl Names {
         if self.pods.len() <= id.index() {
             self.pods.resize(id.index() + 1, None);
         }
-        let Names { pods, by_name, .. } = self;
+        let Names { pods, by_name, namespace, .. } = self;
         let name = pods[id.index()].get_or_insert_with(|| {
-            let name = Name::new(world.template_of(id).namespace.as_str(), world.pod_name(id));
+            let own = world.template_of(id).namespace.as_str();
+            let shared = namespace.take().filter(|last| **last == *own).unwrap_or_else(|| own.into());
+            let name = Name::new(namespace.insert(shared).clone(), world.pod_name(id));
             by_name.entry(name.clone()).or_insert(id);
             name
         });
@@ -51,6 +57,42 @@ impl Names {
         }
     }
 
+    /// A target by address or instance id, and port.
+    pub fn target(&mut self, world: &World, id: TargetId) -> &Target {
+        if self.targets.len() <= id.index() {
+            self.targets.resize(id.index() + 1, None);
+        }
+        self.targets[id.index()].get_or_insert_with(|| {
+            let entry = &world.targets[id.index()];
+            let text = entry.node.map_or_else(|| entry.address.to_string(), instance_id);
+            Target { id: text.into(), port: entry.port }
+        })
+    }
+
+    fn health(&mut self, state: TargetState, reason: TargetReason) -> Health {
+        let known = self.healths.iter().find(|(said, _)| *said == (state, reason));
+        known.map(|(_, health)| health.clone()).unwrap_or_else(|| {
+            let health = health(state, reason);
+            self.healths.push(((state, reason), health.clone()));
+            health
+        })
+    }
+
+    /// What DescribeTargetHealth says of a target.
+    pub fn known(&mut self, world: &World, id: TargetId) -> Known {
+        let entry = &world.targets[id.index()];
+        let health = self.health(entry.state, entry.reason);
+        Known { target: self.target(world, id).clone(), health: Some(health) }
+    }
+
+    /// The newest registration of each target of a group.
+    pub fn registrations(&mut self, world: &World, group: TargetGroupId) -> Registrations {
+        let of = |&id: &TargetId| (self.target(world, id).clone(), id);
+        let mut all: Vec<(Target, TargetId)> = world.group_targets[group.index()].iter().map(of).collect();
+        targets::sort_by_key(&mut all, |(target, _)| (&target.id, target.port));
+        Registrations(all)
+    }
+
     /// The pod of a name.
     pub fn pod(&self, name: &Name) -> Option<PodId> {
         self.by_name.get(name).copied()
@@ -59,6 +101,27 @@ impl Names {
     /// The node of a name.
     pub fn node(&self, name: &str) -> Option<NodeId> {
         self.nodes.get(name).copied()
+    }
+}
+
+/// Registrations in the order of their targets.
+pub struct Registrations(Vec<(Target, TargetId)>);
+
+impl Registrations {
+    /// The registration of a target.
+    pub fn get(&self, target: &Target) -> Option<TargetId> {
+        let place = self.0.binary_search_by(|(other, _)| other.order(target)).ok()?;
+        Some(self.0[place].1)
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> impl Iterator<Item = TargetId> {
+        self.0.iter().map(|&(_, id)| id)
+    }
+
+    /// Their targets.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter().map(|(target, _)| target)
     }
 }
 
@@ -159,38 +222,15 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
     }
 }
 
-/// Address or instance id, and port of a target.
-pub fn target(entry: &world::Target) -> Target {
-    let id = entry.node.map_or_else(|| entry.address.to_string(), instance_id);
-    Target { id: id.into(), port: entry.port }
-}
-
-/// The string of a target, without making the target first.
-fn key(entry: &world::Target) -> String {
-    match entry.node {
-        Some(node) => format!("{}:{}", instance_id(node), entry.port),
-        None => format!("{}:{}", entry.address, entry.port),
-    }
-}
-
-/// The newest registration of each target of a group, by its string.
-pub fn registrations(world: &World, group: TargetGroupId) -> BTreeMap<String, TargetId> {
-    let targets = world.group_targets[group.index()].iter();
-    targets.map(|&id| (key(&world.targets[id.index()]), id)).collect()
-}
-
-/// What DescribeTargetHealth says of a target.
-pub fn known(world: &World, id: TargetId) -> Known {
-    let entry = &world.targets[id.index()];
-    let text = match (entry.state, entry.reason) {
+fn health(state: TargetState, reason: TargetReason) -> Health {
+    let text = match (state, reason) {
         (TargetState::Initial, TargetReason::RegistrationInProgress) => "Target registration is in progress",
         (TargetState::Initial, _) => "Initial health checks in progress",
         (TargetState::Unhealthy, _) => "Health checks failed",
         (TargetState::Draining, _) => "Target deregistration is in progress",
         (TargetState::Healthy | TargetState::Unused, _) => "",
     };
-    let health = Health { state: entry.state.name().into(), reason: entry.reason.name().into(), text: text.into() };
-    Known { target: target(entry), health: Some(health) }
+    Health { state: state.name().into(), reason: reason.name().into(), text: text.into() }
 }
 
 /// What it says of one that is not registered.

@@ -37,14 +37,13 @@ pub mod zones;
 use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{BindingId, Plan, ServiceId, Stage, TargetGroupBindingSpec};
-use crate::world::{NodeId, PodId, TargetId, TargetReason, TargetState, World};
+use crate::world::{NodeId, PodId, TargetReason, TargetState, World};
 use api_server::ApiServer;
 use controller::Controller;
-use mirror::Names;
+use mirror::{Names, Registrations};
 use objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, GatePatch, Name, Object, Patched, Pod, Refused, Status};
 use outside::{Action, AwsError, Call, EventReason, Note, Outside};
 use resolver::Resolved;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use targets::{Health, Known, Registration, Target};
 use throttle::TokenBucket;
@@ -134,19 +133,20 @@ impl TargetGroupController {
     }
 
     /// The checkpoint of a binding whose targets and gates are as they should be.
-    fn steady(&self, cx: &Cx, binding: &Binding, spec: &TargetGroupBindingSpec) -> Option<Arc<str>> {
+    fn steady(&mut self, cx: &Cx, binding: &Binding, spec: &TargetGroupBindingSpec) -> Option<Arc<str>> {
         let flags = &cx.plan.flags.load_balancer;
         let resolve = if spec.instance_targets { resolver::nodes } else { resolver::pods };
         let Resolved { wanted, potentially_ready } = resolve(self.api.stored(), binding, flags).ok()?;
-        let mut keys: Vec<String> = wanted.iter().map(resolver::Wanted::key).collect();
-        keys.sort_unstable();
-        let gate = binding.gate();
+        let mut keys: Vec<(&str, u16)> = wanted.iter().map(resolver::Wanted::key).collect();
+        keys.sort_by(|one, two| targets::order(*one, *two));
+        let gate = &binding.gate;
         let is_open = |pod: &Pod| {
-            pod.has_gate(&gate) && pod.condition(&gate).is_none_or(|condition| condition.status != Status::True)
+            pod.has_gate(gate) && pod.condition(gate).is_none_or(|condition| condition.status != Status::True)
         };
         let open = wanted.iter().filter_map(|want| want.pod.as_deref()).any(is_open);
-        let registered = mirror::registrations(cx.world, spec.target_group);
-        let steady = !potentially_ready && !open && registered.into_keys().eq(keys);
+        let registered = self.names.registrations(cx.world, spec.target_group);
+        let registered = registered.targets().map(|target| (&*target.id, target.port));
+        let steady = !potentially_ready && !open && registered.eq(keys);
         steady.then(|| checkpoint::checkpoint(binding, &wanted))
     }
 
@@ -271,13 +271,12 @@ impl TargetGroupController {
     }
 
     fn perform(&mut self, cx: &mut Cx, id: BindingId, call: &Call) -> Vec<Known> {
-        let present = mirror::registrations(cx.world, cx.plan.bindings[id.index()].target_group);
+        let present = self.names.registrations(cx.world, cx.plan.bindings[id.index()].target_group);
         match &call.action {
             Action::Describe(asked) => self.describe(cx.world, id, &present, asked.as_deref()),
             Action::Register(registrations) => {
                 for registration in registrations {
-                    let target =
-                        present.get(&registration.target.key()).map(|target| &cx.world.targets[target.index()]);
+                    let target = present.get(&registration.target).map(|target| &cx.world.targets[target.index()]);
                     if target.is_none_or(|target| target.deregistered.is_some()) {
                         self.register(cx, id, registration);
                     }
@@ -286,7 +285,7 @@ impl TargetGroupController {
             }
             Action::Deregister(targets) => {
                 self.waiting_nodes.retain(|(binding, node)| *binding != id || !targets.contains(&node.target));
-                for target in targets.iter().filter_map(|target| present.get(&target.key()).copied()) {
+                for target in targets.iter().filter_map(|target| present.get(target)) {
                     if cx.world.targets[target.index()].deregistered.is_none() {
                         cx.world.set_target_state(
                             target,
@@ -301,20 +300,21 @@ impl TargetGroupController {
     }
 
     fn describe(
-        &self,
+        &mut self,
         world: &World,
         id: BindingId,
-        present: &BTreeMap<String, TargetId>,
+        present: &Registrations,
         asked: Option<&[Target]>,
     ) -> Vec<Known> {
-        let waiting = || self.waiting_nodes.iter().filter(|(binding, _)| *binding == id).map(|(_, node)| &node.target);
+        let TargetGroupController { names, waiting_nodes, .. } = self;
+        let waiting = || waiting_nodes.iter().filter(|(binding, _)| *binding == id).map(|(_, node)| &node.target);
         let registering = |target: &Target| Known { target: target.clone(), health: Some(Health::registering()) };
         let Some(asked) = asked else {
-            let registered = present.values().map(|&target| mirror::known(world, target));
+            let registered = present.ids().map(|target| names.known(world, target));
             return registered.chain(waiting().map(registering)).collect();
         };
-        let describe = |target: &Target| match present.get(&target.key()) {
-            Some(&id) => mirror::known(world, id),
+        let describe = |target: &Target| match present.get(target) {
+            Some(id) => names.known(world, id),
             None if waiting().any(|node| node == target) => registering(target),
             None => mirror::unknown(target.clone()),
         };

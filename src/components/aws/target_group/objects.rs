@@ -9,6 +9,7 @@ use crate::engine::Time;
 use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
 use crate::rules::labels::{LabelSelector, Labels};
 use crate::rules::taint::Taint;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
 pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 
 /// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// `metadata.namespace`; empty for a Node.
     pub namespace: Arc<str>,
@@ -31,6 +32,21 @@ impl Name {
     /// The name of an object in a namespace.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Name {
         Name { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl Ord for Name {
+    /// By namespace, then by name. Most names compared are of one namespace, and share its text.
+    fn cmp(&self, other: &Name) -> Ordering {
+        let same = Arc::ptr_eq(&self.namespace, &other.namespace);
+        let namespaces = if same { Ordering::Equal } else { self.namespace.cmp(&other.namespace) };
+        namespaces.then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -134,6 +150,8 @@ pub struct ReadyCondition {
 pub struct Binding {
     /// Its name.
     pub name: Name,
+    /// The pod condition by which it gates pods: it follows from its name.
+    pub gate: Arc<str>,
     /// `metadata.resourceVersion`.
     pub version: u64,
     /// `metadata.generation`.
@@ -156,6 +174,7 @@ impl Binding {
     /// A binding that nobody has touched yet.
     pub fn new(name: Name, spec: BindingSpec) -> Binding {
         Binding {
+            gate: format!("target-health.elbv2.k8s.aws/{}", name.name).into(),
             name,
             version: 0,
             generation: 1,
@@ -171,11 +190,6 @@ impl Binding {
     /// The checkpoint; empty where there is none.
     pub fn checkpoint(&self) -> Arc<str> {
         self.annotations.get(CHECKPOINT).cloned().unwrap_or_else(|| "".into())
-    }
-
-    /// The pod condition by which this binding gates pods.
-    pub fn gate(&self) -> Arc<str> {
-        format!("target-health.elbv2.k8s.aws/{}", self.name.name).into()
     }
 }
 
@@ -297,7 +311,7 @@ pub struct Node {
     /// Its name.
     pub name: Name,
     /// Labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Taints.
     pub taints: Vec<Taint>,
     /// Condition Ready; `None`: it has none.

@@ -17,11 +17,12 @@ use super::gates;
 use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
 use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
 use super::resolver::{self, Unresolved, Wanted};
-use super::targets::{Health, Known, Question, Registration, Target, TargetCache};
+use super::targets::{Health, Known, Question, Registration, Target, TargetCache, order, sort_by_key};
 use super::zones::Zones;
 use crate::engine::{Span, Time};
 use crate::plan::flags::LoadBalancerFlags;
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// One lock for all bindings while targets are described. Source: `targetsCacheMutex`.
@@ -296,8 +297,8 @@ impl Reconcile {
 
     /// From 3.4 on a gate that was written and is not True keeps a reconcile from being skipped.
     fn has_gate_to_flip(&self, flags: &LoadBalancerFlags) -> bool {
-        let gate = self.binding.gate();
-        let flips = |pod: &Pod| pod.condition(&gate).is_some_and(|condition| condition.status != Status::True);
+        let flips =
+            |pod: &Pod| pod.condition(&self.binding.gate).is_some_and(|condition| condition.status != Status::True);
         flags.watches_pods && self.wanted.iter().filter_map(|want| want.pod.as_deref()).any(flips)
     }
 
@@ -338,16 +339,7 @@ impl Reconcile {
             return self.deregister_next(work);
         }
         self.listed = targets.len();
-        let present = targets.into_iter().filter(|known| !known.is_draining());
-        let mut present: BTreeMap<String, Known> = present.map(|known| (known.target.key(), known)).collect();
-        let wanted: BTreeMap<String, Wanted> = self.wanted.drain(..).map(|want| (want.key(), want)).collect();
-        for (key, want) in wanted {
-            match present.remove(&key) {
-                Some(known) => self.gated.extend(want.pod.map(|pod| (pod, known.health))),
-                None => self.coming.push(want),
-            }
-        }
-        let leaving: Vec<Target> = present.into_values().map(|known| known.target).collect();
+        let leaving = self.match_targets(targets);
         if !work.outside.networking_succeeds() {
             if self.binding.spec.target_type == Some(TargetType::Instance) {
                 return self.fail(work, "security groups");
@@ -355,9 +347,9 @@ impl Reconcile {
             self.event(work, EventReason::FailedNetworkReconcile);
             self.networking_failed = true;
         }
-        let gate = self.binding.gate();
+        let gate = &self.binding.gate;
         let is_pending =
-            |(pod, health): &(Arc<Pod>, Option<Health>)| gates::status(pod, &gate, health.as_ref()) != Status::True;
+            |(pod, health): &(Arc<Pod>, Option<Health>)| gates::status(pod, gate, health.as_ref()) != Status::True;
         let changes = !leaving.is_empty() || !self.coming.is_empty() || self.networking_failed;
         if (changes || self.potentially_ready || self.gated.iter().any(is_pending))
             && self.save(work, "".into()).is_err()
@@ -366,6 +358,28 @@ impl Reconcile {
         }
         self.deregister = chunks(leaving, work.flags.chunk);
         self.deregister_next(work)
+    }
+
+    /// Matches what is wanted with what is registered: pods whose gates count, targets that are missing; those too many are
+    /// returned. All in the order of the targets.
+    fn match_targets(&mut self, mut targets: Vec<Known>) -> Vec<Target> {
+        targets.retain(|known| !known.is_draining());
+        sort_by_key(&mut targets, |known| (&known.target.id, known.target.port));
+        let mut wanted = std::mem::take(&mut self.wanted);
+        sort_by_key(&mut wanted, Wanted::key);
+        let (mut present, mut leaving) = (targets.into_iter().peekable(), Vec::new());
+        for want in wanted {
+            let place = |known: &Known| order((&known.target.id, known.target.port), want.key());
+            while let Some(known) = present.next_if(|known| place(known) == Ordering::Less) {
+                leaving.push(known.target);
+            }
+            match present.next_if(|known| place(known) == Ordering::Equal) {
+                Some(known) => self.gated.extend(want.pod.map(|pod| (pod, known.health))),
+                None => self.coming.push(want),
+            }
+        }
+        leaving.extend(present.map(|known| known.target));
+        leaving
     }
 
     /// Saves a checkpoint, if it is another than the one that was read at the beginning.
@@ -464,17 +478,17 @@ impl Reconcile {
 
     /// Writes the gate of a pod; whether nothing more is to be expected of it.
     fn write_gate(&self, work: &mut Work, pod: &Pod, health: Option<&Health>) -> Result<bool, Refused> {
-        let gate = self.binding.gate();
-        let done = gates::status(pod, &gate, health) == Status::True;
-        if !pod.has_gate(&gate) {
+        let gate = &self.binding.gate;
+        let done = gates::status(pod, gate, health) == Status::True;
+        if !pod.has_gate(gate) {
             return Ok(true);
         }
-        let Some(patch) = gates::patch(pod, &gate, health, work.now) else { return Ok(done) };
+        let Some(patch) = gates::patch(pod, gate, health, work.now) else { return Ok(done) };
         let patched = match work.outside.patch_pod(&pod.name, &patch) {
             Err(Refused::NotFound) => return Ok(true),
             patched => patched?,
         };
-        if let Some(condition) = patched.object.condition(&gate).cloned() {
+        if let Some(condition) = patched.object.condition(gate).cloned() {
             let note = Note::Gate { pod: pod.name.clone(), condition, changed: patched.changed };
             work.outside.note(&self.binding.name, note);
         }
@@ -483,7 +497,7 @@ impl Reconcile {
 
     /// Targets are cleaned up: every pod with the gate, registered or not, gets it True.
     fn clean_gates(&mut self, work: &mut Work) -> Next {
-        let (gate, namespace) = (self.binding.gate(), self.binding.name.namespace.clone());
+        let (gate, namespace) = (self.binding.gate.clone(), self.binding.name.namespace.clone());
         let nothing = Arc::<str>::from("");
         let health =
             Health { state: "healthy".into(), reason: nothing, text: "Target Group Binding is deleted".into() };

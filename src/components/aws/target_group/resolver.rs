@@ -24,9 +24,9 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The string by which targets are matched and ordered.
-    pub fn key(&self) -> String {
-        format!("{}:{}", self.id, self.port)
+    /// By what targets are matched and ordered.
+    pub fn key(&self) -> (&str, u16) {
+        (&self.id, self.port)
     }
 }
 
@@ -75,7 +75,6 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
     if slices.is_empty() && !flags.endpoint_slices {
         return Err(Unresolved::NotFound);
     }
-    let gate = binding.gate();
     let (mut resolved, mut unknown) = (Resolved::default(), Vec::new());
     // Up to 3.3 both address families count.
     let slices = slices.iter().filter(|slice| slice.is_ipv4 || !flags.watches_pods || !flags.endpoint_slices);
@@ -84,7 +83,7 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
             for endpoint in &set.endpoints {
                 let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
                 let pod = copies.pods.get(name);
-                let standing = judge(copies, endpoint, pod, &gate);
+                let standing = judge(copies, endpoint, pod, &binding.gate);
                 let want = |pod: &Arc<Pod>| Wanted {
                     id: address.clone(),
                     port: *number,

@@ -7,6 +7,7 @@
 
 use super::objects::Name;
 use crate::engine::{Span, Time};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +47,39 @@ impl Target {
     pub fn key(&self) -> String {
         format!("{}:{}", self.id, self.port)
     }
+
+    /// The order of the strings `id:port` by which targets are matched.
+    pub fn order(&self, other: &Target) -> Ordering {
+        order((&self.id, self.port), (&other.id, other.port))
+    }
+}
+
+/// Compares two ids with their ports as the strings `id:port`, without making them.
+pub fn order(one: (&str, u16), two: (&str, u16)) -> Ordering {
+    if one == two {
+        return Ordering::Equal;
+    }
+    let common = one.0.len().min(two.0.len());
+    match one.0.as_bytes()[..common].cmp(&two.0.as_bytes()[..common]) {
+        // One id is the beginning of the other: the colon and the ports count.
+        Ordering::Equal => {
+            let rest = |(id, port): (&str, u16)| format!("{}:{port}", &id[common..]);
+            rest(one).cmp(&rest(two))
+        }
+        differs => differs,
+    }
+}
+
+/// Sorts what has an id and a port by [`order`]; of several alike the last is kept.
+pub fn sort_by_key<T>(items: &mut Vec<T>, key: impl Fn(&T) -> (&str, u16)) {
+    items.sort_by(|one, two| order(key(one), key(two)));
+    items.dedup_by(|later, kept| {
+        let alike = key(later) == key(kept);
+        if alike {
+            std::mem::swap(later, kept);
+        }
+        alike
+    });
 }
 
 /// A target to be registered.
@@ -192,6 +226,21 @@ mod tests {
         cache.deregistered("web", std::slice::from_ref(&b), now);
         assert_eq!(cache.question("web", now), Question::Some(vec![b]), "of unknown health");
         assert_eq!(cache.question("web", now + life), Question::All);
+    }
+
+    #[test]
+    fn targets_are_ordered_as_their_strings() {
+        let all =
+            [("10.0.0.1", 80), ("10.0.0.12", 8), ("10.0.0.1", 8080), ("10.0.0.2", 80), ("10.0.0.1", 9), ("i-1", 1)];
+        let text = |(id, port): (&str, u16)| format!("{id}:{port}");
+        for one in all {
+            for two in all {
+                assert_eq!(order(one, two), text(one).cmp(&text(two)), "{one:?} {two:?}");
+            }
+        }
+        let mut items = vec![("b", 1, 'x'), ("a", 2, 'x'), ("b", 1, 'y'), ("b", 1, 'z')];
+        sort_by_key(&mut items, |&(id, port, _)| (id, port));
+        assert_eq!(items, [("a", 2, 'x'), ("b", 1, 'z')], "the last of those that are alike");
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl<'a> Market<'a> {
         Market { plan, world, catalog, changed }
     }
 
+    /// Nothing that is on offer as a rule is sold out.
+    pub fn is_whole(&self) -> bool {
+        self.changed.is_empty()
+    }
+
     /// Whether a type has an offering that can be had and meets the requirements.
     pub fn is_offered(&self, id: InstanceTypeId, wanted: &Wanted) -> bool {
         let offered = self.changed.get(&id).unwrap_or(&self.catalog.offered[id.index()]);

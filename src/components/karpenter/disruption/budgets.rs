@@ -66,6 +66,11 @@ impl Remaining {
         self.by_pool[pool.index()]
     }
 
+    /// How many are left in all pools.
+    pub fn total(&self) -> i64 {
+        self.by_pool.iter().fold(0, |sum, left| sum.saturating_add(*left))
+    }
+
     /// None is left.
     pub fn is_exhausted(&self, pool: NodePoolId) -> bool {
         self.left(pool) <= 0

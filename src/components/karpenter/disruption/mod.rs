@@ -26,6 +26,7 @@ pub mod static_drift;
 mod told;
 
 use super::cluster::{self, Catalog, disrupted_taint, is_leaving};
+use super::provisioner::memo::Memo;
 use super::provisioner::pools::exceeded_limit;
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
@@ -54,6 +55,8 @@ struct Pending {
 #[derive(Default)]
 pub struct Disruption {
     catalog: Option<Arc<Catalog>>,
+    /// What its simulations have found out.
+    passes: Memo,
     /// When the loop looks next.
     poll_at: Time,
     validating: Option<Pending>,
@@ -84,6 +87,11 @@ pub enum Event {
 }
 
 impl Disruption {
+    /// The catalogue of the plan, made once for all of Karpenter.
+    pub fn read(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = Some(catalog);
+    }
+
     /// Schedules the first events.
     pub fn start(&mut self, cx: &mut Cx) {
         self.moved(cx.now);
@@ -174,18 +182,21 @@ impl Disruption {
 
     /// Nodes that no command holds lose the taint that a failed start has left on them.
     fn clear_taints(&self, cx: &mut Cx) {
-        let (taint, held) = (disrupted_taint(), self.commands.held());
-        let world = &cx.world;
+        let (taint, world) = (disrupted_taint(), &cx.world);
+        if !world.nodes.iter().any(|node| node.gone.is_none() && node.has_taint(taint)) {
+            return;
+        }
+        let held = self.commands.held();
         let left_over = |node: &&Node| {
             node.gone.is_none()
-                && node.has_taint(&taint)
+                && node.has_taint(taint)
                 && node.deleting_since.is_none()
                 && node.claim.is_some_and(|claim| !held.contains(&claim))
                 && !is_leaving(world, node.id)
         };
         let nodes: Vec<NodeId> = world.nodes.iter().filter(left_over).map(|node| node.id).collect();
         for node in nodes {
-            cx.world.remove_taint(node, &taint);
+            cx.world.remove_taint(node, taint);
         }
     }
 
@@ -257,14 +268,26 @@ impl Disruption {
     }
 
     /// Whether a method would find nothing for sure: no claim is of its kind, or nothing moved since it found nothing. Then
-    /// candidates need not be weighed, unless somebody wants to read why they are none.
+    /// candidates need not be weighed, unless somebody wants to read why they are none. Several nodes at once are nothing
+    /// either where budgets leave less than two; but what is weighed for them is what single nodes start from.
     fn is_idle(&self, cx: &Cx, method: Method) -> bool {
-        let flags = &cx.plan.flags.karpenter;
-        let remembered = method.consolidates(flags.version)
-            && self.memo.get(&method) == Some(&self.state)
-            && cx.now.since(self.state_since) < flags.memo;
+        if cx.recorder.explains() {
+            return false;
+        }
         let concerned = || cx.world.claims.iter().any(|one| one.gone.is_none() && method.concerns(cx.world, one));
-        !cx.recorder.explains() && (remembered || !concerned())
+        let lonely = || {
+            let single = self.remembers(cx, Method::SingleNode);
+            single && budgets::remaining(cx.world, method.budget_reason(), &mut Notes::default()).total() < 2
+        };
+        self.remembers(cx, method) || !concerned() || (method == Method::MultiNode && lonely())
+    }
+
+    /// A method found nothing, and nothing moved since.
+    fn remembers(&self, cx: &Cx, method: Method) -> bool {
+        let flags = &cx.plan.flags.karpenter;
+        method.consolidates(flags.version)
+            && self.memo.get(&method) == Some(&self.state)
+            && cx.now.since(self.state_since) < flags.memo
     }
 
     fn decide(
@@ -278,8 +301,8 @@ impl Disruption {
             return Ok(Decision::default());
         }
         let remembers = method.consolidates(cx.plan.flags.karpenter.version);
-        let (catalog, held) = (self.catalog_of(cx), self.commands.held());
-        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held };
+        let (catalog, held, memo) = (self.catalog_of(cx), self.commands.held(), self.passes.clone());
+        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held, memo: &memo };
         let same = earlier.take().filter(|_| method == Method::SingleNode && !notes.are_kept());
         let prospect = same.unwrap_or_else(|| prospect(scene, method, notes));
         if method == Method::MultiNode {
@@ -331,7 +354,9 @@ impl Disruption {
     fn check(&mut self, cx: &Cx, method: Method, found: &Move) -> Result<Move, Invalid> {
         let catalog = self.catalog_of(cx);
         let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), self.commands.held());
-        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
+        let memo = self.passes.clone();
+        let scene =
+            Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held, memo: &memo };
         let checked = validate(scene, method, found.clone(), &mut self.notes);
         // The command of several nodes is empty by then, and empty nodes are not told: one alone is.
         if let (Err(why), Method::SingleNode) = (&checked, method) {
@@ -358,7 +383,7 @@ impl Disruption {
     /// the next pass.
     fn start_command(&mut self, cx: &mut Cx, method: Method, found: &Move) -> Result<(), String> {
         for candidate in &found.candidates {
-            cx.world.add_taint(candidate.node, disrupted_taint());
+            cx.world.add_taint(candidate.node, disrupted_taint().clone());
         }
         let replacements = self.create_replacements(cx, found)?;
         tell(cx, (method, found), Stage::Started, &replacements);
@@ -391,7 +416,9 @@ impl Disruption {
     fn new_claims(&mut self, cx: &Cx, found: &Move) -> (Vec<NewClaim>, Vec<String>) {
         let catalog = self.catalog_of(cx);
         let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), BTreeSet::new());
-        let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held };
+        let memo = self.passes.clone();
+        let scene =
+            Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &nodes, held: &held, memo: &memo };
         let (mut claims, mut errors) = (Vec::new(), Vec::new());
         for replacement in found.replacements() {
             if let Some(error) = exceeded_limit(cx.world, &nodes, replacement.pool) {

@@ -135,7 +135,7 @@ fn release(cx: &mut Cx, command: &Command) {
             continue;
         }
         if let Some(node) = entry.node.filter(|&node| cx.world.node(node).deleting_since.is_none()) {
-            cx.world.remove_taint(node, &disrupted_taint());
+            cx.world.remove_taint(node, disrupted_taint());
         }
         cx.world.set_disruption(claim, None);
     }

@@ -7,6 +7,7 @@
 
 use super::candidates::Candidate;
 use crate::components::karpenter::cluster::{self, Catalog, StateNode};
+use crate::components::karpenter::provisioner::memo::Memo;
 use crate::components::karpenter::provisioner::packing::{NewNode, Options, Results, Snapshot, solve};
 use crate::components::karpenter::provisioner::{list_order, pools, preferences};
 use crate::plan::Plan;
@@ -26,6 +27,8 @@ pub struct Scene<'a> {
     pub nodes: &'a [StateNode<'a>],
     /// Claims that commands have taken.
     pub held: &'a BTreeSet<ClaimId>,
+    /// What simulations before have found out.
+    pub memo: &'a Memo,
 }
 
 /// Nodes to remove and what replaces them.
@@ -95,7 +98,7 @@ pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> 
     let leaving = || nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());
     let pods = pods_to_place(world, candidates, leaving());
     let active = nodes.iter().filter(|node| !node.leaving && !is_candidate(node)).cloned().collect();
-    let mut options = Options::default();
+    let mut options = Options { memo: scene.memo.clone(), ..Options::default() };
     if consolidating && plan.flags.karpenter.version >= (1, 14) {
         let pending = pods.iter().copied().filter(|&pod| world.pod(pod).phase == PodPhase::Pending);
         options.settled_only_but = Some(pending.chain(leaving()).collect());

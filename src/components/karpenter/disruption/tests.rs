@@ -9,7 +9,7 @@ use crate::world::World;
 /// A look at a world that does not change.
 fn at<T>(plan: &Plan, world: &World, see: impl FnOnce(Scene) -> T) -> T {
     let (catalog, nodes, held) = (Catalog::of(plan), cluster::state_nodes(plan, world), BTreeSet::new());
-    see(Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held })
+    see(Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held, memo: &Default::default() })
 }
 
 fn moves(scene: Scene, method: Method) -> Vec<Move> {

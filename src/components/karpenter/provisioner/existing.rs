@@ -3,6 +3,7 @@
 //! Source: core `provisioning/scheduling/existingnode.go`.
 
 use super::claims::fits;
+use super::memo::Keys;
 use super::packing::{Refusal, Work};
 use super::pools::Daemon;
 use super::preferences::{self, HostPort};
@@ -14,15 +15,18 @@ use crate::plan::Plan;
 use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
 use crate::rules::resources::Resources;
 use crate::world::{Owner, PodId, World};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A node with room for pods.
 pub struct Existing<'a> {
     /// As it is.
     pub state: StateNode<'a>,
-    /// Its labels, of those that a pod of the pass asks for, and what its new pods added.
-    pub requirements: Requirements,
+    /// Labels that anybody may ask for.
+    keys: Keys,
+    /// Its labels, of those that a pod of the pass asks for, and what its new pods added; made when the first pod looks.
+    requirements: OnceCell<Requirements>,
     free: Resources,
     ports: Vec<HostPort>,
     /// Volumes that it can attach, if it says so, and those that it has.
@@ -35,18 +39,20 @@ pub struct Existing<'a> {
 }
 
 /// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
-pub fn node<'a>(
-    plan: &'a Plan,
-    world: &World,
-    state: &StateNode<'a>,
-    daemons: &[Daemon],
-    keys: &BTreeSet<Arc<str>>,
-) -> Existing<'a> {
-    let mut requirements = Requirements::of_some_labels(state.labels, keys);
-    requirements.replace(HOSTNAME, Requirement::any_of([state.host_name()]));
+pub fn node<'a>(plan: &'a Plan, world: &World, state: &StateNode<'a>, daemons: &[Daemon], keys: &Keys) -> Existing<'a> {
     let mut expected = Resources::default();
-    for daemon in daemons.iter().filter(|daemon| daemon.runs_on(state)) {
-        expected += &daemon.template.requests;
+    // Where a pod of each daemon is, as a rule, no more is to come.
+    let is_there = |daemon: &Daemon| {
+        let is_its = |&pod: &PodId| {
+            let daemons = matches!(world.pod(pod).owner, Owner::DaemonSet(_)) && !world.pod(pod).is_finished();
+            daemons && Arc::ptr_eq(world.template_of(pod), &daemon.template)
+        };
+        state.pods.iter().any(is_its)
+    };
+    if !daemons.iter().all(is_there) {
+        for daemon in daemons.iter().filter(|daemon| daemon.runs_on(state)) {
+            expected += &daemon.template.requests;
+        }
     }
     let mut ports = Vec::new();
     for &pod in state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished()) {
@@ -63,7 +69,8 @@ pub fn node<'a>(
     let mut free = state.free.clone();
     free -= &Resources::default().max(&expected);
     let settled = is_settled(world, state, world.now);
-    Existing { state: state.clone(), requirements, free, ports, limits, attached, settled, pods: Vec::new() }
+    let (keys, requirements, pods) = (keys.clone(), OnceCell::new(), Vec::new());
+    Existing { state: state.clone(), keys, requirements, free, ports, limits, attached, settled, pods }
 }
 
 /// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
@@ -77,6 +84,15 @@ fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
 }
 
 impl Existing<'_> {
+    /// Its labels, of those that a pod of the pass asks for, and what its new pods added.
+    pub fn requirements(&self) -> &Requirements {
+        self.requirements.get_or_init(|| {
+            let mut requirements = Requirements::of_some_labels(self.state.labels, &*self.keys);
+            requirements.replace(HOSTNAME, Requirement::any_of([self.state.host_name()]));
+            requirements
+        })
+    }
+
     /// What the node becomes with one more pod: taints, host ports, what is free, labels, topology.
     ///
     /// # Errors
@@ -96,10 +112,10 @@ impl Existing<'_> {
         if preferences::any_clash(&wishes.ports, &self.ports) {
             return Err(Refusal::HostPort);
         }
-        if !self.requirements.compatible(&wishes.requirements, false) {
+        if !self.requirements().compatible(&wishes.requirements, false) {
             return Err(Refusal::Requirements);
         }
-        let mut base = self.requirements.clone();
+        let mut base = self.requirements().clone();
         base.add_all(&wishes.requirements);
         if wishes.volumes.is_empty() {
             return takes_base(topology, pod, base);
@@ -122,7 +138,7 @@ impl Existing<'_> {
         self.ports.extend(pod.wishes.ports.iter().cloned());
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
-        self.requirements = requirements;
+        self.requirements = OnceCell::from(requirements);
     }
 }
 

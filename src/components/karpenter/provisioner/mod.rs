@@ -12,6 +12,7 @@
 pub mod batcher;
 mod claims;
 mod existing;
+pub mod memo;
 pub mod packing;
 pub mod pools;
 pub mod preferences;
@@ -26,15 +27,18 @@ use crate::plan::{Plan, Stage};
 use crate::record::Decision;
 use crate::world::{ClaimId, NodeId, PodId, World};
 use batcher::Batcher;
+use memo::Memo;
 use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve_strictly};
 use pools::exceeds_limits;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Its memory.
 #[derive(Default)]
 pub struct Provisioner {
     batcher: Batcher,
-    catalog: Option<Catalog>,
+    catalog: Option<Arc<Catalog>>,
+    memo: Memo,
     /// When each pod triggers again.
     pods: BTreeMap<PodId, Time>,
     /// When each node triggers again.
@@ -58,6 +62,11 @@ pub enum Event {
 }
 
 impl Provisioner {
+    /// The catalogue of the plan, made once for all of Karpenter.
+    pub fn read(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = Some(catalog);
+    }
+
     /// Schedules the first events.
     pub fn start(&mut self, cx: &mut Cx) {
         let waiting: Vec<PodId> = cx.world.pods.iter().filter(|pod| pod.unschedulable).map(|pod| pod.id).collect();
@@ -91,7 +100,7 @@ impl Provisioner {
 
     fn node(&mut self, cx: &mut Cx, node: NodeId) {
         let entry = cx.world.node(node);
-        if entry.gone.is_some() || !entry.has_taint(&disrupted_taint()) {
+        if entry.gone.is_some() || !entry.has_taint(disrupted_taint()) {
             self.nodes.remove(&node);
             return;
         }
@@ -130,8 +139,10 @@ impl Provisioner {
             });
             return self.finish(cx);
         }
-        let catalog = self.catalog.get_or_insert_with(|| Catalog::of(cx.plan));
-        let (count, results) = plan_pass(cx.plan, cx.world, catalog, cx.recorder.explains());
+        let catalog = self.catalog.get_or_insert_with(|| Arc::new(Catalog::of(cx.plan)));
+        let tells = cx.recorder.explains();
+        let options = Options { tells, memo: self.memo.clone(), ..Options::default() };
+        let (count, results) = plan_pass(cx.plan, cx.world, catalog, options);
         if count == 0 {
             return self.finish(cx);
         }
@@ -147,7 +158,7 @@ impl Provisioner {
             let created = create(cx, &results);
             nominate(cx, &results);
             if cx.recorder.explains() {
-                let catalog = self.catalog.get_or_insert_with(|| Catalog::of(cx.plan));
+                let catalog = self.catalog.get_or_insert_with(|| Arc::new(Catalog::of(cx.plan)));
                 let told = told::placements((cx.plan, cx.world, catalog), &results, &created);
                 told.into_iter().for_each(|told| cx.recorder.decide(cx.now, || Decision::Placement(told)));
             }
@@ -164,11 +175,11 @@ impl Provisioner {
 
 /// One pass: how many pods were considered, and the plan.
 pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
-    plan_pass(plan, world, catalog, false)
+    plan_pass(plan, world, catalog, Options::default())
 }
 
-/// As [`decide`]; `tells`: who was asked for each pod is kept.
-fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, tells: bool) -> (u32, Results) {
+/// As [`decide`], by these rules and with what passes before it have found out.
+fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, options: Options) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
     let (mut pods, ignored) = pods_to_place(&plan.volumes, world, &nodes);
     // Without a pool nothing is planned, and nobody is told why.
@@ -178,7 +189,6 @@ fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, tells: bool) -> (u32
     list_order(world, &mut pods);
     let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
     let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-    let options = Options { tells, ..Options::default() };
     let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options });
     (count, Results { ignored, ..results })
 }

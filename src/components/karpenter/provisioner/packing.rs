@@ -13,7 +13,8 @@
 
 use super::claims::{self, OpenClaim};
 use super::existing::{self, Existing};
-use super::pools::{self, Daemon, Template};
+use super::memo::Memo;
+use super::pools::{self, Template};
 use super::preferences::{self, Wishes};
 use super::topology::{self, Topology};
 use super::volumes;
@@ -35,6 +36,8 @@ pub struct Options {
     pub settled_only_but: Option<BTreeSet<PodId>>,
     /// Somebody wants to read who was asked first: [`Results::asked`].
     pub tells: bool,
+    /// What passes before it have found out.
+    pub memo: Memo,
 }
 
 /// Who was asked for a pod before it was given up, or a claim was opened for it.
@@ -272,8 +275,8 @@ fn place(snapshot: &Snapshot, waits_for_reservations: bool) -> Results {
     scheduler.results()
 }
 
-/// Labels that anything in a pass asks existing nodes for.
-fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTreeSet<Arc<str>> {
+/// Labels that pods of these templates ask existing nodes for.
+pub fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTreeSet<Arc<str>> {
     let mut keys: BTreeSet<&str> = BTreeSet::from([HOSTNAME]);
     for template in templates {
         keys.extend(template.node_selector.keys().map(String::as_str));
@@ -291,14 +294,13 @@ impl<'a> Scheduler<'a> {
         let left = plan.reservations.iter().map(|reservation| reservation.left).collect();
         let market = Market::of(plan, world, catalog);
         let scene = Scene { plan, world, catalog, market, left, waits_for_reservations: false };
-        let mut daemons = Daemon::all(world);
-        let templates = pools::templates(plan, world, (catalog, &scene.market), &mut daemons);
-        let distinct: BTreeSet<TemplateId> = snapshot.pods.iter().map(|&pod| world.pod(pod).template).collect();
-        let pending = distinct.into_iter().map(|id| &**world.template(id));
+        let memo = &snapshot.options.memo;
+        let found = memo.pools(plan, world, catalog, &scene.market);
+        let mut distinct: BTreeSet<TemplateId> = snapshot.pods.iter().map(|&pod| world.pod(pod).template).collect();
         let bound = world.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.pods);
-        let repelling =
-            bound.map(|&pod| &**world.template_of(pod)).filter(|template| !template.affinity.anti_required.is_empty());
-        let concerned: Vec<&PodTemplate> = pending.chain(repelling).collect();
+        let repelling = bound.filter(|&&pod| !world.template_of(pod).affinity.anti_required.is_empty());
+        distinct.extend(repelling.map(|&pod| world.pod(pod).template));
+        let concerned: Vec<Arc<PodTemplate>> = distinct.into_iter().map(|id| world.template(id).clone()).collect();
         let topology_keys: BTreeSet<&str> =
             concerned.iter().flat_map(|template| topology::topology_keys(template)).collect();
         let pools = pools::offering(plan, world);
@@ -308,9 +310,9 @@ impl<'a> Scheduler<'a> {
             .collect();
         let excluded = snapshot.pods.iter().copied().collect();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
-        let mut keys = asked_keys(concerned.into_iter());
-        keys.extend(volumes::keys(&plan.volumes).map(|key| Arc::from(normalized(key))));
-        let existing = snapshot.nodes.iter().map(|node| existing::node(plan, world, node, &daemons, &keys)).collect();
+        let keys = memo.keys(plan, &concerned);
+        let of_node = |node| existing::node(plan, world, node, &found.daemons, &keys);
+        let existing = snapshot.nodes.iter().map(of_node).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
         let tolerate_preferences = eligible.flat_map(|spec| &spec.taints).any(soft);
@@ -318,7 +320,7 @@ impl<'a> Scheduler<'a> {
             scene,
             topology,
             existing,
-            templates,
+            templates: found.templates.clone(),
             remaining: pools::remaining_limits(world, &snapshot.nodes),
             claims: Vec::new(),
             order: Vec::new(),
@@ -334,16 +336,13 @@ impl<'a> Scheduler<'a> {
     /// The pods of the pass in the order in which they are placed; their rules are counted from now on.
     fn join(&mut self, snapshot: &Snapshot) -> Vec<Work> {
         let world = self.scene.world;
-        let ignored = self.scene.plan.flags.karpenter.ignore_preferences;
-        let mut cache: BTreeMap<TemplateId, Arc<Wishes>> = BTreeMap::new();
+        let memo = &snapshot.options.memo;
         let mut pods = Vec::with_capacity(snapshot.pods.len());
         for &id in &snapshot.pods {
             let origin = world.pod(id).template;
-            let wishes = cache.entry(origin).or_insert_with(|| {
-                Arc::new(Wishes::of(world.template(origin).clone(), &self.scene.plan.volumes, ignored))
-            });
+            let wishes = memo.wishes(self.scene.plan, origin, world.template(origin));
             self.topology.update(id, origin, &wishes.rules, false);
-            pods.push(Work { id, origin, wishes: wishes.clone() });
+            pods.push(Work { id, origin, wishes });
         }
         for node in &self.existing {
             self.topology.register_host(node.state.host_name());
@@ -444,7 +443,7 @@ impl<'a> Scheduler<'a> {
                 }
             };
             node.add(pod, requirements);
-            self.topology.record(pod.subject(), &node.state.taints, &node.requirements);
+            self.topology.record(pod.subject(), &node.state.taints, node.requirements());
             return true;
         }
         false
@@ -456,7 +455,7 @@ impl<'a> Scheduler<'a> {
         for index in 0..self.templates.len() {
             self.note_pool(index, refusals.last().copied());
             let template = &self.templates[index];
-            let mut groups = template.groups.clone();
+            let mut groups = template.groups.to_vec();
             if let Some(remaining) = self.remaining.get(&template.pool) {
                 if remaining.extended.get("nodes") == Some(&0) {
                     refusals.push(Refusal::NodeLimit);

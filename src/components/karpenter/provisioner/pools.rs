@@ -5,7 +5,7 @@
 
 use super::preferences::{self, HostPort};
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, lacking_min_values};
-use crate::plan::{InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
+use crate::plan::{DaemonSetSpec, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A pool that nodes may be created of.
+#[derive(Clone)]
 pub struct Template {
     /// The pool.
     pub pool: NodePoolId,
@@ -22,7 +23,7 @@ pub struct Template {
     /// Requirements of its nodes.
     pub requirements: Requirements,
     /// Its types, by the daemons that run on them.
-    pub groups: Vec<DaemonGroup>,
+    pub groups: Arc<[DaemonGroup]>,
     /// `minValues` was lowered for the claim that was opened last.
     pub min_values_relaxed: bool,
 }
@@ -59,8 +60,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon of every DaemonSet.
-    pub fn all(world: &World) -> Vec<Daemon> {
+    /// Of every DaemonSet the template of its newest pod, and that of the set.
+    pub fn examples(world: &World) -> Vec<(&Arc<PodTemplate>, &Arc<PodTemplate>)> {
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
         for pod in world.pods.iter().filter(|pod| pod.gone.is_none()) {
             let Owner::DaemonSet(set) = pod.owner else { continue };
@@ -72,10 +73,16 @@ impl Daemon {
             }
         }
         let sets = world.daemon_sets.iter().zip(newest);
-        let all = sets.map(|(set, pod)| {
+        let of_set = |(set, pod): (&Arc<DaemonSetSpec>, Option<PodId>)| {
             let written = world.template(set.template);
-            Daemon::of(pod.map_or(written, |pod| world.template_of(pod)), written)
-        });
+            (pod.map_or(written, |pod| world.template_of(pod)), written)
+        };
+        sets.map(of_set).collect()
+    }
+
+    /// A daemon of every DaemonSet.
+    pub fn all(examples: &[(&Arc<PodTemplate>, &Arc<PodTemplate>)]) -> Vec<Daemon> {
+        let all = examples.iter().map(|(template, written)| Daemon::of(template, written));
         all.filter(|daemon| !daemon.template.claims_devices).collect()
     }
 
@@ -149,7 +156,7 @@ pub fn templates(
             continue;
         }
         let requirements = facts.requirements.clone();
-        let groups = daemon_groups(catalog, spec, &requirements, types, daemons);
+        let groups = daemon_groups(catalog, spec, &requirements, types, daemons).into();
         templates.push(Template { pool, spec: spec.clone(), requirements, groups, min_values_relaxed: false });
     }
     templates

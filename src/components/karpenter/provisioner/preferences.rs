@@ -152,26 +152,28 @@ pub fn relax(template: &mut PodTemplate, tolerate_preferences: bool) -> Option<&
 
 /// Why Karpenter will not even try to place a pod.
 pub fn refusal(template: &PodTemplate) -> Option<String> {
-    let selector = template.node_selector.iter().map(|(key, value)| {
-        let values = vec![value.clone()];
-        NodeRequirement { key: key.clone(), operator: NodeOperator::In, values, min_values: None }
-    });
     let required = template.affinity.node_required.iter().flatten();
     let fields = required.clone().any(|term: &NodeSelectorTerm| !term.fields.is_empty());
     if fields {
         return Some("node affinity has matchFields".to_string());
     }
-    let asked = requirements(template, true);
-    if asked.get(NODE_POOL).is_some_and(|pool| pool.operator() == NodeOperator::DoesNotExist) {
+    let preferred = template.affinity.node_preferred.iter().map(|(_, term)| term);
+    let mut expressions = required.clone().chain(preferred).flat_map(|term| &term.expressions);
+    let names_pool = template.node_selector.contains_key(NODE_POOL) || expressions.any(|asked| asked.key == NODE_POOL);
+    let of_pool = names_pool.then(|| requirements(template, true));
+    let of_pool = of_pool.as_ref().and_then(|asked| asked.get(NODE_POOL));
+    if of_pool.is_some_and(|pool| pool.operator() == NodeOperator::DoesNotExist) {
         return Some("it asks for a node without NodePool".to_string());
     }
-    let expressions = required.flat_map(|term| term.expressions.iter().cloned());
-    selector.chain(expressions).find_map(|requirement| flaw(&requirement))
+    let one = |(key, value): (&String, &String)| flaw(key, NodeOperator::In, std::slice::from_ref(value));
+    let many = |asked: &NodeRequirement| flaw(&asked.key, asked.operator, &asked.values);
+    let expressions = required.flat_map(|term| &term.expressions);
+    template.node_selector.iter().find_map(one).or_else(|| expressions.clone().find_map(many))
 }
 
 /// Why a requirement on a node cannot be used. Source: `pkg/apis/v1/nodeclaim_validation.go` (`ValidateRequirement`).
-fn flaw(requirement: &NodeRequirement) -> Option<String> {
-    let key = normalized(&requirement.key);
+fn flaw(key: &str, operator: NodeOperator, values: &[String]) -> Option<String> {
+    let key = normalized(key);
     if is_restricted(key) {
         return Some(format!("label {key} is restricted"));
     }
@@ -179,16 +181,16 @@ fn flaw(requirement: &NodeRequirement) -> Option<String> {
     if name.is_empty() || !is_label_value(name) {
         return Some(format!("{key} is no label name"));
     }
-    if let Some(value) = requirement.values.iter().find(|value| !is_label_value(value)) {
+    if let Some(value) = values.iter().find(|value| !is_label_value(value)) {
         return Some(format!("{value} is no value of label {key}"));
     }
-    let sound = match requirement.operator {
+    let sound = match operator {
         NodeOperator::In if key == CAPACITY_TYPE => {
-            requirement.values.iter().any(|value| KINDS.iter().any(|kind| kind.name() == value))
+            values.iter().any(|value| KINDS.iter().any(|kind| kind.name() == value))
         }
-        NodeOperator::In => !requirement.values.is_empty(),
+        NodeOperator::In => !values.is_empty(),
         NodeOperator::Gt | NodeOperator::Lt | NodeOperator::Gte | NodeOperator::Lte => {
-            matches!(&requirement.values[..], [only] if only.parse::<i64>().is_ok_and(|bound| bound >= 0))
+            matches!(values, [only] if only.parse::<i64>().is_ok_and(|bound| bound >= 0))
         }
         NodeOperator::NotIn | NodeOperator::Exists | NodeOperator::DoesNotExist => true,
     };

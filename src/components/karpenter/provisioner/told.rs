@@ -170,6 +170,7 @@ const fn words(refusal: Refusal) -> &'static str {
 mod tests {
     use super::*;
     use crate::components::karpenter::fixture::{add_template, edit_pool, pods, small_plan, template};
+    use crate::components::karpenter::provisioner::packing::Options;
     use crate::components::karpenter::provisioner::plan_pass;
     use crate::plan::TemplateId;
     use crate::rules::requirement::{NodeOperator, NodeRequirement};
@@ -179,7 +180,7 @@ mod tests {
         let mut world = World::new(plan);
         pods(&mut world, template, count);
         let catalog = Catalog::of(plan);
-        let (_, results) = plan_pass(plan, &world, &catalog, true);
+        let (_, results) = plan_pass(plan, &world, &catalog, Options { tells: true, ..Options::default() });
         placements((plan, &world, &catalog), &results, &[None])
     }
 

@@ -176,8 +176,8 @@ impl NodeLifecycle {
         let period = pass_period(cx.plan);
         let soon = next_tick(self.origin, period, cx.now + Span::from_micros(1));
         let mut next = self.touched.then_some(soon);
-        for node in living(cx.world) {
-            let at = self.next_look(cx.plan, cx.world.node(node), cx.now).map(|at| at.max(soon));
+        for node in cx.world.nodes.iter().filter(|node| node.gone.is_none()) {
+            let at = self.next_look(cx.plan, node, cx.now).map(|at| at.max(soon));
             next = [next, at].into_iter().flatten().min();
         }
         let Some(at) = next else { return };
@@ -264,8 +264,8 @@ impl NodeLifecycle {
         };
         if has_other {
             cx.world.add_taint(node, Taint::new(own, TaintEffect::NoExecute));
-            cx.world.remove_taint(node, &Taint::new(other, TaintEffect::NoExecute));
-        } else if let Some(zone) = self.zones.get(&zone_of(cx.world.node(node))) {
+            cx.world.remove_taint_of(node, other, TaintEffect::NoExecute);
+        } else if let Some(zone) = self.zones.get(zone_of(cx.world.node(node))) {
             if !has_own {
                 zone.forget(node);
             }
@@ -276,7 +276,7 @@ impl NodeLifecycle {
     /// Takes off the NoExecute taints that a node was seen with, and takes it out of its queue.
     fn mark_reachable(&mut self, world: &mut World, node: NodeId, seen: [bool; 2]) {
         for (key, _) in [UNREACHABLE, NOT_READY].into_iter().zip([seen[1], seen[0]]).filter(|(_, seen)| *seen) {
-            world.remove_taint(node, &Taint::new(key, TaintEffect::NoExecute));
+            world.remove_taint_of(node, key, TaintEffect::NoExecute);
         }
         self.zones.forget(node);
     }
@@ -300,7 +300,7 @@ impl NodeLifecycle {
                     NodeReadiness::Unknown => (UNREACHABLE, NOT_READY),
                 };
                 cx.world.add_taint(node, Taint::new(own, TaintEffect::NoExecute));
-                cx.world.remove_taint(node, &Taint::new(other, TaintEffect::NoExecute));
+                cx.world.remove_taint_of(node, other, TaintEffect::NoExecute);
             }
         }
         self.arm_tainting(cx);
@@ -394,7 +394,7 @@ pub fn detection(seen: Time, origin: Time, period: Span, grace: Span) -> Time {
 
 /// Has the NoExecute taints not-ready and unreachable.
 fn execute_taints(node: &Node) -> [bool; 2] {
-    [NOT_READY, UNREACHABLE].map(|key| node.has_taint(&Taint::new(key, TaintEffect::NoExecute)))
+    [NOT_READY, UNREACHABLE].map(|key| node.has_taint_of(key, TaintEffect::NoExecute))
 }
 
 fn has_execute_taint(node: &Node) -> bool {
@@ -418,11 +418,10 @@ fn follow_conditions(world: &mut World, node: NodeId) {
         ("node.kubernetes.io/unschedulable", entry.unschedulable),
     ];
     for (key, wanted) in wanted {
-        let taint = Taint::new(key, TaintEffect::NoSchedule);
         if !wanted {
-            world.remove_taint(node, &taint);
-        } else if !world.node(node).has_taint(&taint) {
-            world.add_taint(node, taint);
+            world.remove_taint_of(node, key, TaintEffect::NoSchedule);
+        } else if !world.node(node).has_taint_of(key, TaintEffect::NoSchedule) {
+            world.add_taint(node, Taint::new(key, TaintEffect::NoSchedule));
         }
     }
 }
@@ -435,12 +434,12 @@ fn mark_pods_not_ready(world: &mut World, node: NodeId) {
     }
 }
 
-fn zone_of(node: &Node) -> ZoneName {
-    ZONE_LABELS.map(|label| node.labels.get(label).cloned().unwrap_or_default())
+fn zone_of(node: &Node) -> ZoneName<'_> {
+    ZONE_LABELS.map(|label| node.labels.get(label).map_or("", String::as_str))
 }
 
 /// Ready and other nodes of each zone that has nodes.
-fn counts(world: &World) -> BTreeMap<ZoneName, (usize, usize)> {
+fn counts(world: &World) -> BTreeMap<ZoneName<'_>, (usize, usize)> {
     let mut counts: BTreeMap<ZoneName, (usize, usize)> = BTreeMap::new();
     for node in world.nodes.iter().filter(|node| node.gone.is_none() && !node.labels.contains_key(EXCLUDED)) {
         let (ready, not_ready) = counts.entry(zone_of(node)).or_default();

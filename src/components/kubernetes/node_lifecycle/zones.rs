@@ -9,7 +9,7 @@ use crate::world::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Region and zone.
-pub type ZoneName = [String; 2];
+pub type ZoneName<'n> = [&'n str; 2];
 
 /// How much of a zone is not Ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,8 @@ impl Zone {
 /// All zones.
 #[derive(Debug, Default)]
 pub struct Zones {
-    zones: BTreeMap<ZoneName, Zone>,
+    /// By region and zone.
+    zones: BTreeMap<[String; 2], Zone>,
 }
 
 /// What a pass decided on all zones.
@@ -156,15 +157,16 @@ impl Zones {
             members: BTreeSet::new(),
             limiter: Limiter::new(rate, now),
         };
-        let zone = self.zones.entry(name).or_insert_with(blank);
-        if !zone.known {
-            *zone = blank();
+        match self.get(name) {
+            Some(zone) if zone.known => {}
+            Some(zone) => *zone = blank(),
+            None => drop(self.zones.insert(name.map(str::to_string), blank())),
         }
     }
 
-    /// A zone.
-    pub fn get(&mut self, name: &ZoneName) -> Option<&mut Zone> {
-        self.zones.get_mut(name)
+    /// A zone: there are few.
+    pub fn get(&mut self, name: ZoneName) -> Option<&mut Zone> {
+        self.zones.iter_mut().find(|(other, _)| **other == name).map(|(_, zone)| zone)
     }
 
     /// All zones with a queue.
@@ -190,7 +192,7 @@ impl Zones {
         let all = counts.values().all(|count| state(count) == Disruption::Full);
         let mut all_were = true;
         for (name, zone) in self.zones.iter_mut().filter(|(_, zone)| zone.known) {
-            if !counts.contains_key(name) {
+            if !counts.contains_key(&borrowed(name)) {
                 zone.known = false;
             } else if zone.state != Some(Disruption::Full) {
                 all_were = false;
@@ -201,7 +203,7 @@ impl Zones {
             return Turn::None;
         }
         for (name, zone) in self.zones.iter_mut().filter(|(_, zone)| zone.known) {
-            let count = counts.get(name).copied().unwrap_or_default();
+            let count = counts.get(&borrowed(name)).copied().unwrap_or_default();
             let new = if all { Disruption::Full } else { state(&count) };
             if all {
                 zone.limiter.swap(0.0, now);
@@ -216,6 +218,10 @@ impl Zones {
             (false, false) => Turn::None,
         }
     }
+}
+
+fn borrowed(name: &[String; 2]) -> ZoneName<'_> {
+    [&name[0], &name[1]]
 }
 
 fn rate(state: Disruption, size: usize, flags: &ControllerFlags) -> f64 {

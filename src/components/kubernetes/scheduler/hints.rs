@@ -10,6 +10,7 @@ use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, first_untolerated, tolerated};
 use crate::world::{Node, NodeId, PodId};
+use std::sync::Arc;
 
 /// A node as the scheduler last saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -19,7 +20,7 @@ pub struct Seen {
     /// Its cordon.
     pub unschedulable: bool,
     /// Its labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Its room.
     pub allocatable: Resources,
 }

@@ -18,7 +18,7 @@ fn sorted(plan: &Plan, world: &World) -> Vec<Candidate> {
 
 fn at<T>(plan: &Plan, world: &World, see: impl FnOnce(Scene) -> T) -> T {
     let (catalog, nodes, held) = (Catalog::of(plan), state_nodes(plan, world), BTreeSet::new());
-    see(Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held })
+    see(Scene { plan, world, catalog: &catalog, nodes: &nodes, held: &held, memo: &Default::default() })
 }
 
 /// What becomes of candidates, or why nothing does.

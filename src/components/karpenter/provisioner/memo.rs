@@ -1,0 +1,147 @@
+//! What passes find out from templates and pools alone, kept from one pass to the next.
+//!
+//! Each entry holds what it was made from, and counts only for that very memory: who edits a pool, a template or a
+//! DaemonSet makes a new one. Where anything is sold out, or the newest pod of a DaemonSet is of another template, it is found
+//! out anew. A memo belongs to one plan, as the catalogue does.
+
+use super::packing::asked_keys;
+use super::pools::{self, Daemon, Template};
+use super::preferences::Wishes;
+use super::volumes;
+use crate::components::karpenter::cluster::{Catalog, Market};
+use crate::plan::{NodePoolSpec, Plan, PodTemplate, TemplateId};
+use crate::rules::requirements::normalized;
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Labels that anything in a pass asks existing nodes for.
+pub type Keys = Arc<BTreeSet<Arc<str>>>;
+
+/// The memo; its copies are one and the same.
+#[derive(Clone, Default)]
+pub struct Memo(Arc<Mutex<Known>>);
+
+impl std::fmt::Debug for Memo {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Memo")
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    wishes: BTreeMap<TemplateId, (Arc<PodTemplate>, Arc<Wishes>)>,
+    keys: Option<(Vec<Arc<PodTemplate>>, Keys)>,
+    pools: Option<Arc<Pools>>,
+}
+
+/// Pools that nodes may be created of, and the daemons that come with them.
+pub struct Pools {
+    /// The pools and the daemons that they were made from.
+    specs: Vec<Arc<NodePoolSpec>>,
+    examples: Vec<(Arc<PodTemplate>, Arc<PodTemplate>)>,
+    /// Templates of nodes, in the order in which they are tried.
+    pub templates: Vec<Template>,
+    /// Daemons, as looking for types that they run on has left them.
+    pub daemons: Vec<Daemon>,
+}
+
+fn are_same<T>(one: &[Arc<T>], two: &[Arc<T>]) -> bool {
+    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| Arc::ptr_eq(one, two))
+}
+
+impl Memo {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().expect("nobody panics while holding it")
+    }
+
+    /// What the pods of a template wish for before they give anything up.
+    pub fn wishes(&self, plan: &Plan, id: TemplateId, template: &Arc<PodTemplate>) -> Arc<Wishes> {
+        let mut known = self.known();
+        if let Some((_, wishes)) = known.wishes.get(&id).filter(|(made_from, _)| Arc::ptr_eq(made_from, template)) {
+            return wishes.clone();
+        }
+        let ignored = plan.flags.karpenter.ignore_preferences;
+        let wishes = Arc::new(Wishes::of(template.clone(), &plan.volumes, ignored));
+        known.wishes.insert(id, (template.clone(), wishes.clone()));
+        wishes
+    }
+
+    /// Labels that pods of these templates ask for.
+    pub fn keys(&self, plan: &Plan, templates: &[Arc<PodTemplate>]) -> Keys {
+        let mut known = self.known();
+        if let Some((_, keys)) = known.keys.as_ref().filter(|(made_from, _)| are_same(made_from, templates)) {
+            return keys.clone();
+        }
+        let mut keys = asked_keys(templates.iter().map(|template| &**template));
+        keys.extend(volumes::keys(&plan.volumes).map(|key| Arc::from(normalized(key))));
+        let keys = Arc::new(keys);
+        known.keys = Some((templates.to_vec(), keys.clone()));
+        keys
+    }
+
+    /// The pools of this instant.
+    pub fn pools(&self, plan: &Plan, world: &World, catalog: &Catalog, market: &Market) -> Arc<Pools> {
+        let examples = Daemon::examples(world);
+        let mut known = self.known();
+        let is_current = |pools: &&Arc<Pools>| {
+            let alike =
+                |(one, two): (&(Arc<PodTemplate>, Arc<PodTemplate>), &(&Arc<PodTemplate>, &Arc<PodTemplate>))| {
+                    Arc::ptr_eq(&one.0, two.0) && Arc::ptr_eq(&one.1, two.1)
+                };
+            are_same(&pools.specs, &world.node_pools)
+                && pools.examples.len() == examples.len()
+                && pools.examples.iter().zip(&examples).all(alike)
+        };
+        if let Some(pools) = known.pools.as_ref().filter(|pools| market.is_whole() && is_current(pools)) {
+            return pools.clone();
+        }
+        let mut daemons = Daemon::all(&examples);
+        let templates = pools::templates(plan, world, (catalog, market), &mut daemons);
+        let examples = examples.into_iter().map(|(one, two)| (one.clone(), two.clone())).collect();
+        let pools = Arc::new(Pools { specs: world.node_pools.clone(), examples, templates, daemons });
+        if market.is_whole() {
+            known.pools = Some(pools.clone());
+        }
+        pools
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::karpenter::fixture::{edit_pool, small_plan};
+    use crate::plan::NodePoolId;
+
+    /// What is kept is what would be found out anew, before and after a pool was edited or a type sold out.
+    #[test]
+    fn what_is_kept_counts_for_the_same_pools_only() {
+        let plan = small_plan();
+        let (catalog, memo, mut world) = (Catalog::of(&plan), Memo::default(), World::new(&plan));
+        let pools =
+            |memo: &Memo, world: &World| memo.pools(&plan, world, &catalog, &Market::of(&plan, world, &catalog));
+        let before = pools(&memo, &world);
+        assert!(Arc::ptr_eq(&before, &pools(&memo, &world)));
+        let mut edited = plan.clone();
+        edit_pool(&mut edited, |pool| pool.weight += 1);
+        world.node_pools = edited.node_pools.clone();
+        let after = pools(&memo, &world);
+        assert!(!Arc::ptr_eq(&before, &after));
+        assert_eq!(after.templates[0].spec.weight, before.templates[0].spec.weight + 1);
+        let fresh = pools(&Memo::default(), &world);
+        assert_eq!(after.templates[0].requirements, fresh.templates[0].requirements);
+        assert_eq!(after.templates[0].pool, NodePoolId(0));
+    }
+
+    #[test]
+    fn a_template_that_was_replaced_is_looked_at_again() {
+        let plan = small_plan();
+        let (memo, id) = (Memo::default(), TemplateId(0));
+        let one = Arc::new(PodTemplate::default());
+        let two = Arc::new(PodTemplate { node_selector: [("a".into(), "b".into())].into(), ..PodTemplate::default() });
+        assert!(memo.wishes(&plan, id, &one).requirements.is_empty());
+        assert!(memo.wishes(&plan, id, &two).requirements.get("a").is_some());
+        assert!(memo.keys(&plan, std::slice::from_ref(&two)).contains("a"));
+        assert!(!memo.keys(&plan, &[one]).contains("a"));
+    }
+}
