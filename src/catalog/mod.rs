@@ -39,6 +39,8 @@ pub struct Row {
     pub cpu_vendor: String,
     /// Recorded spot saving, percent.
     pub spot_saving: Option<f64>,
+    /// Recorded band of interruptions a month, a position in [`price::INTERRUPTION_BANDS`].
+    pub interruption_band: Option<usize>,
     /// Pod slots of a user's own type, instead of what its interfaces allow.
     pub pods: Option<i64>,
 }
@@ -88,7 +90,7 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
 
 fn read_row(line: &str) -> Option<Row> {
     let columns: Vec<&str> = line.split(' ').collect();
-    let &[name, arch, vcpus, memory, interfaces, addresses, price, network, ebs, hypervisor, vendor, saving] =
+    let &[name, arch, vcpus, memory, interfaces, addresses, price, network, ebs, hypervisor, vendor, saving, band] =
         columns.as_slice()
     else {
         return None;
@@ -106,6 +108,7 @@ fn read_row(line: &str) -> Option<Row> {
         hypervisor: hypervisor.to_string(),
         cpu_vendor: vendor.to_string(),
         spot_saving: saving.parse().ok(),
+        interruption_band: band.parse().ok(),
         pods: None,
     })
 }
@@ -160,6 +163,8 @@ mod tests {
             assert_eq!(row.category(), column("category"), "{name}");
             assert_eq!(row.generation(), column("generation"), "{name}");
             assert_eq!(row.is_flex().to_string(), column("flex"), "{name}");
+            let band = row.interruption_band.map_or("", |band| price::INTERRUPTION_BANDS[band].0);
+            assert_eq!(band, column("spot_interruption_band_2025_06"), "{name}");
             assert_eq!(row.price.to_string(), column("on_demand_usd_per_hour"), "{name}");
             count += 1;
         }

@@ -1,4 +1,5 @@
-//! Prices: on demand as listed, spot as listed less the recorded saving, or less a median where none is recorded.
+//! Prices: on demand as listed, spot as listed less the recorded saving, or less a median where none is recorded. And how often
+//! spot instances are interrupted, by the bands of the Spot Instance Advisor of June 2025.
 
 use super::{Row, rows};
 use std::collections::BTreeMap;
@@ -45,10 +46,40 @@ pub fn spot_saving(row: &Row) -> (f64, bool) {
     }
 }
 
+/// Bands of the Spot Instance Advisor: how they are written, and the share of instances interrupted in a month that stands for
+/// each: its middle, and 30 % for the open one.
+pub const INTERRUPTION_BANDS: [(&str, f64); 5] =
+    [("<5%", 0.025), ("5-10%", 0.075), ("10-15%", 0.125), ("15-20%", 0.175), (">20%", 0.3)];
+
+/// The share of a type's spot instances that is interrupted in a month: as recorded, or the median of its family, of its
+/// category, of all.
+pub fn interrupted_in_a_month(name: &str) -> f64 {
+    let share = |row: &Row| row.interruption_band.map(|band| INTERRUPTION_BANDS[band].1);
+    let own = rows().iter().find(|row| row.name == name);
+    if let Some(share) = own.and_then(share) {
+        return share;
+    }
+    let kin = |is_kin: &dyn Fn(&Row) -> bool| {
+        let mut shares: Vec<f64> = rows().iter().filter(|row| is_kin(row)).filter_map(share).collect();
+        (!shares.is_empty()).then(|| median(&mut shares))
+    };
+    let family = |own: &Row| kin(&|row| row.family() == own.family());
+    let category = |own: &Row| kin(&|row| row.category() == own.category());
+    own.and_then(family).or_else(|| own.and_then(category)).or_else(|| kin(&|_| true)).unwrap_or(0.125)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::find;
+
+    #[test]
+    fn types_have_their_own_band_or_that_of_their_kin() {
+        let of = interrupted_in_a_month;
+        assert_eq!((of("t3.medium"), of("t3.large"), of("t3.xlarge")), (0.025, 0.075, 0.125));
+        let newer = rows().iter().find(|row| row.interruption_band.is_none()).unwrap();
+        assert!((0.025..=0.3).contains(&of(&newer.name)) && (0.025..=0.3).contains(&of("my.large")));
+    }
 
     #[test]
     fn a_recorded_saving_is_taken_and_a_missing_one_is_the_median_of_its_kin() {

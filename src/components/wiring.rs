@@ -103,6 +103,7 @@ impl Wiring {
         interruption(change, &mut wakes);
         fleet(change, &mut wakes);
         instance(change, &mut wakes);
+        spot_market(change, plan, &mut wakes);
         self.target_group(change, plan, world, hop, &mut wakes);
         alb(change, &mut wakes);
         cloudwatch(change, plan, world, &mut wakes);
@@ -223,6 +224,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::ActionDone(id) => other(14, id.0),
         Change::FaultChanged(id, _) => other(15, id.0),
         Change::LoadChanged(id) => other(16, id.0),
+        Change::CapacityChanged(id, _) => other(17, id.0),
     }
 }
 
@@ -486,6 +488,12 @@ fn instance(change: Change, wakes: &mut Wakes) {
             wakes.push((Span::ZERO, Event::Instance(Instance::ShuttingDown(instance))));
         }
         _ => {}
+    }
+}
+
+fn spot_market(change: Change, plan: &Plan, wakes: &mut Wakes) {
+    if let (Change::InstanceLaunched(instance), false) = (change, plan.capacity_pools.all().is_empty()) {
+        wakes.push((Span::ZERO, Event::SpotMarket(aws::spot_market::Event::Launched(instance))));
     }
 }
 

@@ -45,6 +45,8 @@ ids! {
     InstanceTypeId;
     /// A capacity reservation.
     ReservationId;
+    /// A pool of EC2 capacity.
+    CapacityPoolId;
     /// An availability zone of the cluster.
     ZoneId;
     /// A target group.

@@ -4,7 +4,11 @@
 //! can fail any more: every reference was checked.
 
 pub mod app;
+<<<<<<< HEAD
 pub mod clients;
+=======
+pub mod capacity_pool;
+>>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
 pub mod external;
 pub mod flags;
 pub mod ids;
@@ -18,7 +22,11 @@ pub mod work;
 pub mod workload;
 
 pub use app::{App, Curve, TrafficMode};
+<<<<<<< HEAD
 pub use clients::{Clients, Retries};
+=======
+pub use capacity_pool::{CapacityPool, CapacityPools};
+>>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
 pub use external::{Activation, ExternalMetric};
 pub use flags::Flags;
 pub use ids::*;
@@ -103,6 +111,8 @@ pub struct Plan {
     pub pool_types: Vec<Vec<InstanceTypeId>>,
     /// Capacity reservations that offerings draw on.
     pub reservations: Vec<Reservation>,
+    /// Pools of EC2 capacity that can fail by themselves.
+    pub capacity_pools: CapacityPools,
     /// Persistent volumes and their claims.
     pub volumes: Volumes,
     /// Target groups.
@@ -165,6 +175,7 @@ impl Plan {
             instance_types: Vec::new(),
             pool_types: Vec::new(),
             reservations: Vec::new(),
+            capacity_pools: CapacityPools::default(),
             volumes: Volumes::default(),
             target_groups: Vec::new(),
             bindings: Vec::new(),

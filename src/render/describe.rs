@@ -111,6 +111,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::InstanceInterrupted(_)
         | Change::InstanceShuttingDown(_)
         | Change::InstanceTerminated(_)
+        | Change::CapacityChanged(..)
         | Change::AlarmChanged(..)
         | Change::ActionDone(_)
         | Change::FaultChanged(..)
@@ -132,6 +133,11 @@ fn outside(change: Change, world: &World) -> Row {
         }
         Change::InstanceTerminated(instance) => {
             Row::new("ec2", instance_name(instance), "state").from("shutting-down").to("terminated")
+        }
+        Change::CapacityChanged(pool, sells) => {
+            let (from, to) = if sells { ("none", "available") } else { ("available", "none") };
+            let name = world.capacity_pools[pool.index()].name.replace(' ', "/");
+            Row::new("ec2", format!("pool/{name}"), "capacity").from(from).to(to)
         }
         Change::AlarmChanged(alarm, state) => {
             Row::new("cloudwatch", format!("alarm/{}", alarm.index()), "state").to(state.name())

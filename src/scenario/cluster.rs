@@ -152,6 +152,7 @@ fn own_type(node: &Node, path: String, problems: &mut super::Problems) -> Option
             (Some(price), Some(spot)) if price > 0.0 => Some((1.0 - spot / price).clamp(0.0, 1.0) * 100.0),
             _ => None,
         },
+        interruption_band: None,
         pods: fields.integer_in("pods", 0, 10_000, problems),
     };
     fields.finish(problems);

@@ -17,7 +17,11 @@ pub mod external;
 pub mod files;
 pub mod reader;
 pub mod script;
+<<<<<<< HEAD
 pub mod traffic;
+=======
+pub mod spot_market;
+>>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
 pub mod units;
 pub mod yaml;
 
@@ -171,6 +175,9 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     }
     build::place_objects(draft);
     cluster::place(cluster, draft);
+    if let Some(market) = fields.get("spot_market") {
+        spot_market::read(market, draft);
+    }
     if let Some(images) = fields.get("images") {
         apps::read_images(images, draft);
     }

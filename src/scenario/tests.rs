@@ -520,3 +520,71 @@ fn zero_replicas_need_their_gate() {
         assert!(load(&path, &LoadOptions::default()).is_ok(), "{cluster}");
     }
 }
+
+/// A pool that may buy two types, and a node of it.
+const POOL: &str = "apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: { name: pool }
+spec:
+  template:
+    spec:
+      nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }
+      requirements:
+        - { key: node.kubernetes.io/instance-type, operator: In, values: [t3.medium, t3.large] }
+---
+apiVersion: karpenter.k8s.aws/v1
+kind: EC2NodeClass
+metadata: { name: default }
+spec:
+  amiSelectorTerms: [{ alias: al2023@latest }]
+  role: node
+  subnetSelectorTerms: [{ tags: { a: b } }]
+  securityGroupSelectorTerms: [{ tags: { a: b } }]
+";
+
+#[test]
+fn a_spot_market_makes_a_pool_for_each_type_and_zone_at_the_rate_of_its_band() {
+    let folder = Folder::new("market");
+    folder.write("pool.yaml", POOL);
+    let text = "manifests: [pool.yaml]\nrun: { noise: on }\ncluster: { zones: [us-east-1a, us-east-1b] }\nspot_market:\n  together: 50%\n  \
+                share: 50%\n  shortage: 0%\n  pools: [{ zone: us-east-1b, instance_type: t3.large, lifetime: 1h, on_demand_shortage: 10% }]\n";
+    let path = folder.write("s.yaml", text);
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let pools = loaded.plan.capacity_pools.all();
+    let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
+    let spot = ["spot t3.large us-east-1a", "spot t3.large us-east-1b"];
+    assert_eq!(names[..2], spot);
+    assert_eq!(names[2..], ["on-demand t3.large us-east-1b", "spot t3.medium us-east-1a", "spot t3.medium us-east-1b"]);
+    // t3.large: 5 to 10 % a month, the middle 7.5 %: half of it by shocks of which each takes a half, half of it alone.
+    let hourly = -(0.925_f64.ln()) / 720.0;
+    let mean = |distribution: &crate::plan::Distribution| match distribution {
+        crate::plan::Distribution::Exponential { mean } => mean.seconds() / 3600.0,
+        other => panic!("{other:?}"),
+    };
+    assert!((mean(&pools[0].lifetime) * hourly - 1.0).abs() < 1e-6);
+    assert!((mean(&pools[0].alone) * hourly / 2.0 - 1.0).abs() < 1e-6);
+    assert_eq!(pools[1].lifetime, crate::plan::Distribution::Constant(Span::from_secs(3600)));
+    // A tenth of the time, in spells whose mean is 1200 s times gamma(1 + 1/0.8).
+    assert!((mean(&pools[2].plenty) * 3600.0 / (9.0 * 1200.0 * 1.133) - 1.0).abs() < 0.01, "{:?}", pools[2].plenty);
+}
+
+#[test]
+fn mistakes_in_a_spot_market_are_said_together() {
+    let folder = Folder::new("market-mistakes");
+    folder.write("pool.yaml", POOL);
+    let text = folder.problems(
+        "manifests: [pool.yaml]\nspot_market:\n  interruptions: often\n  together: 120%\n  sharing: 1\n  shortage: 95%\n  pools:\n    - { \
+         shortage: 1% }\n    - { zone: us-east-1x }\n    - { zone: us-east-1a, interruptions: off, lifetime: 1h }\n",
+    );
+    for said in [
+        "the bands of the Spot Instance Advisor are <5%, 5-10%",
+        "spot_market.together: `120%` is out of range",
+        "`spot_market` has no field `sharing`",
+        "spot_market.shortage: `95%` is out of range",
+        "spot_market.pools[0]: needs `instance_type`, `zone`, or both",
+        "us-east-1x",
+        "spot_market.pools[2]: says both `interruptions` and `lifetime`",
+    ] {
+        assert!(text.contains(said), "{said}\nis missing from\n{text}");
+    }
+}

@@ -4,7 +4,9 @@ use super::ids::{ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
 use super::pod::{PodPhase, Process};
 use super::rollout::DeploymentReason;
 use super::target::TargetState;
-use crate::plan::{ActionId, AlarmId, AppId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId};
+use crate::plan::{
+    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId,
+};
 
 /// One change of the world.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,6 +159,8 @@ pub enum Change {
     InstanceShuttingDown(InstanceId),
     /// An instance is terminated.
     InstanceTerminated(InstanceId),
+    /// A pool of EC2 capacity ran out (false) or sells again.
+    CapacityChanged(CapacityPoolId, bool),
     /// An alarm changed its state.
     AlarmChanged(AlarmId, AlarmState),
     /// A scripted action was carried out.

@@ -6,6 +6,7 @@
 
 pub mod advice;
 pub mod bill;
+pub mod capacity;
 pub mod census;
 mod change;
 pub mod check;
@@ -168,6 +169,8 @@ pub struct World {
     pub alarms: Vec<AlarmState>,
     /// Faults that are in force.
     pub faults: Vec<bool>,
+    /// Pools of EC2 capacity, as in the plan.
+    pub capacity_pools: Vec<capacity::PoolState>,
     /// Offerings that Karpenter believes sold out.
     pub unavailable_offerings: UnavailableOfferings,
     /// Counters for conservation.
@@ -260,6 +263,12 @@ impl World {
             flows: vec![Flow::default(); plan.apps.len()],
             alarms: vec![AlarmState::InsufficientData; plan.alarms.len()],
             faults: vec![false; plan.faults.len()],
+            capacity_pools: plan
+                .capacity_pools
+                .all()
+                .iter()
+                .map(|pool| capacity::PoolState::named(&pool.name))
+                .collect(),
             unavailable_offerings: UnavailableOfferings::default(),
             counts: Counts::default(),
             controller_selectors: std::collections::BTreeMap::new(),

@@ -208,8 +208,12 @@ fn told(plan: &Plan, world: &World, id: ClaimId, answer: &Answer) -> Launch {
     Launch { claim: id, listed: answer.listed, launched, refused, avoided, until }
 }
 
-/// No scripted want of capacity that holds now matches.
+/// Its pool sells, and no scripted want of capacity that holds now matches.
 fn has_capacity(plan: &Plan, world: &World, entry: &Override) -> bool {
+    let Override { instance_type, zone, capacity_type, .. } = *entry;
+    if !world.sells(plan, instance_type, zone, capacity_type) {
+        return false;
+    }
     let name = |id: InstanceTypeId| &plan.instance_type(id).name;
     !plan.faults.iter().zip(&world.faults).any(|(fault, &active)| match fault.kind {
         FaultKind::InsufficientCapacity { instance_type, zone, capacity_type } => {

@@ -1,0 +1,192 @@
+//! The market for EC2 capacity: shocks that take the instances of a pool together, shortages, lone interruptions.
+//!
+//! ```text
+//!  a pool (type or family, zone): capacity ─ lifetime ─► shock: notices within minutes, nothing to buy ─ outage ─► capacity
+//!                                 plenty ─► shortage: nothing to buy, what runs goes on ─ outage ─► plenty
+//!  InstanceLaunched ─ alone ─► notice of that instance
+//! ```
+//!
+//! Source: arXiv 2604.16457: more than 92 % of co-interruptions in one type and zone fall within three minutes, so the pool has
+//! the clock, not the instance. The numbers come with the plan ([`CapacityPool`]). A run begins at a random instant of a pool's
+//! history. Nothing of it happens without noise. Scripted interruptions come from the script. Left out: that a pool feels
+//! what is bought from it, prices that move.
+
+use crate::components::{Cx, Event as Any};
+use crate::engine::{Purpose, Random, Span};
+use crate::plan::{CapacityPool, CapacityPoolId, CapacityType, Distribution};
+use crate::world::capacity::Want;
+use crate::world::{Instance, InstanceId, InstanceState};
+
+const LIFETIME: Purpose = Purpose::named("spot.lifetime");
+const OUTAGE: Purpose = Purpose::named("spot.outage");
+const PLENTY: Purpose = Purpose::named("spot.plenty");
+const SHORTAGE: Purpose = Purpose::named("spot.shortage");
+const BEGIN: Purpose = Purpose::named("spot.begin");
+const MEMBER: Purpose = Purpose::named("spot.member");
+const SPREAD: Purpose = Purpose::named("spot.spread");
+const ALONE: Purpose = Purpose::named("spot.alone");
+
+/// The history of a pool from which the instant of the start is taken: so many spells of each kind.
+const HISTORY: u64 = 128;
+
+/// Its memory: spells so far, by pool.
+#[derive(Default)]
+pub struct SpotMarket {
+    shocks: Vec<u64>,
+    shortages: Vec<u64>,
+}
+
+/// Why it may be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A shock strikes a pool.
+    Shock(CapacityPoolId),
+    /// Its capacity is back.
+    Back(CapacityPoolId),
+    /// A shortage of a pool begins.
+    Shortage(CapacityPoolId),
+    /// It ends.
+    Plenty(CapacityPoolId),
+    /// An instance was launched.
+    Launched(InstanceId),
+    /// An instance gets its notice.
+    Notice(InstanceId),
+}
+
+impl SpotMarket {
+    /// Schedules the first events: each pool is somewhere in its history, and what runs at the start has its capacity.
+    pub fn start(&mut self, cx: &mut Cx) {
+        let Some(random) = cx.random else { return };
+        let pools = cx.plan.capacity_pools.all();
+        self.shocks = vec![HISTORY; pools.len()];
+        self.shortages = vec![HISTORY; pools.len()];
+        for (index, pool) in pools.iter().enumerate() {
+            let (id, key) = (CapacityPoolId::at(index), pool.key());
+            let occupied = members(cx, id).next().is_some();
+            let spells =
+                |up: &Distribution, purposes, occupied| begin(random, key, (up, &pool.outage), purposes, occupied);
+            let (sells, left) = spells(&pool.lifetime, (LIFETIME, OUTAGE), occupied);
+            cx.world.set_pool_want(id, Want::Shock, !sells);
+            later(cx, left, if sells { Event::Shock(id) } else { Event::Back(id) });
+            let (sells, left) = spells(&pool.plenty, (PLENTY, SHORTAGE), false);
+            cx.world.set_pool_want(id, Want::Shortage, !sells);
+            later(cx, left, if sells { Event::Shortage(id) } else { Event::Plenty(id) });
+        }
+        let running: Vec<InstanceId> = cx.world.instances.iter().map(|instance| instance.id).collect();
+        running.into_iter().for_each(|instance| launched(cx, instance));
+    }
+
+    /// Observe, decide, apply, schedule.
+    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        match event {
+            Event::Shock(id) => self.shock(cx, id),
+            Event::Back(id) => {
+                cx.world.set_pool_want(id, Want::Shock, false);
+                let pool = cx.plan.capacity_pools.get(id);
+                let span = spell(cx, pool, &pool.lifetime, LIFETIME, self.shocks[id.index()]);
+                later(cx, span, Event::Shock(id));
+            }
+            Event::Shortage(id) => {
+                cx.world.set_pool_want(id, Want::Shortage, true);
+                let pool = cx.plan.capacity_pools.get(id);
+                self.shortages[id.index()] += 1;
+                let span = spell(cx, pool, &pool.outage, SHORTAGE, self.shortages[id.index()]);
+                later(cx, span, Event::Plenty(id));
+            }
+            Event::Plenty(id) => {
+                cx.world.set_pool_want(id, Want::Shortage, false);
+                let pool = cx.plan.capacity_pools.get(id);
+                let span = spell(cx, pool, &pool.plenty, PLENTY, self.shortages[id.index()]);
+                later(cx, span, Event::Shortage(id));
+            }
+            Event::Launched(instance) => launched(cx, instance),
+            Event::Notice(instance) => cx.world.interrupt_instance(instance),
+        }
+    }
+
+    /// The capacity is needed elsewhere: each instance of the pool goes with a given chance, within minutes.
+    fn shock(&mut self, cx: &mut Cx, id: CapacityPoolId) {
+        let pool = cx.plan.capacity_pools.get(id);
+        self.shocks[id.index()] += 1;
+        let number = self.shocks[id.index()];
+        let struck: Vec<(InstanceId, u64)> =
+            members(cx, id).map(|instance| (instance.id, key(cx, instance) ^ number << 40)).collect();
+        for (instance, key) in struck {
+            if let (Some(random), true) = (cx.random, cx.chance(MEMBER, key, pool.share)) {
+                later(cx, pool.spread.draw(random, SPREAD, key), Event::Notice(instance));
+            }
+        }
+        cx.world.set_pool_want(id, Want::Shock, true);
+        let span = spell(cx, pool, &pool.outage, OUTAGE, number);
+        later(cx, span, Event::Back(id));
+    }
+}
+
+/// Running instances of a pool.
+fn members<'c>(cx: &'c Cx, id: CapacityPoolId) -> impl Iterator<Item = &'c Instance> {
+    cx.world.instances.iter().filter(move |instance| {
+        let Instance { instance_type, zone, capacity_type, .. } = **instance;
+        instance.state == InstanceState::Running
+            && cx.plan.capacity_pools.of(instance_type, zone, capacity_type) == Some(id)
+    })
+}
+
+/// The key of an instance's draws: its claim's, or its own number.
+fn key(cx: &Cx, instance: &Instance) -> u64 {
+    instance.claim.map_or(1 << 39 | u64::from(instance.id.0), |claim| cx.world.claim(claim).key())
+}
+
+/// The clock of a lone interruption.
+fn launched(cx: &mut Cx, id: InstanceId) {
+    let instance = &cx.world.instances[id.index()];
+    let Instance { instance_type, zone, capacity_type, .. } = *instance;
+    let Some(pool) = cx.plan.capacity_pools.of(instance_type, zone, capacity_type) else { return };
+    if let (Some(random), CapacityType::Spot) = (cx.random, capacity_type) {
+        let span = cx.plan.capacity_pools.get(pool).alone.draw(random, ALONE, key(cx, instance));
+        later(cx, span, Event::Notice(id));
+    }
+}
+
+fn spell(cx: &Cx, pool: &CapacityPool, length: &Distribution, purpose: Purpose, number: u64) -> Span {
+    cx.random.map_or(Span::MAX, |random| length.draw(random, purpose, pool.key().wrapping_add(number)))
+}
+
+fn later(cx: &mut Cx, span: Span, event: Event) {
+    if cx.now + span <= cx.plan.until {
+        cx.after(span, Any::SpotMarket(event));
+    }
+}
+
+/// A random instant of a history of alternating spells: whether it is one of capacity, and what is left of it. A pool that
+/// has instances is in one of capacity.
+fn begin(
+    random: &Random,
+    key: u64,
+    (up, down): (&Distribution, &Distribution),
+    (of_up, of_down): (Purpose, Purpose),
+    occupied: bool,
+) -> (bool, Span) {
+    if *up == Distribution::Never {
+        return (true, Span::MAX);
+    }
+    // What never comes back has not gone yet.
+    let occupied = occupied || *down == Distribution::Never;
+    let spells = (0..HISTORY).flat_map(|number| {
+        let key = key.wrapping_add(number);
+        let down = if occupied { Span::ZERO } else { down.draw(random, of_down, key) };
+        [(true, up.draw(random, of_up, key)), (false, down)]
+    });
+    let spells: Vec<(bool, Span)> = spells.collect();
+    let whole: f64 = spells.iter().map(|(_, span)| span.seconds()).sum();
+    let mut left = random.uniform(BEGIN, key ^ u64::from(of_up == PLENTY)) * whole;
+    for (sells, span) in spells {
+        left -= span.seconds();
+        if left <= 0.0 {
+            return (sells, Span::from_seconds(-left));
+        }
+    }
+    (true, Span::ZERO)
+}
+
+#[cfg(test)]
+mod tests;
