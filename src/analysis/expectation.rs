@@ -3,9 +3,9 @@
 //! [`value`] measures one run; [`judge`] takes the values of any number of runs. A replication study keeps one number
 //! per run and expectation and calls the same [`judge`]; where it knows an interval it calls [`decide`].
 
-use super::Analysis;
 use super::history::PodHistory;
 use super::steps::Step;
+use super::{Analysis, churn};
 use crate::engine::Span;
 use crate::plan::{DeploymentId, Plan};
 use crate::rules::expectation::{Bound, Expectation, Measure, Scope, Statistic, Subject, Verdict};
@@ -158,6 +158,15 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         Measure::NodesEnd => analysis.series.samples.last().map(|sample| f64::from(sample.nodes.total())),
         Measure::NodeSeconds => Some(totals.node_time.seconds()),
         Measure::Cost => Some(totals.cost.dollars()),
+        Measure::CostPerMillion => super::totals::per_million(world, totals.cost),
+        Measure::ChurnCost => Some(churn::total(&totals.churn_by).cost.dollars()),
+        Measure::OverlapCost => Some(churn::total(&totals.churn_by).overlap_cost.dollars()),
+        Measure::NodesReplacing => count(churn::total(&totals.churn_by).nodes),
+        Measure::NodesLeavingMax => count(totals.leaving_max),
+        Measure::OnDemandLaunched => count(totals.on_demand_launched),
+        Measure::LaunchesWithoutCapacity => count(totals.launch_failures),
+        Measure::FirstDisruption => totals.disruptions.map(|(first, _)| first.since(plan.start).seconds()),
+        Measure::LastDisruption => totals.disruptions.map(|(_, last)| last.since(plan.start).seconds()),
         Measure::UnscheduledPods => count(totals.unscheduled),
         Measure::ReplicasMax => longest(within.replicas().map(|replicas| f64::from(replicas.desired))),
         Measure::ReplicasEnd => within.replicas().last().map(|replicas| f64::from(replicas.desired)),

@@ -6,6 +6,7 @@
 //! ```
 //! Pure: the same record gives the same analysis. Nothing here writes or draws; that is `render`.
 
+pub mod churn;
 pub mod expectation;
 pub mod explain;
 pub mod history;
@@ -18,6 +19,7 @@ pub mod steps;
 pub mod summary;
 pub mod totals;
 
+pub use churn::Churn;
 pub use history::{History, NodeHistory, PodHistory, Serving};
 pub use phases::{Phase, PhaseSpan};
 pub use series::{NodeStates, Replicas, Sample, Series};
@@ -51,6 +53,7 @@ pub fn analyze(plan: &Plan, world: &World, recorder: &Recorder) -> Analysis {
     let (steps, steps_down) = steps::steps(plan, world, recorder, &history);
     let replacements = steps::replacements(&history, world, &steps);
     let series = series::read(plan, world, recorder, &history);
-    let totals = totals::sum(plan, world, recorder, &history);
+    let mut totals = totals::sum(plan, world, recorder, &history);
+    totals.churn_by = churn::by_reason(plan, world, &replacements);
     Analysis { history, steps, steps_down, replacements, series, totals }
 }

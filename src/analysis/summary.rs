@@ -1,11 +1,11 @@
 //! The content of `summary.json`: keys in a fixed order, decimals without float noise.
 
-use super::Analysis;
 use super::expectation::{ClaimJudgement, Judgement, claims, expectations};
 use super::right_sizing;
 use super::steps::{Replacement, Step, StepDown};
+use super::{Analysis, Churn, churn, totals};
 use crate::engine::{LimitReached, Span, Time};
-use crate::plan::Plan;
+use crate::plan::{MicroDollars, Plan};
 use crate::world::{Loss, PodId, RecommendedAmounts, Tally, World};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ pub fn summary(
             "interruptions": analysis.totals.interruptions,
         },
         "pods": { "evicted": analysis.totals.evictions, "waiting_for_a_node_at_the_end": analysis.totals.unscheduled },
-        "cost": cost(analysis),
+        "cost": cost(world, analysis),
         "right_sizing": right_sizing::advice(plan, world).iter().map(advice).collect::<Vec<_>>(),
         "alarms": analysis.totals.alarms.iter().map(|&(at, alarm)| {
             json!({ "at_s": from_start(at), "alarm": plan.alarms[alarm].name })
@@ -169,12 +169,38 @@ fn tally(tally: &Tally, in_flight: u64) -> Value {
     })
 }
 
-fn cost(analysis: &Analysis) -> Value {
+fn cost(world: &World, analysis: &Analysis) -> Value {
     let totals = &analysis.totals;
-    let parts = totals.cost_by.iter().map(|((pool, capacity_type), dollars)| {
-        json!({ "node_pool": pool, "capacity_type": capacity_type, "dollars": millionths(dollars.0.into()) })
+    let dollars = |amount: MicroDollars| millionths(amount.0.into());
+    let parts = totals.cost_by.iter().map(|((pool, capacity_type), (time, cost))| {
+        json!({
+            "node_pool": pool,
+            "capacity_type": capacity_type,
+            "node_seconds": decimal(*time),
+            "dollars": dollars(*cost),
+        })
     });
-    json!({ "dollars": millionths(totals.cost.0.into()), "by": parts.collect::<Vec<_>>() })
+    let churn = |churn: &Churn| {
+        json!({
+            "nodes": churn.nodes,
+            "dollars": dollars(churn.cost),
+            "overlap_s": decimal(churn.overlap),
+            "overlap_dollars": dollars(churn.overlap_cost),
+        })
+    };
+    let reasons = totals.churn_by.iter().map(|(reason, one)| {
+        let mut one = churn(one);
+        one["reason"] = Value::from(*reason);
+        one
+    });
+    let mut replaced = churn(&churn::total(&totals.churn_by));
+    replaced["by"] = reasons.collect();
+    json!({
+        "dollars": dollars(totals.cost),
+        "dollars_per_million_served": totals::per_million(world, totals.cost).map(measured),
+        "by": parts.collect::<Vec<_>>(),
+        "churn": replaced,
+    })
 }
 
 fn advice(advice: &right_sizing::Advice) -> Value {

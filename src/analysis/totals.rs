@@ -1,10 +1,11 @@
 //! Sums over a run: nodes, money, interruptions, alarms, evictions.
 
+use super::churn::Churn;
 use super::history::History;
 use crate::engine::{Span, Time};
 use crate::plan::{CapacityType, MicroDollars, Plan};
 use crate::record::Recorder;
-use crate::world::{AlarmState, Change, DeleteCause, Instance, Owner, World};
+use crate::world::{AlarmState, Change, DeleteCause, Instance, Owner, REQUEST, World};
 use std::collections::BTreeMap;
 
 /// Sums over a run.
@@ -18,8 +19,16 @@ pub struct Totals {
     pub node_time: Span,
     /// Cost during the run.
     pub cost: MicroDollars,
-    /// Cost by NodePool (`-` for none) and capacity type.
-    pub cost_by: BTreeMap<(String, &'static str), MicroDollars>,
+    /// Time paid for and cost, by NodePool (`-` for none) and capacity type.
+    pub cost_by: BTreeMap<(String, &'static str), (Span, MicroDollars)>,
+    /// What it cost that nodes were replaced, by reason.
+    pub churn_by: BTreeMap<&'static str, Churn>,
+    /// Instances launched on demand during the run.
+    pub on_demand_launched: u64,
+    /// The first and the last time that Karpenter disrupted a node of its own will.
+    pub disruptions: Option<(Time, Time)>,
+    /// Most nodes that were being deleted at one time.
+    pub leaving_max: u64,
     /// Interruption notices.
     pub interruptions: u64,
     /// Times an alarm went to ALARM: when, and position in the plan.
@@ -35,9 +44,25 @@ pub struct Totals {
 /// Adds everything up.
 pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> Totals {
     let mut totals = Totals::default();
+    let mut leaving = std::collections::BTreeSet::new();
     for fact in &recorder.facts {
         match fact.change {
-            Change::InstanceLaunched(_) => totals.nodes_launched += 1,
+            Change::InstanceLaunched(id) => {
+                totals.nodes_launched += 1;
+                let kind = world.instances[id.index()].capacity_type;
+                totals.on_demand_launched += u64::from(kind == CapacityType::OnDemand);
+            }
+            Change::ClaimDisrupted(..) => {
+                let first = totals.disruptions.map_or(fact.at, |(first, _)| first);
+                totals.disruptions = Some((first, fact.at));
+            }
+            Change::ClaimDeleting(id, _) if world.claim(id).node.is_some() => {
+                leaving.insert(id);
+                totals.leaving_max = totals.leaving_max.max(leaving.len() as u64);
+            }
+            Change::ClaimGone(id) => {
+                leaving.remove(&id);
+            }
             Change::InstanceShuttingDown(_) => totals.nodes_terminated += 1,
             Change::InstanceInterrupted(_) => totals.interruptions += 1,
             Change::AlarmChanged(alarm, AlarmState::Alarm) => totals.alarms.push((fact.at, alarm.index())),
@@ -53,7 +78,9 @@ pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -
         let cost = cost(plan, instance);
         let pool = instance.claim.map(|claim| world.node_pools[world.claim(claim).pool.index()].name.clone());
         let entry = totals.cost_by.entry((pool.unwrap_or_else(|| "-".to_string()), capacity(instance.capacity_type)));
-        entry.or_default().0 += cost.0;
+        let (time, dollars) = entry.or_default();
+        *time += paid(plan, instance);
+        dollars.0 += cost.0;
         totals.cost.0 += cost.0;
         totals.node_time += paid(plan, instance);
     }
@@ -77,4 +104,10 @@ pub fn cost(plan: &Plan, instance: &Instance) -> MicroDollars {
     }
     let before = Instance { stopped: instance.stopped.map(|at| at.min(plan.start)), ..instance.clone() };
     MicroDollars(end.0 - before.cost(plan.start).0)
+}
+
+/// A cost for each million of requests that were served; `None` where none was.
+pub fn per_million(world: &World, cost: MicroDollars) -> Option<f64> {
+    let served: u64 = world.ledgers.iter().map(|ledger| ledger.total.served).sum();
+    (served > 0).then(|| cost.dollars() / (served as f64 / REQUEST as f64 / 1e6))
 }

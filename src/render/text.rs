@@ -3,10 +3,12 @@
 use super::Finished;
 use crate::analysis::expectation::{claims, expectations};
 use crate::analysis::right_sizing::advice;
-use crate::analysis::{Replacement, Step, StepDown};
+use crate::analysis::totals::per_million;
+use crate::analysis::{Churn, Replacement, Step, StepDown, churn};
 use crate::engine::{Span, Time};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::world::{Loss, REQUEST, Tally};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const WIDTH: usize = 80;
@@ -269,6 +271,24 @@ fn requests(out: &mut String, finished: &Finished) {
     }
 }
 
+/// What it cost that nodes were replaced.
+fn churn_line(out: &mut String, by: &BTreeMap<&'static str, Churn>) {
+    let Churn { nodes, cost, overlap, overlap_cost } = churn::total(by);
+    if nodes == 0 {
+        return;
+    }
+    let reasons: Vec<String> = by.iter().map(|(reason, one)| format!("{} {reason}", one.nodes)).collect();
+    let text = format!(
+        "{} launched to replace others ({}): ${:.4}, of which ${:.4} for the {} in which both were paid",
+        plural(nodes as usize, "node"),
+        reasons.join(", "),
+        cost.dollars(),
+        overlap_cost.dollars(),
+        tenths(overlap)
+    );
+    line(out, "Churn: ", &text);
+}
+
 fn nodes(out: &mut String, finished: &Finished) {
     let totals = &finished.analysis.totals;
     out.push('\n');
@@ -279,9 +299,9 @@ fn nodes(out: &mut String, finished: &Finished) {
         totals.node_time.seconds(),
         totals.cost.dollars()
     );
-    let parts = totals.cost_by.iter().filter(|(_, dollars)| dollars.0 > 0);
+    let parts = totals.cost_by.iter().filter(|(_, (_, dollars))| dollars.0 > 0);
     let parts: Vec<String> = parts
-        .map(|((pool, kind), dollars)| {
+        .map(|((pool, kind), (_, dollars))| {
             let pool = if pool == "-" { "no pool" } else { pool };
             format!("{pool} {kind} ${:.4}", dollars.dollars())
         })
@@ -289,7 +309,11 @@ fn nodes(out: &mut String, finished: &Finished) {
     if parts.len() > 1 {
         let _ = write!(text, " ({})", parts.join(", "));
     }
+    if let Some(dollars) = per_million(finished.world, totals.cost) {
+        let _ = write!(text, ", ${dollars:.2} per million requests");
+    }
     line(out, "Nodes: ", &text);
+    churn_line(out, &totals.churn_by);
     let counts = [
         (totals.interruptions, "interruption"),
         (totals.evictions, "eviction"),

@@ -312,6 +312,24 @@ measures! {
     NodeSeconds "node_seconds" Count;
     /// What the instances cost during the run.
     Cost "cost" Dollars;
+    /// What the instances cost for each million of requests served.
+    CostPerMillion "cost_per_million" Dollars;
+    /// What the nodes cost that were launched to replace others.
+    ChurnCost "churn_cost" Dollars;
+    /// What replacements cost while a node that they replace was still paid for.
+    OverlapCost "overlap_cost" Dollars;
+    /// Nodes launched to replace others.
+    NodesReplacing "nodes_replacing" Count;
+    /// Most nodes that were being deleted at one time.
+    NodesLeavingMax "nodes_leaving_max" Count;
+    /// Instances launched on demand.
+    OnDemandLaunched "on_demand_launched" Count;
+    /// Launches that found no capacity.
+    LaunchesWithoutCapacity "launches_without_capacity" Count;
+    /// From the start until Karpenter first disrupted a node of its own will (empty, underutilized, drifted).
+    FirstDisruption "first_disruption" Seconds;
+    /// From the start until it did so for the last time.
+    LastDisruption "last_disruption" Seconds;
     /// Pods that are waiting for a node at the end.
     UnscheduledPods "unscheduled_pods" Count;
     /// Most replicas wanted at one time.

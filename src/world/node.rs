@@ -147,6 +147,8 @@ pub struct NodeClaim {
     pub node: Option<NodeId>,
     /// Condition Launched since.
     pub launched: Option<Time>,
+    /// Nodes that it was created to replace.
+    pub replaces: Vec<ClaimId>,
     /// Condition Registered since.
     pub registered: Option<Time>,
     /// Condition Initialized since.
@@ -471,6 +473,7 @@ impl World {
             instance: None,
             node: None,
             launched: None,
+            replaces: Vec::new(),
             registered: None,
             initialized: None,
             consolidatable: None,
@@ -487,6 +490,11 @@ impl World {
         });
         self.push(Change::ClaimCreated(id));
         id
+    }
+
+    /// Notes what a NodeClaim was created to replace; nothing of the API, so nobody is told.
+    pub fn note_replaces(&mut self, claim: ClaimId, old: impl IntoIterator<Item = ClaimId>) {
+        self.claims[claim.index()].replaces.extend(old);
     }
 
     /// The NodeClaim has its instance: Launched.

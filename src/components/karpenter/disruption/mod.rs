@@ -394,7 +394,8 @@ impl Disruption {
         for claim in found.results.existing.iter().filter_map(|placed| placed.claim) {
             cx.world.nominate_claim(claim, until);
         }
-        let candidates = found.candidates.iter().map(|one| one.claim).collect();
+        let candidates: Vec<ClaimId> = found.candidates.iter().map(|one| one.claim).collect();
+        replacements.iter().for_each(|&new| cx.world.note_replaces(new, candidates.iter().copied()));
         let id = self.commands.add(cx.now, method.reason(), candidates, replacements);
         self.notes.started(id, method, found);
         cx.at(cx.now, Any::Disruption(Event::Queue));

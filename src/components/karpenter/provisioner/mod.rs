@@ -30,7 +30,7 @@ use batcher::Batcher;
 use memo::Memo;
 use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve_strictly};
 use pools::exceeds_limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Its memory.
@@ -216,8 +216,11 @@ fn create(cx: &mut Cx, results: &Results) -> Vec<Option<ClaimId>> {
     };
     let created = results.claims.iter().zip(allowed).map(|(claim, allowed)| {
         allowed.then(|| {
-            let claim = claim.claim(cx.plan, cx.world);
-            cx.world.create_claim(claim)
+            let id = cx.world.create_claim(claim.claim(cx.plan, cx.world));
+            let leaving = |&pod: &PodId| cx.world.node(cx.world.pod(pod).node?).claim;
+            let old: BTreeSet<ClaimId> = claim.pods.iter().filter_map(leaving).collect();
+            cx.world.note_replaces(id, old);
+            id
         })
     });
     created.collect()
