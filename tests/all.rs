@@ -8,6 +8,8 @@ mod damage;
 mod determinism;
 mod docs;
 mod explain;
+mod karpenter;
+mod karpenter_oracles;
 mod oracles;
 mod properties;
 mod rollouts;

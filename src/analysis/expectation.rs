@@ -162,7 +162,7 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         Measure::ChurnCost => Some(churn::total(&totals.churn_by).cost.dollars()),
         Measure::OverlapCost => Some(churn::total(&totals.churn_by).overlap_cost.dollars()),
         Measure::NodesReplacing => count(churn::total(&totals.churn_by).nodes),
-        Measure::NodesLeavingMax => count(totals.leaving_max),
+        Measure::NodesDrainingMax => count(totals.draining_max),
         Measure::OnDemandLaunched => count(totals.on_demand_launched),
         Measure::LaunchesWithoutCapacity => count(totals.launch_failures),
         Measure::FirstDisruption => totals.disruptions.map(|(first, _)| first.since(plan.start).seconds()),

@@ -27,8 +27,8 @@ pub struct Totals {
     pub on_demand_launched: u64,
     /// The first and the last time that Karpenter disrupted a node of its own will.
     pub disruptions: Option<(Time, Time)>,
-    /// Most nodes that were being deleted at one time.
-    pub leaving_max: u64,
+    /// Most nodes that were being drained at one time.
+    pub draining_max: u64,
     /// Interruption notices.
     pub interruptions: u64,
     /// Times an alarm went to ALARM: when, and position in the plan.
@@ -44,7 +44,7 @@ pub struct Totals {
 /// Adds everything up.
 pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> Totals {
     let mut totals = Totals::default();
-    let mut leaving = std::collections::BTreeSet::new();
+    let mut draining = std::collections::BTreeSet::new();
     for fact in &recorder.facts {
         match fact.change {
             Change::InstanceLaunched(id) => {
@@ -57,11 +57,11 @@ pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -
                 totals.disruptions = Some((first, fact.at));
             }
             Change::ClaimDeleting(id, _) if world.claim(id).node.is_some() => {
-                leaving.insert(id);
-                totals.leaving_max = totals.leaving_max.max(leaving.len() as u64);
+                draining.insert(id);
+                totals.draining_max = totals.draining_max.max(draining.len() as u64);
             }
-            Change::ClaimGone(id) => {
-                leaving.remove(&id);
+            Change::ClaimDrained(id) | Change::ClaimGone(id) => {
+                draining.remove(&id);
             }
             Change::InstanceShuttingDown(_) => totals.nodes_terminated += 1,
             Change::InstanceInterrupted(_) => totals.interruptions += 1,

@@ -4,11 +4,8 @@
 //! can fail any more: every reference was checked.
 
 pub mod app;
-<<<<<<< HEAD
-pub mod clients;
-=======
 pub mod capacity_pool;
->>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
+pub mod clients;
 pub mod external;
 pub mod flags;
 pub mod ids;
@@ -22,11 +19,8 @@ pub mod work;
 pub mod workload;
 
 pub use app::{App, Curve, TrafficMode};
-<<<<<<< HEAD
-pub use clients::{Clients, Retries};
-=======
 pub use capacity_pool::{CapacityPool, CapacityPools};
->>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
+pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
 pub use flags::Flags;
 pub use ids::*;

@@ -320,8 +320,8 @@ measures! {
     OverlapCost "overlap_cost" Dollars;
     /// Nodes launched to replace others.
     NodesReplacing "nodes_replacing" Count;
-    /// Most nodes that were being deleted at one time.
-    NodesLeavingMax "nodes_leaving_max" Count;
+    /// Most nodes that were being drained at one time.
+    NodesDrainingMax "nodes_draining_max" Count;
     /// Instances launched on demand.
     OnDemandLaunched "on_demand_launched" Count;
     /// Launches that found no capacity.

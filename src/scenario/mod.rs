@@ -17,11 +17,8 @@ pub mod external;
 pub mod files;
 pub mod reader;
 pub mod script;
-<<<<<<< HEAD
-pub mod traffic;
-=======
 pub mod spot_market;
->>>>>>> ad6ffd8 (spot_market: pools of EC2 capacity with shocks, lone interruptions, shortages and the time until capacity returns; oracles 29 to 32)
+pub mod traffic;
 pub mod units;
 pub mod yaml;
 

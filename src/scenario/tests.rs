@@ -547,7 +547,8 @@ fn a_spot_market_makes_a_pool_for_each_type_and_zone_at_the_rate_of_its_band() {
     let folder = Folder::new("market");
     folder.write("pool.yaml", POOL);
     let text = "manifests: [pool.yaml]\nrun: { noise: on }\ncluster: { zones: [us-east-1a, us-east-1b] }\nspot_market:\n  together: 50%\n  \
-                share: 50%\n  shortage: 0%\n  pools: [{ zone: us-east-1b, instance_type: t3.large, lifetime: 1h, on_demand_shortage: 10% }]\n";
+                share: 50%\n  shortage: 0%\n  pools: [{ zone: us-east-1b, instance_type: t3.large, lifetime: 1h, \
+                on_demand_shortage: 10% }]\n";
     let path = folder.write("s.yaml", text);
     let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
     let pools = loaded.plan.capacity_pools.all();

@@ -1,0 +1,61 @@
+//! The scenarios of Karpenter's behaviours keep what they say.
+
+use crate::support::{load, root};
+use kubelapse::study::{run_once, verdicts};
+
+fn keeps(name: &str) {
+    let plan = load(&root().join("scenarios/karpenter").join(format!("{name}.yaml")));
+    let verdicts = verdicts(&plan, &run_once(&plan, 0, false), name);
+    assert!(!verdicts.failed && !verdicts.undecided, "{}", verdicts.text);
+}
+
+#[test]
+fn consolidation_churn() {
+    keeps("consolidation-churn");
+}
+
+#[test]
+fn expiry_storm_in_v1_and_in_v1beta1() {
+    keeps("expiry-storm");
+    keeps("expiry-storm-v1beta1");
+}
+
+#[test]
+fn capacity_shortage() {
+    keeps("capacity-shortage");
+}
+
+#[test]
+fn budget_on_a_schedule() {
+    keeps("budget-schedule");
+}
+
+#[test]
+fn spot_pool_lost() {
+    keeps("spot-pool-lost");
+}
+
+#[test]
+fn drift() {
+    keeps("drift");
+}
+
+/// A new file in the folder is run by this test as well.
+#[test]
+fn every_scenario_of_the_folder_is_named_here() {
+    let entries = std::fs::read_dir(root().join("scenarios/karpenter")).expect("the folder is there");
+    let mut names: Vec<String> = (entries.flatten())
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.to_string()))
+        .collect();
+    names.sort();
+    let known = [
+        "budget-schedule",
+        "capacity-shortage",
+        "consolidation-churn",
+        "drift",
+        "expiry-storm",
+        "expiry-storm-v1beta1",
+        "spot-pool-lost",
+    ];
+    assert_eq!(names, known);
+}
