@@ -490,6 +490,8 @@ fn requests(run: &mut Run) {
         let short = (310..446).contains(&second);
         let lost = if short { offered / 5 } else { 0 };
         let ledger = &mut run.world.ledgers[0];
+        // A flow: nothing of it is in flight between two seconds.
+        ledger.book(at, &Tally::default());
         ledger.offer(at, offered);
         ledger.lose(at, lost, Loss::QueueFull);
         ledger.serve(at, offered - lost, Span::from_millis(if short { 2_500 } else { 180 }), short);
