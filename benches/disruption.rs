@@ -135,7 +135,7 @@ fn add_node(plan: &Plan, world: &mut World, index: usize) {
 
 fn pass(plan: &Plan, world: &World, catalog: &Catalog) -> usize {
     let (nodes, held, notes) = (state_nodes(plan, world), BTreeSet::new(), &mut Notes::default());
-    let scene = Scene { plan, world, catalog, nodes: &nodes, held: &held };
+    let scene = Scene { plan, world, catalog, nodes: &nodes, held: &held, memo: &Default::default() };
     let mut moves = 0;
     for method in [Method::Emptiness, Method::MultiNode, Method::SingleNode] {
         let found = prospect(scene, method, notes);

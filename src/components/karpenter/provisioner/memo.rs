@@ -39,7 +39,7 @@ struct Known {
 pub struct Pools {
     /// The pools and the daemons that they were made from.
     specs: Vec<Arc<NodePoolSpec>>,
-    examples: Vec<(Arc<PodTemplate>, Arc<PodTemplate>)>,
+    examples: Vec<[Arc<PodTemplate>; 2]>,
     /// Templates of nodes, in the order in which they are tried.
     pub templates: Vec<Template>,
     /// Daemons, as looking for types that they run on has left them.
@@ -85,20 +85,19 @@ impl Memo {
         let examples = Daemon::examples(world);
         let mut known = self.known();
         let is_current = |pools: &&Arc<Pools>| {
-            let alike =
-                |(one, two): (&(Arc<PodTemplate>, Arc<PodTemplate>), &(&Arc<PodTemplate>, &Arc<PodTemplate>))| {
-                    Arc::ptr_eq(&one.0, two.0) && Arc::ptr_eq(&one.1, two.1)
-                };
+            let alike = |known: &[Arc<PodTemplate>; 2], now: &[&Arc<PodTemplate>; 2]| {
+                known.iter().zip(now).all(|(one, two)| Arc::ptr_eq(one, two))
+            };
             are_same(&pools.specs, &world.node_pools)
                 && pools.examples.len() == examples.len()
-                && pools.examples.iter().zip(&examples).all(alike)
+                && pools.examples.iter().zip(&examples).all(|(known, now)| alike(known, now))
         };
         if let Some(pools) = known.pools.as_ref().filter(|pools| market.is_whole() && is_current(pools)) {
             return pools.clone();
         }
         let mut daemons = Daemon::all(&examples);
         let templates = pools::templates(plan, world, (catalog, market), &mut daemons);
-        let examples = examples.into_iter().map(|(one, two)| (one.clone(), two.clone())).collect();
+        let examples = examples.into_iter().map(|example| example.map(Arc::clone)).collect();
         let pools = Arc::new(Pools { specs: world.node_pools.clone(), examples, templates, daemons });
         if market.is_whole() {
             known.pools = Some(pools.clone());

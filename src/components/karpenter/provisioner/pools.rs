@@ -61,7 +61,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Of every DaemonSet the template of its newest pod, and that of the set.
-    pub fn examples(world: &World) -> Vec<(&Arc<PodTemplate>, &Arc<PodTemplate>)> {
+    pub fn examples(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
         for pod in world.pods.iter().filter(|pod| pod.gone.is_none()) {
             let Owner::DaemonSet(set) = pod.owner else { continue };
@@ -75,14 +75,14 @@ impl Daemon {
         let sets = world.daemon_sets.iter().zip(newest);
         let of_set = |(set, pod): (&Arc<DaemonSetSpec>, Option<PodId>)| {
             let written = world.template(set.template);
-            (pod.map_or(written, |pod| world.template_of(pod)), written)
+            [pod.map_or(written, |pod| world.template_of(pod)), written]
         };
         sets.map(of_set).collect()
     }
 
     /// A daemon of every DaemonSet.
-    pub fn all(examples: &[(&Arc<PodTemplate>, &Arc<PodTemplate>)]) -> Vec<Daemon> {
-        let all = examples.iter().map(|(template, written)| Daemon::of(template, written));
+    pub fn all(examples: &[[&Arc<PodTemplate>; 2]]) -> Vec<Daemon> {
+        let all = examples.iter().map(|[template, written]| Daemon::of(template, written));
         all.filter(|daemon| !daemon.template.claims_devices).collect()
     }
 
