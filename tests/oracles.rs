@@ -229,3 +229,133 @@ fn oracle_28_pods_requests_node_time_and_money_are_conserved() {
         }
     }
 }
+
+/// A service whose pods prefer the node `first`, with room for all of them on `spare`, and a budget.
+const DRAIN: &str = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: app }
+spec:
+  replicas: PODS
+  selector: { matchLabels: { app: app } }
+  template:
+    metadata: { labels: { app: app } }
+    spec:
+      terminationGracePeriodSeconds: 600
+      affinity:
+        nodeAffinity:
+          preferredDuringSchedulingIgnoredDuringExecution:
+            - { weight: 100, preference: { matchExpressions: [{ key: role, operator: In, values: [first] }] } }
+      containers: [{ name: app, image: app, resources: { requests: { cpu: 100m, memory: 64Mi } } }]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: app }
+spec: { maxUnavailable: ATONCE, selector: { matchLabels: { app: app } } }
+---
+apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: { name: pool }
+spec:
+  disruption: { consolidationPolicy: WhenEmpty, consolidateAfter: Never }
+  template:
+    spec:
+      nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }
+---
+apiVersion: karpenter.k8s.aws/v1
+kind: EC2NodeClass
+metadata: { name: default }
+spec:
+  amiSelectorTerms: [{ alias: al2023@latest }]
+  role: node
+  subnetSelectorTerms: [{ tags: { a: b } }]
+  securityGroupSelectorTerms: [{ tags: { a: b } }]
+";
+
+/// A plan in which `pods` pods have to leave their node, `at_once` at a time; `what` makes them.
+fn draining(pods: u32, at_once: &str, stop: &str, what: &str) -> kubelapse::plan::Plan {
+    let manifests = DRAIN.replace("PODS", &pods.to_string()).replace("ATONCE", at_once);
+    let scenario = format!(
+        "name: drain\n\
+         manifests: [manifests.yaml]\n\
+         cluster:\n  zones: [us-east-1a]\n  nodes:\n\
+         \x20   - {{ name: first, node_pool: pool, instance_type: m5.2xlarge, capacity_type: spot, labels: {{ role: first }} }}\n\
+         \x20   - {{ name: spare, instance_type: m5.2xlarge }}\n\
+         images: {{ app: {{ size: 1Mi, cached: true }} }}\n\
+         services: {{ app: {{ cpu_per_request: 1ms, start: 0s, stop: \"{stop}\" }} }}\n\
+         timings: {{ api.hop: 1ms, scheduler.attempt: 1ms, scheduler.bind: 1ms, pod.sandbox: 5s, container.start: 4s, \
+         interruption.delivery: 2s }}\n\
+         {what}\n\
+         run: {{ until: 10m }}\n"
+    );
+    crate::support::written(&format!("drain-{pods}-{at_once}-{}", stop.len()), &manifests, &scenario)
+}
+
+/// Oracle 24: a drain that a budget limits to `m` of `n` pods at once takes ceil(n / m) r.
+#[test]
+fn oracle_24_a_drain_takes_as_many_rounds_as_the_budget_makes() {
+    for (n, m) in [(1_u32, 1_u32), (3, 1), (6, 2), (7, 2), (7, 3), (6, 6)] {
+        let what = "actions: [{ at: 1m, delete_node_claim: first }]";
+        let mut plan = draining(n, &m.to_string(), "9999ms", what);
+        // Refused evictions are tried again every second. A replacement is Ready between 9 s and 10 s after the eviction (5 s
+        // sandbox, 4 s container, and the relist that sees it), so that the next round begins after r = 10 s exactly.
+        plan.flags.karpenter.eviction_backoff = (Span::from_secs(1), Span::from_secs(1));
+        let outcome = run_once(&plan, 0, false);
+        let facts = &outcome.recorder.facts;
+        let evicted = facts.iter().filter_map(|fact| match fact.change {
+            Change::PodDeleting(_, cause) => (cause == kubelapse::world::DeleteCause::Eviction).then_some(fact.at),
+            _ => None,
+        });
+        let evicted: Vec<kubelapse::engine::Time> = evicted.collect();
+        let round = |index: usize| Span::from_secs(10) * (index as u64 / u64::from(m));
+        let expected: Vec<_> = (0..n as usize).map(|index| evicted[0] + round(index)).collect();
+        assert_eq!(evicted, expected, "{n} pods, {m} at once");
+        let stopped =
+            facts.iter().filter(|fact| matches!(fact.change, Change::ContainerStopped(..))).map(|fact| fact.at);
+        let last = stopped.max().expect("they stop");
+        // The kubelet hears of an eviction a hop later, and the process takes 9.999 s to end.
+        assert_eq!(last - evicted[0], Span::from_secs(10) * u64::from(n.div_ceil(m)), "{n} pods, {m} at once");
+    }
+}
+
+/// Pods of a spot node that gets its notice after a minute: how long each took to stop; `None`: its node ended before.
+fn stops(plan: &kubelapse::plan::Plan, replication: u64) -> Vec<Option<Span>> {
+    let outcome = run_once(plan, replication, false);
+    let facts = &outcome.recorder.facts;
+    let notice = facts.iter().find(|fact| matches!(fact.change, Change::InstanceInterrupted(_))).expect("a notice").at;
+    let end = facts.iter().find(|fact| matches!(fact.change, Change::InstanceShuttingDown(_))).expect("it ends").at;
+    let leaving = facts.iter().filter_map(|fact| match fact.change {
+        Change::PodDeleting(pod, kubelapse::world::DeleteCause::Eviction) => Some(pod),
+        _ => None,
+    });
+    let stop = |pod| {
+        let stopped = |change: Change| matches!(change, Change::ContainerStopped(one, _) if one == pod);
+        let stopped = facts.iter().find(|fact| stopped(fact.change)).map(|fact| fact.at);
+        stopped.filter(|&at| at <= end).map(|at| at - notice)
+    };
+    leaving.map(stop).collect()
+}
+
+/// Oracle 24: with r seconds from the notice until a pod has stopped, it is cut off where r > 120, and only there.
+#[test]
+fn oracle_24_pods_that_need_more_than_the_notice_are_cut_off() {
+    let what = "faults: [{ at: 1m, spot_interruption: }]";
+    // Notice, 2 s to Karpenter, 1 ms to the kubelet after the eviction: what is left of 120 s.
+    let constant = |stop: &str| stops(&draining(5, "100%", stop, what), 0);
+    let in_time = constant("100s");
+    let lead = in_time[0].expect("in time").saturating_sub(Span::from_secs(100));
+    assert_eq!(in_time, [Some(lead + Span::from_secs(100)); 5]);
+    let left = Span::from_secs(120).saturating_sub(lead);
+    let just = |micros: u64| format!("{}ms", micros / 1_000);
+    assert_eq!(constant(&just(left.micros() - 1_000)), [Some(Span::from_millis(119_999)); 5]);
+    assert_eq!(constant(&just(left.micros() + 1_000)), [None; 5]);
+    // Uniform between 60 s before and 30 s after what is left: r is uniform from 60 s to 150 s, P(r > 120) is a third.
+    let (low, high) = (left.saturating_sub(Span::from_secs(60)), left + Span::from_secs(30));
+    let mut plan = draining(50, "100%", &format!("uniform({}, {})", just(low.micros()), just(high.micros())), what);
+    plan.noise = true;
+    let all: Vec<Option<Span>> = (0..6).flat_map(|replication| stops(&plan, replication)).collect();
+    let (count, cut) = (all.len() as f64, all.iter().filter(|stop| stop.is_none()).count() as f64);
+    assert!(all.len() == 300 && all.iter().flatten().all(|stop| *stop <= Span::from_secs(120)), "{}", all.len());
+    let (p, half) = (1.0 / 3.0, 3.29 * (count * (1.0 / 3.0) * (2.0 / 3.0)).sqrt());
+    assert!((cut - count * p).abs() <= half, "{cut} of {count}");
+}
