@@ -78,3 +78,95 @@ fn every_file_column_and_key_of_a_result_is_described() {
         assert_eq!(missing(section.unwrap_or_default(), columns, row), [""; 0], "{name}");
     }
 }
+
+/// Instants of `output/README.md` that are no events: phases of loops, and looks of the disruption loop that change nothing.
+const NO_EVENTS: [&str; 8] = ["7.5", "292.5", "307.5", "322.5", "625", "635", "645", "670"];
+
+/// How the derivation calls what `events.csv` calls otherwise.
+const CALLED: [(&str, &str); 29] = [
+    ("the HPA sees", "synced"),
+    ("asks for", "scaled"),
+    ("the HPA proposes", "synced"),
+    ("11 to 7", "scaled"),
+    ("7 to 3", "scaled"),
+    ("is resized", "scaled"),
+    ("pod 4, then pod 5", "created"),
+    ("is unschedulable", "unschedulable"),
+    ("batch closes", "batch closed"),
+    ("NodeClaim `", "created"),
+    ("launched:", "launched"),
+    ("Node object", "created"),
+    ("registered:", "registered"),
+    ("Ready:", "Ready"),
+    ("taint goes", "taints changed"),
+    ("bound:", "bound"),
+    ("sandbox and address", "address"),
+    ("image is there", "images pulled"),
+    ("container started", "container started"),
+    ("phase Running", "phase"),
+    ("the endpoint is", "endpoints changed"),
+    ("registered with the target group", "registered"),
+    ("healthy", "state"),
+    ("in service:", "first request"),
+    ("the target is draining", "state"),
+    ("no new requests", "no longer routed to"),
+    ("is evicted", "deletion requested"),
+    ("is gone", "gone"),
+    ("drained;", "drained"),
+];
+
+/// Every bold instant of the derivation is an event of its scenario's results, and one of the kind that the sentence names.
+#[test]
+fn every_instant_of_the_derivation_is_in_the_results() {
+    let text = fs::read_to_string(root().join("output/README.md")).expect("the derivation is there");
+    let (mut checked, mut named) = (0, 0);
+    for section in text.split("\n## ") {
+        let head = section.lines().next().unwrap_or_default();
+        let derived = ["Up:", "Down:", "Replacement:"].iter().any(|kind| head.starts_with(kind));
+        let scenario = crate::support::SHIPPED.into_iter().find(|name| head.contains(&format!("`{name}`")));
+        let Some(scenario) = scenario.filter(|_| derived) else { continue };
+        let path = root().join("output").join(scenario).join("events.csv");
+        let events = fs::read_to_string(path).expect("the results are there");
+        let rows: Vec<Vec<&str>> = events.lines().map(|line| line.split(',').collect()).collect();
+        for item in section.split("\n- **").skip(1) {
+            let (times, sentence) = item.split_once("**").expect("a bold instant");
+            let times = times.split(", ").filter(|time| *time != "…" && !NO_EVENTS.contains(time));
+            let at: Vec<(&str, Vec<&str>)> = times
+                .map(|time| (time, rows.iter().filter(|row| row[0] == time).map(|row| row[3]).collect()))
+                .collect();
+            let begin = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+            for (time, found) in &at {
+                assert!(!found.is_empty(), "{scenario} has no event at {time}: {begin}");
+                checked += 1;
+            }
+            let clause: String = begin.chars().take(48).collect();
+            let first = CALLED.iter().filter_map(|(words, what)| Some((clause.find(words)?, what))).min();
+            if let (Some((_, what)), false) = (first, at.is_empty()) {
+                assert!(
+                    at.iter().any(|(_, found)| found.contains(what)),
+                    "{scenario}: no `{what}` at {times:?}",
+                    times = at
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(checked >= 55 && named >= 20, "{checked} instants, {named} with their events");
+}
+
+/// The scenario with which the page begins runs as it stands.
+#[test]
+fn the_smallest_scenario_runs() {
+    let page = fs::read_to_string(root().join("docs/scenario.md")).expect("the page is there");
+    let block = |name: &str| {
+        let after = page.split(&format!("`{name}`:\n\n```yaml\n")).nth(1).expect("a block after its name");
+        after.split("\n```").next().expect("it ends").to_string()
+    };
+    let plan = crate::support::written("smallest", &block("manifests.yaml"), &block("web.yaml"));
+    let outcome = study::run_once(&plan, 0, false);
+    let (files, summary) = study::report(&plan, &outcome);
+    assert!(!files.is_empty() && summary.starts_with("web:"), "{summary}");
+    let scaled =
+        |fact: &kubelapse::record::Fact| matches!(fact.change, kubelapse::world::Change::DeploymentScaled { .. });
+    assert!(outcome.recorder.facts.iter().any(scaled), "it shows what it is for");
+}

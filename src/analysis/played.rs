@@ -484,6 +484,8 @@ fn play(run: &mut Run, later: &mut Vec<(u64, u32, PodId)>, until: u64) {
 /// The load as it was; some requests are slow and a few lost while capacity lacks.
 fn requests(run: &mut Run) {
     let curve = run.plan.apps[0].traffic.clone();
+    // A flow: the times in flight of single requests are nobody's here.
+    run.world.ledgers[0].book(run.plan.start, &Tally::default());
     for second in 0..1_200 {
         let at = run.plan.start + Span::from_secs(second);
         let offered = (curve.at(at) * REQUEST as f64) as u64;

@@ -230,7 +230,7 @@ impl Default for ControllerFlags {
 pub struct MetricsFlags {
     /// `--metric-resolution`: 15 s in the shipped manifest.
     pub resolution: Span,
-    /// Phase of the scrapes after the start; `None`: drawn, or half the resolution without noise.
+    /// Phase of the scrapes after the start; not set: drawn, or half the resolution without noise.
     pub phase: Option<Span>,
     /// cAdvisor housekeeping of a busy container, before jitter.
     pub housekeeping_busy: Span,

@@ -7,7 +7,7 @@ pub mod decision;
 
 pub use decision::Decision;
 
-use crate::engine::Time;
+use crate::engine::{Span, Time};
 use crate::plan::{HpaId, NodePoolId};
 use crate::world::{Change, HpaStatus, NodeId, PodId, World};
 use std::collections::BTreeMap;
@@ -99,7 +99,12 @@ pub struct Recorder {
     /// What disruption said of nodes and pools, each time it said something else; only with explanations.
     pub verdicts: Vec<(Time, Verdict)>,
     latest: BTreeMap<(Subject, VerdictKind), usize>,
+    /// When each thing was last said of a pool.
+    said: Vec<(Verdict, Time)>,
 }
+
+/// What is said of a pool again and again counts as one until it was not said for so long.
+const SILENCE: Span = Span::from_secs(60);
 
 impl Recorder {
     /// An empty record.
@@ -112,6 +117,7 @@ impl Recorder {
             decisions: Vec::new(),
             verdicts: Vec::new(),
             latest: BTreeMap::new(),
+            said: Vec::new(),
         }
     }
 
@@ -120,8 +126,21 @@ impl Recorder {
         self.detail == Detail::Explain
     }
 
-    /// Adds a verdict, if they are kept and it is not what was said last.
+    /// Adds a verdict, if they are kept and it is not what was said last. Of a pool several things are said in each pass, one
+    /// a reason for disruption.
     pub fn judge(&mut self, at: Time, verdict: &Verdict) {
+        if self.explains() && matches!(verdict.subject, Subject::Pool(_)) {
+            let Some((_, last)) = self.said.iter_mut().find(|(said, _)| said == verdict) else {
+                self.said.push((verdict.clone(), at));
+                self.verdicts.push((at, verdict.clone()));
+                return;
+            };
+            let silent = at.since(std::mem::replace(last, at));
+            if silent > SILENCE {
+                self.verdicts.push((at, verdict.clone()));
+            }
+            return;
+        }
         let key = (verdict.subject, verdict.kind);
         let known = self.latest.get(&key).is_some_and(|&index| self.verdicts[index].1.reason == verdict.reason);
         if self.explains() && !known {

@@ -176,14 +176,18 @@ pub fn fitted(text: &str, size: f64, bold: bool, width: f64) -> String {
     String::new()
 }
 
-/// The same for names, which differ at their ends: the beginning is cut.
+/// The same for names, which differ at their ends: the beginning is cut, between words where that leaves any.
 pub fn fitted_name(name: &str, size: f64, bold: bool, width: f64) -> String {
     if text_width(name, size, bold) <= width {
         return name.to_string();
     }
-    let cut = name.char_indices().skip(1).map(|(start, _)| format!("…{}", &name[start..]));
-    let mut cut = cut;
-    cut.find(|cut| text_width(cut, size, bold) <= width).unwrap_or_default()
+    let fits = |start: usize| {
+        let cut = format!("…{}", &name[start..]);
+        (text_width(&cut, size, bold) <= width).then_some(cut)
+    };
+    let words = name.match_indices(['-', '.']).map(|(at, separator)| at + separator.len());
+    let letters = name.char_indices().skip(1).map(|(start, _)| start);
+    words.filter(|&start| start < name.len()).chain(letters).find_map(fits).unwrap_or_default()
 }
 
 /// Rows for labels that stand to the right of upright lines, each `(x of its line, width of its label)` in order of x:

@@ -233,11 +233,15 @@ fn critical_path(drawing: &mut Drawing, finished: &Finished, axis: &Axis, step: 
     drawing.line(points, palette::BLACK, 3.0, false);
     drawing.rect([x - 4.0, y - 4.0, 8.0, 8.0], palette::BLACK, step_words(step));
     let Some(span) = step.time_to_serve() else { return };
-    let words = format!("in service {} after the trigger", tenths(span));
+    let words = format!("step {}: in service {} after the trigger", step.number, tenths(span));
     let width = text_width(&words, 12.0, true);
     let pod = &finished.analysis.history.pods[critical.pod.index()];
     let room = axis.x(pod.deleting.unwrap_or(axis.until)).min(RIGHT) - x;
+    let end = axis.x(pod.gone.unwrap_or(axis.until));
     if room > width + 20.0 {
         drawing.text((x + 10.0, pod_y + 13.0), (12.0, true), Anchor::Start, palette::WHITE, words);
+    } else if end + width + 8.0 < RIGHT {
+        // Behind the end of the pod there is nothing.
+        drawing.text((end + 6.0, pod_y + 13.0), (12.0, true), Anchor::Start, palette::INK, words);
     }
 }

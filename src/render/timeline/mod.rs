@@ -193,6 +193,7 @@ fn markers(finished: &Finished) -> Vec<Marker> {
         };
         markers.push(Marker { at: one.trigger, words, colour: palette::ALARM, rank: 0 });
     }
+    markers.extend(drains(finished));
     for &(at, alarm) in &finished.analysis.totals.alarms {
         let words = format!("alarm {}", plan.alarms[alarm].name);
         markers.push(Marker { at, words, colour: palette::ALARM, rank: 4 });
@@ -200,6 +201,27 @@ fn markers(finished: &Finished) -> Vec<Marker> {
     markers.sort_by_key(|marker| (marker.at, marker.rank));
     markers.dedup_by(|later, earlier| later.at == earlier.at && later.words == earlier.words);
     markers
+}
+
+/// Nodes that Karpenter removes, and how many pods have to move: nodes that go at one time for one reason together.
+fn drains(finished: &Finished) -> Vec<Marker> {
+    let mut by: std::collections::BTreeMap<(Time, &str), (usize, usize)> = std::collections::BTreeMap::new();
+    let displaced = |node: &crate::analysis::NodeHistory| {
+        let of_node = finished.analysis.replacements.iter().filter(|one| Some(one.node) == node.node);
+        of_node.map(|one| one.displaced.len()).sum::<usize>()
+    };
+    for node in &finished.analysis.history.nodes {
+        if let Some((at, reason)) = node.disrupted {
+            let (nodes, pods) = by.entry((at, reason.name())).or_default();
+            (*nodes, *pods) = (*nodes + 1, *pods + displaced(node));
+        }
+    }
+    let marker = |((at, reason), (nodes, pods)): ((Time, &str), (usize, usize))| {
+        let moving = if pods == 0 { String::new() } else { format!(", {} to move", plural(pods, "pod")) };
+        let words = format!("Karpenter drains {} ({reason}){moving}", plural(nodes, "node"));
+        Marker { at, words, colour: palette::TERMINATING, rank: 3 }
+    };
+    by.into_iter().map(marker).collect()
 }
 
 fn load_words(curve: &crate::plan::Curve, at: Time, cores: bool) -> String {

@@ -7,6 +7,9 @@ use crate::engine::{Span, Time};
 use crate::render::Finished;
 use crate::world::{REQUEST, Tally};
 
+/// Capacity beyond so many times the greatest load is cut off, and said in words.
+const CAPACITY_MOST: f64 = 4.0;
+
 /// A number for labels: at most three significant digits after the point.
 pub fn short(value: f64) -> String {
     let decimals = if value.abs() >= 100.0 || value.fract() == 0.0 { 0 } else { 2 };
@@ -126,7 +129,9 @@ pub fn load(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
     let failed_or_slow = rates(finished, axis, |tally| tally.slow + tally.lost_all());
     let capacity = steps(finished, axis, |sample| sample.replicas.iter().map(|replicas| replicas.capacity).sum());
     let most = greatest(&load).max(1e-3);
-    let scale = frame(drawing, (top, height), (most * 1.1).max(greatest(&capacity).min(most * 2.0)), false);
+    // Capacity is drawn whole unless that would make the load a line at the bottom.
+    let highest = greatest(&capacity);
+    let scale = frame(drawing, (top, height), (most * 1.1).max((highest * 1.04).min(most * CAPACITY_MOST)), false);
     filled(drawing, &load, &scale, palette::STARTING.opacity(0.10));
     filled(drawing, &failed_or_slow, &scale, palette::NOT_READY.opacity(0.55));
     filled(drawing, &lost, &scale, palette::ALARM);
@@ -134,9 +139,10 @@ pub fn load(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
     if greatest(&capacity) > 0.0 {
         drawing.line(scaled(&capacity, &scale), palette::IN_SERVICE, 2.0, true);
     }
+    let beyond = if highest > scale.most { format!("capacity, up to {}", short(highest)) } else { String::new() };
     let entries = [
         (palette::STARTING, "load"),
-        (palette::IN_SERVICE, "capacity in service"),
+        (palette::IN_SERVICE, if beyond.is_empty() { "capacity in service" } else { &beyond }),
         (palette::NOT_READY.opacity(0.55), "served late"),
         (palette::ALARM, "lost"),
     ];

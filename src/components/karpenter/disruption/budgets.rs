@@ -98,6 +98,14 @@ pub fn remaining(world: &World, reason: &str, notes: &mut Notes) -> Remaining {
         if total > 0 && allowed == 0 {
             let why = || format!("No allowed disruptions for disruption reason {reason} due to blocking budget");
             notes.pool_blocked(NodePoolId::at(index), || Reason::Text(why()));
+        } else if allowed > 0 && disrupting >= allowed {
+            let nodes = if disrupting == 1 { "node is" } else { "nodes are" };
+            let why = || {
+                format!(
+                    "{disrupting} {nodes} leaving or not Ready, the budget for {reason} allows {allowed} of {total}"
+                )
+            };
+            notes.used_up(NodePoolId::at(index), || Reason::Text(why()));
         }
     }
     Remaining { by_pool }

@@ -248,7 +248,7 @@ impl Disruption {
     /// What was said goes into the record.
     fn publish(&self, cx: &mut Cx) {
         let now = cx.now;
-        for verdict in &self.notes.verdicts {
+        for verdict in self.notes.verdicts.iter().chain(&self.notes.used_up) {
             cx.recorder.judge(now, verdict);
         }
     }

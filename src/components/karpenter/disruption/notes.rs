@@ -16,12 +16,14 @@ pub struct Notes {
     pub verdicts: Vec<Verdict>,
     /// Commands that were started, with their numbers; empty when nobody asks.
     pub started: Vec<(u64, Method, Move)>,
+    /// What no event of Karpenter says, and people ask: budgets that are used up by disruptions under way.
+    pub used_up: Vec<Verdict>,
 }
 
 impl Notes {
     /// Keeps verdicts, or not.
     pub fn new(kept: bool) -> Notes {
-        Notes { kept, verdicts: Vec::new(), started: Vec::new() }
+        Notes { kept, verdicts: Vec::new(), started: Vec::new(), used_up: Vec::new() }
     }
 
     /// Somebody reads them.
@@ -47,6 +49,13 @@ impl Notes {
     /// The budgets of a pool allow nothing.
     pub fn pool_blocked(&mut self, pool: NodePoolId, reason: impl FnOnce() -> Reason) {
         self.add(Subject::Pool(pool), VerdictKind::Blocked, reason);
+    }
+
+    /// The budgets of a pool allow disruptions, but as many are under way.
+    pub fn used_up(&mut self, pool: NodePoolId, reason: impl FnOnce() -> Reason) {
+        if self.kept {
+            self.used_up.push(Verdict { subject: Subject::Pool(pool), kind: VerdictKind::Blocked, reason: reason() });
+        }
     }
 
     /// A command was started.
