@@ -1,12 +1,16 @@
 //! One replication of the committed `scenarios/scale-up.yaml`, noise on, nothing rendered: fluid traffic, and beside it the
 //! same with every request an event.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kubelapse::analysis::sample::Wanted;
 use kubelapse::plan::{Plan, TrafficMode};
+use kubelapse::rules::expectation::{Measure, Scope};
 use kubelapse::scenario::{self, LoadOptions};
+use kubelapse::study::replications::{Control, replicate};
 use kubelapse::study::run_once;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 fn plan(mode: TrafficMode) -> Plan {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scale-up.yaml");
@@ -34,5 +38,22 @@ fn replication(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, replication);
+/// A hundred replications on all cores, of which only measures are kept: what a study or a sweep does.
+fn study(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("replications of scale-up on all cores");
+    let stop = AtomicBool::new(false);
+    let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
+    let mut wanted = Wanted::default();
+    wanted.quantity(Measure::TimeToServe, &Scope::default());
+    group.throughput(Throughput::Elements(100)).sample_size(10);
+    for (name, mode) in [("fluid", TrafficMode::Fluid), ("requests", TrafficMode::Requests)] {
+        let plan = plan(mode);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| black_box(replicate(&plan, 0..100, &wanted, control)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, replication, study);
 criterion_main!(benches);

@@ -13,6 +13,7 @@ mod karpenter_oracles;
 mod oracles;
 mod properties;
 mod rollouts;
+mod studies;
 mod support;
 mod tidy;
 mod traffic;

@@ -3,10 +3,10 @@
 //! [`value`] measures one run; [`judge`] takes the values of any number of runs. A replication study keeps one number
 //! per run and expectation and calls the same [`judge`]; where it knows an interval it calls [`decide`].
 
-use super::history::PodHistory;
+use super::history::{NodeHistory, PodHistory};
 use super::steps::Step;
 use super::{Analysis, churn};
-use crate::engine::Span;
+use crate::engine::{Span, Time};
 use crate::plan::{DeploymentId, Plan};
 use crate::rules::expectation::{Bound, Expectation, Measure, Scope, Statistic, Subject, Verdict};
 use crate::world::{DeleteCause, Owner, REQUEST, Tally, World};
@@ -60,7 +60,8 @@ pub fn expectations(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<Judg
     plan.expectations.iter().map(|expectation| judge_run(expectation, plan, world, analysis)).collect()
 }
 
-fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
+/// One expectation, held against one run.
+pub fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
     judge(expectation, &[value(expectation.subject.measure(), &expectation.scope, plan, world, analysis)])
 }
 
@@ -80,6 +81,11 @@ pub fn judge(expectation: &Expectation, values: &[Option<f64>]) -> Judgement {
             decide(expectation, Some((high, low, high)), format!("{} to {} {of}", show(low), show(high)))
         }
         Subject::Each(_) => decide(expectation, Some((low, low, low)), show(low)),
+        Subject::Statistic(Statistic::Percentile(percent), _) if values.len() == 1 => {
+            let least = super::statistics::least_runs(percent);
+            let judged = decide(expectation, None, format!("{} of one run; p{percent} needs {least} runs", show(low)));
+            Judgement { measured: Some(low), ..judged }
+        }
         Subject::Statistic(statistic, _) => {
             let point = statistic_of(statistic, &known);
             decide(expectation, Some((point, point, point)), format!("{} {of}", show(point)))
@@ -145,17 +151,18 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
             let deregistered = pod.deregistered?;
             Some(seconds(pod.target_gone.map(|gone| gone.since(deregistered))))
         }),
-        Measure::NodeTerminationAfterEmpty => longest(analysis.history.nodes.iter().filter_map(|node| {
+        Measure::NodeTerminationAfterEmpty => longest(within.nodes().filter_map(|node| {
             let (emptied, gone) = (node.emptied?, node.gone?);
-            Some(gone.since(emptied).seconds())
+            within.contains(emptied).then(|| gone.since(emptied).seconds())
         })),
         Measure::TimeToReplace => {
-            longest(analysis.replacements.iter().map(|replacement| seconds(replacement.time_to_replace())))
+            let meant = analysis.replacements.iter().filter(|replacement| within.contains(replacement.trigger));
+            longest(meant.map(|replacement| seconds(replacement.time_to_replace())))
         }
-        Measure::NodesLaunched => count(totals.nodes_launched),
-        Measure::NodesTerminated => count(totals.nodes_terminated),
-        Measure::NodesMax => longest(analysis.series.samples.iter().map(|sample| f64::from(sample.nodes.total()))),
-        Measure::NodesEnd => analysis.series.samples.last().map(|sample| f64::from(sample.nodes.total())),
+        Measure::NodesLaunched => count(within.windowed(totals.nodes_launched, |node| node.launched)),
+        Measure::NodesTerminated => count(within.windowed(totals.nodes_terminated, |node| node.stopped)),
+        Measure::NodesMax => longest(within.samples().map(|sample| f64::from(sample.nodes.total()))),
+        Measure::NodesEnd => within.samples().last().map(|sample| f64::from(sample.nodes.total())),
         Measure::NodeSeconds => Some(totals.node_time.seconds()),
         Measure::Cost => Some(totals.cost.dollars()),
         Measure::CostPerMillion => super::totals::per_million(world, totals.cost),
@@ -171,11 +178,11 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         Measure::ReplicasMax => longest(within.replicas().map(|replicas| f64::from(replicas.desired))),
         Measure::ReplicasEnd => within.replicas().last().map(|replicas| f64::from(replicas.desired)),
         Measure::InServiceMin => within.replicas().map(|replicas| f64::from(replicas.in_service)).reduce(f64::min),
-        Measure::Interruptions => count(totals.interruptions),
+        Measure::Interruptions => count(within.windowed(totals.interruptions, |node| node.interrupted)),
         Measure::Evictions => {
             count(within.pods().filter(|pod| pod.cause == Some(DeleteCause::Eviction)).count() as u64)
         }
-        Measure::Alarms => count(totals.alarms.len() as u64),
+        Measure::Alarms => count(totals.alarms.iter().filter(|(at, _)| within.contains(*at)).count() as u64),
         Measure::PhaseReplicaSet
         | Measure::PhaseScheduling
         | Measure::PhaseBatching
@@ -226,6 +233,8 @@ struct Within<'a> {
     analysis: &'a Analysis,
     deployment: Option<DeploymentId>,
     step: Option<u32>,
+    window: Option<(Time, Time)>,
+    start: Time,
 }
 
 impl<'a> Within<'a> {
@@ -238,7 +247,33 @@ impl<'a> Within<'a> {
                 Some(DeploymentId::at(position))
             }
         };
-        Some(Within { analysis, deployment, step: scope.step })
+        let at = |micros| plan.start + Span::from_micros(micros);
+        let window = scope.window.map(|(from, to)| (at(from), at(to)));
+        Some(Within { analysis, deployment, step: scope.step, window, start: plan.start })
+    }
+
+    fn contains(&self, at: Time) -> bool {
+        self.window.is_none_or(|(from, to)| from <= at && at < to)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &'a NodeHistory> {
+        self.analysis.history.nodes.iter()
+    }
+
+    /// A count of the whole run, or of the nodes to which it happened within the window.
+    fn windowed(&self, whole: u64, when: fn(&NodeHistory) -> Option<Time>) -> u64 {
+        let inside = |node: &&NodeHistory| when(node).is_some_and(|at| self.contains(at));
+        if self.window.is_none() { whole } else { self.nodes().filter(inside).count() as u64 }
+    }
+
+    /// The states of the window: what holds at its start, and every change within it.
+    fn samples(&self) -> impl Iterator<Item = &'a super::Sample> {
+        let samples = &self.analysis.series.samples;
+        let (first, end) = self.window.map_or((0, samples.len()), |(from, to)| {
+            let first = samples.partition_point(|sample| sample.at <= from);
+            (first.saturating_sub(1), samples.partition_point(|sample| sample.at < to))
+        });
+        samples[first.min(end)..end].iter()
     }
 
     fn is_meant(&self, deployment: Option<DeploymentId>) -> bool {
@@ -246,10 +281,9 @@ impl<'a> Within<'a> {
     }
 
     fn steps(&self) -> impl Iterator<Item = &'a Step> {
-        let (deployment, number) = (self.deployment, self.step);
-        self.analysis.steps.iter().filter(move |step| {
-            let meant = deployment.is_none_or(|deployment| deployment == step.deployment);
-            meant && number.is_none_or(|number| number == step.number)
+        self.analysis.steps.iter().filter(|step| {
+            let meant = self.deployment.is_none_or(|deployment| deployment == step.deployment);
+            meant && self.step.is_none_or(|number| number == step.number) && self.contains(step.trigger)
         })
     }
 
@@ -257,10 +291,13 @@ impl<'a> Within<'a> {
         longest(self.steps().filter_map(value))
     }
 
-    fn pods(&self) -> impl Iterator<Item = &'a PodHistory> {
-        let deployment = self.deployment;
+    /// Pods that are meant; of a window those whose deletion was asked for within it.
+    fn pods(&self) -> impl Iterator<Item = &PodHistory> {
         let pods = self.analysis.history.pods.iter();
-        pods.filter(move |pod| deployment.is_none() || pod.deployment == deployment)
+        pods.filter(|pod| {
+            let meant = self.deployment.is_none() || pod.deployment == self.deployment;
+            meant && (self.window.is_none() || pod.deleting.is_some_and(|deleting| self.contains(deleting)))
+        })
     }
 
     fn longest_pod(&self, value: impl Fn(&PodHistory) -> Option<f64>) -> Option<f64> {
@@ -270,7 +307,7 @@ impl<'a> Within<'a> {
     /// Replicas of all Deployments that are meant, together, at each sample.
     fn replicas(&self) -> impl Iterator<Item = super::Replicas> {
         let deployment = self.deployment;
-        self.analysis.series.samples.iter().map(move |sample| {
+        self.samples().map(move |sample| {
             let mut sum = super::Replicas::default();
             for (index, replicas) in sample.replicas.iter().enumerate() {
                 if deployment.is_none_or(|deployment| deployment.index() == index) {
@@ -288,8 +325,16 @@ impl<'a> Within<'a> {
     fn tally(&self, plan: &Plan, world: &World) -> Tally {
         let mut sum = Tally::default();
         for (app, ledger) in plan.apps.iter().zip(&world.ledgers) {
-            if self.is_meant(Some(app.deployment)) {
-                sum += &ledger.total;
+            if !self.is_meant(Some(app.deployment)) {
+                continue;
+            }
+            match self.window {
+                None => sum += &ledger.total,
+                Some((from, to)) => {
+                    let second = |at: Time| at.since(self.start).whole_seconds() as usize;
+                    let bins = ledger.bins.iter().take(second(to)).skip(second(from));
+                    bins.for_each(|bin| sum += bin);
+                }
             }
         }
         sum
@@ -312,11 +357,11 @@ mod tests {
     }
 
     #[test]
-    fn one_run_is_its_own_statistic_and_says_so() {
+    fn one_run_has_no_percentile_and_says_so() {
         let expectation = parse("p95(time_to_serve) <= 3m").unwrap();
         let judged = judge(&expectation, &[Some(138.1)]);
-        assert_eq!((judged.verdict, judged.measured), (Verdict::Holds, Some(138.1)));
-        assert_eq!(judged.explanation, "2m18.1s of one run");
+        assert_eq!((judged.verdict, judged.measured), (Verdict::Undecided, Some(138.1)));
+        assert_eq!(judged.explanation, "2m18.1s of one run; p95 needs 59 runs");
     }
 
     #[test]

@@ -6,18 +6,28 @@
 //! ```
 //! Pure: the same record gives the same analysis. Nothing here writes or draws; that is `render`.
 
+pub mod causes;
 pub mod churn;
+pub mod error_budget;
 pub mod expectation;
 pub mod explain;
+pub mod gate;
+pub mod grid;
 pub mod history;
+pub mod paired;
 pub mod phases;
 #[cfg(test)]
 pub(crate) mod played;
+pub mod rare;
 pub mod right_sizing;
+pub mod runs;
+pub mod sample;
 pub mod series;
+pub mod statistics;
 pub mod steps;
 pub mod summary;
 pub mod totals;
+pub mod verdicts;
 
 pub use churn::Churn;
 pub use history::{History, NodeHistory, PodHistory, Serving};

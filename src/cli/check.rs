@@ -1,9 +1,11 @@
 //! `kubelapse check`: claims and expectations of scenarios against what the runs measure.
 
-use super::{Failure, ScenarioArguments, print};
-use crate::study;
+use super::{Failure, ScenarioArguments, output, print, studies, tell};
+use crate::analysis::verdicts::Report;
+use crate::render::verdicts::{self, github, junit, markdown};
+use crate::study::gates::{self, Length};
 use rayon::prelude::*;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -13,6 +15,24 @@ pub struct Arguments {
     scenarios: Vec<PathBuf>,
     #[command(flatten)]
     common: ScenarioArguments,
+    /// Runs with chance for what speaks of many runs [default: until all is decided]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    runs: Option<u64>,
+    /// Most runs, where their number is not given
+    #[arg(long, value_name = "N", default_value_t = 3_200, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    runs_max: u64,
+    /// Write the verdicts as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the verdicts as a Markdown table, such as to $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print annotations of GitHub Actions for what is not as expected
+    #[arg(long)]
+    github: bool,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -27,19 +47,37 @@ pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !problems.is_empty() {
         return Err(Failure::Input(problems));
     }
-    let checked = arguments.common.check;
+    let length = arguments.runs.map_or(Length::UntilDecided(arguments.runs_max), Length::Fixed);
+    let many = loaded.iter().filter(|(_, scenario)| gates::speaks_of_runs(&scenario.plan)).count() as u64;
+    let most = many * arguments.runs.unwrap_or(arguments.runs_max);
+    let checked = (arguments.common.check, false);
     let reports = arguments.common.with_threads(|| {
-        let reports = loaded.par_iter().map(|(path, scenario)| {
-            let outcome = study::run_once(&scenario.plan, 0, checked);
-            study::verdicts(&scenario.plan, &outcome, &path.display().to_string())
-        });
-        reports.collect::<Vec<_>>()
-    })?;
-    reports.iter().for_each(|report| print(&report.text));
-    let (failed, undecided) = (reports.iter().any(|r| r.failed), reports.iter().any(|r| r.undecided));
+        studies::with_progress(most, arguments.quiet || most == 0, checked, |control| {
+            let report = |(path, scenario): &(&PathBuf, crate::scenario::Loaded)| {
+                gates::report(&scenario.plan, &path.display().to_string(), length, control)
+            };
+            loaded.par_iter().map(report).collect::<Vec<Report>>()
+        })
+    })??;
+    reports.iter().for_each(|report| print(&verdicts::page(report)));
+    if studies::stopped() {
+        tell("interrupted: the verdicts rest on the runs that were finished\n");
+    }
+    if arguments.github {
+        print(&github::render(&reports));
+    }
+    write(arguments.junit.as_deref(), || junit::render(&reports))?;
+    write(arguments.markdown.as_deref(), || markdown::render(&reports))?;
+    let (failed, undecided) = (reports.iter().any(Report::failed), reports.iter().any(Report::undecided));
     Ok(match (failed, undecided) {
         (true, _) => ExitCode::from(1),
         (false, true) => ExitCode::from(3),
         (false, false) => ExitCode::SUCCESS,
     })
+}
+
+fn write(path: Option<&Path>, text: impl Fn() -> String) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    output::replace_file(path, text().as_bytes())
+        .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", path.display())))
 }

@@ -4,11 +4,15 @@
 //! progress and diagnostics. A broken pipe is success: the reader has seen enough.
 
 mod check;
+mod compare;
 mod explain;
 mod output;
 mod run;
+mod studies;
+mod sweep;
 
 use crate::engine::Span;
+use crate::scenario::vary::Setting;
 use crate::scenario::{self, LoadOptions, Loaded};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Write};
@@ -28,10 +32,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a scenario once and write timeline, charts and CSV to output/<name>/
+    /// Run a scenario, once or `--runs N` times, and write timeline, charts and CSV to output/<name>/
     Run(run::Arguments),
     /// Hold scenarios against their `claims:` and `expect:`; for CI
     Check(check::Arguments),
+    /// How two scenarios differ, run by run under the same chance
+    Compare(compare::Arguments),
+    /// What if: a study over a grid of settings; goes on where it was killed
+    Sweep(sweep::Arguments),
     /// Why: what the controllers saw and decided, over the whole run or about one thing
     Explain(explain::Arguments),
 }
@@ -54,6 +62,9 @@ struct ScenarioArguments {
     /// A data file from elsewhere that the scenario names as NAME
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     data: Vec<(String, PathBuf)>,
+    /// Give a field another value, such as services.shop.workers=20 or Deployment/shop.spec.replicas=4
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    set: Vec<Setting>,
     /// Check every law of the simulated world after every event (slow)
     #[arg(long)]
     check: bool,
@@ -76,18 +87,18 @@ impl ScenarioArguments {
             seed: self.seed,
             until: self.until,
             data: self.data.iter().cloned().collect(),
+            set: self.set.clone(),
         }
     }
 
     /// Reads a scenario; its diagnostics go to stderr.
     fn load(&self, path: &Path) -> Result<Loaded, Failure> {
-        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         match scenario::load(path, &self.load_options()) {
             Ok(loaded) => {
-                tell(&loaded.render_warnings(color));
+                tell(&loaded.render_warnings(color()));
                 Ok(loaded)
             }
-            Err(problems) => Err(Failure::Input(problems.render(color))),
+            Err(problems) => Err(Failure::Input(problems.render(color()))),
         }
     }
 
@@ -112,9 +123,19 @@ fn duration(text: &str) -> Result<Span, String> {
     scenario::parse_duration(text)
 }
 
+fn setting(text: &str) -> Result<Setting, String> {
+    let (field, value) = text.split_once('=').ok_or("expected FIELD=VALUE, such as services.shop.workers=20")?;
+    Ok(Setting { field: field.trim().to_string(), value: value.trim().to_string() })
+}
+
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, file) = text.split_once('=').ok_or("expected NAME=FILE, such as flash-crowd=data/crowd.csv")?;
     Ok((name.to_string(), PathBuf::from(file)))
+}
+
+/// Do diagnostics have colours?
+fn color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Writes to stderr; if that fails there is nobody left to tell.
@@ -140,6 +161,8 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Sweep(arguments) => sweep::sweep(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
     };
     result.unwrap_or_else(|failure| {

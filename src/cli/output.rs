@@ -37,6 +37,21 @@ pub fn replace_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<
     written
 }
 
+/// Writes a file, whole or not at all; something that is no ordinary file, such as a pipe, is written to as it stands.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, bytes);
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let fresh = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&fresh);
+    })
+}
+
 fn write_all(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
     files.iter().try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
 }

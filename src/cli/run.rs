@@ -1,6 +1,7 @@
-//! `kubelapse run`: one run of a scenario, its files and a one-screen summary.
+//! `kubelapse run`: one run of a scenario, or many with chance; their files and a one-screen summary.
 
-use super::{Failure, ScenarioArguments, output, print, tell};
+use super::{Failure, ScenarioArguments, output, print, studies, tell};
+use crate::plan::Plan;
 use crate::study;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +13,15 @@ pub struct Arguments {
     scenario: PathBuf,
     #[command(flatten)]
     common: ScenarioArguments,
+    /// Make so many runs with chance and tell their distribution, to output/<name>-runs/
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    runs: Option<u64>,
+    /// Stop when the p95 is known to so much, such as 2% (at most --runs, or 10000)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    precision: Option<f64>,
+    /// Make runs in pairs of mirror images: what one draws as u the other draws as 1 - u
+    #[arg(long)]
+    antithetic: bool,
     /// Folder under which results are written, one folder a scenario
     #[arg(long, value_name = "DIR", default_value = "output")]
     out: PathBuf,
@@ -24,6 +34,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loaded = arguments.common.load(&arguments.scenario)?;
     let plan = &loaded.plan;
     let checked = arguments.common.check;
+    if arguments.runs.is_some() || arguments.precision.is_some() {
+        return run_many(arguments, plan);
+    }
+    if arguments.antithetic {
+        return Err(Failure::Input(
+            "error: --antithetic makes pairs of runs: say how many with --runs N\n".to_string(),
+        ));
+    }
     let (outcome, files, text) = arguments.common.with_threads(|| {
         let outcome = study::run_once(plan, 0, checked);
         let (files, text) = study::report(plan, &outcome);
@@ -40,6 +58,47 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !arguments.quiet {
         print(&text);
         print(&format!("\nwritten to {}/: timeline.svg, timeline.png, CSV files, summary.json\n", place.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok()).map(|percent| percent / 100.0);
+    let share = percent.or_else(|| text.parse().ok());
+    share.filter(|share| (1e-6..1.0).contains(share)).ok_or_else(|| "expected a share such as 2%".to_string())
+}
+
+fn run_many(arguments: &Arguments, plan: &Plan) -> Result<ExitCode, Failure> {
+    if arguments.common.noise.is_some_and(|noise| matches!(noise, super::Noise::Off)) {
+        let text = "error: without chance every run is the same: leave out --noise off, or --runs\n";
+        return Err(Failure::Input(text.to_string()));
+    }
+    let plan = &Plan { noise: true, ..plan.clone() };
+    let count = arguments.runs.unwrap_or(10_000);
+    let how = (arguments.common.check, arguments.antithetic);
+    let (runs, files, text) = arguments.common.with_threads(|| {
+        studies::with_progress(count, arguments.quiet, how, |control| {
+            let runs = study::many::run(plan, count, arguments.precision, control);
+            let (files, text) = study::many::report(plan, &runs);
+            (runs, files, text)
+        })
+    })??;
+    if runs.samples.is_empty() {
+        return Err(Failure::Input("interrupted before the first run was finished: nothing is written\n".to_string()));
+    }
+    let place = arguments.out.join(format!("{}-runs", plan.name));
+    output::replace_folder(&place, &files)
+        .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;
+    if runs.interrupted {
+        tell(&format!("interrupted: the {} runs that were finished are kept\n", runs.samples.len()));
+    }
+    let early = runs.samples.iter().filter(|sample| sample.stopped_early).count();
+    if early > 0 {
+        tell(&format!("warning: {early} runs were stopped early by a limit\n"));
+    }
+    if !arguments.quiet {
+        print(&text);
+        print(&format!("\nwritten to {}/: charts, runs.csv, summary.json\n", place.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -41,7 +41,13 @@ pub struct Outcome {
 impl<'p> Sim<'p> {
     /// Replication `replication` of a plan, at its start.
     pub fn new(plan: &'p Plan, replication: u64, detail: Detail) -> Sim<'p> {
+        Sim::antithetic(plan, replication, false, detail)
+    }
+
+    /// The same, or its mirror image: each uniform draw `u` is `1 - u`.
+    pub fn antithetic(plan: &'p Plan, replication: u64, mirrored: bool, detail: Detail) -> Sim<'p> {
         let random = plan.noise.then(|| Random::new(plan.seed, replication));
+        let random = random.map(|random| if mirrored { random.antithetic() } else { random });
         let mut sim = Sim {
             plan,
             world: World::new(plan),

@@ -8,11 +8,16 @@
 //! ```
 //! Each file names scenario, hash, seed and version, and is the same bytes on every machine.
 
+pub mod compare;
 pub mod csv;
 pub mod describe;
 pub mod explain;
+pub mod plot;
+pub mod runs;
+pub mod sweep;
 pub mod text;
 pub mod timeline;
+pub mod verdicts;
 
 use crate::analysis::summary::VERSION;
 use crate::analysis::{Analysis, summary};
@@ -47,6 +52,11 @@ impl Finished<'_> {
         let plan = self.plan;
         format!("kubelapse {VERSION}, scenario {}, hash {}, seed {}{noise}", plan.name, plan.hash, plan.seed)
     }
+}
+
+/// A gate's estimate in words.
+fn gate_words(gate: &crate::analysis::gate::Gate) -> String {
+    gate.interval()
 }
 
 /// All files of one run: names and contents.

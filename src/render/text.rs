@@ -360,14 +360,6 @@ fn right_sizing(out: &mut String, finished: &Finished) {
     }
 }
 
-/// The verdicts alone, for `check`.
-pub fn verdict_page(finished: &Finished, path: &str) -> String {
-    let mut out = format!("{path}: {}\n", headline(finished));
-    verdicts(&mut out, finished);
-    out.push('\n');
-    out
-}
-
 fn verdicts(out: &mut String, finished: &Finished) {
     let (plan, world, analysis) = (finished.plan, finished.world, finished.analysis);
     let claims = claims(plan, world, analysis);

@@ -58,6 +58,13 @@ impl Files {
         Ok((Files { root, base, data, read: BTreeMap::new() }, scenario))
     }
 
+    /// Relative paths start at the folder of this file from now on.
+    pub fn stand_in(&mut self, file: &Path) {
+        if let Some(folder) = file.parent() {
+            self.base = folder.to_path_buf();
+        }
+    }
+
     /// Path for people: relative to the root, forward slashes.
     pub fn shown(&self, path: &Path) -> String {
         let relative = path.strip_prefix(&self.root).unwrap_or(path);
@@ -224,6 +231,11 @@ impl Files {
 
     /// Hash over names and bytes of all files read: FNV-1a, 16 hexadecimal digits.
     pub fn hash(&self) -> String {
+        self.hash_with(&[])
+    }
+
+    /// The same with fields that were set to other values.
+    pub fn hash_with(&self, settings: &[super::vary::Setting]) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut feed = |bytes: &[u8]| {
             for &byte in bytes {
@@ -235,6 +247,12 @@ impl Files {
             feed(&[0]);
             feed(&(bytes.len() as u64).to_le_bytes());
             feed(bytes);
+        }
+        for setting in settings {
+            feed(setting.field.as_bytes());
+            feed(&[1]);
+            feed(setting.value.as_bytes());
+            feed(&[2]);
         }
         format!("{hash:016x}")
     }

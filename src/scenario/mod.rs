@@ -18,8 +18,10 @@ pub mod files;
 pub mod reader;
 pub mod script;
 pub mod spot_market;
+pub mod study;
 pub mod traffic;
 pub mod units;
+pub mod vary;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Problems, Severity, Source, render_all};
@@ -53,6 +55,8 @@ pub struct LoadOptions {
     pub until: Option<Span>,
     /// `--data NAME=FILE`.
     pub data: BTreeMap<String, PathBuf>,
+    /// `--set FIELD=VALUE`, in order.
+    pub set: Vec<vary::Setting>,
 }
 
 impl Loaded {
@@ -90,6 +94,9 @@ pub(crate) struct Draft {
     pub(crate) objects: Objects,
     pub(crate) files: Files,
     pub(crate) problems: Problems,
+    /// Fields of manifests that are given other values, and whether each was found.
+    pub(crate) settings: Vec<(vary::Setting, Node)>,
+    pub(crate) settings_used: Vec<bool>,
 }
 
 impl Draft {
@@ -127,7 +134,16 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
             return Err(problems);
         }
     };
-    let (id, documents) = files.documents(&file, None, &mut problems);
+    let (id, mut documents) = files.documents(&file, None, &mut problems);
+    let base = documents.first().and_then(|own| base_of(own, &mut files, &mut problems));
+    if let (Some(base), Some(own)) = (base, documents.first_mut()) {
+        *own = base;
+    }
+    let settings = vary::parse(&options.set, &mut problems);
+    if let Some(scenario) = documents.first_mut() {
+        let of_scenario = |setting: &vary::Setting| setting.manifest().is_none().then(|| setting.field.clone());
+        vary::apply(scenario, &settings, of_scenario, &mut problems);
+    }
     let Some(scenario) = documents.first() else {
         if !problems.has_errors() {
             problems.error("E011", diagnostic::Place::top(id), "the scenario is empty");
@@ -140,16 +156,72 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
     let stem = path.file_stem().map_or_else(|| "scenario".to_string(), |stem| stem.to_string_lossy().to_string());
     let plan = Plan::empty(Time::from_unix_seconds(START), Span::from_secs(1200));
     let plan = Plan { name: stem, timings: timings("default").expect("the default preset exists"), ..plan };
-    let mut draft = Draft { plan, objects: Objects::default(), files, problems };
+    let settings_used = settings.iter().map(|(setting, _)| setting.manifest().is_none()).collect();
+    let mut draft = Draft { plan, objects: Objects::default(), files, problems, settings, settings_used };
     read_scenario(scenario, &mut draft, options);
+    report_unused_settings(&mut draft);
     let Draft { mut plan, files, mut problems, .. } = draft;
     if problems.has_errors() {
         return Err(problems);
     }
-    plan.hash = files.hash();
+    plan.hash = files.hash_with(&options.set);
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
     Ok(Loaded { plan, warnings, sources: problems.sources })
+}
+
+/// The scenario that a file with `base:` describes: its base, and upon it what the file itself says. Paths of both are
+/// relative to the base.
+fn base_of(own: &Node, files: &mut Files, problems: &mut Problems) -> Option<Node> {
+    let node = own.get("base")?;
+    let written = reader::text(node, "base", problems)?;
+    let found = match files.resolve(&written) {
+        Ok(path) => path,
+        Err(error) => {
+            files::report(error, Some(node.place), problems);
+            return None;
+        }
+    };
+    let (_, mut documents) = files.documents(&found, Some(node.place), problems);
+    let base = documents.first_mut()?;
+    let mut upon = own.clone();
+    if let yaml::Value::Mapping(entries) = &mut upon.value {
+        entries.retain(|entry| &*entry.key != "base");
+    }
+    // Its own name, or that of the file: never the base's, whose results it would overwrite.
+    if let yaml::Value::Mapping(entries) = &mut base.value {
+        entries.retain(|entry| &*entry.key != "name");
+    }
+    files.stand_in(&found);
+    vary::overlay(base, &upon);
+    Some(base.clone())
+}
+
+/// A field of a manifest that is not there.
+fn report_unused_settings(draft: &mut Draft) {
+    let unused = draft.settings.iter().zip(&draft.settings_used).filter(|(_, used)| !**used);
+    for ((setting, node), _) in unused {
+        let message = format!("{}: the scenario has no such manifest", setting.field);
+        let help = "write it as Kind/name.path, such as HorizontalPodAutoscaler/shop.spec.minReplicas";
+        draft.problems.push(Diagnostic::error("E016", node.place, message).help(help));
+    }
+}
+
+/// Gives fields of a manifest the values that they are set to.
+fn vary_manifest(document: &mut Node, draft: &mut Draft) {
+    if draft.settings.is_empty() {
+        return;
+    }
+    let kind = document.get("kind").and_then(Node::text).unwrap_or_default().to_string();
+    let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);
+    let name = name.unwrap_or_default().to_string();
+    let about = |setting: &vary::Setting| {
+        let (of_kind, of_name, path) = setting.manifest()?;
+        (of_kind == kind && of_name == name).then(|| path.to_string())
+    };
+    for used in vary::apply(document, &draft.settings, about, &mut draft.problems) {
+        draft.settings_used[used] = true;
+    }
 }
 
 fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
@@ -248,8 +320,9 @@ fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {
             draft.problems.error("E001", item.place, format!("the folder {written} holds no manifests"));
         }
         for path in found {
-            let (_, documents) = draft.files.documents(&path, Some(item.place), &mut draft.problems);
-            for document in &documents {
+            let (_, mut documents) = draft.files.documents(&path, Some(item.place), &mut draft.problems);
+            for document in &mut documents {
+                vary_manifest(document, draft);
                 crate::manifest::read_document(document, &mut draft.objects, &mut draft.problems);
             }
         }

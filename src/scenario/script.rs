@@ -4,7 +4,7 @@ use super::Draft;
 use super::build::place_template;
 use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
 use super::curve::{self, CORES, RATE};
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, suggestion};
 use super::files;
 use super::reader::{self, Fields};
 use super::traffic::USERS;
@@ -389,7 +389,10 @@ fn read_expectation(node: &Node, path: &str, draft: &mut Draft) -> Option<Expect
         return None;
     }
     match expectation::parse(node.text().unwrap_or("")) {
-        Ok(expectation) => Some(expectation),
+        Ok(expectation) => {
+            check_scope(&expectation, node, path, draft);
+            Some(expectation)
+        }
         Err(error) => {
             let place = reader::inside(node, error.offset, &draft.problems);
             let help = error.suggestion.map(|suggestion| format!("did you mean `{suggestion}`?"));
@@ -397,5 +400,22 @@ fn read_expectation(node: &Node, path: &str, draft: &mut Draft) -> Option<Expect
             draft.problems.push(Diagnostic::error("E019", place, message).label(error.message).maybe_help(help));
             None
         }
+    }
+}
+
+/// A scope must be something that this scenario has.
+fn check_scope(expectation: &Expectation, node: &Node, path: &str, draft: &mut Draft) {
+    if let Some(name) = &expectation.scope.deployment {
+        let names = draft.plan.deployments.iter().map(|deployment| deployment.name.as_str());
+        if !names.clone().any(|known| known == name) {
+            let message = format!("{path}: there is no Deployment `{name}`");
+            let place =
+                reader::inside(node, node.text().and_then(|text| text.find(name)).unwrap_or(0), &draft.problems);
+            draft.problems.push(Diagnostic::error("E016", place, message).maybe_help(suggestion(name, names)));
+        }
+    }
+    let length = draft.plan.until.since(draft.plan.start).micros();
+    if expectation.scope.window.is_some_and(|(from, _)| from >= length) {
+        reader::out_of_range(node, path, "a window within the run", &mut draft.problems);
     }
 }

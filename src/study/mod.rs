@@ -2,14 +2,21 @@
 //!
 //! In: a plan. Out: outcomes and, through analysis and render, bytes and text. Files are the command line's business.
 
+pub mod gates;
+pub mod many;
+pub mod replications;
+pub mod sweep;
+pub mod what_if;
+
 use crate::analysis::explain::Question;
+use crate::analysis::verdicts::{Line, Report};
 use crate::analysis::{self, expectation};
 use crate::components::{Outcome, Sim};
 use crate::engine::LimitReached;
 use crate::plan::Plan;
 use crate::record::Detail;
 use crate::render::{self, Finished};
-use crate::rules::expectation::Verdict;
+use crate::rules::expectation::{Expectation, Verdict};
 
 /// One replication. With `check` every law of the world is checked after every event.
 pub fn run_once(plan: &Plan, replication: u64, check: bool) -> Outcome {
@@ -66,7 +73,28 @@ pub fn report(plan: &Plan, outcome: &Outcome) -> (Vec<File>, String) {
     finished(plan, outcome, |finished| (render::files(finished), render::text::summary(finished)))
 }
 
-/// How the claims and expectations of a scenario came out.
+/// The run that speaks of one run only: its headline, and a line for each thing that is checked of it.
+pub(crate) struct Exact<'p> {
+    plan: &'p Plan,
+    outcome: Outcome,
+    analysis: analysis::Analysis,
+    headline: String,
+}
+
+pub(crate) fn exact(plan: &Plan, check: bool) -> Exact<'_> {
+    let outcome = run_once(plan, 0, check);
+    let headline = finished(plan, &outcome, render::text::headline);
+    let analysis = analysis::analyze(plan, &outcome.world, &outcome.recorder);
+    Exact { plan, outcome, analysis, headline }
+}
+
+impl Exact<'_> {
+    fn line(&self, check: &Expectation) -> Line {
+        line(check, self.plan, &self.outcome, &self.analysis)
+    }
+}
+
+/// How the claims and expectations of a scenario came out in one run.
 pub struct Verdicts {
     /// For people.
     pub text: String,
@@ -76,18 +104,43 @@ pub struct Verdicts {
     pub undecided: bool,
 }
 
-/// Holds a run against the claims and expectations of its scenario.
+/// Holds one run against the claims and expectations of its scenario.
 pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
-    finished(plan, outcome, |finished| judge(finished, path))
+    let analysis = analysis::analyze(plan, &outcome.world, &outcome.recorder);
+    let headline = finished(plan, outcome, render::text::headline);
+    let judged = |check: &Expectation| line(check, plan, outcome, &analysis);
+    let claims = plan.claims.iter().map(|claim| Line {
+        claim: Some(claim.text.clone()),
+        expected: claim.expect,
+        because: claim.because.clone(),
+        ..judged(&claim.check)
+    });
+    let report = Report {
+        name: plan.name.clone(),
+        path: path.to_string(),
+        headline: Some(headline),
+        lines: claims.chain(plan.expectations.iter().map(judged)).collect(),
+        runs: 0,
+        interrupted: false,
+        seed: plan.seed,
+    };
+    let (text, failed) = (render::verdicts::page(&report), report.failed());
+    Verdicts { text, failed, undecided: report.undecided() && !failed }
 }
 
-fn judge(finished: &Finished, path: &str) -> Verdicts {
-    let (plan, world, analysis) = (finished.plan, finished.world, finished.analysis);
-    let claims = expectation::claims(plan, world, analysis);
-    let expectations = expectation::expectations(plan, world, analysis);
-    let surprises = claims.iter().filter(|claim| !claim.as_expected()).map(|claim| claim.judgement.verdict);
-    let broken = expectations.iter().map(|judgement| judgement.verdict).filter(|verdict| *verdict != Verdict::Holds);
-    let open: Vec<Verdict> = surprises.chain(broken).collect();
-    let undecided = !open.is_empty() && open.iter().all(|verdict| *verdict == Verdict::Undecided);
-    Verdicts { text: render::text::verdict_page(finished, path), failed: !open.is_empty() && !undecided, undecided }
+/// An expectation held against one run.
+fn line(check: &Expectation, plan: &Plan, outcome: &Outcome, analysis: &analysis::Analysis) -> Line {
+    let judgement = expectation::judge_run(check, plan, &outcome.world, analysis);
+    let unit = check.subject.unit();
+    Line {
+        claim: None,
+        check: judgement.text,
+        verdict: judgement.verdict,
+        expected: Verdict::Holds,
+        interval: judgement.measured.map_or_else(|| "-".to_string(), |value| unit.show(value)),
+        explanation: judgement.explanation,
+        cause: None,
+        because: String::new(),
+        runs: 1,
+    }
 }

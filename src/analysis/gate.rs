@@ -1,0 +1,222 @@
+//! Gates: an expectation held against many runs. The answer is one of three, with the interval it rests on, and where it
+//! stays open with about the number of runs that would settle it.
+//!
+//! In: an expectation and one value a run. Out: a [`Gate`]. A percentile below its minimum sample is refused: undecided.
+
+use super::expectation::decide;
+use super::statistics::{self, Estimate};
+use crate::rules::expectation::{Bound, Expectation, Statistic, Subject, Unit, Verdict};
+
+/// How an expectation came out over many runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// The expectation as written.
+    pub text: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it rests on; `None`: nothing was measured, or too few runs.
+    pub estimate: Option<Estimate>,
+    /// The unit of the estimate.
+    pub unit: Unit,
+    /// Runs that had something to measure.
+    pub runs: usize,
+    /// About so many runs would settle what is open.
+    pub would_decide: Option<u64>,
+    /// In words: `2m52s (2m48s to 2m57s), 400 runs`.
+    pub explanation: String,
+}
+
+impl Gate {
+    /// The estimate for people: `2m52s (2m48s to 2m57s)`.
+    pub fn interval(&self) -> String {
+        self.estimate.map_or_else(|| "-".to_string(), |estimate| interval(self.unit, &estimate))
+    }
+}
+
+/// A value with its interval for people, rounded to what a reader can use.
+pub fn interval(unit: Unit, estimate: &Estimate) -> String {
+    let show = |value: f64| rounded(unit, value);
+    if estimate.low == estimate.point && estimate.high == estimate.point {
+        return show(estimate.point);
+    }
+    match (estimate.low.is_finite(), estimate.high.is_finite()) {
+        (true, true) => format!("{} ({} to {})", show(estimate.point), show(estimate.low), show(estimate.high)),
+        (true, false) => format!("{} (at least {})", show(estimate.point), show(estimate.low)),
+        (false, true) => format!("{} (at most {})", show(estimate.point), show(estimate.high)),
+        (false, false) => show(estimate.point),
+    }
+}
+
+/// A value of a unit with the digits that statistics can vouch for.
+pub fn rounded(unit: Unit, value: f64) -> String {
+    let to = |step: f64| unit.show((value / step).round() * step);
+    match unit {
+        Unit::Seconds if value.abs() >= 10.0 => to(0.1),
+        Unit::Seconds => to(0.001),
+        Unit::Count if value.abs() >= 1_000.0 => to(1.0),
+        Unit::Count => to(0.01),
+        Unit::Share => to(0.000_1),
+        Unit::Dollars => to(0.000_1),
+    }
+}
+
+/// Holds an expectation against the values of runs. `None`: that run had nothing to measure.
+pub fn judge(expectation: &Expectation, values: &[Option<f64>], level: f64) -> Gate {
+    let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
+    known.sort_by(f64::total_cmp);
+    let mut gate = Gate {
+        text: expectation.text.clone(),
+        verdict: Verdict::Undecided,
+        estimate: None,
+        unit: expectation.subject.unit(),
+        runs: known.len(),
+        would_decide: None,
+        explanation: String::new(),
+    };
+    if known.is_empty() {
+        gate.explanation = format!("no {} in any of {} runs", expectation.subject.measure().name(), values.len());
+        return gate;
+    }
+    let runs = if known.len() == values.len() {
+        format!("{} runs", known.len())
+    } else {
+        format!("{} of {} runs have one", known.len(), values.len())
+    };
+    match expectation.subject {
+        Subject::Each(_) => return each(gate, expectation, &known, &runs),
+        Subject::Statistic(Statistic::Percentile(percent), _) => {
+            gate.estimate = statistics::percentile(&known, percent, level);
+            if gate.estimate.is_none() {
+                let least = statistics::least_runs(percent);
+                gate.would_decide = Some(statistics::least_runs_two_sided(percent) as u64);
+                gate.explanation = format!("refused: p{percent} needs {least} runs or more, there are {}", known.len());
+                return gate;
+            }
+        }
+        Subject::Statistic(Statistic::Mean, _) => gate.estimate = Some(statistics::mean(&known, level)),
+        Subject::Statistic(Statistic::Min, _) => gate.estimate = Some(Estimate::exact(known[0])),
+        Subject::Statistic(Statistic::Max, _) => gate.estimate = Some(Estimate::exact(known[known.len() - 1])),
+        Subject::Share(_, comparison, bound) => {
+            let hits = known.iter().filter(|&&value| comparison.is_true(value, bound)).count();
+            gate.estimate = Some(statistics::share(hits, known.len(), level));
+        }
+    }
+    let triple = gate.estimate.map(|estimate| (estimate.point, estimate.low, estimate.high));
+    gate.verdict = decide(expectation, triple, String::new()).verdict;
+    gate.explanation = format!("{}, {runs}", gate.interval());
+    if gate.verdict == Verdict::Undecided {
+        gate.would_decide = would_decide(expectation, &known);
+        let more = gate.would_decide.map_or_else(
+            || "the estimate lies on the bound: no number of runs would settle it".to_string(),
+            |count| format!("about {count} runs would settle it"),
+        );
+        gate.explanation = format!("{}; {more}", gate.explanation);
+    }
+    if let Subject::Statistic(Statistic::Max | Statistic::Min, _) = expectation.subject {
+        // With confidence 0.95 so large a share of all runs stays within what was seen.
+        let within = (1.0 - statistics::LEVEL).powf(1.0 / known.len() as f64);
+        let within = rounded(Unit::Share, (within * 1e4).floor() / 1e4);
+        gate.explanation = format!("{}; at least {within} of all runs stay within", gate.explanation);
+    }
+    gate
+}
+
+/// A statement about every run.
+fn each(mut gate: Gate, expectation: &Expectation, known: &[f64], runs: &str) -> Gate {
+    let met = known.iter().filter(|&&value| expectation.bound.admits(value)).count();
+    let (low, high) = (known[0], known[known.len() - 1]);
+    gate.estimate = Some(Estimate { point: statistics::percentile_of(known, 50.0), low, high });
+    gate.verdict = match met {
+        0 => Verdict::Fails,
+        _ if met == known.len() => Verdict::Holds,
+        _ => Verdict::Undecided,
+    };
+    let range = format!("{} to {}", rounded(gate.unit, low), rounded(gate.unit, high));
+    gate.explanation = match gate.verdict {
+        Verdict::Holds => format!("{range} in all of {runs}"),
+        Verdict::Fails => format!("{range}: met in none of {runs}"),
+        Verdict::Undecided => format!("{range}: met in {met} of {runs}; say p95(...) or share(...) to decide"),
+    };
+    gate
+}
+
+/// The nearest bound that the interval touches, in terms of a share of runs or of a mean.
+fn would_decide(expectation: &Expectation, known: &[f64]) -> Option<u64> {
+    let bounds = match expectation.bound {
+        Bound::Compare(_, bound) => vec![bound],
+        Bound::Within(low, high) => vec![low, high],
+    };
+    let count = known.len();
+    let needed = |bound: f64| match expectation.subject {
+        Subject::Statistic(Statistic::Percentile(percent), _) => {
+            let below = known.iter().filter(|&&value| value <= bound).count() as f64 / count as f64;
+            statistics::runs_to_tell(below, percent / 100.0, count)
+        }
+        Subject::Share(_, comparison, limit) => {
+            let hits = known.iter().filter(|&&value| comparison.is_true(value, limit)).count();
+            statistics::runs_to_tell(hits as f64 / count as f64, bound, count)
+        }
+        _ => {
+            let distance = known.iter().sum::<f64>() / count as f64 - bound;
+            let runs = 1.96_f64.powi(2) * statistics::variance(known) / (distance * distance);
+            (distance != 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(count as u64 + 1))
+        }
+    };
+    // The bound that is hardest to tell decides.
+    bounds.into_iter().map(needed).try_fold(0, |most, runs| runs.map(|runs| most.max(runs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::expectation::parse;
+
+    fn gate(text: &str, values: impl Iterator<Item = f64>) -> Gate {
+        judge(&parse(text).unwrap(), &values.map(Some).collect::<Vec<_>>(), statistics::LEVEL)
+    }
+
+    #[test]
+    fn three_answers() {
+        let runs = || (1..=1_000).map(f64::from);
+        // p95 of 1..=1000 is 950, between 936 and 964.
+        assert_eq!(gate("p95(time_to_serve) <= 964s", runs()).verdict, Verdict::Holds);
+        assert_eq!(gate("p95(time_to_serve) <= 963s", runs()).verdict, Verdict::Undecided);
+        assert_eq!(gate("p95(time_to_serve) < 936s", runs()).verdict, Verdict::Fails);
+        assert_eq!(gate("p95(time_to_serve) in 936s..964s", runs()).verdict, Verdict::Holds);
+        assert_eq!(gate("p95(time_to_serve) in 940s..960s", runs()).verdict, Verdict::Undecided);
+        let open = gate("p95(time_to_serve) <= 955s", runs());
+        // z^2 p (1-p) / (0.955 - 0.95)^2 with p = 0.955
+        assert_eq!(open.would_decide, Some(6_604), "{}", open.explanation);
+    }
+
+    #[test]
+    fn too_few_runs_are_refused_and_the_number_is_named() {
+        let few = gate("p95(time_to_serve) <= 3m", (0..58).map(f64::from));
+        assert_eq!((few.verdict, few.estimate, few.would_decide), (Verdict::Undecided, None, Some(93)));
+        assert!(few.explanation.contains("needs 59 runs"), "{}", few.explanation);
+    }
+
+    #[test]
+    fn a_share_of_none_is_not_nothing() {
+        let zeros = |count: usize| std::iter::repeat_n(0.0, count);
+        // 0 of 100: up to 3.6 %. 0 of 400: up to 0.92 %.
+        assert_eq!(gate("share(lost_requests > 0) <= 1%", zeros(100)).verdict, Verdict::Undecided);
+        assert_eq!(gate("share(lost_requests > 0) <= 1%", zeros(400)).verdict, Verdict::Holds);
+        assert_eq!(gate("share(lost_requests > 0) <= 1%", std::iter::repeat_n(1.0, 9)).verdict, Verdict::Fails);
+    }
+
+    #[test]
+    fn what_never_ends_is_longer_than_any_bound() {
+        let values = (0..400).map(|run| if run < 360 { 100.0 } else { f64::INFINITY });
+        let found = gate("p95(time_to_serve) <= 3m", values);
+        assert_eq!(found.verdict, Verdict::Fails, "{}", found.explanation);
+        assert!(found.explanation.starts_with("never"), "{}", found.explanation);
+    }
+
+    #[test]
+    fn extremes_say_how_much_they_leave_open() {
+        let found = gate("max(time_to_serve) <= 3m", (0..400).map(|_| 100.0));
+        assert_eq!(found.verdict, Verdict::Holds);
+        assert!(found.explanation.contains("at least 99.25% of all runs"), "{}", found.explanation);
+    }
+}

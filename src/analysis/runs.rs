@@ -1,0 +1,65 @@
+//! The runs of a study together: columns of values, verdicts over them, and where their time went.
+
+use super::causes::{self, Attribution};
+use super::gate::{self, Gate};
+use super::sample::{Sample, Wanted};
+use crate::rules::expectation::{Expectation, Measure, Scope, Statistic, Subject};
+
+/// A study's runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// What was kept.
+    pub wanted: Wanted,
+    /// One sample a run, in order.
+    pub samples: Vec<Sample>,
+    /// It was told to stop before its end.
+    pub interrupted: bool,
+    /// The confidence of its intervals.
+    pub level: f64,
+}
+
+impl Runs {
+    /// The values of the quantity at that position.
+    pub fn column(&self, position: usize) -> Vec<Option<f64>> {
+        self.samples.iter().map(|sample| sample.values[position]).collect()
+    }
+
+    /// An expectation held against the runs.
+    pub fn judge(&self, expectation: &Expectation) -> Gate {
+        let position = self.position(expectation);
+        let values = position.map_or_else(Vec::new, |position| self.column(position));
+        gate::judge(expectation, &values, self.level)
+    }
+
+    fn position(&self, expectation: &Expectation) -> Option<usize> {
+        let (measure, scope) = (expectation.subject.measure(), &expectation.scope);
+        self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope)
+    }
+
+    /// The column of a quantity.
+    pub fn values_of(&self, measure: Measure, scope: &Scope) -> Option<Vec<Option<f64>>> {
+        let position = self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope);
+        position.map(|position| self.column(position))
+    }
+
+    /// Where the time of an expectation's measure went.
+    pub fn attribution(&self, check: &Expectation) -> Option<Attribution> {
+        let percent = match check.subject {
+            Subject::Statistic(Statistic::Percentile(percent), _) => percent,
+            _ => 95.0,
+        };
+        self.attribution_of(check.subject.measure(), &check.scope, percent)
+    }
+
+    /// Where the time of a measure went, over the runs in which it came to an end.
+    pub fn attribution_of(&self, measure: Measure, scope: &Scope, percent: f64) -> Option<Attribution> {
+        causes::attribute(&causes::stages(measure), &self.stages(measure, scope)?, percent)
+    }
+
+    /// The stages of each run in which the measure came to an end, in seconds.
+    pub fn stages(&self, measure: Measure, scope: &Scope) -> Option<Vec<Vec<f64>>> {
+        let position = self.wanted.causes.iter().position(|(known, within)| *known == measure && within == scope)?;
+        let seconds = |parts: &Vec<u64>| parts.iter().map(|&micros| micros as f64 / 1e6).collect::<Vec<f64>>();
+        Some(self.samples.iter().filter_map(|sample| sample.causes[position].as_ref().map(seconds)).collect())
+    }
+}

@@ -1,0 +1,271 @@
+//! The results of many runs: one screen of text, `runs.csv`, `summary.json` and the charts of their distribution.
+//!
+//! In: the runs and what they are held against. Out: text and bytes.
+
+pub mod charts;
+
+use super::text::line;
+use crate::analysis::error_budget::{ALERTS, Budget};
+use crate::analysis::gate::{self, Gate};
+use crate::analysis::runs::Runs;
+use crate::analysis::statistics;
+use crate::analysis::summary::{VERSION, measured};
+use crate::plan::Plan;
+use crate::rules::expectation::{Expectation, Measure, Scope, Unit};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// The line that every file carries.
+pub fn provenance(plan: &Plan, runs: &Runs) -> String {
+    let (name, hash, seed, count) = (&plan.name, &plan.hash, plan.seed, runs.samples.len());
+    format!("kubelapse {VERSION}, scenario {name}, hash {hash}, seed {seed}, {count} runs")
+}
+
+/// The duration that the study is about: to serve, else to replace, else a termination.
+pub fn subject(runs: &Runs) -> Option<Measure> {
+    let whole = Scope::default();
+    let measures =
+        [Measure::TimeToServe, Measure::TimeToReplace, Measure::PodTermination, Measure::NodeTerminationAfterEmpty];
+    let seen = |measure: &Measure| {
+        let values = runs.values_of(*measure, &whole);
+        values.is_some_and(|values| values.iter().flatten().count() * 2 > values.len())
+    };
+    measures.into_iter().find(seen)
+}
+
+/// The files: `runs.csv`, `summary.json`, `distribution`, `phases` and `replicas` as SVG and PNG.
+pub fn files(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![
+        ("runs.csv".to_string(), table(plan, runs)),
+        ("summary.json".to_string(), format!("{:#}\n", summary(plan, runs, gates)).into_bytes()),
+    ];
+    files.extend(charts::files(plan, runs));
+    files
+}
+
+/// One row a run, one column a measure.
+fn table(plan: &Plan, runs: &Runs) -> Vec<u8> {
+    let mut out = format!("# {}\nrun", provenance(plan, runs));
+    runs.wanted.quantities.iter().for_each(|(measure, scope)| {
+        let _ = write!(out, ",{}{}", measure.name(), scope_words(scope).replace(' ', "_"));
+    });
+    out.push('\n');
+    for (number, sample) in runs.samples.iter().enumerate() {
+        let _ = write!(out, "{number}");
+        for value in &sample.values {
+            let cell = value.map(|value| if value.is_finite() { measured(value).to_string() } else { "never".into() });
+            let _ = write!(out, ",{}", cell.unwrap_or_default());
+        }
+        out.push('\n');
+    }
+    out.into_bytes()
+}
+
+fn scope_words(scope: &Scope) -> String {
+    let step = scope.step.map(|step| format!(" of step {step}")).unwrap_or_default();
+    let deployment = scope.deployment.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let window = scope.window.map(|(from, to)| format!(" of {}s..{}s", from / 1_000_000, to / 1_000_000));
+    format!("{step}{deployment}{}", window.unwrap_or_default())
+}
+
+fn estimate_value(estimate: Option<statistics::Estimate>) -> Value {
+    estimate.map_or(Value::Null, |estimate| {
+        json!({ "value": measured(estimate.point), "low": measured(estimate.low), "high": measured(estimate.high) })
+    })
+}
+
+fn summary(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Value {
+    let mut measures = Map::new();
+    for (position, (measure, scope)) in runs.wanted.quantities.iter().enumerate() {
+        let mut known: Vec<f64> = runs.column(position).into_iter().flatten().collect();
+        if known.is_empty() {
+            continue;
+        }
+        known.sort_by(f64::total_cmp);
+        let at = |percent: f64| estimate_value(statistics::percentile(&known, percent, runs.level));
+        let value = json!({
+            "runs": known.len(),
+            "mean": estimate_value(Some(statistics::mean(&known, runs.level))),
+            "min": measured(known[0]),
+            "p50": at(50.0),
+            "p95": at(95.0),
+            "p99": at(99.0),
+            "max": measured(known[known.len() - 1]),
+        });
+        measures.insert(format!("{}{}", measure.name(), scope_words(scope)), value);
+    }
+    let main =
+        subject(runs).and_then(|measure| runs.attribution_of(measure, &Scope::default(), 95.0).map(|a| (measure, a)));
+    let attribution = main.map(|(measure, found)| {
+        let stage = |index: usize| {
+            json!({
+                "stage": found.stages[index],
+                "mean_s": measured(found.mean[index]),
+                "at_p95_s": measured(found.tail[index]),
+                "longest_in": measured(found.longest_in[index]),
+            })
+        };
+        let stages: Vec<Value> = (0..found.stages.len()).filter(|&i| found.mean[i] > 0.0).map(stage).collect();
+        json!({ "of": measure.name(), "p95_s": measured(found.tail_total), "stages": stages })
+    });
+    let gate = |gate: &Gate| {
+        json!({
+            "expectation": gate.text,
+            "verdict": gate.verdict.name(),
+            "estimate": estimate_value(gate.estimate),
+            "runs": gate.runs,
+            "would_decide": gate.would_decide,
+            "explanation": gate.explanation,
+        })
+    };
+    json!({
+        "generator": "kubelapse",
+        "version": VERSION,
+        "scenario": plan.name,
+        "hash": plan.hash,
+        "seed": plan.seed,
+        "runs": runs.samples.len(),
+        "interrupted": runs.interrupted,
+        "confidence": measured(runs.level),
+        "stopped_early": runs.samples.iter().filter(|sample| sample.stopped_early).count(),
+        "measures": measures,
+        "attribution": attribution,
+        "error_budget": budget_value(runs),
+        "expectations": gates.iter().map(gate).collect::<Vec<_>>(),
+    })
+}
+
+fn budget_value(runs: &Runs) -> Value {
+    let alerts = ALERTS.iter().enumerate().map(|(index, alert)| {
+        let (share, median) = fired(runs, index);
+        json!({ "alert": alert.name, "share_of_runs": measured(share), "median_at_s": median })
+    });
+    let mean = |value: fn(&Budget) -> f64| {
+        let values: Vec<f64> = runs.samples.iter().map(|sample| value(&sample.budget)).collect();
+        estimate_value((!values.is_empty()).then(|| statistics::mean(&values, runs.level)))
+    };
+    json!({
+        "objective": 0.999,
+        "period_days": 30,
+        "lost": mean(|budget| budget.lost),
+        "slow": mean(|budget| budget.slow),
+        "minutes_in_violation": mean(|budget| f64::from(budget.seconds_in_violation) / 60.0),
+        "share_of_budget": mean(|budget| budget.share),
+        "alerts": alerts.collect::<Vec<_>>(),
+    })
+}
+
+/// In which share of the runs an alert would have fired, and in which second in the middle one.
+fn fired(runs: &Runs, alert: usize) -> (f64, Option<u32>) {
+    let mut times: Vec<u32> = runs.samples.iter().filter_map(|sample| sample.budget.fired[alert]).collect();
+    times.sort_unstable();
+    (times.len() as f64 / runs.samples.len().max(1) as f64, times.get(times.len().saturating_sub(1) / 2).copied())
+}
+
+/// The sentence a person would say: `p95 time to serve 2m52s (2m48s to 2m57s); 41% of the tail is boot`.
+pub fn headline(runs: &Runs) -> Option<String> {
+    let measure = subject(runs)?;
+    let mut known: Vec<f64> = runs.values_of(measure, &Scope::default())?.into_iter().flatten().collect();
+    known.sort_by(f64::total_cmp);
+    let words = measure.name().replace('_', " ");
+    let Some(estimate) = statistics::percentile(&known, 95.0, runs.level) else {
+        return Some(format!("{} runs are too few for a p95 of the {words}: it takes 59", known.len()));
+    };
+    let cause = runs.attribution_of(measure, &Scope::default(), 95.0).and_then(|found| found.main_cause());
+    let cause = cause.map(|cause| format!("; {cause}")).unwrap_or_default();
+    Some(format!("p95 {words} {}{cause}", gate::interval(Unit::Seconds, &estimate)))
+}
+
+/// One screen.
+pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String {
+    let mut out = String::new();
+    let count = runs.samples.len();
+    let head = headline(runs).unwrap_or_else(|| "no scaling".to_string());
+    line(&mut out, "", &format!("{}: {head}.", plan.name));
+    if runs.interrupted {
+        line(&mut out, "", &format!("Interrupted: these are the {count} runs that were finished."));
+    }
+    let _ = writeln!(out, "\n{:<22}{:>12}{:>12}{:>12}{:>12}", format!("{count} runs"), "median", "p95", "p99", "worst");
+    let whole = Scope::default();
+    for measure in [
+        Measure::Detection,
+        Measure::TimeToServe,
+        Measure::TimeToReplace,
+        Measure::PodTermination,
+        Measure::NodeTerminationAfterEmpty,
+        Measure::LostRequests,
+        Measure::SlowRequests,
+        Measure::NodesMax,
+        Measure::Cost,
+    ] {
+        let mut known: Vec<f64> = runs.values_of(measure, &whole).into_iter().flatten().flatten().collect();
+        if known.is_empty() {
+            continue;
+        }
+        known.sort_by(f64::total_cmp);
+        let show = |value: f64| gate::rounded(measure.unit(), value);
+        let at = |percent: f64| {
+            let found = statistics::percentile(&known, percent, runs.level);
+            found.map_or_else(|| "-".to_string(), |estimate| show(estimate.point))
+        };
+        let name: String = measure.name().replace('_', " ").chars().take(20).collect();
+        let worst = show(known[known.len() - 1]);
+        let _ = writeln!(out, "  {name:<20}{:>12}{:>12}{:>12}{worst:>12}", at(50.0), at(95.0), at(99.0));
+    }
+    phases(&mut out, runs);
+    budget(&mut out, runs);
+    verdicts(&mut out, checks);
+    out.push('\n');
+    line(&mut out, "", &provenance(plan, runs));
+    out
+}
+
+fn phases(out: &mut String, runs: &Runs) {
+    let found = subject(runs).and_then(|measure| runs.attribution_of(measure, &Scope::default(), 95.0));
+    let Some(found) = found else { return };
+    let _ = writeln!(out, "\n{:<32}{:>9}{:>9}", "Where the time goes", "mean", "at p95");
+    let all: f64 = found.mean.iter().sum();
+    for index in (0..found.stages.len()).filter(|&index| found.mean[index] >= all * 0.005) {
+        let (mean, tail) = (found.mean[index], found.tail[index]);
+        let bar = "█".repeat((tail / found.tail_total * 28.0).round().max(0.0) as usize);
+        let (name, share) = (found.stages[index], tail / found.tail_total * 100.0);
+        let _ = writeln!(out, "  {name:<30}{mean:>8.1}s{tail:>8.1}s {share:>3.0}% {bar}");
+    }
+}
+
+fn budget(out: &mut String, runs: &Runs) {
+    let count = runs.samples.len().max(1) as f64;
+    let mean = |value: fn(&Budget) -> f64| runs.samples.iter().map(|sample| value(&sample.budget)).sum::<f64>() / count;
+    let lost = mean(|budget| budget.lost);
+    if lost == 0.0 {
+        return;
+    }
+    let minutes = mean(|budget| f64::from(budget.seconds_in_violation) / 60.0);
+    let share = mean(|budget| budget.share) * 100.0;
+    out.push('\n');
+    let words = format!(
+        "{lost:.0} requests lost in {minutes:.1} min, {share:.2}% of a 30-day budget of 99.9% (means of all runs)"
+    );
+    line(out, "Error budget: ", &words);
+    for (index, alert) in ALERTS.iter().enumerate() {
+        let (share, median) = fired(runs, index);
+        if let Some(second) = median {
+            let at = Unit::Seconds.show(f64::from(second));
+            line(
+                out,
+                "  - ",
+                &format!("{} would have fired in {:.0}% of the runs, at {at}", alert.name, share * 100.0),
+            );
+        }
+    }
+}
+
+fn verdicts(out: &mut String, checks: &[(&Expectation, Gate)]) {
+    if checks.is_empty() {
+        return;
+    }
+    out.push_str("\nClaims and expectations\n");
+    for (_, gate) in checks {
+        line(out, &format!("  {:<9} ", gate.verdict.name()), &format!("{}: {}", gate.text, gate.explanation));
+    }
+}

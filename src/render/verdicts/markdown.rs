@@ -1,0 +1,44 @@
+//! Verdicts as a Markdown table: for `$GITHUB_STEP_SUMMARY`, a pull request, a README.
+
+use super::outcome;
+use crate::analysis::verdicts::Report;
+use std::fmt::Write;
+
+/// The table.
+pub fn render(reports: &[Report]) -> String {
+    let mut out =
+        String::from("| scenario | checked | answer | measured | main cause of the tail |\n|---|---|---|---|---|\n");
+    for report in reports {
+        for one in &report.lines {
+            let answer = match outcome(one) {
+                "ok" => one.verdict.name().to_string(),
+                _ => format!("**{}**, expected {}", one.verdict.name(), one.expected.name()),
+            };
+            let runs = if one.runs > 1 { format!(", {} runs", one.runs) } else { String::new() };
+            let cause = one.cause.as_deref().unwrap_or_default().replace(" of the tail is", "");
+            let (name, check) = (cell(&report.name), one.check.replace('|', "\\|"));
+            let (measured, cause) = (cell(&one.interval), cell(&cause));
+            let _ = writeln!(out, "| {name} | `{check}` | {answer} | {measured}{runs} | {cause} |");
+        }
+    }
+    out
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn a_row_for_each_line_and_no_cell_breaks_the_table() {
+        let text = render(&[example()]);
+        assert_eq!(text.lines().count(), 5);
+        let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+        assert!(text.lines().all(|line| bars(line) == 6), "{text}");
+        assert!(text.contains("**fails**, expected holds"), "{text}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Verdicts for people and for CI: a page of text, JUnit XML, GitHub annotations, a Markdown table.
+//!
+//! In: reports. Out: text. One file a format.
+
+pub mod github;
+pub mod junit;
+pub mod markdown;
+
+use super::text::line;
+use crate::analysis::verdicts::{Line, Report};
+use crate::rules::expectation::Verdict;
+
+/// The page that `check` prints for one scenario, 80 columns.
+pub fn page(report: &Report) -> String {
+    let mut out = String::new();
+    let mut head = report.headline.clone().unwrap_or_default();
+    if report.runs > 0 {
+        let sharp = if report.interrupted { ", interrupted" } else { "" };
+        let runs = format!("{} runs with chance, seed {}{sharp}", report.runs, report.seed);
+        head = if head.is_empty() { runs } else { format!("{head}; {runs}") };
+    }
+    line(&mut out, "", &format!("{}: {head}", report.path));
+    let (claims, expectations): (Vec<&Line>, Vec<&Line>) = report.lines.iter().partition(|l| l.claim.is_some());
+    if !claims.is_empty() {
+        out.push_str("\nClaims\n");
+    }
+    for one in claims {
+        let sign = if one.is_as_expected() { "ok " } else { "NOT AS EXPECTED " };
+        let (claim, verdict) = (one.claim.as_deref().unwrap_or_default(), one.verdict.name());
+        line(&mut out, "  ", &format!("{sign} \"{claim}\": {verdict} ({}: {})", one.check, one.explanation));
+        more(&mut out, "      ", one);
+    }
+    if !expectations.is_empty() {
+        out.push_str("\nExpectations\n");
+    }
+    for one in expectations {
+        line(&mut out, &format!("  {:<9} ", one.verdict.name()), &format!("{}: {}", one.check, one.explanation));
+        more(&mut out, "            ", one);
+    }
+    out.push('\n');
+    out
+}
+
+fn more(out: &mut String, indent: &str, one: &Line) {
+    for text in [one.cause.as_deref(), Some(&*one.because)].into_iter().flatten().filter(|text| !text.is_empty()) {
+        line(out, indent, text);
+    }
+}
+
+/// In a word, how a line is to be taken: `ok`, `failed`, `undecided`.
+fn outcome(one: &Line) -> &'static str {
+    match (one.is_as_expected(), one.verdict) {
+        (true, _) => "ok",
+        (false, Verdict::Undecided) => "undecided",
+        (false, Verdict::Holds | Verdict::Fails) => "failed",
+    }
+}
+
+/// What was checked, in a line.
+fn title(one: &Line) -> String {
+    one.claim.as_ref().map_or_else(|| one.check.clone(), |claim| format!("\"{claim}\" ({})", one.check))
+}
+
+/// What came of it, in a sentence.
+fn sentence(one: &Line) -> String {
+    let expected = if one.is_as_expected() { String::new() } else { format!(", expected {}", one.expected.name()) };
+    let cause = one.cause.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default();
+    format!("{}{expected}: {}{cause}", one.verdict.name(), one.explanation)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Report {
+        let line = Line {
+            claim: None,
+            check: "p95(time_to_serve) <= 3m".to_string(),
+            verdict: Verdict::Holds,
+            expected: Verdict::Holds,
+            interval: "2m52s (2m48s to 2m57s)".to_string(),
+            explanation: "2m52s (2m48s to 2m57s), 400 runs".to_string(),
+            cause: Some("41% of the tail is boot".to_string()),
+            because: String::new(),
+            runs: 400,
+        };
+        let failed = Line {
+            claim: Some("\"quick\" | <immediate>".to_string()),
+            check: "p95(pod_termination) <= 1s".to_string(),
+            verdict: Verdict::Fails,
+            because: "preStop sleeps".to_string(),
+            ..line.clone()
+        };
+        let open = Line { verdict: Verdict::Undecided, check: "mean(cost) < $1".to_string(), ..line.clone() };
+        let name = "shop".to_string();
+        let path = "scenarios/shop.yaml".to_string();
+        let lines = vec![failed, line, open];
+        Report { name, path, headline: None, lines, runs: 400, interrupted: false, seed: 1 }
+    }
+
+    #[test]
+    fn a_page_fits_eighty_columns_and_says_what_is_wrong() {
+        let text = page(&example());
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("NOT AS EXPECTED") && text.contains("41% of the tail is boot"), "{text}");
+        assert!(text.starts_with("scenarios/shop.yaml: 400 runs with chance, seed 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_report_fails_by_what_is_wrong_and_is_undecided_by_what_is_open() {
+        let report = example();
+        assert!(report.failed() && report.undecided());
+        let open = Report { lines: report.lines[1..].to_vec(), ..report };
+        assert!(!open.failed() && open.undecided());
+    }
+}

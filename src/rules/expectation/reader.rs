@@ -1,0 +1,292 @@
+//! From text to an [`Expectation`]: a reader that says where and why it stops, and what was probably meant.
+
+use super::{Bound, Comparison, Expectation, ExpectationError, Measure, Scope, Statistic, Subject, Unit};
+
+/// Reads an expectation.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse(text: &str) -> Result<Expectation, ExpectationError> {
+    let mut reader = Reader { text, at: 0 };
+    let subject = reader.subject()?;
+    let mut scope = Scope::default();
+    reader.scope(&mut scope)?;
+    let bound = reader.bound(subject)?;
+    reader.scope(&mut scope)?;
+    reader.space();
+    if reader.at < text.len() {
+        return Err(reader.error(reader.at, "nothing more is expected here", None));
+    }
+    if scope.window.is_some() && !subject.measure().has_window() {
+        let message = format!("{} is told for a whole run only", subject.measure().name());
+        return Err(reader.error(text.find("of window").unwrap_or(0), message, None));
+    }
+    Ok(Expectation { text: text.trim().to_string(), subject, bound, scope })
+}
+
+/// Reads what an expectation is about, without a bound: `p95(time_to_serve) of step 2`. It admits every value.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse_quantity(text: &str) -> Result<Expectation, ExpectationError> {
+    let mut reader = Reader { text, at: 0 };
+    let subject = reader.subject()?;
+    let mut scope = Scope::default();
+    reader.scope(&mut scope)?;
+    reader.space();
+    if reader.at < text.len() {
+        return Err(reader.error(
+            reader.at,
+            "nothing more is expected here: this is what is measured, without a bound",
+            None,
+        ));
+    }
+    if !subject.is_about_runs() {
+        let help = format!("p95({})", text.trim());
+        return Err(reader.error(0, "of many runs one says which: a percentile, mean, min, max or share", Some(help)));
+    }
+    let bound = Bound::Compare(Comparison::GreaterOrEqual, f64::NEG_INFINITY);
+    Ok(Expectation { text: text.trim().to_string(), subject, bound, scope })
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn space(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    fn error(&self, offset: usize, message: impl Into<String>, suggestion: Option<String>) -> ExpectationError {
+        ExpectationError { offset, message: message.into(), suggestion }
+    }
+
+    fn take(&mut self, sign: &str) -> bool {
+        self.space();
+        let found = self.rest().starts_with(sign);
+        if found {
+            self.at += sign.len();
+        }
+        found
+    }
+
+    fn need(&mut self, sign: &str) -> Result<(), ExpectationError> {
+        if self.take(sign) { Ok(()) } else { Err(self.error(self.at, format!("`{sign}` is missing"), None)) }
+    }
+
+    /// The longest run of characters that satisfy `part`, from here on.
+    fn run(&mut self, part: impl Fn(char) -> bool) -> (usize, &'a str) {
+        self.space();
+        let start = self.at;
+        let rest = self.rest();
+        let length = rest.find(|character: char| !part(character)).unwrap_or(rest.len());
+        self.at += length;
+        (start, &rest[..length])
+    }
+
+    fn name(&mut self) -> (usize, &'a str) {
+        self.run(|character| character.is_alphanumeric() || matches!(character, '_' | '.'))
+    }
+
+    fn subject(&mut self) -> Result<Subject, ExpectationError> {
+        let (start, name) = self.name();
+        if !self.take("(") {
+            return self.measure(start, name).map(Subject::Each);
+        }
+        let subject = if name == "share" {
+            let (start, name) = self.name();
+            let measure = self.measure(start, name)?;
+            let comparison = self.comparison()?;
+            Subject::Share(measure, comparison, self.value(measure.unit())?)
+        } else {
+            let statistic = self.statistic(start, name)?;
+            let (start, name) = self.name();
+            Subject::Statistic(statistic, self.measure(start, name)?)
+        };
+        self.need(")")?;
+        Ok(subject)
+    }
+
+    fn statistic(&self, start: usize, name: &str) -> Result<Statistic, ExpectationError> {
+        let percentile = name.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok());
+        match (name, percentile) {
+            ("mean", _) => Ok(Statistic::Mean),
+            ("median", _) => Ok(Statistic::Percentile(50.0)),
+            ("min", _) => Ok(Statistic::Min),
+            ("max", _) => Ok(Statistic::Max),
+            (_, Some(percent)) if percent > 0.0 && percent < 100.0 => Ok(Statistic::Percentile(percent)),
+            (_, Some(_)) => Err(self.error(start, "a percentile lies between 0 and 100", Some("p95".to_string()))),
+            _ => {
+                let known = ["mean", "median", "min", "max", "share", "p95"];
+                let average = matches!(name, "avg" | "average").then(|| "mean".to_string());
+                let guess = average.or_else(|| nearest(name, known.into_iter()));
+                Err(self.error(start, format!("`{name}` is not a statistic"), guess))
+            }
+        }
+    }
+
+    fn measure(&self, start: usize, name: &str) -> Result<Measure, ExpectationError> {
+        if name.is_empty() {
+            return Err(self.error(start, "a measure is missing", Some("time_to_serve".to_string())));
+        }
+        Measure::named(name).ok_or_else(|| {
+            let guess = nearest(name, Measure::ALL.iter().map(|measure| measure.name()));
+            self.error(start, format!("`{name}` is not a measure"), guess)
+        })
+    }
+
+    fn comparison(&mut self) -> Result<Comparison, ExpectationError> {
+        for (sign, comparison) in Comparison::SIGNS {
+            if self.take(sign) {
+                return Ok(comparison);
+            }
+        }
+        Err(self.error(self.at, "a comparison is missing", Some("<=".to_string())))
+    }
+
+    fn bound(&mut self, subject: Subject) -> Result<Bound, ExpectationError> {
+        self.space();
+        let start = self.at;
+        if self.rest().starts_with("in ") {
+            self.at += 2;
+            let low = self.value(subject.unit())?;
+            self.need("..")?;
+            let high = self.value(subject.unit())?;
+            if low > high {
+                return Err(self.error(start, "the range ends before it begins", None));
+            }
+            return Ok(Bound::Within(low, high));
+        }
+        let comparison = self.comparison()?;
+        self.value(subject.unit()).map(|value| Bound::Compare(comparison, value))
+    }
+
+    fn value(&mut self, unit: Unit) -> Result<f64, ExpectationError> {
+        self.space();
+        let start = self.at;
+        let dollar = self.take("$");
+        let rest = self.rest();
+        let end = rest.find("..").unwrap_or(rest.len());
+        let stop = |character: char| !(character.is_ascii_alphanumeric() || matches!(character, '.' | '%' | '-'));
+        let word = &rest[..rest[..end].find(stop).unwrap_or(end)];
+        self.at += word.len();
+        let value = match unit {
+            Unit::Seconds => seconds(word),
+            Unit::Count => word.parse().ok(),
+            Unit::Dollars => word.parse().ok(),
+            Unit::Share => word.strip_suffix('%').map_or_else(
+                || word.parse().ok(),
+                |percent| percent.parse::<f64>().ok().map(|percent| percent / 100.0),
+            ),
+        };
+        let plain = !dollar || unit == Unit::Dollars;
+        value.filter(|value: &f64| value.is_finite() && plain).ok_or_else(|| {
+            let bare = word.parse::<f64>().is_ok();
+            let (what, suggestion) = match unit {
+                Unit::Seconds if bare => ("a duration needs a unit", Some(format!("{word}s"))),
+                Unit::Seconds => ("a duration is expected", Some("3m".to_string())),
+                Unit::Count => ("a number is expected", None),
+                Unit::Share => ("a share is expected", Some("1%".to_string())),
+                Unit::Dollars => ("an amount of dollars is expected", Some("$0.50".to_string())),
+            };
+            self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
+        })
+    }
+
+    fn scope(&mut self, scope: &mut Scope) -> Result<(), ExpectationError> {
+        loop {
+            self.space();
+            if !self.rest().starts_with("of ") {
+                return Ok(());
+            }
+            self.at += 2;
+            let (start, kind) = self.name();
+            match kind {
+                "step" => {
+                    let (start, number) = self.name();
+                    let step = number.parse().ok().filter(|&step| step > 0);
+                    scope.step = Some(step.ok_or_else(|| {
+                        self.error(start, "the number of a step is expected, counted from 1", Some("1".to_string()))
+                    })?);
+                }
+                "deployment" => {
+                    let (start, name) =
+                        self.run(|character| character.is_alphanumeric() || matches!(character, '-' | '.'));
+                    if name.is_empty() {
+                        return Err(self.error(start, "the name of a Deployment is missing", None));
+                    }
+                    scope.deployment = Some(name.to_string());
+                }
+                "window" => {
+                    let from = self.value(Unit::Seconds)?;
+                    self.need("..")?;
+                    let end = self.at;
+                    let to = self.value(Unit::Seconds)?;
+                    if to <= from || from < 0.0 {
+                        return Err(self.error(end, "the window ends before it begins", None));
+                    }
+                    scope.window = Some(((from * 1e6).round() as u64, (to * 1e6).round() as u64));
+                }
+                _ => {
+                    let guess = nearest(kind, ["step", "deployment", "window"].into_iter());
+                    return Err(self.error(start, format!("`of {kind}` is unknown"), guess));
+                }
+            }
+        }
+    }
+}
+
+/// `2m18.5s` in seconds, by way of whole microseconds.
+fn seconds(word: &str) -> Option<f64> {
+    if word == "0" {
+        return Some(0.0);
+    }
+    let (mut rest, mut micros) = (word, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !(character.is_ascii_digit() || character == '.'))?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|character: char| character.is_ascii_digit()).unwrap_or(rest.len());
+        let factor = match &rest[..letters] {
+            "h" => 3_600e6,
+            "m" => 60e6,
+            "s" => 1e6,
+            "ms" => 1e3,
+            "us" => 1.0,
+            _ => return None,
+        };
+        rest = &rest[letters..];
+        micros += (number * factor).round();
+    }
+    (!word.is_empty()).then_some(micros / 1e6)
+}
+
+/// The candidate that differs least from `name`, if it differs by less than half.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    let best = candidates.map(|candidate| (distance(name, candidate), candidate)).min()?;
+    let close = best.0 * 2 <= name.chars().count().max(best.1.len()) && best.0 < best.1.len();
+    (close || (name.len() > 2 && best.1.contains(name))).then(|| best.1.to_string())
+}
+
+/// Levenshtein distance.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (number, one) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = number + 1;
+        for (index, &other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(one != other);
+            diagonal = row[index + 1];
+            row[index + 1] = replaced.min(row[index] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}

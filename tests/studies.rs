@@ -1,0 +1,152 @@
+//! Many runs: the same for any number of threads, common chance, sweeps that go on after a kill, and the README's gates.
+
+use crate::support::{root, shipped};
+use kubelapse::analysis::sample::{Sample, Wanted};
+use kubelapse::analysis::statistics::variance;
+use kubelapse::engine::{Purpose, Random};
+use kubelapse::plan::{Plan, TrafficMode};
+use kubelapse::rules::expectation::{Measure, Scope, parse};
+use kubelapse::scenario::{LoadOptions, load, study};
+use kubelapse::study::replications::{Control, replicate};
+use kubelapse::study::{sweep, what_if};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+const FLUID: &str = "{ mode: fluid, curve: [{ at: 0s, rate: 8/s }, { at: 5m, rate: 30/s }] }";
+
+fn noisy() -> Plan {
+    let mut plan = Plan { noise: true, ..shipped("scale-up") };
+    plan.apps.iter_mut().for_each(|app| app.mode = TrafficMode::Fluid);
+    plan
+}
+
+fn with_control<R>(antithetic: bool, work: impl FnOnce(Control) -> R) -> R {
+    let stop = AtomicBool::new(false);
+    work(Control { stop: &stop, done: &|| (), check: false, antithetic })
+}
+
+fn samples(threads: usize, count: u64) -> Vec<Sample> {
+    let mut wanted = Wanted { fan: true, budget: true, ..Wanted::default() };
+    [Measure::TimeToServe, Measure::LostRequests, Measure::Cost].map(|m| wanted.quantity(m, &Scope::default()));
+    let (plan, pool) = (noisy(), rayon_pool(threads));
+    with_control(false, |control| pool.install(|| replicate(&plan, 0..count, &wanted, control)))
+}
+
+fn rayon_pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start")
+}
+
+#[test]
+fn runs_are_the_same_for_any_number_of_threads() {
+    let one = samples(1, 5);
+    assert_eq!(one, samples(2, 5));
+    assert_ne!(one[0], one[1], "chance is on");
+    // The stages of a run sum to its measure, to the microsecond.
+    for sample in &one {
+        let sum: u64 = sample.causes[0].as_ref().expect("a step was served").iter().sum();
+        assert_eq!(Some(sum as f64 / 1e6), sample.values[0]);
+    }
+}
+
+/// Oracle 37: identical policies differ by exactly 0 in every replication; an antithetic pair of one uniform stage has
+/// variance 0.
+#[test]
+fn identical_scenarios_differ_by_exactly_nothing() {
+    let plan = noisy();
+    let (runs, found) = with_control(false, |control| what_if::compare(&plan, &plan.clone(), 3, control));
+    assert_eq!(runs, 3);
+    assert!(found.len() > 20, "{}", found.len());
+    for one in found {
+        assert_eq!((one.differing, one.difference.point, one.difference.low, one.difference.high), (0, 0.0, 0.0, 0.0));
+    }
+    let pair = |run: u64| {
+        let random = Random::new(37, run);
+        let stage = |random: Random| 15.0 * random.uniform(Purpose::named("sync"), 0);
+        (stage(random) + stage(random.antithetic())) / 2.0
+    };
+    assert!(variance(&(0..1_000).map(pair).collect::<Vec<f64>>()) < 1e-25);
+}
+
+/// A sweep that was killed while it wrote its journal is gone on with by the same command, to the same bytes.
+#[test]
+fn a_killed_sweep_goes_on_to_the_same_bytes() {
+    let folder = std::env::temp_dir().join(format!("kubelapse-sweep-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = "name: small\nbase: scale-up.yaml\nruns: 2\nvary:\n  - field: services.wordpress.workers\n    \
+                values: [10, 11]\nmeasure: [mean(time_to_serve), mean(cost)]\n";
+    // Beside the scenarios it names, for paths may not leave their root.
+    let scenarios = folder.join("scenarios");
+    std::fs::create_dir_all(scenarios.join("wordpress")).unwrap();
+    std::fs::copy(root().join("scenarios/scale-up.yaml"), scenarios.join("scale-up.yaml")).unwrap();
+    for entry in std::fs::read_dir(root().join("scenarios/wordpress")).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), scenarios.join("wordpress").join(entry.file_name())).unwrap();
+        }
+    }
+    let path = scenarios.join("small.yaml");
+    std::fs::write(&path, text).unwrap();
+    // What the killed sweep had written.
+    let read = study::load(&path, None).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let set =
+        vec![kubelapse::scenario::vary::Setting { field: "traffic.wordpress".to_string(), value: FLUID.to_string() }];
+    let prepared = what_if::prepare(read, None, &LoadOptions { set, ..LoadOptions::default() });
+    let prepared = prepared.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let journal = Mutex::new(sweep::head(&prepared.key));
+    let append = |line: &str| {
+        journal.lock().unwrap().push_str(line);
+        Ok(())
+    };
+    let nothing = sweep::Finished::default();
+    with_control(false, |control| prepared.run(nothing, control, append)).unwrap().expect("it was not stopped");
+    let journal = journal.into_inner().unwrap();
+    let results = |journal: Option<&str>, threads: &str| {
+        let out = folder.join("out");
+        std::fs::create_dir_all(&out).unwrap();
+        if let Some(journal) = journal {
+            std::fs::write(out.join(".small-sweep.journal"), journal).unwrap();
+        }
+        let run = Command::new(env!("CARGO_BIN_EXE_kubelapse"))
+            .args(["sweep", "--set", &format!("traffic.wordpress={FLUID}"), "--threads", threads, "--out"])
+            .arg(&out)
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success(), "{said}");
+        assert!(!out.join(".small-sweep.journal").exists());
+        let file = |name| std::fs::read(out.join("small-sweep").join(name)).unwrap();
+        let files = ["results.csv", "sweep.svg", "sweep.png"].map(file);
+        (files, said)
+    };
+    let (whole, said) = results(None, "2");
+    assert!(!said.contains("going on"), "{said}");
+    let first = journal.match_indices('\n').nth(1).expect("a line for each point").0;
+    let (resumed, said) = results(Some(&journal[..first + 9]), "1");
+    assert!(said.contains("2 of 4 runs are done"), "{said}");
+    assert!(resumed == whole);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// The table of the README: a row for each gate, with the verdict that the gate expects. `.ci/run` compares all of it.
+#[test]
+fn the_table_of_the_readme_has_the_gates_and_their_answers() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme.split("<!-- gates -->\n").nth(1).and_then(|rest| rest.split("<!-- /gates -->").next()).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    let mut expected = Vec::new();
+    for name in ["scale-down", "scale-up", "spot-replacement"] {
+        let path = root().join(format!("scenarios/gates/{name}.yaml"));
+        let plan = load(&path, &LoadOptions::default()).unwrap_or_else(|p| panic!("{}", p.render(false))).plan;
+        for claim in &plan.claims {
+            assert_eq!(parse(&claim.check.text).unwrap(), claim.check);
+            expected.push(format!("| {} | `{}` | {} |", plan.name, claim.check.text, claim.expect.name()));
+        }
+        let holds = plan.expectations.iter().map(|check| format!("| {} | `{}` | holds |", plan.name, check.text));
+        expected.extend(holds);
+    }
+    assert_eq!(rows.len(), expected.len(), "{table}");
+    for (row, start) in rows.iter().zip(expected) {
+        assert!(row.starts_with(&start), "{row}\ndoes not begin with\n{start}");
+    }
+}
