@@ -28,7 +28,7 @@ fn with_control<R>(antithetic: bool, work: impl FnOnce(Control) -> R) -> R {
 
 fn samples(threads: usize, count: u64) -> Vec<Sample> {
     let mut wanted = Wanted { fan: true, budget: true, ..Wanted::default() };
-    [Measure::TimeToServe, Measure::LostRequests, Measure::Cost].map(|m| wanted.quantity(m, &Scope::default()));
+    let _ = [Measure::TimeToServe, Measure::LostRequests, Measure::Cost].map(|m| wanted.quantity(m, &Scope::default()));
     let (plan, pool) = (noisy(), rayon_pool(threads));
     with_control(false, |control| pool.install(|| replicate(&plan, 0..count, &wanted, control)))
 }
