@@ -8,6 +8,7 @@ macro_rules! ids {
 
         impl $name {
             /// The position in the vector that holds it.
+            #[inline]
             pub const fn index(self) -> usize {
                 self.0 as usize
             }

@@ -15,7 +15,7 @@ use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
 use crate::rules::requirement::NodeRequirement;
 use crate::rules::resources::ResourceList;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is kept of the section until the manifests are known.
@@ -265,13 +265,16 @@ fn place_nodes(node: &Node, path: String, cluster: &Cluster<'_>, rows: &[&Row], 
         (None, Some(pool)) => format!("{}-initial", plan.node_pools[pool.index()].name),
         (None, None) => "node".to_string(),
     };
+    let start = format!("{prefix}-");
+    let taken = plan.nodes.iter().filter(|node| node.name.starts_with(&start)).count();
+    let mut names: BTreeSet<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
     for index in 0..count {
         let mut node_name = prefix.clone();
         if count > 1 || name.is_none() {
-            let taken = plan.nodes.iter().filter(|node| node.name.starts_with(&format!("{prefix}-"))).count();
-            node_name = format!("{prefix}-{:02}", if name.is_some() { index + 1 } else { taken + 1 });
+            let number = index + 1 + if name.is_some() { 0 } else { taken };
+            node_name = format!("{prefix}-{number:02}");
         }
-        if plan.nodes.iter().any(|node| node.name == node_name) {
+        if !names.insert(node_name.clone()) {
             draft.problems.error("E021", node.place, format!("a node named {node_name} is there twice"));
             return;
         }

@@ -6,11 +6,14 @@
 //! pods. kube-scheduler counts pods anew in each cycle, by sixteen goroutines; what it finds is the same. The laws
 //! ([`World::check`]) hold a recount against it.
 
+use super::node_set::NodeSet;
+use super::room::Room;
 use super::{NodeId, Owner, PodId, World};
 use crate::plan::{ImageId, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::taint::Taint;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The label that kinds of nodes do not tell apart: they know only whether it is there.
@@ -50,7 +53,7 @@ pub struct PodClass {
     /// Their controller.
     pub owner: Owner,
     /// The nodes that hold some, gone ones included.
-    pub nodes: BTreeSet<NodeId>,
+    pub nodes: NodeSet,
     /// By kind of node; without nodes that are gone.
     kinds: BTreeMap<u32, PodCount>,
 }
@@ -101,8 +104,12 @@ pub struct Census {
     /// `None`: the node is gone.
     kind_of: Vec<Option<u32>>,
     listed: Vec<Option<Listed>>,
-    /// Nodes that have an image, by image.
-    with_image: Vec<u32>,
+    /// Nodes that exist and have an image, by image.
+    with_image: Vec<NodeSet>,
+    /// Room of each node.
+    pub(super) rooms: Vec<Room>,
+    /// Nodes that are cordoned.
+    pub(super) cordoned: NodeSet,
     generation: u64,
 }
 
@@ -122,7 +129,19 @@ impl Census {
         self.of_template.get(template).map_or(&[], Vec::as_slice)
     }
 
+    /// The nodes that hold pods of some of these classes, gone ones included.
+    pub fn nodes_of(&self, classes: &[u32]) -> Cow<'_, NodeSet> {
+        let nodes = |&class: &u32| &self.classes[class as usize].nodes;
+        if let [only] = classes {
+            return Cow::Borrowed(nodes(only));
+        }
+        let mut all = NodeSet::new();
+        classes.iter().for_each(|class| all.unite(nodes(class)));
+        Cow::Owned(all)
+    }
+
     /// What a node holds.
+    #[inline]
     pub fn on(&self, node: NodeId) -> &[Held] {
         self.on_node.get(node.index()).map_or(&[], Vec::as_slice)
     }
@@ -143,6 +162,7 @@ impl Census {
     }
 
     /// The kind of a node; `None`: it is gone.
+    #[inline]
     pub fn kind_of(&self, node: NodeId) -> Option<u32> {
         self.kind_of.get(node.index()).copied().flatten()
     }
@@ -158,8 +178,21 @@ impl Census {
     }
 
     /// Nodes that exist and have an image.
-    pub fn nodes_with(&self, image: ImageId) -> u32 {
-        self.with_image.get(image.index()).copied().unwrap_or(0)
+    pub fn nodes_with(&self, image: ImageId) -> &NodeSet {
+        static NONE: NodeSet = NodeSet::new();
+        self.with_image.get(image.index()).unwrap_or(&NONE)
+    }
+
+    /// Allocatable and requested of a node.
+    #[inline]
+    pub fn room(&self, node: NodeId) -> &Room {
+        &self.rooms[node.index()]
+    }
+
+    /// The node is cordoned.
+    #[inline]
+    pub fn is_cordoned(&self, node: NodeId) -> bool {
+        self.cordoned.contains(node)
     }
 
     fn class(&mut self, template: TemplateId, owner: Owner) -> u32 {
@@ -173,7 +206,7 @@ impl Census {
         }
         let class = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
         known.push(class);
-        self.classes.push(PodClass { template, owner, nodes: BTreeSet::new(), kinds: BTreeMap::new() });
+        self.classes.push(PodClass { template, owner, nodes: NodeSet::new(), kinds: BTreeMap::new() });
         class
     }
 
@@ -204,7 +237,7 @@ impl Census {
             held[position].count.take(one);
             if held[position].count.pods == 0 {
                 held.remove(position);
-                class.nodes.remove(&at.node);
+                class.nodes.remove(at.node);
             }
         }
         if let Some(kind) = self.kind_of[at.node.index()] {
@@ -280,6 +313,7 @@ fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
 
 impl World {
     /// Counts of pods by class, node and kind of node.
+    #[inline]
     pub fn census(&self) -> &Census {
         &self.census
     }
@@ -312,17 +346,22 @@ impl World {
         let entry = &self.nodes[node.index()];
         let kind = entry.gone.is_none().then(|| self.census.kind_id(node, &entry.labels, &entry.taints));
         self.census.move_node(node, kind);
+        self.note_room(node);
         self.census.generation += u64::from(relabelled);
     }
 
     /// A node has an image from now on, or it vanishes with all it has.
-    pub(super) fn count_images(&mut self, images: &[ImageId], appear: bool) {
+    pub(super) fn count_images(&mut self, node: NodeId, images: &[ImageId], appear: bool) {
         for image in images {
             if self.census.with_image.len() <= image.index() {
-                self.census.with_image.resize(image.index() + 1, 0);
+                self.census.with_image.resize(image.index() + 1, NodeSet::new());
             }
-            let count = &mut self.census.with_image[image.index()];
-            *count = if appear { *count + 1 } else { *count - 1 };
+            let nodes = &mut self.census.with_image[image.index()];
+            if appear {
+                nodes.insert(node)
+            } else {
+                nodes.remove(node)
+            };
         }
     }
 
@@ -351,7 +390,7 @@ impl World {
                 if let Some(kind) = kind {
                     by_kind.entry((of_class.class, kind)).or_default().add(of_class.count);
                 }
-                if !class.nodes.contains(&node.id) {
+                if !class.nodes.contains(node.id) {
                     return Err(format!("node {} is not among those of a class that it holds", node.name));
                 }
             }
@@ -372,19 +411,24 @@ impl World {
         if !census.kinds.iter().map(|kind| kind.nodes).eq(nodes) {
             return Err("the census counts other nodes of a kind than there are".to_string());
         }
-        self.check_images()
+        self.check_images()?;
+        self.check_rooms()
     }
 
     fn check_images(&self) -> Result<(), String> {
-        let mut with_image = vec![0; self.census.with_image.len()];
-        for image in self.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.images) {
-            with_image.resize(with_image.len().max(image.index() + 1), 0);
-            with_image[image.index()] += 1;
+        let mut with_image = vec![NodeSet::new(); self.census.with_image.len()];
+        for node in self.nodes.iter().filter(|node| node.gone.is_none()) {
+            for image in &node.images {
+                with_image.resize(with_image.len().max(image.index() + 1), NodeSet::new());
+                with_image[image.index()].insert(node.id);
+            }
         }
-        if with_image == self.census.with_image {
+        let same = |(one, other): (&NodeSet, &NodeSet)| one.iter().eq(other.iter());
+        if with_image.len() == self.census.with_image.len() && with_image.iter().zip(&self.census.with_image).all(same)
+        {
             return Ok(());
         }
-        Err(format!("nodes with images are {with_image:?} but {:?} are counted", self.census.with_image))
+        Err("the nodes that have an image are not those that are counted".to_string())
     }
 }
 

@@ -96,6 +96,9 @@ pub struct SliceWriteCounts {
 impl World {
     /// Writes a Service's slices; its endpoints are those of the IPv4 slices together, by pod.
     pub fn write_slices(&mut self, service: ServiceId, writes: SliceWrites) {
+        if writes == SliceWrites::default() {
+            return;
+        }
         let counts = &mut self.slice_writes;
         counts.created += writes.create.len() as u64;
         counts.updated += writes.update.len() as u64;
@@ -119,12 +122,18 @@ impl World {
         self.set_endpoints(service, endpoints);
     }
 
+    /// How often Services were created or changed.
+    pub fn services_version(&self) -> u64 {
+        self.services_version
+    }
+
     /// Creates a Service.
     pub fn create_service(&mut self, spec: ServiceSpec) -> ServiceId {
         let id = ServiceId::at(self.services.len());
         self.services.push(Arc::new(spec));
         self.endpoints.push(Vec::new());
         self.slices.push(Vec::new());
+        self.services_version += 1;
         self.push(Change::ServiceChanged(id));
         id
     }
@@ -132,6 +141,7 @@ impl World {
     /// Replaces what a Service says of itself.
     pub fn update_service(&mut self, service: ServiceId, spec: ServiceSpec) {
         self.services[service.index()] = Arc::new(spec);
+        self.services_version += 1;
         self.push(Change::ServiceChanged(service));
     }
 }

@@ -18,11 +18,13 @@ pub mod ids;
 pub mod ledger;
 pub mod living;
 pub mod node;
+pub mod node_set;
 pub mod node_status;
 pub mod offering;
 pub mod pod;
 pub mod request;
 pub mod rollout;
+pub mod room;
 pub mod scale;
 pub mod target;
 pub mod usage;
@@ -178,6 +180,7 @@ pub struct World {
     /// Selectors of controllers that run elsewhere (StatefulSets, lone ReplicaSets), by the pod they own.
     pub controller_selectors: std::collections::BTreeMap<PodId, crate::rules::labels::LabelSelector>,
     census: census::Census,
+    services_version: u64,
     next_address: u32,
     journal: Vec<Change>,
 }
@@ -273,6 +276,7 @@ impl World {
             counts: Counts::default(),
             controller_selectors: std::collections::BTreeMap::new(),
             census: census::Census::default(),
+            services_version: 0,
             next_address: 0x10,
             journal: Vec::new(),
         }

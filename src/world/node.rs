@@ -355,6 +355,7 @@ impl World {
     pub fn set_unschedulable(&mut self, node: NodeId, unschedulable: bool) {
         if self.nodes[node.index()].unschedulable != unschedulable {
             self.nodes[node.index()].unschedulable = unschedulable;
+            self.note_room(node);
             self.push(Change::NodeTaints(node));
         }
     }
@@ -370,7 +371,7 @@ impl World {
         if !images.contains(&image) {
             images.push(image);
             if self.nodes[node.index()].gone.is_none() {
-                self.count_images(&[image], true);
+                self.count_images(node, &[image], true);
             }
         }
     }
@@ -443,7 +444,7 @@ impl World {
         if entry.gone.is_none() {
             entry.gone = Some(self.now);
             let images = entry.images.clone();
-            self.count_images(&images, false);
+            self.count_images(node, &images, false);
             self.count_node(node, true);
             self.push(Change::NodeGone(node));
         }

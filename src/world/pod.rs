@@ -340,6 +340,7 @@ impl World {
         let place = &mut self.nodes[node.index()];
         place.pods.push(pod);
         place.requested += &requests;
+        self.note_room(node);
         self.count_pod(pod);
         self.push(Change::PodBound(pod));
     }
@@ -363,6 +364,7 @@ impl World {
             let place = &mut self.nodes[node.index()];
             place.requested -= &self.templates[before.index()].requests;
             place.requested += &self.templates[template.index()].requests;
+            self.note_room(node);
         }
         self.count_pod(pod);
     }
@@ -525,6 +527,7 @@ impl World {
             let place = &mut self.nodes[node.index()];
             place.requested -= &requests;
             place.released.push(pod);
+            self.note_room(node);
             self.count_pod(pod);
         }
     }

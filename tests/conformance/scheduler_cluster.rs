@@ -137,7 +137,7 @@ impl Bed {
     /// Creates a node.
     pub fn add_node(&mut self, node: &Value) -> Result<NodeId, String> {
         let id = self.world.create_node(new_node(node)?);
-        self.world.nodes[id.index()].unschedulable = node["spec"]["unschedulable"] == true;
+        self.world.set_unschedulable(id, node["spec"]["unschedulable"] == true);
         for image in items(&node["status"]["images"]) {
             for name in texts(&image["names"]) {
                 let image = self.image(&name, image["sizeBytes"].as_i64().unwrap_or(0));

@@ -15,7 +15,7 @@ pub mod reconcile;
 
 use crate::components::{self, Cx};
 use crate::engine::{Span, Time};
-use crate::plan::{ServiceId, TemplateId};
+use crate::plan::{PodTemplate, ServiceId, TemplateId};
 use crate::world::{Address, Ipv6Address, PodId, World};
 
 /// Retries of a sync that left out a pod whose node does not exist. Source: `maxRetries`.
@@ -63,6 +63,10 @@ pub struct EndpointSlice {
     services: Vec<Known>,
     /// By pod.
     seen: Vec<Option<Seen>>,
+    /// Services that select a template, by template; empty when Services or templates changed.
+    selecting: Vec<Vec<ServiceId>>,
+    /// Changes of Services until then.
+    services_version: u64,
 }
 
 /// Why it may be woken.
@@ -146,20 +150,38 @@ impl EndpointSlice {
         if !changed && same_labels {
             return;
         }
-        for index in 0..self.services.len() {
-            let spec = &cx.world.services[index];
-            let selects = |seen: Option<Seen>| seen.is_some_and(|seen| spec.selects(cx.world.template(seen.template)));
-            let (was, is) = (selects(before), if same_labels { selects(before) } else { selects(now) });
-            let pods = &mut self.services[index].pods;
-            match pods.binary_search(&pod) {
-                Ok(place) if !is => drop(pods.remove(place)),
-                Err(place) if is => pods.insert(place, pod),
+        self.refresh(cx.world);
+        let services_of = |seen: Option<Seen>| seen.map_or(&[][..], |seen| &self.selecting[seen.template.index()]);
+        let (had, has) = (services_of(before), if same_labels { services_of(before) } else { services_of(now) });
+        let mut concerned: Vec<ServiceId> =
+            had.iter().chain(has.iter().filter(|id| !had.contains(id))).copied().collect();
+        concerned.sort_unstable();
+        let moves: Vec<(ServiceId, bool, bool)> =
+            concerned.into_iter().map(|id| (id, had.contains(&id), has.contains(&id))).collect();
+        for (service, was, is) in moves {
+            let Some(known) = self.services.get_mut(service.index()) else { continue };
+            match known.pods.binary_search(&pod) {
+                Ok(place) if !is => drop(known.pods.remove(place)),
+                Err(place) if is => known.pods.insert(place, pod),
                 _ => {}
             }
-            if (was || is) && (changed || was != is) {
-                self.pod_changed_for(cx, ServiceId::at(index));
+            if changed || was != is {
+                self.pod_changed_for(cx, service);
             }
         }
+    }
+
+    /// Which Services select which templates.
+    fn refresh(&mut self, world: &World) {
+        if self.selecting.len() == world.templates.len() && self.services_version == world.services_version() {
+            return;
+        }
+        let of = |template: &PodTemplate| {
+            let selects = |id: &usize| world.services[*id].selects(template);
+            (0..world.services.len()).filter(selects).map(ServiceId::at).collect()
+        };
+        self.selecting = world.templates.iter().map(|template| of(template)).collect();
+        self.services_version = world.services_version();
     }
 
     fn pod_changed_for(&mut self, cx: &mut Cx, service: ServiceId) {

@@ -200,9 +200,10 @@ fn group_writes(
 ) {
     let mut unchanged = Vec::new();
     let mut updated: Vec<(usize, EndpointSlice)> = Vec::new();
+    let mut found = vec![false; group.endpoints.len()];
     for &place in own {
         let slice = &slices[place];
-        let (kept, changed) = keep(slice, &mut group.endpoints);
+        let (kept, changed) = keep(slice, &group.endpoints, &mut found);
         let labels_changed = slice.labels != service.labels;
         if changed && kept.is_empty() {
             writes.delete.push(place);
@@ -214,6 +215,11 @@ fn group_writes(
             unchanged.push(place);
         }
     }
+    let mut place = 0;
+    group.endpoints.retain(|_| {
+        place += 1;
+        !found[place - 1]
+    });
     let mut left = group.endpoints.into_iter().peekable();
     updated.sort_by_key(|(_, slice)| std::cmp::Reverse(slice.endpoints.len()));
     for (_, slice) in &mut updated {
@@ -239,31 +245,30 @@ fn group_writes(
     writes.update.extend(updated);
 }
 
-/// The endpoints of a slice that stay, as they are to be, and whether that changes anything. They are no longer wanted
-/// elsewhere.
-fn keep(slice: &EndpointSlice, wanted: &mut Vec<SliceEndpoint>) -> (Vec<SliceEndpoint>, bool) {
-    let mut kept = Vec::with_capacity(slice.endpoints.len());
+/// The endpoints of a slice that stay, as they are to be, if that changes anything. They are found, and wanted in no other
+/// slice.
+fn keep(slice: &EndpointSlice, wanted: &[SliceEndpoint], found: &mut [bool]) -> (Vec<SliceEndpoint>, bool) {
+    let mut places = Vec::with_capacity(slice.endpoints.len());
     let mut changed = false;
-    let mut found = vec![false; wanted.len()];
+    let mut next = 0;
     for endpoint in &slice.endpoints {
-        // Pods are in order of their ids.
-        let place = wanted.binary_search_by_key(&endpoint.pod, |other| other.pod).ok();
+        // Pods are in order of their ids, and so are most slices.
+        let follows = wanted.get(next).is_some_and(|other| other.pod == endpoint.pod);
+        let searched = || wanted.binary_search_by_key(&endpoint.pod, |other| other.pod).ok();
+        let place = if follows { Some(next) } else { searched() };
         let same = |place: &usize| {
             let other = &wanted[*place];
             other.address == endpoint.address && other.hostname == endpoint.hostname && !found[*place]
         };
         if let Some(place) = place.filter(same) {
             found[place] = true;
+            next = place + 1;
             changed |= !is_equal_but_for_hints(&wanted[place], endpoint);
-            kept.push(wanted[place].clone());
+            places.push(place);
         }
     }
-    let mut place = 0;
-    wanted.retain(|_| {
-        place += 1;
-        !found[place - 1]
-    });
-    changed |= kept.len() != slice.endpoints.len();
+    changed |= places.len() != slice.endpoints.len();
+    let kept = if changed { places.into_iter().map(|place| wanted[place].clone()).collect() } else { Vec::new() };
     (kept, changed)
 }
 

@@ -6,7 +6,7 @@ use super::filters::{Filters, Plugin, Plugins, Refusal, Trial};
 use super::scores::{PluginScores, scores};
 use super::view::View;
 use crate::rules::requirement::NodeOperator;
-use crate::world::{Node, NodeId, PodId};
+use crate::world::{NodeId, PodId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -133,12 +133,12 @@ fn find_feasible(
     let count = candidates.len();
     let target = feasible_target(count, view.plan.flags.scheduler.percentage_of_nodes_to_score);
     decision.feasible.reserve(target.min(count));
-    for index in 0..count {
-        let node = view.world.node(candidates[(start + index) % count]);
+    let (before, after) = candidates.split_at(if count > 0 { start % count } else { 0 });
+    for &node in after.iter().chain(before) {
         match check_with_nominated(view, filters, pod, node) {
             Ok(()) if decision.feasible.len() == target => break,
-            Ok(()) => decision.feasible.push(node.id),
-            Err(refusal) => decision.refused.push((node.id, refusal)),
+            Ok(()) => decision.feasible.push(node),
+            Err(refusal) => decision.refused.push((node, refusal)),
         }
     }
     decision.evaluated = decision.feasible.len() + decision.refused.len();
@@ -146,23 +146,24 @@ fn find_feasible(
 
 /// The pod's own nominated node is tried first and taken without scoring.
 fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut Decision) -> bool {
-    let Some(node) = view.world.pod(pod).nominated.map(|node| view.world.node(node)) else { return false };
-    if node.gone.is_some() || check_with_nominated(view, filters, pod, node).is_err() {
+    let Some(node) = view.world.pod(pod).nominated else { return false };
+    if view.world.node(node).gone.is_some() || check_with_nominated(view, filters, pod, node).is_err() {
         return false;
     }
-    decision.feasible = vec![node.id];
-    decision.best = vec![node.id];
+    decision.feasible = vec![node];
+    decision.best = vec![node];
     decision.evaluated = 1;
     true
 }
 
 /// Pods of equal or higher priority that are nominated to the node count as if they were there; without them the pod
 /// has to fit as well.
-fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: &Node) -> Result<(), Refusal> {
+#[inline]
+fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: NodeId) -> Result<(), Refusal> {
     if !view.nominated.is_empty() {
-        let added = nominated_on(view, pod, node.id);
+        let added = nominated_on(view, pod, node);
         if !added.is_empty() {
-            filters.check_trial(node, Trial { added: &added, ..Trial::default() })?;
+            filters.check_trial(view.world.node(node), Trial { added: &added, ..Trial::default() })?;
         }
     }
     filters.check(node)

@@ -4,14 +4,15 @@
 //! noderesources,podtopologyspread,interpodaffinity}`. Left out: volumes and dynamic resources.
 
 use super::inter_pod::{AffinityRefusal, Required};
+use super::reading::Verdict;
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
 use crate::rules::labels::Labels;
-use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
-use crate::world::census::NodeKind;
+use crate::world::room::{Amounts, amounts};
 use crate::world::{Node, NodeId, PodId};
+use std::sync::Arc;
 
 /// The plugins that can refuse a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,11 +146,14 @@ fn resource_reasons(set: u32, template: &PodTemplate) -> Vec<String> {
 #[derive(Clone)]
 pub struct Filters<'a> {
     view: View<'a>,
-    pod: PodId,
     template: &'a PodTemplate,
+    /// What it requests of what every node has.
+    wants: Amounts,
     ports: bool,
+    tolerates_cordon: bool,
+    pinned: Option<NodeId>,
     /// What taints, selector and node affinity say to each kind of node; empty if they look at single nodes.
-    kinds: Vec<Option<Refusal>>,
+    kinds: Arc<Vec<Verdict>>,
     spread: HardSpread<'a>,
     affinity: Required<'a>,
 }
@@ -169,16 +173,15 @@ impl<'a> Filters<'a> {
     /// PreFilter of all plugins.
     pub fn new(view: View<'a>, pod: PodId) -> Filters<'a> {
         let template = view.template(pod);
-        let by_kind = view.cluster.templates[view.template_index(pod)].by_kind;
-        let kinds = if by_kind { view.world.census().all_kinds() } else { &[] };
-        let judge =
-            |kind: &NodeKind| if kind.nodes > 0 { judge(template, &kind.taints, "", &kind.labels) } else { None };
         Filters {
             view,
-            pod,
             template,
+            wants: amounts(&template.requests),
             ports: host_ports(template).next().is_some(),
-            kinds: kinds.iter().map(judge).collect(),
+            tolerates_cordon: !template.tolerations.is_empty()
+                && tolerated(&template.tolerations, &unschedulable_taint()),
+            pinned: view.world.pod(pod).pinned,
+            kinds: view.verdicts(pod),
             spread: HardSpread::new(&view, pod),
             affinity: Required::new(&view, pod),
         }
@@ -188,11 +191,26 @@ impl<'a> Filters<'a> {
     ///
     /// # Errors
     /// The first refusal.
-    pub fn check(&self, node: &Node) -> Result<(), Refusal> {
+    #[inline]
+    pub fn check(&self, node: NodeId) -> Result<(), Refusal> {
         self.check_alone(node)?;
-        self.check_room(node, Trial::default())?;
+        if self.ports || self.view.assumed.is_on(node) || !self.template.requests.extended.is_empty() {
+            self.check_room(self.view.world.node(node), Trial::default())?;
+        } else {
+            let room = self.view.world.census().room(node);
+            let (mut missing, mut hopeless) = (0, false);
+            for (index, &want) in self.wants.iter().enumerate() {
+                if want > 0 && want > room.allocatable[index] - room.requested[index] {
+                    missing |= 1 << index;
+                    hopeless |= want > room.allocatable[index];
+                }
+            }
+            if missing != 0 {
+                return Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing));
+            }
+        }
         if !self.spread.is_empty() || !self.affinity.is_empty() {
-            self.check_topology(&self.spread, &self.affinity, node.id)?;
+            self.check_topology(&self.spread, &self.affinity, node)?;
         }
         Ok(())
     }
@@ -202,7 +220,7 @@ impl<'a> Filters<'a> {
     /// # Errors
     /// The first refusal.
     pub fn check_trial(&self, node: &Node, trial: Trial) -> Result<(), Refusal> {
-        self.check_alone(node)?;
+        self.check_alone(node.id)?;
         self.check_room(node, trial)?;
         let (mut spread, mut affinity) = (self.spread.clone(), self.affinity.clone());
         let moves = trial.added.iter().map(|&pod| (pod, 1)).chain(trial.removed.iter().map(|&pod| (pod, -1)));
@@ -214,25 +232,30 @@ impl<'a> Filters<'a> {
     }
 
     /// What depends on the node alone.
-    fn check_alone(&self, node: &Node) -> Result<(), Refusal> {
-        let template = self.template;
-        if node.unschedulable && !tolerated(&template.tolerations, &unschedulable_taint()) {
+    #[inline]
+    fn check_alone(&self, node: NodeId) -> Result<(), Refusal> {
+        let (template, census) = (self.template, self.view.world.census());
+        if census.is_cordoned(node) && !self.tolerates_cordon {
             return Err(Refusal::of(Plugin::NodeUnschedulable, false, 0));
         }
-        if template.node_name.as_deref().is_some_and(|name| name != &*node.name) {
+        if template.node_name.as_deref().is_some_and(|name| name != &*self.view.world.node(node).name) {
             return Err(Refusal::of(Plugin::NodeName, false, 0));
         }
-        let kind = self.view.world.census().kind_of(node.id).and_then(|kind| self.kinds.get(kind as usize));
-        let refusal = match kind {
-            Some(refusal) => *refusal,
-            None => judge(template, &node.taints, &node.name, &node.labels),
+        let kind = census.kind_of(node).and_then(|kind| self.kinds.get(kind as usize));
+        let (tolerates, matches) = match kind {
+            Some(verdict) => (verdict.tolerates, verdict.matches),
+            None => {
+                let node = self.view.world.node(node);
+                (tolerates_node(template, node), matches_node_affinity(template, node))
+            }
         };
-        let pinned = self.view.world.pod(self.pod).pinned;
-        match refusal {
-            Some(refusal) => Err(refusal),
-            None if pinned.is_some_and(|pinned| pinned != node.id) => Err(Refusal::of(Plugin::NodeAffinity, false, 0)),
-            None => Ok(()),
+        if !tolerates {
+            return Err(Refusal::of(Plugin::TaintToleration, false, 0));
         }
+        if !matches || self.pinned.is_some_and(|pinned| pinned != node) {
+            return Err(Refusal::of(Plugin::NodeAffinity, false, 0));
+        }
+        Ok(())
     }
 
     /// Host ports, then resources.
@@ -245,13 +268,15 @@ impl<'a> Filters<'a> {
             }
         }
         let want = &self.template.requests;
-        let (allocatable, mut free) = (amounts(&node.allocatable), amounts(&node.allocatable));
-        let mut take = |resources: &Resources, by: i64| {
-            free.iter_mut().zip(amounts(resources)).for_each(|(free, amount)| *free -= by * amount);
+        let room = self.view.world.census().room(node.id);
+        let mut free = room.allocatable;
+        let mut take = |resources: &Amounts, by: i64| {
+            free.iter_mut().zip(resources).for_each(|(free, amount)| *free -= by * amount);
         };
-        take(&node.requested, 1);
-        assumed.iter().chain(trial.added).for_each(|&pod| take(&self.view.template(pod).requests, 1));
-        trial.removed.iter().for_each(|&pod| take(&self.view.template(pod).requests, -1));
+        let requests = |pod: PodId| amounts(&self.view.template(pod).requests);
+        take(&room.requested, 1);
+        assumed.iter().chain(trial.added).for_each(|&pod| take(&requests(pod), 1));
+        trial.removed.iter().for_each(|&pod| take(&requests(pod), -1));
         let (mut missing, mut hopeless) = (0, false);
         let mut test = |bit: u32, request: i64, free: i64, allocatable: i64| {
             if request > 0 && request > free {
@@ -260,7 +285,7 @@ impl<'a> Filters<'a> {
             }
         };
         for (index, bit) in [PODS, CPU, MEMORY, STORAGE].into_iter().enumerate() {
-            test(bit, amounts(want)[index], free[index], allocatable[index]);
+            test(bit, self.wants[index], free[index], room.allocatable[index]);
         }
         for (index, (name, request)) in want.extended.iter().enumerate() {
             let sum = |pods: &[PodId]| -> i64 {
@@ -306,19 +331,6 @@ impl<'a> Filters<'a> {
             AffinityRefusal::ExistingAnti => Refusal::of(Plugin::InterPodAffinity, true, 2),
         })
     }
-}
-
-/// Pods, CPU, memory and ephemeral storage.
-fn amounts(resources: &Resources) -> [i64; 4] {
-    [resources.pods, resources.cpu.0, resources.memory.0, resources.ephemeral_storage.0]
-}
-
-/// TaintToleration, then NodeAffinity.
-fn judge(template: &PodTemplate, taints: &[Taint], name: &str, labels: &Labels) -> Option<Refusal> {
-    if !tolerates(template, taints) {
-        return Some(Refusal::of(Plugin::TaintToleration, false, 0));
-    }
-    (!matches_labels(template, name, labels)).then(|| Refusal::of(Plugin::NodeAffinity, false, 0))
 }
 
 /// The taint that stands for a cordon.

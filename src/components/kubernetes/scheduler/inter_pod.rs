@@ -2,9 +2,12 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/interpodaffinity/{plugin,filtering,scoring}.go`.
 
+use super::reading::Selection;
 use super::view::{Column, View};
 use crate::plan::{Plan, PodAffinityTerm, PodTemplate};
+use crate::world::node_set::NodeSet;
 use crate::world::{Node, NodeId, PodId};
+use std::borrow::Cow;
 
 /// `hardPodAffinityWeight`.
 const HARD_WEIGHT: i64 = 1;
@@ -30,27 +33,69 @@ fn selects(plan: &Plan, term: &PodAffinityTerm, owner: &PodTemplate, other: &Pod
     (named || by_label) && selector.matches(&other.labels)
 }
 
+/// What the affinity terms of a template select, and which terms of others select it.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What all required affinity terms together select.
+    required: Selection,
+    /// The template is among them.
+    itself: bool,
+    /// What each required anti-affinity term selects.
+    anti: Vec<Selection>,
+    /// Required anti-affinity terms of others that select the template: the topology key, whose.
+    existing_anti: Vec<(String, Selection)>,
+    /// Terms that count in the score, its own and those of others: the topology key, the pods that count, the weight.
+    weighted: Vec<(String, Selection, i64)>,
+}
+
+impl Reading {
+    /// Of the template at a position.
+    pub fn of(view: &View, index: usize) -> Reading {
+        let (plan, world) = (view.plan, view.world);
+        let template = &world.templates[index];
+        let affinity = &template.affinity;
+        let all =
+            |other: &PodTemplate| affinity.pod_required.iter().all(|term| selects(plan, term, template, other, true));
+        let of_term = |term| Selection::of(world, |other| selects(plan, term, template, other, true));
+        let mut existing_anti = Vec::new();
+        for (other, of_other) in world.templates.iter().enumerate().filter(|_| view.cluster.any_anti_required) {
+            let terms = of_other.affinity.anti_required.iter();
+            for term in terms.filter(|term| selects(plan, term, of_other, template, false)) {
+                existing_anti.push((term.topology_key.clone(), Selection::only(world, other)));
+            }
+        }
+        Reading {
+            required: if affinity.pod_required.is_empty() { Selection::default() } else { Selection::of(world, all) },
+            itself: all(template),
+            anti: affinity.anti_required.iter().map(of_term).collect(),
+            existing_anti,
+            weighted: weighted_terms(view, template),
+        }
+    }
+}
+
 /// Pods counted by domain of one topology key.
 #[derive(Clone)]
 struct Tally<'a> {
     view: View<'a>,
     column: &'a Column,
-    /// By template of the other pod: it counts.
-    templates: Vec<bool>,
-    counts: Counts,
+    /// The pods that count.
+    selection: &'a Selection,
+    counts: Counts<'a>,
 }
 
 #[derive(Clone)]
-enum Counts {
+enum Counts<'a> {
     /// By domain.
     Domains(Vec<i64>),
-    /// Each node is a domain of its own and is counted when it is asked for; pods that come and leave in a trial.
-    Asked(Vec<(NodeId, i64)>),
+    /// Each node is a domain of its own and is counted when it is asked for: nodes that hold some; pods that come and
+    /// leave in a trial.
+    Asked(Cow<'a, NodeSet>, Vec<(NodeId, i64)>),
 }
 
 impl<'a> Tally<'a> {
     /// Counts now, for each domain.
-    fn by_domain(view: &View<'a>, key: &str, templates: Vec<bool>) -> Tally<'a> {
+    fn by_domain(view: &View<'a>, key: &str, selection: &'a Selection) -> Tally<'a> {
         let column = view.cluster.column(key);
         let mut counts = vec![0; column.count];
         let mut add = |domain: Option<usize>, by: i64| {
@@ -60,40 +105,43 @@ impl<'a> Tally<'a> {
         };
         let census = view.world.census();
         let by_kind = view.is_current() && !column.by_host;
-        for &class in classes(view, &templates) {
+        for class in selection.classes(census) {
             if by_kind {
                 for (kind, count) in census.by_kind(class) {
-                    add(column.of_kind(census.kind(kind), key), i64::from(count.pods));
+                    add(column.of_kind(census, kind, key), i64::from(count.pods));
                 }
                 continue;
             }
-            for &node in census.classes()[class as usize].nodes.iter().filter(|&&node| view.lists(node)) {
+            for node in census.classes()[class as usize].nodes.iter().filter(|&node| view.lists(node)) {
                 let held = census.on(node).iter().find(|held| held.class == class);
                 add(column.of(node), held.map_or(0, |held| i64::from(held.count.pods)));
             }
         }
         for &(pod, node) in view.assumed.all() {
-            if view.lists(node) && templates[view.template_index(pod)] {
+            if view.lists(node) && selection.has(view.template_index(pod)) {
                 add(column.of(node), 1);
             }
         }
-        Tally { view: *view, column, templates, counts: Counts::Domains(counts) }
+        Tally { view: *view, column, selection, counts: Counts::Domains(counts) }
     }
 
     /// Counts a node when it is asked for, if no other node is in its domain.
-    fn asked(view: &View<'a>, key: &str, templates: Vec<bool>) -> Tally<'a> {
+    fn asked(view: &View<'a>, key: &str, selection: &'a Selection) -> Tally<'a> {
         let column = view.cluster.column(key);
         if !column.single || !column.by_host {
-            return Tally::by_domain(view, key, templates);
+            return Tally::by_domain(view, key, selection);
         }
-        Tally { view: *view, column, templates, counts: Counts::Asked(Vec::new()) }
+        let census = view.world.census();
+        let classes: Vec<u32> = selection.classes(census).collect();
+        let counts = Counts::Asked(census.nodes_of(&classes), Vec::new());
+        Tally { view: *view, column, selection, counts }
     }
 
     fn add(&mut self, node: NodeId, template: usize, by: i64) {
-        if let Some(domain) = self.column.of(node).filter(|_| self.templates[template]) {
+        if let Some(domain) = self.column.of(node).filter(|_| self.selection.has(template)) {
             match &mut self.counts {
                 Counts::Domains(counts) => counts[domain] += by,
-                Counts::Asked(changes) => changes.push((node, by)),
+                Counts::Asked(_, changes) => changes.push((node, by)),
             }
         }
     }
@@ -102,52 +150,44 @@ impl<'a> Tally<'a> {
         let Some(domain) = self.column.of(node) else { return 0 };
         match &self.counts {
             Counts::Domains(counts) => counts[domain],
-            Counts::Asked(changes) => {
+            Counts::Asked(nodes, changes) => {
                 let changed = changes.iter().filter(|(other, _)| *other == node).map(|(_, by)| by);
-                self.on(node) + changed.sum::<i64>()
+                self.on(nodes, node) + changed.sum::<i64>()
             }
         }
     }
 
     /// Pods that count on a node now.
-    fn on(&self, node: NodeId) -> i64 {
-        if !self.view.lists(node) {
+    fn on(&self, nodes: &NodeSet, node: NodeId) -> i64 {
+        let (holds, assumes) = (nodes.contains(node), self.view.assumed.is_on(node));
+        if !(holds || assumes) || !self.view.lists(node) {
             return 0;
         }
-        let held = self.view.world.census().on(node).iter().filter(|held| self.templates[held.template.index()]);
+        let held = self.view.world.census().on(node).iter().filter(|held| self.selection.has(held.template.index()));
         let assumed = self.view.assumed.on(node).iter();
         held.map(|held| i64::from(held.count.pods)).sum::<i64>()
-            + assumed.filter(|&&pod| self.templates[self.view.template_index(pod)]).count() as i64
+            + assumed.filter(|&&pod| self.selection.has(self.view.template_index(pod))).count() as i64
     }
 
     /// Some pod counts in some domain, before any trial.
     fn is_any(&self) -> bool {
-        if let Counts::Domains(counts) = &self.counts {
-            return counts.iter().any(|&count| count > 0);
-        }
+        let nodes = match &self.counts {
+            Counts::Domains(counts) => return counts.iter().any(|&count| count > 0),
+            Counts::Asked(nodes, _) => nodes,
+        };
         let holds = |node: NodeId| self.view.lists(node) && self.column.of(node).is_some();
-        let census = self.view.world.census();
-        let mut of_class =
-            classes(&self.view, &self.templates).flat_map(|&class| &census.classes()[class as usize].nodes);
         let mut assumed = self.view.assumed.all().iter();
-        of_class.any(|&node| holds(node))
-            || assumed.any(|&(pod, node)| self.templates[self.view.template_index(pod)] && holds(node))
+        nodes.iter().any(holds)
+            || assumed.any(|&(pod, node)| self.selection.has(self.view.template_index(pod)) && holds(node))
     }
 
     /// No domain has any.
     fn is_nowhere(&self) -> bool {
         match &self.counts {
             Counts::Domains(counts) => counts.iter().all(|&count| count <= 0),
-            Counts::Asked(_) => !self.is_any(),
+            Counts::Asked(..) => !self.is_any(),
         }
     }
-}
-
-/// The classes of pods of these templates.
-fn classes<'v>(view: &View<'v>, templates: &'v [bool]) -> impl Iterator<Item = &'v u32> + use<'v> {
-    let census = view.world.census();
-    let counted = templates.iter().enumerate().filter(|(_, counts)| **counts);
-    counted.flat_map(|(template, _)| census.classes_of(template))
 }
 
 /// The filter's state of one cycle.
@@ -180,21 +220,16 @@ impl<'a> Required<'a> {
         if affinity.pod_required.is_empty() && affinity.anti_required.is_empty() && !view.cluster.any_anti_required {
             return Required::default();
         }
-        let plan = view.plan;
-        let others = &view.world.templates;
-        let all =
-            |other: &PodTemplate| affinity.pod_required.iter().all(|term| selects(plan, term, template, other, true));
-        let every: Vec<bool> = others.iter().map(|other| all(other)).collect();
-        let own = affinity.pod_required.iter().map(|term| Tally::by_domain(view, &term.topology_key, every.clone()));
-        let anti = affinity.anti_required.iter().map(|term| {
-            let matching = others.iter().map(|other| selects(plan, term, template, other, true)).collect();
-            Tally::asked(view, &term.topology_key, matching)
-        });
+        let reading = &view.reading(pod).inter_pod;
+        let own =
+            affinity.pod_required.iter().map(|term| Tally::by_domain(view, &term.topology_key, &reading.required));
+        let anti = affinity.anti_required.iter().zip(&reading.anti);
+        let existing = reading.existing_anti.iter().map(|(key, selection)| Tally::asked(view, key, selection));
         let mut state = Required {
             own: own.collect(),
-            own_anti: anti.collect(),
-            existing_anti: existing_anti(view, template),
-            itself: all(template),
+            own_anti: anti.map(|(term, selection)| Tally::asked(view, &term.topology_key, selection)).collect(),
+            existing_anti: existing.collect(),
+            itself: reading.itself,
             active: true,
         };
         let barred = state.existing_anti.iter().any(Tally::is_any);
@@ -240,27 +275,6 @@ impl<'a> Required<'a> {
     }
 }
 
-/// One tally per required anti-affinity term of any template that selects the incoming pod.
-fn existing_anti<'a>(view: &View<'a>, template: &PodTemplate) -> Vec<Tally<'a>> {
-    let mut tallies = Vec::new();
-    for (index, other) in view.world.templates.iter().enumerate() {
-        for term in &other.affinity.anti_required {
-            if selects(view.plan, term, other, template, false) {
-                let mut templates = vec![false; view.world.templates.len()];
-                templates[index] = true;
-                tallies.push(Tally::asked(view, &term.topology_key, templates));
-            }
-        }
-    }
-    tallies
-}
-
-/// A preferred (or, of existing pods, required) term: the pods that count, the weight.
-struct Weighted<'a> {
-    tally: Tally<'a>,
-    weight: i64,
-}
-
 /// Normalised scores of the feasible nodes; `None`: the plugin has nothing to say.
 pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> {
     let template = view.template(pod);
@@ -269,11 +283,13 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     if !own_preferred && !view.cluster.any_score_terms {
         return None;
     }
-    let terms = weighted_terms(view, template);
-    if !terms.iter().any(|term| term.tally.is_any()) {
+    let weighted = view.reading(pod).inter_pod.weighted.iter();
+    let terms: Vec<(Tally, i64)> =
+        weighted.map(|(key, selection, weight)| (Tally::asked(view, key, selection), *weight)).collect();
+    if !terms.iter().any(|(tally, _)| tally.is_any()) {
         return None;
     }
-    let sum = |node: NodeId| -> i64 { terms.iter().map(|term| term.weight * term.tally.at(node)).sum() };
+    let sum = |node: NodeId| -> i64 { terms.iter().map(|(tally, weight)| weight * tally.at(node)).sum() };
     let raw: Vec<i64> = feasible.iter().map(|&node| sum(node)).collect();
     let (minimum, maximum) = (raw.iter().min().copied().unwrap_or(0), raw.iter().max().copied().unwrap_or(0));
     let spread = maximum - minimum;
@@ -281,26 +297,22 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     Some(raw.into_iter().map(rule).collect())
 }
 
-fn weighted_terms<'a>(view: &View<'a>, template: &PodTemplate) -> Vec<Weighted<'a>> {
+/// The preferred terms of a template, and the preferred (and required) ones of others that select it.
+fn weighted_terms(view: &View, template: &PodTemplate) -> Vec<(String, Selection, i64)> {
     let mut terms = Vec::new();
-    let mut push = |key: &str, templates: Vec<bool>, weight: i64| {
-        if templates.contains(&true) {
-            terms.push(Weighted { tally: Tally::asked(view, key, templates), weight });
-        }
-    };
-    let others = &view.world.templates;
+    let (plan, world) = (view.plan, view.world);
     let mut own = |term: &PodAffinityTerm, weight: i64| {
-        let matching = others.iter().map(|other| selects(view.plan, term, template, other, true)).collect();
-        push(&term.topology_key, matching, weight);
+        let selection = Selection::of(world, |other| selects(plan, term, template, other, true));
+        if !selection.is_empty() {
+            terms.push((term.topology_key.clone(), selection, weight));
+        }
     };
     template.affinity.pod_preferred.iter().for_each(|(weight, term)| own(term, i64::from(*weight)));
     template.affinity.anti_preferred.iter().for_each(|(weight, term)| own(term, -i64::from(*weight)));
-    for (index, other) in others.iter().enumerate() {
+    for (index, other) in world.templates.iter().enumerate().filter(|_| view.cluster.any_score_terms) {
         let mut theirs = |term: &PodAffinityTerm, weight: i64| {
-            if selects(view.plan, term, other, template, false) {
-                let mut only = vec![false; others.len()];
-                only[index] = true;
-                push(&term.topology_key, only, weight);
+            if selects(plan, term, other, template, false) {
+                terms.push((term.topology_key.clone(), Selection::only(world, index), weight));
             }
         };
         other.affinity.pod_required.iter().for_each(|term| theirs(term, HARD_WEIGHT));

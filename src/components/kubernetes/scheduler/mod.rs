@@ -18,6 +18,7 @@ pub mod hints;
 pub mod inter_pod;
 pub mod preemption;
 pub mod queue;
+pub mod reading;
 pub mod scores;
 pub mod spread;
 mod told;
@@ -285,8 +286,8 @@ impl Scheduler {
     }
 
     fn refresh(&mut self, cx: &Cx) {
-        if self.cluster_is_stale || self.cluster.templates.len() != cx.world.templates.len() {
-            self.cluster = Cluster::of(cx.world);
+        if self.cluster_is_stale || self.cluster.is_outdated(cx.world) {
+            self.cluster.renew(cx.world);
             self.cluster_is_stale = false;
         }
     }
@@ -516,8 +517,8 @@ impl Placer {
 
     /// Where a pod would go: the first of the best nodes.
     pub fn place(&mut self, plan: &Plan, world: &World, pod: PodId) -> Option<NodeId> {
-        if self.cluster.templates.len() != world.templates.len() {
-            self.cluster = Cluster::of(world);
+        if self.cluster.is_outdated(world) {
+            self.cluster.renew(world);
         }
         let view = view(plan, world, &self.cluster, &self.assumed, &[]);
         let decision = decide(&view, pod, self.start_index);

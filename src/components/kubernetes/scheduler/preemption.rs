@@ -129,9 +129,7 @@ fn dry_runs(
     let count = potential.len();
     let wanted = (count * CANDIDATES_PERCENTAGE / 100).max(CANDIDATES_MIN).min(count);
     let mut candidates: Vec<Candidate> = Vec::new();
-    let priority = view.template(pod).priority;
-    let lowest = view.nodes().flat_map(|node| view.pods_on(node)).any(|other| view.template(other).priority < priority);
-    if !lowest {
+    if !is_any_lower(view, view.template(pod).priority) {
         // Nobody is less important anywhere: no dry run can help.
         if count > 0 {
             reasons.insert("No preemption victims found for incoming pod".to_string(), count);
@@ -150,6 +148,15 @@ fn dry_runs(
         }
     }
     candidates
+}
+
+/// Some pod of lower priority counts on some node.
+fn is_any_lower(view: &View, priority: i32) -> bool {
+    let mut classes = view.world.census().classes().iter();
+    let is_lower = |template: crate::plan::TemplateId| view.world.template(template).priority < priority;
+    let mut assumed = view.assumed.all().iter();
+    classes.any(|class| is_lower(class.template) && class.nodes.iter().any(|node| view.lists(node)))
+        || assumed.any(|&(other, node)| view.template(other).priority < priority && view.lists(node))
 }
 
 /// Takes all lower-priority pods off the node and puts back as many as fit.

@@ -3,10 +3,11 @@
 //! Source: `pkg/scheduler/framework/plugins/{noderesources,tainttoleration,nodeaffinity,imagelocality}`; weights:
 //! `apis/config/v1/default_plugins.go`.
 
+use super::reading::untolerated_preferences;
 use super::view::View;
 use super::{inter_pod, spread};
 use crate::plan::{ImageId, PodTemplate};
-use crate::rules::taint::{TaintEffect, tolerated};
+use crate::world::room::{CPU, MEMORY};
 use crate::world::{Node, NodeId, PodId, World};
 
 /// Bounds of ImageLocality, bytes.
@@ -65,14 +66,17 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores>
     let world = view.world;
     let mut all = Vec::with_capacity(7);
     let mut put = |scorer: Scorer, mut values: Vec<i64>| {
-        values.iter_mut().for_each(|value| *value *= scorer.weight());
+        if scorer.weight() != 1 {
+            values.iter_mut().for_each(|value| *value *= scorer.weight());
+        }
         all.push((scorer, values));
     };
-    put(Scorer::TaintToleration, reversed(each(world, feasible, |node| untolerated_preferences(template, node))));
+    put(Scorer::TaintToleration, reversed(preferences(view, template, pod, feasible)));
     if !template.affinity.node_preferred.is_empty() {
         put(Scorer::NodeAffinity, scaled(each(world, feasible, |node| preferred_affinity(template, node))));
     }
-    put(Scorer::NodeResourcesFit, each(world, feasible, |node| least_allocated(view, template, pod, node)));
+    let used: Vec<[(i64, i64); 2]> = feasible.iter().map(|&node| requested(view, template, node)).collect();
+    put(Scorer::NodeResourcesFit, least_allocated(view, pod, feasible, &used));
     if let Some(values) = spread::scores(view, pod, feasible) {
         put(Scorer::PodTopologySpread, values);
     }
@@ -80,7 +84,7 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores>
         put(Scorer::InterPodAffinity, values);
     }
     if template.requests.cpu.0 != 0 || template.requests.memory.0 != 0 {
-        put(Scorer::BalancedAllocation, each(world, feasible, |node| balanced(view, template, node)));
+        put(Scorer::BalancedAllocation, used.iter().map(|used| balanced_score(used)).collect());
     }
     put(Scorer::ImageLocality, image_locality(view, template, feasible));
     all
@@ -107,9 +111,19 @@ fn reversed(mut scores: Vec<i64>) -> Vec<i64> {
     scores
 }
 
-fn untolerated_preferences(template: &PodTemplate, node: &Node) -> i64 {
-    let preferences = node.taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
-    preferences.filter(|taint| !tolerated(&template.tolerations, taint)).count() as i64
+/// Untolerated PreferNoSchedule taints of each feasible node.
+fn preferences(view: &View, template: &PodTemplate, pod: PodId, feasible: &[NodeId]) -> Vec<i64> {
+    let verdicts = view.verdicts(pod);
+    if !verdicts.is_empty() && verdicts.iter().all(|verdict| verdict.preferences == 0) {
+        return vec![0; feasible.len()];
+    }
+    let of_kind = |kind: u32| verdicts.get(kind as usize).map(|verdict| verdict.preferences);
+    let of_node = |&node: &NodeId| {
+        let known = view.world.census().kind_of(node).and_then(of_kind);
+        let count = known.unwrap_or_else(|| untolerated_preferences(template, &view.world.node(node).taints));
+        i64::from(count)
+    };
+    feasible.iter().map(of_node).collect()
 }
 
 fn preferred_affinity(template: &PodTemplate, node: &Node) -> i64 {
@@ -117,44 +131,52 @@ fn preferred_affinity(template: &PodTemplate, node: &Node) -> i64 {
     terms.filter(|(_, term)| term.matches(&node.name, &node.labels)).map(|(weight, _)| i64::from(*weight)).sum()
 }
 
-/// CPU and memory requested on a node with the pod.
-fn requested(view: &View, template: &PodTemplate, node: &Node) -> (i64, i64) {
-    let assumed = view.assumed.on(node.id).iter().map(|&pod| &view.template(pod).requests);
-    assumed.fold(
-        (node.requested.cpu.0 + template.requests.cpu.0, node.requested.memory.0 + template.requests.memory.0),
-        |sum, requests| (sum.0 + requests.cpu.0, sum.1 + requests.memory.0),
-    )
-}
-
-fn least_allocated(view: &View, template: &PodTemplate, pod: PodId, node: &Node) -> i64 {
-    let (mut cpu, mut memory) = requested(view, template, node);
-    if view.cluster.any_surplus {
-        let facts = &view.cluster.templates;
-        let held = view.world.census().on(node.id).iter();
-        let bound = held.map(|held| (facts[held.template.index()].surplus, i64::from(held.count.pods)));
-        let assumed = view.assumed.on(node.id).iter().map(|&other| (facts[view.template_index(other)].surplus, 1));
-        for (surplus, count) in bound.chain(assumed).chain([(facts[view.template_index(pod)].own_surplus, 1)]) {
-            cpu += surplus.0 * count;
-            memory += surplus.1 * count;
+/// CPU and memory requested on a node with the pod, each with what there is.
+fn requested(view: &View, template: &PodTemplate, node: NodeId) -> [(i64, i64); 2] {
+    let room = view.world.census().room(node);
+    let mut cpu = room.requested[CPU] + template.requests.cpu.0;
+    let mut memory = room.requested[MEMORY] + template.requests.memory.0;
+    if view.assumed.is_on(node) {
+        for requests in view.assumed.on(node).iter().map(|&pod| &view.template(pod).requests) {
+            cpu += requests.cpu.0;
+            memory += requests.memory.0;
         }
     }
-    least_allocated_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
+    [(cpu, room.allocatable[CPU]), (memory, room.allocatable[MEMORY])]
+}
+
+fn least_allocated(view: &View, pod: PodId, feasible: &[NodeId], used: &[[(i64, i64); 2]]) -> Vec<i64> {
+    if !view.cluster.any_surplus {
+        return used.iter().map(|used| least_allocated_score(used)).collect();
+    }
+    let facts = &view.cluster.templates;
+    let own = facts[view.template_index(pod)].own_surplus;
+    let score = |(&node, used): (&NodeId, &[(i64, i64); 2])| {
+        let mut used = *used;
+        let held = view.world.census().on(node).iter();
+        let bound = held.map(|held| (facts[held.template.index()].surplus, i64::from(held.count.pods)));
+        let assumed = view.assumed.on(node).iter().map(|&other| (facts[view.template_index(other)].surplus, 1));
+        for (surplus, count) in bound.chain(assumed).chain([(own, 1)]) {
+            used[0].0 += surplus.0 * count;
+            used[1].0 += surplus.1 * count;
+        }
+        least_allocated_score(&used)
+    };
+    feasible.iter().zip(used).map(score).collect()
 }
 
 /// LeastAllocated over (requested, allocatable) pairs of weight 1.
 pub fn least_allocated_score(resources: &[(i64, i64)]) -> i64 {
-    let counted = resources.iter().filter(|(_, allocatable)| *allocatable != 0);
-    let weights = counted.clone().count() as i64;
-    let rule = |(requested, allocatable): (i64, i64)| {
-        if requested > allocatable { 0 } else { (allocatable - requested) * 100 / allocatable }
-    };
-    let sum: i64 = counted.map(|&pair| rule(pair)).sum();
-    if weights == 0 { 0 } else { sum / weights }
-}
-
-fn balanced(view: &View, template: &PodTemplate, node: &Node) -> i64 {
-    let (cpu, memory) = requested(view, template, node);
-    balanced_score(&[(cpu, node.allocatable.cpu.0), (memory, node.allocatable.memory.0)])
+    let (mut sum, mut weights) = (0, 0);
+    for &(requested, allocatable) in resources.iter().filter(|(_, allocatable)| *allocatable != 0) {
+        sum += if requested > allocatable { 0 } else { (allocatable - requested) * 100 / allocatable };
+        weights += 1;
+    }
+    match weights {
+        0 => 0,
+        2 => sum / 2,
+        weights => sum / weights,
+    }
 }
 
 /// BalancedAllocation (up to 1.35) over two resources at most: half the distance of the fractions, taken from 1.
@@ -181,8 +203,9 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
         }
         let (having, total) = nodes_with(view, image, spec.cached);
         let scaled = (spec.size.0 as f64 * (having as f64 / total.max(1) as f64)) as i64;
+        let there = view.world.census().nodes_with(image);
         for (sum, &node) in sums.iter_mut().zip(feasible) {
-            if spec.cached || view.world.node(node).images.contains(&image) {
+            if spec.cached || there.contains(node) {
                 *sum += scaled;
             }
         }
@@ -193,15 +216,12 @@ fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> V
 /// Nodes that have an image, and all nodes.
 fn nodes_with(view: &View, image: ImageId, cached: bool) -> (usize, usize) {
     let nodes = view.order();
-    let total = nodes.len();
-    if cached {
-        return (total, total);
+    let there = view.world.census().nodes_with(image);
+    match (cached, view.is_current()) {
+        (true, _) => (nodes.len(), nodes.len()),
+        (false, true) => (there.len(), nodes.len()),
+        (false, false) => (nodes.iter().filter(|&&node| there.contains(node)).count(), nodes.len()),
     }
-    if view.is_current() {
-        return (view.world.census().nodes_with(image) as usize, total);
-    }
-    let has = |node: &&NodeId| view.world.node(**node).images.contains(&image);
-    (nodes.iter().filter(has).count(), total)
 }
 
 /// ImageLocality of a sum of scaled sizes.

@@ -2,68 +2,119 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/podtopologyspread/{common,filtering,scoring}.go`.
 
-use super::filters::{matches_labels, matches_node_affinity, tolerates, tolerates_node};
+use super::filters::{matches_node_affinity, tolerates_node};
+use super::reading::{Selection, Verdict};
 use super::view::{Column, View};
 use crate::plan::{PodTemplate, TopologySpread};
 use crate::rules::labels::LabelSelector;
-use crate::world::census::{HOSTNAME_LABEL, NodeKind};
+use crate::world::census::HOSTNAME_LABEL;
+use crate::world::node_set::NodeSet;
 use crate::world::{Node, NodeId, Owner, PodId, World};
+use std::borrow::Cow;
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// `matchLabelKeys` of Deployments: the ReplicaSet controller's label, which templates do not carry.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
+/// What the spread constraints of a template select.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// By constraint: namespace, selector and `matchLabelKeys` fit.
+    constraints: Vec<Selection>,
+    /// What all Services select that select the template, for the default constraints; whether one of them selects
+    /// anything at all.
+    defaults: (Selection, bool),
+}
+
+impl Reading {
+    /// Of one template.
+    pub fn of(world: &World, template: &PodTemplate) -> Reading {
+        let of_constraint = |constraint: &TopologySpread| {
+            let same = |key: &String, other: &PodTemplate| {
+                template.labels.get(key).is_none_or(|value| other.labels.get(key) == Some(value))
+            };
+            Selection::of(world, |other| {
+                other.namespace == template.namespace
+                    && constraint.selector.as_ref().is_some_and(|selector| selector.matches(&other.labels))
+                    && constraint.match_label_keys.iter().all(|key| same(key, other))
+            })
+        };
+        let constraints: Vec<Selection> = template.topology_spread.iter().map(of_constraint).collect();
+        let defaults =
+            if constraints.is_empty() { default_selection(world, template, None) } else { Default::default() };
+        Reading { constraints, defaults }
+    }
+}
+
+/// The pods that the default constraints count: those that all Services (and a controller that runs elsewhere) select
+/// that select the template; whether one of these selectors is not empty.
+fn default_selection(world: &World, template: &PodTemplate, controller: Option<&LabelSelector>) -> (Selection, bool) {
+    let services = world.services.iter().filter(|service| service.namespace == template.namespace);
+    let selectors: Vec<&LabelSelector> = services
+        .filter_map(|service| service.selector.as_ref())
+        .filter(|selector| selector.matches(&template.labels))
+        .chain(controller)
+        .collect();
+    let all = |other: &PodTemplate| selectors.iter().all(|selector| selector.matches(&other.labels));
+    let selection = Selection::of(world, |other| other.namespace == template.namespace && all(other));
+    (selection, selectors.iter().any(|selector| !selector.is_empty()))
+}
+
 /// Which existing pods a constraint counts.
 #[derive(Clone, Debug)]
-struct Counted {
-    /// By template: namespace and selector fit.
-    templates: Vec<bool>,
+struct Counted<'a> {
+    /// Their templates.
+    selection: Cow<'a, Selection>,
     /// The classes of pods that count.
     classes: Vec<u32>,
-    /// The same by class.
-    is_counted: Vec<bool>,
+    /// Nodes that hold some, for a constraint that counts by host.
+    nodes: Option<Cow<'a, NodeSet>>,
     /// Only pods of this controller (`pod-template-hash`).
     owner: Option<Owner>,
     /// An empty selector counts nobody.
     nobody: bool,
 }
 
-impl Counted {
-    fn new(
-        world: &World,
-        template: &PodTemplate,
-        selects: impl Fn(&PodTemplate) -> bool,
-        owner: Option<Owner>,
-    ) -> Self {
-        let fits = |other: &PodTemplate| other.namespace == template.namespace && selects(other);
-        let templates: Vec<bool> = world.templates.iter().map(|other| fits(other)).collect();
+impl<'a> Counted<'a> {
+    fn new(world: &'a World, selection: Cow<'a, Selection>, owner: Option<Owner>, nobody: bool) -> Counted<'a> {
         let census = world.census();
-        let fitting = templates.iter().enumerate().filter(|(_, fits)| **fits);
         let of_owner = |class: &u32| owner.is_none_or(|owner| owner == census.classes()[*class as usize].owner);
-        let classes: Vec<u32> =
-            fitting.flat_map(|(template, _)| census.classes_of(template)).copied().filter(of_owner).collect();
-        let mut is_counted = vec![false; census.classes().len()];
-        classes.iter().for_each(|&class| is_counted[class as usize] = true);
-        Counted { templates, classes, is_counted, owner, nobody: false }
+        let classes = selection.classes(census).filter(of_owner).collect();
+        Counted { selection, classes, nodes: None, owner, nobody }
+    }
+
+    /// To be asked for single nodes.
+    fn by_host(mut self, world: &'a World) -> Counted<'a> {
+        self.nodes = Some(world.census().nodes_of(&self.classes));
+        self
     }
 
     /// Terminating pods do not count.
     fn counts(&self, world: &World, id: PodId) -> bool {
         let pod = world.pod(id);
         !self.nobody
-            && self.templates[pod.template.index()]
+            && self.selection.has(pod.template.index())
             && pod.deleting_since.is_none()
             && self.owner.is_none_or(|owner| owner == pod.owner)
     }
 
-    fn on(&self, view: &View, node: &Node) -> i64 {
+    fn on(&self, view: &View, node: NodeId) -> i64 {
         if self.nobody {
             return 0;
         }
-        let held = view.world.census().on(node.id).iter();
-        let bound: i64 =
-            held.filter(|held| self.is_counted[held.class as usize]).map(|held| held.count.staying()).sum();
-        bound + view.assumed.on(node.id).iter().filter(|&&pod| self.counts(view.world, pod)).count() as i64
+        let mut count = 0;
+        if self.nodes.as_ref().is_none_or(|nodes| nodes.contains(node)) {
+            let counts = |class: u32| match self.classes[..] {
+                [only] => class == only,
+                _ => self.classes.contains(&class),
+            };
+            let held = view.world.census().on(node).iter().filter(|held| counts(held.class));
+            count = held.map(|held| held.count.staying()).sum();
+        }
+        if view.assumed.is_on(node) {
+            count += view.assumed.on(node).iter().filter(|&&pod| self.counts(view.world, pod)).count() as i64;
+        }
+        count
     }
 
     /// Bound pods on all nodes of a kind.
@@ -80,7 +131,7 @@ impl Counted {
 struct Hard<'a> {
     constraint: &'a TopologySpread,
     column: &'a Column,
-    counted: Counted,
+    counted: Counted<'a>,
     /// Pods by domain; `None`: no eligible node there.
     domains: Vec<Option<i64>>,
     /// The pod matches its own selector.
@@ -119,13 +170,13 @@ impl<'a> HardSpread<'a> {
     /// Counts for a pod.
     pub fn new(view: &View<'a>, pod: PodId) -> HardSpread<'a> {
         let template: &'a PodTemplate = view.template(pod);
-        let hard = template.topology_spread.iter().filter(|constraint| constraint.hard);
-        let mut constraints: Vec<Hard> = hard.map(|constraint| hard_constraint(view, pod, constraint)).collect();
+        let hard = template.topology_spread.iter().enumerate().filter(|(_, constraint)| constraint.hard);
+        let mut constraints: Vec<Hard> = hard.map(|(index, _)| hard_constraint(view, pod, index)).collect();
         if constraints.is_empty() {
             return HardSpread { constraints };
         }
         if can_ask_kinds(view, pod) && !constraints.iter().any(|entry| entry.column.by_host) {
-            count_hard_by_kind(view, template, &mut constraints);
+            count_hard_by_kind(view, pod, template, &mut constraints);
         } else {
             count_hard_by_node(view, template, &mut constraints);
         }
@@ -165,34 +216,29 @@ impl<'a> HardSpread<'a> {
     }
 }
 
-fn hard_constraint<'a>(view: &View<'a>, pod: PodId, constraint: &'a TopologySpread) -> Hard<'a> {
-    let template = view.template(pod);
+fn hard_constraint<'a>(view: &View<'a>, pod: PodId, index: usize) -> Hard<'a> {
+    let template: &'a PodTemplate = view.template(pod);
+    let constraint = &template.topology_spread[index];
     let column = view.cluster.column(&constraint.topology_key);
     let itself = constraint.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels));
     Hard {
         constraint,
         column,
-        counted: counted(view.world, pod, template, constraint),
+        counted: counted(view, pod, template, index),
         domains: vec![None; column.count],
         itself: i64::from(itself),
         minimum: 0,
     }
 }
 
-fn counted(world: &World, pod: PodId, template: &PodTemplate, constraint: &TopologySpread) -> Counted {
-    let same = |key: &String, other: &PodTemplate| {
-        template.labels.get(key).is_none_or(|value| other.labels.get(key) == Some(value))
-    };
-    let selects = |other: &PodTemplate| {
-        constraint.selector.as_ref().is_some_and(|selector| selector.matches(&other.labels))
-            && constraint.match_label_keys.iter().all(|key| same(key, other))
-    };
+fn counted<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate, index: usize) -> Counted<'a> {
+    let constraint = &template.topology_spread[index];
     let by_hash = constraint.match_label_keys.iter().any(|key| key == TEMPLATE_HASH);
-    let owner = (by_hash && !template.labels.contains_key(TEMPLATE_HASH)).then(|| world.pod(pod).owner);
-    let mut counted = Counted::new(world, template, selects, owner);
+    let owner = (by_hash && !template.labels.contains_key(TEMPLATE_HASH)).then(|| view.world.pod(pod).owner);
     let keys = constraint.match_label_keys.iter().any(|key| template.labels.contains_key(key)) || owner.is_some();
-    counted.nobody = constraint.selector.as_ref().is_some_and(LabelSelector::is_empty) && !keys;
-    counted
+    let nobody = constraint.selector.as_ref().is_some_and(LabelSelector::is_empty) && !keys;
+    let selection = &view.reading(pod).spread.constraints[index];
+    Counted::new(view.world, Cow::Borrowed(selection), owner, nobody)
 }
 
 /// What the constraints of a pod count can be added up by kind of node instead of by node.
@@ -207,19 +253,21 @@ fn count_hard_by_node(view: &View, template: &PodTemplate, constraints: &mut [Ha
         }
         for entry in constraints.iter_mut().filter(|entry| is_eligible(template, entry.constraint, node)) {
             let domain = entry.column.of(node.id).unwrap_or(0);
-            *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node);
+            *entry.domains[domain].get_or_insert(0) += entry.counted.on(view, node.id);
         }
     }
 }
 
-fn count_hard_by_kind(view: &View, template: &PodTemplate, constraints: &mut [Hard]) {
-    for (id, kind) in view.world.census().kinds() {
-        let lacks_key = |entry: &Hard| !entry.column.knows_kind(kind, &entry.constraint.topology_key);
+fn count_hard_by_kind(view: &View, pod: PodId, template: &PodTemplate, constraints: &mut [Hard]) {
+    let (census, verdicts) = (view.world.census(), view.verdicts(pod));
+    for (id, _) in census.kinds() {
+        let lacks_key = |entry: &Hard| !entry.column.knows_kind(census, id, &entry.constraint.topology_key);
         if constraints.iter().any(lacks_key) {
             continue;
         }
-        for entry in constraints.iter_mut().filter(|entry| is_eligible_kind(template, entry.constraint, kind)) {
-            let domain = entry.column.of_kind(kind, &entry.constraint.topology_key).unwrap_or(0);
+        let verdict = verdicts[id as usize];
+        for entry in constraints.iter_mut().filter(|entry| is_eligible_kind(verdict, entry.constraint)) {
+            let domain = entry.column.of_kind(census, id, &entry.constraint.topology_key).unwrap_or(0);
             *entry.domains[domain].get_or_insert(0) += entry.counted.of_kind(view.world, id);
         }
     }
@@ -236,9 +284,8 @@ fn count_hard_by_kind(view: &View, template: &PodTemplate, constraints: &mut [Ha
 }
 
 /// All nodes of a kind count for the constraint, or none.
-fn is_eligible_kind(template: &PodTemplate, constraint: &TopologySpread, kind: &NodeKind) -> bool {
-    (!constraint.honor_affinity || matches_labels(template, "", &kind.labels))
-        && (!constraint.honor_taints || tolerates(template, &kind.taints))
+fn is_eligible_kind(verdict: Verdict, constraint: &TopologySpread) -> bool {
+    (!constraint.honor_affinity || verdict.matches) && (!constraint.honor_taints || verdict.tolerates)
 }
 
 /// The node counts for the constraint.
@@ -252,7 +299,7 @@ struct Soft<'a> {
     key: &'a str,
     max_skew: i64,
     column: &'a Column,
-    counted: Counted,
+    counted: Counted<'a>,
     own: Option<&'a TopologySpread>,
     weight: f64,
     /// Pods by domain; `None`: no feasible node there.
@@ -273,13 +320,15 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
         weigh(entry, feasible, &ignored, scored);
     }
     if can_ask_kinds(view, pod) {
-        count_soft_by_kind(view, template, &mut soft, defaulted);
+        count_soft_by_kind(view, pod, template, &mut soft, defaulted);
     } else {
         for node in view.nodes() {
-            count_soft(template, &mut soft, defaulted, node, &|counted| counted.on(view, node));
+            count_soft(template, &mut soft, defaulted, node, &|counted| counted.on(view, node.id));
         }
     }
-    let raw = feasible.iter().zip(&ignored).map(|(&node, &ignored)| if ignored { 0 } else { score(view, &soft, node) });
+    let shares: Vec<Share> = soft.iter().map(Share::of).collect();
+    let score = |(&node, &ignored): (&NodeId, &bool)| if ignored { 0 } else { score(view, &shares, node) };
+    let raw = feasible.iter().zip(&ignored).map(score);
     Some(normalise(raw.collect(), &ignored))
 }
 
@@ -307,17 +356,16 @@ fn count_soft(
 }
 
 /// The same for all nodes, by their kinds; then the pods whose binding is on its way.
-fn count_soft_by_kind(view: &View, template: &PodTemplate, soft: &mut [Soft], defaulted: bool) {
-    for (id, kind) in view.world.census().kinds() {
-        if !defaulted && soft.iter().any(|entry| !entry.column.knows_kind(kind, entry.key)) {
+fn count_soft_by_kind(view: &View, pod: PodId, template: &PodTemplate, soft: &mut [Soft], defaulted: bool) {
+    let (census, verdicts) = (view.world.census(), view.verdicts(pod));
+    for (id, _) in census.kinds() {
+        if !defaulted && soft.iter().any(|entry| !entry.column.knows_kind(census, id, entry.key)) {
             continue;
         }
+        let verdict = verdicts[id as usize];
         for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
-            let eligible = match entry.own {
-                Some(constraint) => is_eligible_kind(template, constraint, kind),
-                None => matches_labels(template, "", &kind.labels),
-            };
-            let Some(domain) = entry.column.of_kind(kind, entry.key).filter(|_| eligible) else { continue };
+            let eligible = entry.own.map_or(verdict.matches, |constraint| is_eligible_kind(verdict, constraint));
+            let Some(domain) = entry.column.of_kind(census, id, entry.key).filter(|_| eligible) else { continue };
             if let Some(count) = &mut entry.domains[domain] {
                 *count += entry.counted.of_kind(view.world, id);
             }
@@ -352,18 +400,42 @@ fn weigh(entry: &mut Soft, feasible: &[NodeId], ignored: &[bool], scored: usize)
     entry.weight = (size as f64 + 2.0).ln();
 }
 
-fn score(view: &View, soft: &[Soft], node: NodeId) -> i64 {
-    let mut sum = 0.0;
-    for entry in soft {
-        let Some(domain) = entry.column.of(node) else { continue };
-        let count = if entry.key == HOSTNAME_LABEL {
-            entry.counted.on(view, view.world.node(node))
+/// What a constraint adds to the score of a node.
+struct Share<'s, 'a> {
+    column: &'a Column,
+    /// By domain; or what is counted on the node itself, the weight and the constant part.
+    by_domain: Result<Vec<f64>, (&'s Counted<'a>, f64, f64)>,
+}
+
+impl<'s, 'a> Share<'s, 'a> {
+    fn of(entry: &'s Soft<'a>) -> Share<'s, 'a> {
+        let (weight, constant) = (entry.weight, (entry.max_skew - 1) as f64);
+        let by_domain = if entry.key == HOSTNAME_LABEL {
+            Err((&entry.counted, weight, constant))
         } else {
-            entry.domains[domain].unwrap_or(0)
+            let share = |count: &Option<i64>| count.unwrap_or(0) as f64 * weight + constant;
+            Ok(entry.domains.iter().map(share).collect())
         };
-        sum += count as f64 * entry.weight + (entry.max_skew - 1) as f64;
+        Share { column: entry.column, by_domain }
     }
-    f64::round(sum) as i64
+}
+
+fn score(view: &View, shares: &[Share], node: NodeId) -> i64 {
+    let mut sum = 0.0;
+    for share in shares {
+        let Some(domain) = share.column.of(node) else { continue };
+        sum += match &share.by_domain {
+            Ok(by_domain) => by_domain[domain],
+            Err((counted, weight, constant)) => counted.on(view, node) as f64 * weight + constant,
+        };
+    }
+    rounded(sum)
+}
+
+/// `f64::round` of a number that is not negative, without a call: halves go up.
+fn rounded(sum: f64) -> i64 {
+    let whole = sum as i64;
+    whole + i64::from(sum - whole as f64 >= 0.5)
 }
 
 /// 100 x (max + min - score) div max over the nodes that are not ignored.
@@ -371,43 +443,57 @@ fn normalise(raw: Vec<i64>, ignored: &[bool]) -> Vec<i64> {
     let kept = || raw.iter().zip(ignored).filter(|(_, ignored)| !**ignored).map(|(&score, _)| score);
     let (minimum, maximum) = (kept().min().unwrap_or(0), kept().max().unwrap_or(0));
     let rule = |score: i64| if maximum == 0 { 100 } else { 100 * (maximum + minimum - score) / maximum };
-    raw.iter().zip(ignored).map(|(&score, &ignored)| if ignored { 0 } else { rule(score) }).collect()
+    // Few values are met often: the quotients are formed once.
+    let range = usize::try_from(maximum - minimum).unwrap_or(usize::MAX);
+    let known: Vec<i64> = if range < raw.len() { (minimum..=maximum).map(rule).collect() } else { Vec::new() };
+    let quotient = |score: i64| known.get((score - minimum) as usize).copied().unwrap_or_else(|| rule(score));
+    raw.iter().zip(ignored).map(|(&score, &ignored)| if ignored { 0 } else { quotient(score) }).collect()
 }
 
 /// The pod's soft constraints, or the system's defaults (true) for a pod without any constraint that a Service or a
 /// ReplicaSet selects.
 fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) -> (Vec<Soft<'a>>, bool) {
     let world = view.world;
-    let make = |key, max_skew: i32, counted, own| {
+    let make = |key: &'a str, max_skew: i32, counted: Counted<'a>, own| {
         let column = view.cluster.column(key);
         let domains = vec![None; column.count];
+        let counted = if key == HOSTNAME_LABEL { counted.by_host(world) } else { counted };
         Soft { key, max_skew: i64::from(max_skew), column, counted, own, weight: 0.0, domains }
     };
     if !template.topology_spread.is_empty() {
-        let own = template.topology_spread.iter().filter(|constraint| !constraint.hard);
-        let soft = own
-            .map(|entry| make(&entry.topology_key, entry.max_skew, counted(world, pod, template, entry), Some(entry)));
+        let own = template.topology_spread.iter().enumerate().filter(|(_, constraint)| !constraint.hard);
+        let soft = own.map(|(index, entry)| {
+            make(&entry.topology_key, entry.max_skew, counted(view, pod, template, index), Some(entry))
+        });
         return (soft.collect(), false);
     }
-    let selectors: Vec<&LabelSelector> = world
-        .services
-        .iter()
-        .filter(|service| service.namespace == template.namespace)
-        .filter_map(|service| service.selector.as_ref())
-        .filter(|selector| selector.matches(&template.labels))
-        .chain(world.controller_selectors.get(&pod))
-        .collect();
+    let (selection, selected) = match world.controller_selectors.get(&pod) {
+        None => {
+            let (selection, selected) = &view.reading(pod).spread.defaults;
+            (Cow::Borrowed(selection), *selected)
+        }
+        controller => {
+            let (selection, selected) = default_selection(world, template, controller);
+            (Cow::Owned(selection), selected)
+        }
+    };
     let owner = Some(world.pod(pod).owner).filter(|owner| matches!(owner, Owner::ReplicaSet(_)));
-    if owner.is_none() && selectors.iter().all(|selector| selector.is_empty()) {
+    if owner.is_none() && !selected {
         return (Vec::new(), true);
     }
-    let selects = |other: &PodTemplate| selectors.iter().all(|selector| selector.matches(&other.labels));
-    let counted = Counted::new(world, template, selects, owner);
+    let counted = Counted::new(world, selection, owner, false);
     (vec![make(HOSTNAME_LABEL, 3, counted.clone(), None), make(ZONE_LABEL, 5, counted, None)], true)
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        for sum in [0.0, 0.49999999999999994, 0.5, 1.5, 2.4999999999999996, 2.5, 1e9 + 0.5, 4503599627370495.5] {
+            assert_eq!(super::rounded(sum), f64::round(sum) as i64, "{sum}");
+        }
+    }
+
     use super::super::decide::decide;
     use super::super::view::{Assumed, Cluster};
     use super::*;

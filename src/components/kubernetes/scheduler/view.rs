@@ -1,11 +1,15 @@
 //! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
 
+use super::reading::{Reading, Verdict};
 use crate::plan::{Affinity, Plan, PodTemplate};
 use crate::rules::resources::ResourceList;
-use crate::world::census::{HOSTNAME_LABEL, NodeKind};
+use crate::world::census::{Census, HOSTNAME_LABEL, NodeKind};
+use crate::world::node_set::NodeSet;
 use crate::world::{Node, NodeId, PodId, World};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A container that asks for no CPU counts as this much in LeastAllocated. Source: `pkg/scheduler/util/pod_resources.go`.
 pub const DEFAULT_MILLI_CPU: i64 = 100;
@@ -48,6 +52,10 @@ pub struct Cluster {
     columns: Vec<(String, Column)>,
     /// By template.
     pub templates: Vec<TemplateFacts>,
+    /// What each template asks, as soon as one of its pods is tried.
+    readings: Vec<OnceCell<Box<Reading>>>,
+    /// Changes of Services until this was taken.
+    services_version: u64,
     /// Some template has required anti-affinity.
     pub any_anti_required: bool,
     /// Some template has terms that count in others' scores.
@@ -69,54 +77,81 @@ pub struct Column {
     pub single: bool,
     /// It is that of the host's name, which kinds of nodes do not know.
     pub by_host: bool,
+    /// Domain of each kind of node that there was when this was taken.
+    of_kind: Vec<u32>,
 }
 
 impl Column {
     /// Domain of a node.
+    #[inline]
     pub fn of(&self, node: NodeId) -> Option<usize> {
         self.domain.get(node.index()).filter(|&&domain| domain != NO_DOMAIN).map(|&domain| domain as usize)
     }
 
     /// Domain of the nodes of a kind; not for that of the host's name.
-    pub fn of_kind(&self, kind: &NodeKind, key: &str) -> Option<usize> {
-        self.values.get(kind.labels.get(key)?).map(|&domain| domain as usize)
+    pub fn of_kind(&self, census: &Census, kind: u32, key: &str) -> Option<usize> {
+        let domain = match self.of_kind.get(kind as usize) {
+            Some(&domain) => domain,
+            None => self.find_kind(census.kind(kind), key),
+        };
+        (domain != NO_DOMAIN).then_some(domain as usize)
     }
 
     /// The nodes of a kind have a domain.
-    pub fn knows_kind(&self, kind: &NodeKind, key: &str) -> bool {
-        if self.by_host { kind.labels.contains_key(key) } else { self.of_kind(kind, key).is_some() }
+    pub fn knows_kind(&self, census: &Census, kind: u32, key: &str) -> bool {
+        if self.by_host {
+            census.kind(kind).labels.contains_key(key)
+        } else {
+            self.of_kind(census, kind, key).is_some()
+        }
+    }
+
+    fn find_kind(&self, kind: &NodeKind, key: &str) -> u32 {
+        let value = kind.labels.get(key);
+        value.and_then(|value| self.values.get(value)).copied().unwrap_or(NO_DOMAIN)
     }
 }
 
 impl Cluster {
     /// The cluster as the world has it now.
     pub fn of(world: &World) -> Cluster {
-        let templates: Vec<TemplateFacts> = world.templates.iter().map(|template| template_facts(template)).collect();
-        let order = node_order(world);
-        let mut listed = vec![false; world.nodes.len()];
-        order.iter().for_each(|node| listed[node.index()] = true);
-        let mut cluster = Cluster {
-            order,
-            listed,
-            generation: world.census().generation(),
-            columns: Vec::new(),
-            any_anti_required: templates.iter().any(|facts| facts.anti_required),
-            any_score_terms: templates.iter().any(|facts| facts.score_terms),
-            any_surplus: templates.iter().any(|facts| facts.surplus != (0, 0) || facts.own_surplus != (0, 0)),
-            templates,
-        };
+        let mut cluster = Cluster::default();
+        cluster.renew(world);
+        cluster
+    }
+
+    /// The same, of one that was taken earlier: what is known of templates stays as long as they do.
+    pub fn renew(&mut self, world: &World) {
+        if self.is_outdated(world) {
+            self.templates = world.templates.iter().map(|template| template_facts(template)).collect();
+            self.readings = vec![OnceCell::new(); self.templates.len()];
+            self.services_version = world.services_version();
+        }
+        let facts = &self.templates;
+        self.any_anti_required = facts.iter().any(|facts| facts.anti_required);
+        self.any_score_terms = facts.iter().any(|facts| facts.score_terms);
+        self.any_surplus = facts.iter().any(|facts| facts.surplus != (0, 0) || facts.own_surplus != (0, 0));
+        self.order = node_order(world);
+        self.listed = vec![false; world.nodes.len()];
+        self.order.iter().for_each(|node| self.listed[node.index()] = true);
+        self.generation = world.census().generation();
+        self.columns.clear();
         for template in &world.templates {
             let affinity = &template.affinity;
             let terms = affinity.pod_required.iter().chain(&affinity.anti_required);
             let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
             let keys = terms.chain(preferred).map(|term| &term.topology_key);
             for key in keys.chain(template.topology_spread.iter().map(|constraint| &constraint.topology_key)) {
-                cluster.add_column(world, key);
+                self.add_column(world, key);
             }
         }
-        cluster.add_column(world, ZONE_LABEL);
-        cluster.add_column(world, HOSTNAME_LABEL);
-        cluster
+        self.add_column(world, ZONE_LABEL);
+        self.add_column(world, HOSTNAME_LABEL);
+    }
+
+    /// Templates or Services are no longer those for which it was taken.
+    pub fn is_outdated(&self, world: &World) -> bool {
+        self.templates.len() != world.templates.len() || self.services_version != world.services_version()
     }
 
     /// As if a node had changed since: nothing is asked by kind of node.
@@ -127,8 +162,14 @@ impl Cluster {
 
     /// The column of a key that some template (or the default spreading) uses.
     pub fn column(&self, key: &str) -> &Column {
-        static EMPTY: Column =
-            Column { domain: Vec::new(), count: 0, values: BTreeMap::new(), single: true, by_host: false };
+        static EMPTY: Column = Column {
+            domain: Vec::new(),
+            count: 0,
+            values: BTreeMap::new(),
+            single: true,
+            by_host: false,
+            of_kind: Vec::new(),
+        };
         self.columns.iter().find(|(name, _)| name == key).map_or(&EMPTY, |(_, column)| column)
     }
 
@@ -136,22 +177,24 @@ impl Cluster {
         if self.columns.iter().any(|(name, _)| name == key) {
             return;
         }
-        let mut values: BTreeMap<String, u32> = BTreeMap::new();
+        let mut known: BTreeMap<&str, u32> = BTreeMap::new();
         let mut labelled = 0;
         let mut domain = vec![NO_DOMAIN; world.nodes.len()];
         for &node in &self.order {
             if let Some(value) = world.node(node).labels.get(key) {
-                let next = values.len() as u32;
+                let next = known.len() as u32;
                 labelled += 1;
-                domain[node.index()] = match values.get(value) {
-                    Some(&known) => known,
-                    None => *values.entry(value.clone()).or_insert(next),
-                };
+                domain[node.index()] = *known.entry(value).or_insert(next);
             }
         }
-        let count = values.len();
+        let count = known.len();
         let (single, by_host) = (count == labelled, key == HOSTNAME_LABEL);
-        self.columns.push((key.to_string(), Column { domain, count, values, single, by_host }));
+        // Kinds of nodes know no names of hosts.
+        let named = if by_host { BTreeMap::new() } else { known };
+        let values = named.into_iter().map(|(value, domain)| (value.to_string(), domain)).collect();
+        let mut column = Column { domain, count, values, single, by_host, of_kind: Vec::new() };
+        column.of_kind = world.census().all_kinds().iter().map(|kind| column.find_kind(kind, key)).collect();
+        self.columns.push((key.to_string(), column));
     }
 }
 
@@ -243,6 +286,8 @@ pub fn used_ports(template: &PodTemplate) -> impl Iterator<Item = UsedPort> {
 #[derive(Clone, Debug, Default)]
 pub struct Assumed {
     by_node: Vec<Vec<PodId>>,
+    /// Nodes on which some are.
+    nodes: NodeSet,
     all: Vec<(PodId, NodeId)>,
     /// All pods of a node in the order of the scheduler's cache, which decides between equal victims of preemption.
     order: Vec<Vec<PodId>>,
@@ -257,6 +302,12 @@ impl Assumed {
     /// The pods assumed on a node.
     pub fn on(&self, node: NodeId) -> &[PodId] {
         self.by_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Some pod is assumed on the node.
+    #[inline]
+    pub fn is_on(&self, node: NodeId) -> bool {
+        self.nodes.contains(node)
     }
 
     /// All assumed pods with their nodes.
@@ -310,6 +361,7 @@ impl Assumed {
             self.by_node.resize(node.index() + 1, Vec::new());
         }
         self.by_node[node.index()].push(pod);
+        self.nodes.insert(node);
         self.all.push((pod, node));
     }
 
@@ -318,6 +370,9 @@ impl Assumed {
         let Some(pods) = self.by_node.get_mut(node.index()) else { return false };
         let before = pods.len();
         pods.retain(|&other| other != pod);
+        if pods.is_empty() {
+            self.nodes.remove(node);
+        }
         self.all.retain(|entry| *entry != (pod, node));
         before != pods.len()
     }
@@ -364,6 +419,21 @@ impl<'a> View<'a> {
         self.world.template_of(pod)
     }
 
+    /// What the template of a pod asks.
+    pub fn reading(&self, pod: PodId) -> &'a Reading {
+        let template = self.template_index(pod);
+        self.cluster.readings[template].get_or_init(|| Box::new(Reading::of(self, template)))
+    }
+
+    /// What each kind of node is to a pod; empty if its template looks at single nodes.
+    pub fn verdicts(&self, pod: PodId) -> Arc<Vec<Verdict>> {
+        let template = self.template_index(pod);
+        if !self.cluster.templates[template].by_kind {
+            return Arc::default();
+        }
+        self.reading(pod).verdicts(&self.world.templates[template], self.world.census())
+    }
+
     /// Position of a pod's template.
     pub fn template_index(&self, pod: PodId) -> usize {
         self.world.pod(pod).template.index()
@@ -376,7 +446,7 @@ impl<'a> View<'a> {
 
     /// The node is among those of the cycle.
     pub fn lists(&self, node: NodeId) -> bool {
-        self.cluster.listed.get(node.index()) == Some(&true) && self.world.node(node).gone.is_none()
+        self.cluster.listed.get(node.index()) == Some(&true) && self.world.census().kind_of(node).is_some()
     }
 
     /// Nodes that exist, in the order of the cycle.
