@@ -10,6 +10,7 @@ mod docs;
 mod explain;
 mod karpenter;
 mod karpenter_oracles;
+mod load_balancer;
 mod oracles;
 mod properties;
 mod rollouts;

@@ -122,7 +122,7 @@ fn scripted(plan: &Plan, (at, kind, length): (u64, u8, u64)) -> Fault {
         1 => FaultKind::NodeFailure(NodeChoice::Fullest),
         2 => FaultKind::InsufficientCapacity { instance_type: None, zone: None, capacity_type: None },
         3 => FaultKind::SlowRegistry(3.0),
-        _ => FaultKind::Slowdown(kubelapse::plan::AppId(0), 2.5),
+        _ => FaultKind::Slowdown(kubelapse::plan::AppId(0), 2.5, kubelapse::plan::SlowPart::All),
     };
     Fault { at, until: Some(at + Span::from_secs(length)), kind }
 }

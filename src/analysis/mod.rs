@@ -14,6 +14,7 @@ pub mod explain;
 pub mod gate;
 pub mod grid;
 pub mod history;
+pub mod losses;
 pub mod paired;
 pub mod phases;
 #[cfg(test)]

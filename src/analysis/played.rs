@@ -114,7 +114,7 @@ fn add_load(plan: &mut Plan) {
         queue: 50,
         start: Distribution::Constant(Span::from_secs(12)),
         stop: Distribution::Constant(Span::from_secs(1)),
-        drains: true,
+        drains: crate::plan::Drains::Listening,
         idle_cpu: Millicores(5),
         memory: 1 << 28,
         latency_objective: Span::from_secs(1),
@@ -495,7 +495,7 @@ fn requests(run: &mut Run) {
         // A flow: nothing of it is in flight between two seconds.
         ledger.book(at, &Tally::default());
         ledger.offer(at, offered);
-        ledger.lose(at, lost, Loss::QueueFull);
+        ledger.lose(at, lost, Loss::QueueFull, crate::world::LossPlace::default());
         ledger.serve(at, offered - lost, Span::from_millis(if short { 2_500 } else { 180 }), short);
     }
 }

@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Everything decided since the last sync before this moment of the run, such as 5m30s; a story until then
     #[arg(long, value_name = "TIME", value_parser = duration)]
     at: Option<Span>,
+    /// The requests that were lost: by cause, with the window in which they fell, the pods, and what had happened there
+    #[arg(long, conflicts_with_all = ["pod", "node", "hpa", "at"])]
+    lost_requests: bool,
     #[command(flatten)]
     common: ScenarioArguments,
 }
@@ -36,6 +39,10 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loaded = arguments.common.load(&arguments.scenario)?;
     let plan = &loaded.plan;
     let outcome = study::run_explained(plan);
+    if arguments.lost_requests {
+        print(&study::explain_losses(plan, &outcome));
+        return Ok(ExitCode::SUCCESS);
+    }
     let world = &outcome.world;
     let at = arguments.at.map(|span| plan.start + span);
     let (mut question, mut asked) = (Question { at, ..Question::default() }, Vec::new());

@@ -5,6 +5,7 @@
 
 mod check;
 mod compare;
+mod drain;
 mod explain;
 mod output;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Sweep(sweep::Arguments),
     /// Why: what the controllers saw and decided, over the whole run or about one thing
     Explain(explain::Arguments),
+    /// The smallest preStop and grace period with which pods on their way out lose no request
+    Drain(drain::Arguments),
 }
 
 /// What every command that reads a scenario takes.
@@ -164,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Compare(arguments) => compare::compare(&arguments),
         Command::Sweep(arguments) => sweep::sweep(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Drain(arguments) => drain::drain(&arguments),
     };
     result.unwrap_or_else(|failure| {
         let (Failure::Input(text) | Failure::Output(text)) = failure;

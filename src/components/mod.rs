@@ -25,7 +25,7 @@ pub mod wiring;
 pub use sim::{Outcome, Sim};
 
 use crate::engine::{Purpose, Queue, Random, Span, Time};
-use crate::plan::{Plan, Stage};
+use crate::plan::{InForce, Plan, Program, Stage};
 use crate::record::Recorder;
 use crate::world::World;
 use std::sync::Arc;
@@ -147,6 +147,39 @@ impl Cx<'_> {
     }
 }
 
+/// The program that a component is part of, where that program can be down as a whole. The load balancer controller sees
+/// to itself: it loses its memory.
+fn program_of(event: Event) -> Option<Program> {
+    match event {
+        Event::Hpa(_)
+        | Event::Deployment(_)
+        | Event::ReplicaSet(_)
+        | Event::DaemonSet(_)
+        | Event::EndpointSlice(_)
+        | Event::PodDisruption(_)
+        | Event::NodeLifecycle(_) => Some(Program::ControllerManager),
+        Event::Scheduler(_) => Some(Program::Scheduler),
+        Event::Provisioner(_)
+        | Event::NodeClaim(_)
+        | Event::Disruption(_)
+        | Event::Termination(_)
+        | Event::Interruption(_) => Some(Program::Karpenter),
+        Event::MetricsServer(_)
+        | Event::Kubelet(_)
+        | Event::Fleet(_)
+        | Event::SpotMarket(_)
+        | Event::Instance(_)
+        | Event::TargetGroup(_)
+        | Event::Alb(_)
+        | Event::CloudWatch(_)
+        | Event::Traffic(_)
+        | Event::Service(_)
+        | Event::Script(_)
+        | Event::VpaRecommender(_)
+        | Event::ExternalMetrics(_) => None,
+    }
+}
+
 /// All components.
 #[derive(Default)]
 pub struct Components {
@@ -240,8 +273,18 @@ impl Components {
         self.external_metrics.start(cx);
     }
 
-    /// Hands an event to its component.
+    /// Hands an event to its component. What comes for a program that is down waits until it is back: it then looks at
+    /// everything anew.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        if !cx.plan.faults.is_empty()
+            && let Some(program) = program_of(event)
+            && let Some(until) = InForce::new(cx.plan, &cx.world.faults).is_down(program)
+        {
+            if let Some(until) = until {
+                cx.at(until, event);
+            }
+            return;
+        }
         match event {
             Event::Hpa(event) => self.hpa.handle(cx, event),
             Event::MetricsServer(event) => self.metrics_server.handle(cx, event),

@@ -9,7 +9,7 @@
 //! Faults that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
-use crate::plan::{ActionId, ActionKind, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice};
+use crate::plan::{ActionId, ActionKind, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice, ZoneId};
 use crate::world::{DisruptionReason, InstanceState, NodeId, Owner, World};
 
 /// Its memory.
@@ -95,6 +95,8 @@ fn act(cx: &mut Cx, id: ActionId) {
 fn begin(cx: &mut Cx, id: FaultId) {
     cx.world.set_fault(id, true);
     let fault = &cx.plan.faults[id.index()];
+    let plan = cx.plan;
+    cx.explain(|| format!("fault {} begins: {}", id.index() + 1, fault.words(plan)));
     match &fault.kind {
         FaultKind::SpotInterruption { instance_type, zone } => {
             let hit: Vec<_> = (cx.world.instances.iter())
@@ -110,28 +112,55 @@ fn begin(cx: &mut Cx, id: FaultId) {
         }
         FaultKind::NodeFailure(choice) => {
             for node in chosen(cx.world, choice) {
-                cx.world.set_node_alive(node, false);
-                // A failure that ends is a machine that hangs; one without end is a machine that is lost.
-                if let Some(instance) = cx.world.node(node).instance.filter(|_| fault.until.is_none()) {
-                    cx.world.stop_instance(instance);
-                }
+                fail(cx, node, fault.until.is_none());
+            }
+        }
+        FaultKind::ZoneFailure(zone) => {
+            for node in nodes_in(cx.world, *zone) {
+                fail(cx, node, fault.until.is_none());
             }
         }
         FaultKind::InsufficientCapacity { .. }
         | FaultKind::HealthCheckFails(_)
+        | FaultKind::SecurityGroupBlocks { .. }
+        | FaultKind::SubnetFull(_)
+        | FaultKind::ControllerDenied(_)
+        | FaultKind::LoadBalancerThrottling(_)
+        | FaultKind::ControllerDown(_)
         | FaultKind::Slowdown(..)
         | FaultKind::SlowRegistry(_)
         | FaultKind::PodCallsFail(_) => {}
     }
 }
 
+/// A machine stops answering. A failure that ends is a machine that hangs; one without end is a machine that is lost.
+fn fail(cx: &mut Cx, node: NodeId, lost: bool) {
+    cx.world.set_node_alive(node, false);
+    if let Some(instance) = cx.world.node(node).instance.filter(|_| lost) {
+        cx.world.stop_instance(instance);
+    }
+}
+
 fn end(cx: &mut Cx, id: FaultId) {
     cx.world.set_fault(id, false);
-    if let FaultKind::NodeFailure(choice) = &cx.plan.faults[id.index()].kind {
-        for node in failed(cx.world, choice) {
-            cx.world.set_node_alive(node, true);
+    let fault = &cx.plan.faults[id.index()];
+    let plan = cx.plan;
+    cx.explain(|| format!("fault {} ends: {}", id.index() + 1, fault.words(plan)));
+    let back = match &fault.kind {
+        FaultKind::NodeFailure(choice) => failed(cx.world, choice),
+        FaultKind::ZoneFailure(zone) => {
+            let mut back = failed(cx.world, &NodeChoice::All);
+            back.retain(|&node| cx.world.node(node).zone == Some(*zone));
+            back
         }
-    }
+        _ => Vec::new(),
+    };
+    back.into_iter().for_each(|node| cx.world.set_node_alive(node, true));
+}
+
+fn nodes_in(world: &World, zone: ZoneId) -> Vec<NodeId> {
+    let there = world.nodes.iter().filter(|node| node.gone.is_none() && node.zone == Some(zone));
+    there.map(|node| node.id).collect()
 }
 
 /// Two entries of the catalogue may be one type as two node classes see it.

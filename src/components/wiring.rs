@@ -6,7 +6,7 @@
 use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
-use crate::plan::{BindingId, PdbId, Plan, PodTemplate, ServiceId, ServiceSpec, Stage};
+use crate::plan::{BindingId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage};
 use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, World};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -141,6 +141,12 @@ impl Wiring {
         use aws::target_group::Event as Group;
         let is_bound = |service: &ServiceId| !self.bindings_of_service[service.index()].is_empty();
         let event = match change {
+            Change::FaultChanged(fault, down) => {
+                if plan.faults[fault.index()].kind == FaultKind::ControllerDown(Program::LoadBalancerController) {
+                    wakes.push((Span::ZERO, Event::TargetGroup(if down { Group::Stopped } else { Group::Started })));
+                }
+                return;
+            }
             Change::EndpointsChanged(service) if is_bound(&service) => Group::Endpoints(service),
             Change::PodContainersReady(pod, _) | Change::PodGone(pod)
                 if self.services_of_template[world.pod(pod).template.index()].iter().any(is_bound) =>
@@ -182,7 +188,9 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::PodNominated(id) => pod(id, 3),
         Change::PodBound(id) => pod(id, 4),
         Change::PodChanged(id) => pod(id, 11),
-        Change::PodAddress(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => pod(id, 5),
+        Change::PodAddress(id) | Change::PodSandboxFailed(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => {
+            pod(id, 5)
+        }
         Change::ContainerStarted(id, _) | Change::ContainerStopped(id, _) | Change::PodProcess(id, _) => pod(id, 6),
         Change::PodPhase(id, _) | Change::PodContainersReady(id, _) | Change::PodGate(id, _) => pod(id, 7),
         Change::PodReady(id, _) => pod(id, 8),
@@ -557,12 +565,15 @@ fn service(change: Change, wakes: &mut Wakes) {
     wakes.push((Span::ZERO, Event::Service(event)));
 }
 
-/// What clients hand over goes to the applications at once; it is no change of an object and nobody watches it.
+/// What clients and the load balancer hand over goes to the applications at once, and their answers to health checks come
+/// back so; it is no change of an object and nobody watches it.
 pub fn hand_over(routed: Routed) -> Event {
     use super::clients::service::Event as Service;
     match routed {
         Routed::Request(request) => Event::Service(Service::Arrive(request)),
         Routed::Flow(app) => Event::Service(Service::Flow(app)),
         Routed::Answers(app) => Event::Traffic(super::clients::traffic::Event::Answers(app)),
+        Routed::Checked(target, node, result) => Event::Alb(aws::alb::Event::Answered(target, node, result)),
+        Routed::Strained(pod) => Event::Alb(aws::alb::Event::Process(pod)),
     }
 }

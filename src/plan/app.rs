@@ -30,8 +30,8 @@ pub struct App {
     pub start: Distribution,
     /// From SIGTERM until the process has gone (in-flight requests are cut off unless `drains`).
     pub stop: Distribution,
-    /// After SIGTERM the application finishes requests in flight before it goes.
-    pub drains: bool,
+    /// What becomes of requests after SIGTERM.
+    pub drains: Drains,
     /// CPU used while idle.
     pub idle_cpu: Millicores,
     /// Resident memory, bytes.
@@ -48,12 +48,37 @@ pub struct App {
     pub mode: TrafficMode,
 }
 
+/// What an application does after SIGTERM, until its time to stop is over.
+///
+/// Source: Go `net/http` `Server.Shutdown`, nginx `control` (quit), Apache httpd `stopping` (graceful-stop): the listeners
+/// are closed first, then what is in flight is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Drains {
+    /// It ends: what is in flight is cut off, new connections are refused.
+    #[default]
+    No,
+    /// It closes its listener and finishes what is in flight: new connections are refused.
+    InFlight,
+    /// It goes on accepting as long as it is there, and finishes what is in flight.
+    Listening,
+}
+
 impl App {
     /// Requests a second that clients send at `at`: in a closed loop, if every answer comes without waiting in line.
     pub fn rate_at(&self, at: Time) -> f64 {
         let level = self.traffic.at(at);
         let Some(think) = &self.clients.think else { return level };
         level / (think.mean() + self.wait_per_request + self.cpu_per_request).seconds().max(1e-6)
+    }
+
+    /// Requests in flight at SIGTERM are finished.
+    pub fn finishes(&self) -> bool {
+        self.drains != Drains::No
+    }
+
+    /// It accepts connections after SIGTERM.
+    pub fn keeps_listening(&self) -> bool {
+        self.drains == Drains::Listening
     }
 }
 

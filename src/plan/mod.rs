@@ -7,6 +7,7 @@ pub mod app;
 pub mod capacity_pool;
 pub mod clients;
 pub mod external;
+pub mod fault;
 pub mod flags;
 pub mod ids;
 pub mod load_balancer;
@@ -18,10 +19,11 @@ pub mod volume;
 pub mod work;
 pub mod workload;
 
-pub use app::{App, Curve, TrafficMode};
+pub use app::{App, Curve, Drains, TrafficMode};
 pub use capacity_pool::{CapacityPool, CapacityPools};
 pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
+pub use fault::{InForce, LoadBalancerCall, Passage, Program, SlowPart};
 pub use flags::Flags;
 pub use ids::*;
 pub use load_balancer::{

@@ -1,5 +1,6 @@
 //! What is there at the start, and what happens by script: nodes and pods, faults, actions.
 
+use super::fault::{LoadBalancerCall, Program, SlowPart};
 use super::ids::{AppId, DeploymentId, InstanceTypeId, NodePoolId, TargetGroupId, TemplateId, ZoneId};
 use super::node_pool::CapacityType;
 use super::workload::DeploymentSpec;
@@ -137,8 +138,25 @@ pub enum FaultKind {
     },
     /// The application answers health checks with an error.
     HealthCheckFails(TargetGroupId),
-    /// Requests take so many times as long.
-    Slowdown(AppId, f64),
+    /// A security group drops what comes from the load balancer to targets of a group.
+    SecurityGroupBlocks {
+        /// Whose targets.
+        target_group: TargetGroupId,
+        /// Only health checks, which have a port of their own.
+        only_checks: bool,
+    },
+    /// The subnets of a zone (`None`: all) have no free address: sandboxes fail, and launches do.
+    SubnetFull(Option<ZoneId>),
+    /// A zone is lost: its machines stop answering and none is launched there.
+    ZoneFailure(ZoneId),
+    /// IAM denies a call (`None`: all calls) to the load balancer controller.
+    ControllerDenied(Option<LoadBalancerCall>),
+    /// This share of the calls to the load balancer's API is throttled.
+    LoadBalancerThrottling(f64),
+    /// A program with controllers is down, between two leaders or while it restarts.
+    ControllerDown(Program),
+    /// Requests, or a part of them, take so many times as long.
+    Slowdown(AppId, f64, SlowPart),
     /// Image pulls take so many times as long.
     SlowRegistry(f64),
     /// The ReplicaSet controller's calls of this kind fail.

@@ -6,7 +6,7 @@ use crate::analysis::steps::load_at;
 use crate::analysis::totals;
 use crate::engine::{Span, Time};
 use crate::plan::DeploymentId;
-use crate::world::{Change, Loss, Owner};
+use crate::world::{Change, Loss, Owner, TargetState};
 
 /// All tables: names and contents.
 pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
@@ -74,6 +74,11 @@ fn events(finished: &Finished, table: &mut Table) {
             }
             Change::AlarmChanged(alarm, _) => {
                 row.object = format!("alarm/{}", finished.plan.alarms[alarm.index()].name);
+            }
+            Change::FaultChanged(fault, _) => row.reason = finished.plan.faults[fault.index()].words(finished.plan),
+            Change::TargetStateChanged(target, TargetState::Unhealthy) => {
+                let reason = finished.world.targets[target.index()].reason_at(fact.at);
+                row.reason = format!("{} {}", reason.name(), row.reason);
             }
             _ => {}
         }

@@ -61,6 +61,7 @@ pub fn describe(change: Change, world: &World) -> Row {
             Row::new("scheduler", pod_name(world, pod), "bound").to(node.unwrap_or_default())
         }
         Change::PodAddress(_)
+        | Change::PodSandboxFailed(_)
         | Change::ImagePulling(_)
         | Change::ImagePulled(_)
         | Change::ContainerStarted(..)
@@ -223,6 +224,7 @@ fn on_node(change: Change, world: &World) -> Row {
             let address = world.pod(pod).address.map(|address| address.to_string());
             kubelet(pod, "address").to(address.unwrap_or_default())
         }
+        Change::PodSandboxFailed(pod) => kubelet(pod, "sandbox failed").because("no free address"),
         Change::ImagePulling(pod) => kubelet(pod, "pulling images"),
         Change::ImagePulled(pod) => kubelet(pod, "images pulled"),
         Change::ContainerStarted(pod, index) => kubelet(pod, "container started").to(container(pod, index)),

@@ -11,7 +11,9 @@
 pub mod compare;
 pub mod csv;
 pub mod describe;
+pub mod drain;
 pub mod explain;
+pub mod losses;
 pub mod plot;
 pub mod runs;
 pub mod sweep;

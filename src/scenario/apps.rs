@@ -10,11 +10,15 @@ use super::{Draft, timings, units};
 use crate::engine::Span;
 use crate::plan::timing::{PRESETS, STAGES};
 use crate::plan::{
-    App, Clients, Curve, Demand, DeploymentId, Distribution, Rise, RoutingAlgorithm, ServiceSpec, Stickiness,
+    App, Clients, Curve, Demand, DeploymentId, Distribution, Drains, Rise, RoutingAlgorithm, ServiceSpec, Stickiness,
     TargetGroupId, TrafficMode, WarmUp,
 };
 use crate::rules::quantity::{Bytes, Millicores};
 use std::sync::Arc;
+
+/// What becomes of requests after SIGTERM.
+const DRAINS: [(&str, Drains); 3] =
+    [("false", Drains::No), ("true", Drains::InFlight), ("listening", Drains::Listening)];
 
 /// `timings:`, a preset and single stages.
 pub(crate) fn read_timings(node: &Node, draft: &mut Draft) {
@@ -258,7 +262,7 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         start: Distribution::Constant(Span::ZERO),
         // Apache's workers leave within about a second of SIGTERM.
         stop: Distribution::Constant(Span::from_secs(1)),
-        drains: false,
+        drains: Drains::No,
         idle_cpu: Millicores(0),
         memory: template.requests.memory.0,
         latency_objective: Span::from_secs(1),
@@ -318,7 +322,7 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
         let Some(found) = draft.files.distribution(node, &fields.at(key), problems) else { continue };
         if key == "start" { app.start = found } else { app.stop = found }
     }
-    app.drains = fields.boolean("drains", problems).unwrap_or(app.drains);
+    app.drains = fields.choice("drains", &DRAINS, problems).unwrap_or(app.drains);
     if let Some(cpu) = fields.quantity("idle_cpu", problems) {
         app.idle_cpu = Millicores(cpu.milli_ceil().clamp(0, 1_000_000_000));
     }

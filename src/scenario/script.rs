@@ -12,8 +12,8 @@ use super::yaml::{Node, Value};
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
-    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, NodeChoice, NodePoolId, PdbId, PodCall,
-    TargetGroupId, TemplateId,
+    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall, NodeChoice, NodePoolId,
+    PdbId, PodCall, Program, SlowPart, TargetGroupId, TemplateId,
 };
 use crate::rules::expectation::{self, Expectation, Verdict};
 use std::collections::BTreeMap;
@@ -21,6 +21,25 @@ use std::sync::Arc;
 
 /// Calls of a controller that a fault may make fail.
 const POD_CALLS: [(&str, PodCall); 2] = [("create", PodCall::Create), ("delete", PodCall::Delete)];
+
+/// Calls of the load balancer controller, as faults name them.
+const LOAD_BALANCER_CALLS: [(&str, Option<LoadBalancerCall>); 4] = [
+    ("all", None),
+    ("describe", Some(LoadBalancerCall::Describe)),
+    ("register", Some(LoadBalancerCall::Register)),
+    ("deregister", Some(LoadBalancerCall::Deregister)),
+];
+
+/// Programs that can be down.
+const PROGRAMS: [(&str, Program); 4] = [
+    ("load_balancer_controller", Program::LoadBalancerController),
+    ("karpenter", Program::Karpenter),
+    ("kube_controller_manager", Program::ControllerManager),
+    ("kube_scheduler", Program::Scheduler),
+];
+
+/// Parts of a request that a slowdown can be about.
+const SLOW_PARTS: [(&str, SlowPart); 3] = [("all", SlowPart::All), ("wait", SlowPart::Wait), ("cpu", SlowPart::Cpu)];
 
 /// `faults:`, in order of time.
 pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
@@ -41,6 +60,12 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
             "node_failure",
             "insufficient_capacity",
             "health_check_fails",
+            "security_group_blocks",
+            "subnet_full",
+            "zone_failure",
+            "controller_without_permission",
+            "load_balancer_throttling",
+            "controller_down",
             "slowdown",
             "slow_registry",
             "pod_calls_fail",
@@ -99,23 +124,57 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
             })
         }
         "node_failure" => node_choice(node, path, draft).map(FaultKind::NodeFailure),
-        "health_check_fails" => {
-            let names: Vec<&str> = draft.plan.target_groups.iter().map(|group| group.name.as_str()).collect();
-            let index = find(node, path, "target group", &names, &mut draft.problems)?;
-            Some(FaultKind::HealthCheckFails(TargetGroupId::at(index)))
+        "health_check_fails" => find_group(node, path, draft).map(FaultKind::HealthCheckFails),
+        "security_group_blocks" => security_group(node, path, draft),
+        "subnet_full" if node.is_null() => Some(FaultKind::SubnetFull(None)),
+        "subnet_full" => find_zone(node, path, draft).map(|zone| FaultKind::SubnetFull(Some(zone))),
+        "zone_failure" => find_zone(node, path, draft).map(FaultKind::ZoneFailure),
+        "controller_without_permission" => {
+            reader::choice(node, path, &LOAD_BALANCER_CALLS, &mut draft.problems).map(FaultKind::ControllerDenied)
         }
+        "load_balancer_throttling" => share_of(node, path, draft).map(FaultKind::LoadBalancerThrottling),
+        "controller_down" => reader::choice(node, path, &PROGRAMS, &mut draft.problems).map(FaultKind::ControllerDown),
         "slowdown" => {
             let mut fields = Fields::of(node, path, &mut draft.problems)?;
             let service = fields.required("service", &mut draft.problems)?;
             let app = find_app(service, &fields.at("service"), draft)?;
             let factor = fields.required("factor", &mut draft.problems)?;
             let factor = factor_of(factor, &fields.at("factor"), draft)?;
+            let part = fields.choice("of", &SLOW_PARTS, &mut draft.problems).unwrap_or_default();
             fields.finish(&mut draft.problems);
-            Some(FaultKind::Slowdown(app, factor))
+            Some(FaultKind::Slowdown(app, factor, part))
         }
         "pod_calls_fail" => reader::choice(node, path, &POD_CALLS, &mut draft.problems).map(FaultKind::PodCallsFail),
         _ => factor_of(node, path, draft).map(FaultKind::SlowRegistry),
     }
+}
+
+fn find_group(node: &Node, path: &str, draft: &mut Draft) -> Option<TargetGroupId> {
+    let names: Vec<&str> = draft.plan.target_groups.iter().map(|group| group.name.as_str()).collect();
+    find(node, path, "target group", &names, &mut draft.problems).map(TargetGroupId::at)
+}
+
+/// A target group by name: everything is dropped. Or `{ target_group: web, only: health_checks }`.
+fn security_group(node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
+    if node.text().is_some() {
+        let target_group = find_group(node, path, draft)?;
+        return Some(FaultKind::SecurityGroupBlocks { target_group, only_checks: false });
+    }
+    let mut fields = Fields::of(node, path, &mut draft.problems)?;
+    let name = fields.required("target_group", &mut draft.problems)?;
+    let target_group = find_group(name, &fields.at("target_group"), draft);
+    let only_checks = fields.choice("only", &[("health_checks", true)], &mut draft.problems).unwrap_or(false);
+    fields.finish(&mut draft.problems);
+    Some(FaultKind::SecurityGroupBlocks { target_group: target_group?, only_checks })
+}
+
+fn share_of(node: &Node, path: &str, draft: &mut Draft) -> Option<f64> {
+    let share = reader::number(node, path, &mut draft.problems)?;
+    if (0.0..=1.0).contains(&share) {
+        return Some(share);
+    }
+    reader::out_of_range(node, path, "from 0 to 1", &mut draft.problems);
+    None
 }
 
 fn factor_of(node: &Node, path: &str, draft: &mut Draft) -> Option<f64> {

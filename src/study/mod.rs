@@ -2,6 +2,7 @@
 //!
 //! In: a plan. Out: outcomes and, through analysis and render, bytes and text. Files are the command line's business.
 
+pub mod drain;
 pub mod gates;
 pub mod many;
 pub mod replications;
@@ -36,6 +37,12 @@ pub fn run_explained(plan: &Plan) -> Outcome {
 pub fn explain(plan: &Plan, outcome: &Outcome, question: &Question, asked: &str) -> String {
     let entries = analysis::explain::answer(plan, &outcome.world, &outcome.recorder, question);
     render::explain::page(plan, &outcome.world, &entries, question, asked)
+}
+
+/// The requests that a run lost, by cause, as text.
+pub fn explain_losses(plan: &Plan, outcome: &Outcome) -> String {
+    let groups = analysis::losses::groups(plan, &outcome.world, &outcome.recorder);
+    render::losses::page(plan, &outcome.world, &groups)
 }
 
 /// In words, where and why a run stopped early.

@@ -65,6 +65,8 @@ pub enum Change {
     PodBound(PodId),
     /// A pod has its address.
     PodAddress(PodId),
+    /// The sandbox of a pod could not be made.
+    PodSandboxFailed(PodId),
     /// A pull of an image that the pod waits for began.
     ImagePulling(PodId),
     /// All images of the pod are there.

@@ -49,6 +49,9 @@ impl World {
             if sum != ledger.total {
                 return Err("the bins of a ledger do not add up to its total".to_string());
             }
+            if super::Loss::ALL.into_iter().any(|loss| ledger.losses.lost(loss) != ledger.total.lost[loss as usize]) {
+                return Err("the places of losses do not add up to the losses of their causes".to_string());
+            }
         }
         self.check_instances()
     }

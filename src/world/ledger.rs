@@ -4,6 +4,7 @@
 //! add up in integers and conservation can be checked exactly.
 
 use super::histogram::Histogram;
+use super::losses::{LossPlace, Losses};
 use crate::engine::{Span, Time};
 use std::ops::AddAssign;
 
@@ -129,6 +130,8 @@ pub struct Ledger {
     pub retries: u64,
     /// Clients that have given up after their last try failed.
     pub given_up: u64,
+    /// Where requests were lost.
+    pub losses: Losses,
 }
 
 impl Ledger {
@@ -175,10 +178,10 @@ impl Ledger {
     }
 
     /// Books the loss of a single request after so long.
-    pub fn fail(&mut self, at: Time, after: Span, loss: Loss) {
+    pub fn fail(&mut self, at: Time, after: Span, loss: Loss, place: LossPlace) {
         self.pass(at);
         self.lost_time += u128::from(REQUEST) * u128::from(after.micros());
-        self.lose(at, REQUEST, loss);
+        self.lose(at, REQUEST, loss, place);
     }
 
     /// Books arrivals.
@@ -202,7 +205,7 @@ impl Ledger {
         self.in_flight -= amount;
     }
 
-    /// Books what arrived, was answered and was lost within the second of `at`.
+    /// Books what arrived, was answered and was lost within the second of `at`; where it was lost is noted apart.
     pub fn book(&mut self, at: Time, tally: &Tally) {
         self.flows = true;
         *self.bin(at) += tally;
@@ -211,7 +214,8 @@ impl Ledger {
     }
 
     /// Books losses.
-    pub fn lose(&mut self, at: Time, amount: u64, loss: Loss) {
+    pub fn lose(&mut self, at: Time, amount: u64, loss: Loss, place: LossPlace) {
+        self.losses.note(at, amount, loss, place);
         self.bin(at).lost[loss as usize] += amount;
         self.total.lost[loss as usize] += amount;
         self.in_flight -= amount;

@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod ids;
 pub mod ledger;
 pub mod living;
+pub mod losses;
 pub mod node;
 pub mod node_set;
 pub mod node_status;
@@ -40,11 +41,12 @@ pub use histogram::Histogram;
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
 pub use living::PodSet;
+pub use losses::{LossPlace, LossWindow, Losses};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
-pub use request::{Answer, Flow, Request, RequestId, Requests, Routed, Sent, Share};
+pub use request::{Answer, CheckError, Flow, Request, RequestId, Requests, Routed, Sent, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };

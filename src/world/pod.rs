@@ -490,6 +490,11 @@ impl World {
         }
     }
 
+    /// The sandbox of a pod could not be made.
+    pub fn note_sandbox_failed(&mut self, pod: PodId) {
+        self.push(Change::PodSandboxFailed(pod));
+    }
+
     /// The object vanishes.
     pub fn remove_pod(&mut self, pod: PodId) {
         if self.pods[pod.index()].gone.is_some() {

@@ -7,8 +7,10 @@ use super::World;
 use super::change::Change;
 use super::ids::{PodId, TargetId};
 use super::ledger::{Loss, REQUEST};
+use super::losses::LossPlace;
 use crate::engine::{Span, Time};
 use crate::plan::{AppId, Curve, Plan};
+use std::collections::BTreeSet;
 
 /// A request on its way: a slot, valid until [`World::free_request`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,6 +57,8 @@ pub struct Request {
     pub routed: Time,
     /// The client has its answer (or its error); the application may still work on it.
     pub settled: bool,
+    /// It is a health check of this node of the load balancer: no client waits for it and no ledger knows it.
+    pub check: Option<u16>,
 }
 
 impl Request {
@@ -71,6 +75,19 @@ pub enum Routed {
     Answers(AppId),
     /// The flow of an application has a new rate or new shares.
     Flow(AppId),
+    /// The answer to a health check of a target by a node of the load balancer: with an error or not.
+    Checked(TargetId, u16, Result<(), CheckError>),
+    /// A pod takes so long to answer that health checks have to wait like requests.
+    Strained(PodId),
+}
+
+/// How a health check that reached a pod failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CheckError {
+    /// An answer other than the one wanted.
+    Status,
+    /// The connection was refused or cut off.
+    Connection,
 }
 
 /// The share of an application's flow that goes to one pod.
@@ -104,6 +121,8 @@ pub struct Requests {
     /// What a law is checked by, in debug builds.
     at_pods: Vec<Place>,
     at_targets: Vec<Place>,
+    /// Pods that take long to answer.
+    strained: BTreeSet<PodId>,
 }
 
 /// Requests at one place, counted in two ways.
@@ -207,14 +226,26 @@ impl World {
         let Sent { app, number, attempt } = sent;
         self.ledgers[app.index()].arrive(self.now);
         let (arrived, routed) = (self.now, self.now);
-        self.requests.insert(Request { app, number, attempt, pod, target: None, arrived, routed, settled: false })
+        let (target, settled, check) = (None, false, None);
+        self.requests.insert(Request { app, number, attempt, pod, target, arrived, routed, settled, check })
+    }
+
+    /// A node of the load balancer sends a health check to a pod: a request of which no ledger knows.
+    pub fn send_check(&mut self, app: AppId, pod: PodId, target: TargetId, node: u16) -> RequestId {
+        let (arrived, routed, target, settled) = (self.now, self.now, Some(target), false);
+        // Its draws are keyed by its time, far from the numbers of requests.
+        let number = 1 << 63 | arrived.micros() << 8 | u64::from(node);
+        let request = Request { app, number, attempt: 0, pod, target, arrived, routed, settled, check: Some(node) };
+        let id = self.requests.insert(request);
+        self.requests.routed.push(Routed::Request(id));
+        id
     }
 
     /// One request finds nowhere to go.
     pub fn refuse_request(&mut self, sent: Sent) {
         let ledger = &mut self.ledgers[sent.app.index()];
         ledger.arrive(self.now);
-        ledger.fail(self.now, Span::ZERO, Loss::NoTarget);
+        ledger.fail(self.now, Span::ZERO, Loss::NoTarget, LossPlace::default());
         self.requests.answer(sent.app, Answer { number: sent.number, attempt: sent.attempt, lost: true });
     }
 
@@ -231,7 +262,8 @@ impl World {
     /// # Errors
     /// Where it does not.
     pub fn check_requests(&self) -> Result<(), String> {
-        let live: Vec<&Request> = self.requests.slots.iter().filter(|request| !request.settled).collect();
+        let live: Vec<&Request> =
+            self.requests.slots.iter().filter(|request| !request.settled && request.check.is_none()).collect();
         let age = |since: Time| u128::from((self.now - since).micros());
         for (app, ledger) in self.ledgers.iter().enumerate() {
             let of_app = live.iter().filter(|request| request.app.index() == app);
@@ -269,7 +301,7 @@ impl World {
 
     /// The client of a request gets its answer. Nothing happens if it has gone already.
     pub fn serve_request(&mut self, id: RequestId, objective: Span) {
-        if let Some(request) = self.settle_request(id, false) {
+        if let Some(request) = self.settle_request(id, None) {
             let latency = self.now - request.arrived;
             self.ledgers[request.app.index()].answer(self.now, latency, latency > objective);
         }
@@ -277,9 +309,11 @@ impl World {
 
     /// The client of a request gets an error. Nothing happens if it has gone already.
     pub fn lose_request(&mut self, id: RequestId, loss: Loss) {
-        if let Some(request) = self.settle_request(id, true) {
+        if let Some(request) = self.settle_request(id, Some(loss)) {
             let after = self.now - request.arrived;
-            self.ledgers[request.app.index()].fail(self.now, after, loss);
+            let pod = (request.pod != Request::NOWHERE).then_some(request.pod);
+            let place = LossPlace { pod, target: request.target };
+            self.ledgers[request.app.index()].fail(self.now, after, loss, place);
         }
     }
 
@@ -289,12 +323,45 @@ impl World {
         self.requests.free.push(id);
     }
 
-    fn settle_request(&mut self, id: RequestId, lost: bool) -> Option<Request> {
+    /// A node of the load balancer waits no longer for a check that it sent then.
+    pub fn abandon_check(&mut self, id: RequestId, target: TargetId, node: u16, sent: Time) {
+        let request = &mut self.requests.slots[id.0 as usize];
+        // The slot may belong to another request by now.
+        if (request.target, request.check, request.arrived) == (Some(target), Some(node), sent) {
+            request.settled = true;
+        }
+    }
+
+    /// A pod takes long to answer, or no longer does. The load balancer hears of it once.
+    pub fn set_strained(&mut self, pod: PodId, strained: bool) {
+        if !strained {
+            self.requests.strained.remove(&pod);
+        } else if self.requests.strained.insert(pod) {
+            self.requests.routed.push(Routed::Strained(pod));
+        }
+    }
+
+    /// Health checks of this pod have to wait like requests.
+    pub fn is_strained(&self, pod: PodId) -> bool {
+        self.requests.strained.contains(&pod)
+    }
+
+    /// What was still waited for; for a check, nothing: its answer is on its way.
+    fn settle_request(&mut self, id: RequestId, loss: Option<Loss>) -> Option<Request> {
         let request = &mut self.requests.slots[id.0 as usize];
         if std::mem::replace(&mut request.settled, true) {
             return None;
         }
         let request = *request;
+        if let (Some(node), Some(target)) = (request.check, request.target) {
+            let answer = match loss {
+                None => Ok(()),
+                Some(Loss::QueueFull) => Err(CheckError::Status),
+                Some(_) => Err(CheckError::Connection),
+            };
+            self.requests.routed.push(Routed::Checked(target, node, answer));
+            return None;
+        }
         if let Some(target) = request.target {
             self.targets[target.index()].outstanding -= 1;
         }
@@ -302,7 +369,8 @@ impl World {
             let Requests { at_pods, at_targets, .. } = &mut self.requests;
             places(at_pods, at_targets, &request, |place| place.leave(self.now, request.routed));
         }
-        self.requests.answer(request.app, Answer { number: request.number, attempt: request.attempt, lost });
+        let (number, attempt, lost) = (request.number, request.attempt, loss.is_some());
+        self.requests.answer(request.app, Answer { number, attempt, lost });
         Some(request)
     }
 

@@ -126,6 +126,16 @@ pub struct Target {
     pub outstanding: u32,
     /// The node, for a target of type instance; `pod` is then any pod of the Service.
     pub node: Option<NodeId>,
+    /// Each time that it became unhealthy, and the reason then.
+    failures: Vec<(Time, TargetReason)>,
+}
+
+impl Target {
+    /// Why it was unhealthy at a time.
+    pub fn reason_at(&self, at: Time) -> TargetReason {
+        let index = self.failures.partition_point(|(since, _)| *since <= at);
+        index.checked_sub(1).map_or(TargetReason::None, |index| self.failures[index].1)
+    }
 }
 
 impl World {
@@ -157,6 +167,7 @@ impl World {
             weight: 0,
             outstanding: 0,
             node: None,
+            failures: Vec::new(),
         });
         self.group_targets[group.index()].push(id);
         self.push(Change::TargetRegistered(id));
@@ -189,6 +200,7 @@ impl World {
             match state {
                 TargetState::Healthy => entry.healthy_since = Some(now),
                 TargetState::Draining => entry.deregistered = Some(now),
+                TargetState::Unhealthy => entry.failures.push((now, reason)),
                 _ => {}
             }
             self.push(Change::TargetStateChanged(target, state));

@@ -11,16 +11,19 @@
 //! fail-open).
 //!
 //! A check whose outcome is known is not an event: while a node has the target healthy and the application answers, its
-//! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid.
+//! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid. A check of a pod
+//! that takes long to answer (World::is_strained) is a request to it like any other: it waits for a worker, computes, and
+//! fails when the time-out is over before its answer comes, or when the queue is full.
 //!
-//! Left out: checks that time out because the application is overloaded, thresholds of target-group health.
+//! Left out: thresholds of target-group health, the CPU of checks that find an idle worker, the time that checks of
+//! instance targets take, the loss of load-balancer nodes together with their zone.
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{FaultId, FaultKind, HealthCheck, Stage, TargetGroupId};
+use crate::plan::{AppId, FaultId, FaultKind, HealthCheck, InForce, Passage, Stage, TargetGroupId};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
-use crate::world::{NodeId, PodId, Process, Target, TargetId, TargetReason, TargetState, World};
+use crate::world::{CheckError, NodeId, PodId, Process, RequestId, Target, TargetId, TargetReason, TargetState, World};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -48,6 +51,8 @@ struct NodeChecks {
     /// The pending check.
     due: Option<Time>,
     view: View,
+    /// The check that is not answered yet: when it was sent, and the request that it is to the application.
+    waits: Option<(Time, Option<RequestId>)>,
     /// Checks in a row that contradict the view.
     streak: u32,
     reason: TargetReason,
@@ -70,6 +75,8 @@ enum Outcome {
     Failure(TargetReason),
     /// No answer: known after the time-out.
     Silence,
+    /// The application will tell: it takes long to answer.
+    Open,
 }
 
 /// Why it may be woken.
@@ -83,6 +90,8 @@ pub enum Event {
     Check(TargetId, u16),
     /// A node's check has timed out.
     TimedOut(TargetId, u16),
+    /// The application answered a node's check.
+    Answered(TargetId, u16, Result<(), CheckError>),
     /// A target was deregistered.
     Deregistered(TargetId),
     /// A deregistration has reached all nodes of the load balancer.
@@ -117,6 +126,7 @@ impl Alb {
                 .map(|node| NodeChecks {
                     grid: cx.now + cx.phase(GRID, key(cx.world, target, node), interval),
                     due: None,
+                    waits: None,
                     view: View::Healthy,
                     streak: 0,
                     reason: TargetReason::None,
@@ -136,7 +146,8 @@ impl Alb {
             }
             Event::Known(target) => self.known(cx, target),
             Event::Check(target, node) => self.check(cx, target, usize::from(node)),
-            Event::TimedOut(target, node) => self.verdict(cx, target, usize::from(node), Err(TargetReason::Timeout)),
+            Event::TimedOut(target, node) => self.timed_out(cx, target, node),
+            Event::Answered(target, node, answer) => self.answered(cx, target, node, answer),
             Event::Deregistered(target) => {
                 let delay = cx.delay(Stage::TargetDeregistration, key(cx.world, target, 0));
                 let group = &cx.plan.target_groups[cx.world.targets[target.index()].group.index()];
@@ -159,7 +170,9 @@ impl Alb {
                 });
             }
             Event::Fault(fault) => {
-                if let FaultKind::HealthCheckFails(group) = cx.plan.faults[fault.index()].kind {
+                if let FaultKind::HealthCheckFails(group) | FaultKind::SecurityGroupBlocks { target_group: group, .. } =
+                    cx.plan.faults[fault.index()].kind
+                {
                     self.resume_where(cx, |target| target.group == group);
                 }
             }
@@ -186,7 +199,7 @@ impl Alb {
             .collect();
         let reason = TargetReason::InitialHealthChecking;
         self.checks(target).nodes = (grids.iter())
-            .map(|&grid| NodeChecks { grid, due: Some(grid), view: View::Initial, streak: 0, reason })
+            .map(|&grid| NodeChecks { grid, due: Some(grid), waits: None, view: View::Initial, streak: 0, reason })
             .collect();
         for (node, grid) in (0..).zip(grids) {
             cx.at(grid, crate::components::Event::Alb(Event::Check(target, node)));
@@ -206,12 +219,43 @@ impl Alb {
         match outcome(cx, target) {
             Outcome::Success => self.verdict(cx, target, node, Ok(())),
             Outcome::Failure(reason) => self.verdict(cx, target, node, Err(reason)),
-            Outcome::Silence => {
-                let timeout = check_of(cx, cx.world.targets[target.index()].group).timeout;
-                let number = u16::try_from(node).unwrap_or(u16::MAX);
-                cx.after(timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
-                self.arm(cx, target, node);
-            }
+            Outcome::Silence => self.wait(cx, target, node, false),
+            Outcome::Open => self.wait(cx, target, node, true),
+        }
+    }
+
+    /// A check is on its way; what comes of it, its answer or the time-out will tell.
+    fn wait(&mut self, cx: &mut Cx, target: TargetId, node: usize, reaches: bool) {
+        let entry = &cx.world.targets[target.index()];
+        let timeout = check_of(cx, entry.group).timeout;
+        let number = u16::try_from(node).unwrap_or(u16::MAX);
+        let (pod, app) = (entry.pod, app_of(cx, entry.pod));
+        let request = app.filter(|_| reaches).map(|app| cx.world.send_check(app, pod, target, number));
+        self.checks(target).nodes[node].waits = Some((cx.now, request));
+        cx.after(timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
+        self.arm(cx, target, node);
+    }
+
+    fn timed_out(&mut self, cx: &mut Cx, target: TargetId, number: u16) {
+        let node = usize::from(number);
+        let timeout = check_of(cx, cx.world.targets[target.index()].group).timeout;
+        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let Some((sent, request)) = state.waits.take_if(|(sent, _)| *sent + timeout <= cx.now) else { return };
+        if let Some(request) = request {
+            cx.world.abandon_check(request, target, number, sent);
+        }
+        self.verdict(cx, target, node, Err(TargetReason::Timeout));
+    }
+
+    fn answered(&mut self, cx: &mut Cx, target: TargetId, number: u16, answer: Result<(), CheckError>) {
+        let node = usize::from(number);
+        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        if state.waits.take().is_some() {
+            let reason = |error| match error {
+                CheckError::Status => TargetReason::ResponseCodeMismatch,
+                CheckError::Connection => TargetReason::FailedHealthChecks,
+            };
+            self.verdict(cx, target, node, answer.map_err(reason));
         }
     }
 
@@ -379,8 +423,11 @@ fn next_tick(grid: Time, now: Time, interval: Span) -> Time {
 /// What a check of a target would find now.
 fn outcome(cx: &Cx, target: TargetId) -> Outcome {
     let entry = &cx.world.targets[target.index()];
-    let fails = cx.plan.faults.iter().zip(&cx.world.faults);
-    if fails.into_iter().any(|(fault, &active)| active && fault.kind == FaultKind::HealthCheckFails(entry.group)) {
+    let in_force = InForce::new(cx.plan, &cx.world.faults);
+    if in_force.drops(entry.group, Passage::Check) {
+        return Outcome::Silence;
+    }
+    if in_force.fails_checks(entry.group) {
         return Outcome::Failure(TargetReason::ResponseCodeMismatch);
     }
     if let Some(node) = entry.node {
@@ -392,8 +439,9 @@ fn outcome(cx: &Cx, target: TargetId) -> Outcome {
         return Outcome::Silence;
     }
     match pod.process {
+        Process::Answering if cx.world.is_strained(entry.pod) => Outcome::Open,
         Process::Answering => Outcome::Success,
-        Process::Stopping if drains(cx, entry.pod) => Outcome::Success,
+        Process::Stopping if keeps_listening(cx, entry.pod) => Outcome::Success,
         Process::Absent | Process::Starting | Process::Stopping | Process::Ended => {
             Outcome::Failure(TargetReason::FailedHealthChecks)
         }
@@ -401,10 +449,14 @@ fn outcome(cx: &Cx, target: TargetId) -> Outcome {
     }
 }
 
-/// The application of a pod goes on answering after SIGTERM.
-fn drains(cx: &Cx, pod: PodId) -> bool {
-    let app = cx.world.deployment_of(pod).and_then(|deployment| cx.plan.app_of(deployment));
-    app.is_some_and(|app| cx.plan.apps[app.index()].drains)
+/// The application of a pod.
+fn app_of(cx: &Cx, pod: PodId) -> Option<AppId> {
+    cx.world.deployment_of(pod).and_then(|deployment| cx.plan.app_of(deployment))
+}
+
+/// The application of a pod goes on accepting connections after SIGTERM.
+fn keeps_listening(cx: &Cx, pod: PodId) -> bool {
+    app_of(cx, pod).is_some_and(|app| cx.plan.apps[app.index()].keeps_listening())
 }
 
 /// Registered and not deregistered.

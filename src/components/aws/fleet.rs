@@ -7,11 +7,11 @@
 //!
 //! Source: provider `pkg/providers/instance/instance.go`, `filter/filter.go`, `pkg/batcher/createfleet.go`,
 //! `pkg/cache/unavailableofferings.go`. The recorded time from NodeClaim to Launched holds the 35 ms of batching and the
-//! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and their addresses, launch
-//! templates, reservations' counts, accelerators, errors other than want of capacity.
+//! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and how many addresses
+//! they have, launch templates, reservations' counts, accelerators, errors other than want of capacity.
 
 use crate::components::{Cx, Event as Any};
-use crate::plan::{CapacityType, FaultKind, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
+use crate::plan::{CapacityType, FaultKind, InForce, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
 use crate::record::Decision;
 use crate::record::decision::{Launch, Offer};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
@@ -208,26 +208,24 @@ fn told(plan: &Plan, world: &World, id: ClaimId, answer: &Answer) -> Launch {
     Launch { claim: id, listed: answer.listed, launched, refused, avoided, until }
 }
 
-/// Its pool sells, and no scripted want of capacity that holds now matches.
+/// Its pool sells, no scripted want of capacity that holds now matches, its zone is there and has addresses left: a call
+/// that meets `InsufficientFreeAddressesInSubnet` is one without capacity to Karpenter (provider `pkg/errors/errors.go`).
 fn has_capacity(plan: &Plan, world: &World, entry: &Override) -> bool {
     let Override { instance_type, zone, capacity_type, .. } = *entry;
     if !world.sells(plan, instance_type, zone, capacity_type) {
         return false;
     }
     let name = |id: InstanceTypeId| &plan.instance_type(id).name;
-    !plan.faults.iter().zip(&world.faults).any(|(fault, &active)| match fault.kind {
-        FaultKind::InsufficientCapacity { instance_type, zone, capacity_type } => {
-            active
-                && instance_type.is_none_or(|id| name(id) == name(entry.instance_type))
-                && zone.is_none_or(|zone| zone == entry.zone)
-                && capacity_type.is_none_or(|kind| kind == entry.capacity_type)
-        }
-        FaultKind::SpotInterruption { .. }
-        | FaultKind::NodeFailure(_)
-        | FaultKind::HealthCheckFails(_)
-        | FaultKind::Slowdown(..)
-        | FaultKind::SlowRegistry(_)
-        | FaultKind::PodCallsFail(_) => false,
+    let in_force = InForce::new(plan, &world.faults);
+    if in_force.has_lost(entry.zone) || in_force.lacks_addresses(Some(entry.zone)) {
+        return false;
+    }
+    !plan.faults.iter().zip(&world.faults).any(|(fault, &active)| {
+        let FaultKind::InsufficientCapacity { instance_type, zone, capacity_type } = fault.kind else { return false };
+        active
+            && instance_type.is_none_or(|id| name(id) == name(entry.instance_type))
+            && zone.is_none_or(|zone| zone == entry.zone)
+            && capacity_type.is_none_or(|kind| kind == entry.capacity_type)
     })
 }
 

@@ -59,7 +59,7 @@ fn app(rate: f64) -> App {
         queue: 0,
         start: Distribution::Constant(seconds(12.0)),
         stop: Distribution::Constant(seconds(1.0)),
-        drains: false,
+        drains: Drains::No,
         idle_cpu: Millicores(0),
         memory: 0,
         latency_objective: seconds(10.0),
@@ -324,6 +324,11 @@ impl<'p> Rig<'p> {
     }
 }
 
+/// Queueing formulas know no health checks, which take their part of a busy pod.
+fn without_checks(plan: &mut Plan) {
+    plan.target_groups[0].health_check.interval = seconds(1e9);
+}
+
 #[test]
 fn even_arrivals_below_capacity_meet_an_idle_pod_and_the_meter_follows_the_utilisation_law() {
     let plan = plan(100.0, 4.0, |plan| {
@@ -345,6 +350,7 @@ fn a_full_pod_answers_503_itself_and_clients_give_up_after_the_idle_time_out() {
     let plan = plan(200.0, 2.0, |plan| {
         plan.apps[0].workers = 1;
         plan.apps[0].queue = 100;
+        without_checks(plan);
         plan.flags.serving.idle_timeout = seconds(60.0);
     });
     let mut rig = Rig::new(&plan, 1);
@@ -354,6 +360,7 @@ fn a_full_pod_answers_503_itself_and_clients_give_up_after_the_idle_time_out() {
     let plan = self::plan(100.0, 2.0, |plan| {
         plan.apps[0].workers = 1;
         plan.apps[0].queue = 3;
+        without_checks(plan);
     });
     let mut rig = Rig::new(&plan, 1);
     rig.run(plan.until);
@@ -386,7 +393,7 @@ fn oracle_23_without_pre_stop_rate_times_propagation_is_lost() {
 fn an_application_that_drains_loses_nothing_while_it_is_deregistered() {
     let plan = plan(200.0, 10.0, |plan| {
         plan.apps[0].cpu_per_request = seconds(0.01);
-        plan.apps[0].drains = true;
+        plan.apps[0].drains = Drains::Listening;
         plan.apps[0].stop = Distribution::Constant(seconds(6.0));
         plan.timings.set(Stage::TargetDeregistration, Distribution::Constant(seconds(4.0)));
     });
@@ -498,7 +505,8 @@ fn oracle_14_through_the_whole_path() {
         plan.apps[0].workers = 10;
         plan.apps[0].queue = 1_000_000;
         let until = Some(at(90.0));
-        plan.faults.push(Fault { at: START, until, kind: FaultKind::Slowdown(AppId(0), 2.0) });
+        plan.faults.push(Fault { at: START, until, kind: FaultKind::Slowdown(AppId(0), 2.0, SlowPart::All) });
+        without_checks(plan);
     });
     let mut rig = Rig::new(&plan, 1);
     rig.act(START, |rig| rig.world.set_fault(FaultId(0), true));
@@ -571,6 +579,7 @@ fn pods_that_want_more_than_their_node_has_share_it() {
             plan.apps[0].cpu_per_request = seconds(0.1);
             plan.apps[0].workers = 4;
             plan.apps[0].queue = 1_000_000;
+            without_checks(plan);
         });
         let mut rig = Rig::with_node(&plan, 2, Millicores(1000));
         rig.run(at(100.0));
@@ -662,7 +671,7 @@ fn requests_in_flight_when_the_deregistration_delay_ends_fail() {
     let plan = plan(200.0, 0.1, |plan| {
         plan.apps[0].cpu_per_request = Span::ZERO;
         plan.apps[0].wait_per_request = seconds(50.0);
-        plan.apps[0].drains = true;
+        plan.apps[0].drains = Drains::Listening;
         plan.apps[0].stop = Distribution::Constant(seconds(1.0));
     });
     let mut rig = Rig::new(&plan, 1);
@@ -677,6 +686,7 @@ fn the_least_loaded_target_is_chosen() {
     let plan = plan(100.0, 4.0, |plan| {
         plan.target_groups[0].algorithm = RoutingAlgorithm::LeastOutstandingRequests;
         plan.apps[0].cpu_per_request = seconds(0.4);
+        without_checks(plan);
     });
     let mut rig = Rig::new(&plan, 2);
     // One pod at a hundredth of its speed keeps its requests: nearly all others go to its neighbour.

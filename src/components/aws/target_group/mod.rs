@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod controller;
 pub mod copies;
 pub mod gates;
+mod hindrance;
 mod mirror;
 pub mod objects;
 pub mod outside;
@@ -36,10 +37,11 @@ pub mod zones;
 
 use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{BindingId, Plan, ServiceId, Stage, TargetGroupBindingSpec};
+use crate::plan::{BindingId, InForce, Plan, Program, ServiceId, Stage, TargetGroupBindingSpec};
 use crate::world::{NodeId, PodId, TargetReason, TargetState, World};
 use api_server::ApiServer;
 use controller::Controller;
+use hindrance::hinder;
 use mirror::{Names, Registrations};
 use objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, GatePatch, Name, Object, Patched, Pod, Refused, Status};
 use outside::{Action, AwsError, Call, EventReason, Note, Outside};
@@ -63,6 +65,8 @@ pub struct TargetGroupController {
     waiting_nodes: Vec<(BindingId, Registration)>,
     describes: TokenBucket,
     changes: TokenBucket,
+    /// Its process is not there.
+    down: bool,
     /// When it will be woken.
     wake: Option<Time>,
 }
@@ -79,7 +83,8 @@ struct BindingState {
     fresh: bool,
     /// Some target was registered or deregistered in this reconcile.
     changed: bool,
-    call: Option<(Call, Option<AwsError>)>,
+    /// The call that is on its way, its error, and when it is answered.
+    call: Option<(Call, Option<AwsError>, Time)>,
 }
 
 /// Why it may be woken.
@@ -95,6 +100,10 @@ pub enum Event {
     Wake,
     /// A call for a binding is answered.
     Answer(BindingId),
+    /// Its process ends, or loses the lease of the leader.
+    Stopped,
+    /// A process starts or becomes the leader.
+    Started,
 }
 
 impl TargetGroupController {
@@ -158,8 +167,27 @@ impl TargetGroupController {
             Event::Node(node) => self.write_node(cx, node),
             Event::Wake => self.wake = self.wake.filter(|&wake| wake > cx.now),
             Event::Answer(binding) => self.answer(cx, binding),
+            Event::Stopped => self.stop(),
+            Event::Started => {
+                // It lists everything and reconciles every binding anew; what it remembered is gone.
+                self.down = InForce::new(cx.plan, &cx.world.faults).is_down(Program::LoadBalancerController).is_some();
+                if !self.down {
+                    let flags = cx.plan.flags.load_balancer.clone();
+                    self.controller = Controller::start(flags, self.api.list(), cx.now);
+                }
+            }
         }
-        self.settle(cx);
+        if !self.down {
+            self.settle(cx);
+        }
+    }
+
+    /// Calls on their way may have been heard; their answers are not.
+    fn stop(&mut self) {
+        self.down = true;
+        self.controller = Controller::default();
+        self.wake = None;
+        self.bindings.iter_mut().for_each(|state| state.call = None);
     }
 
     /// Writes an object; its watch has taken its time already.
@@ -248,22 +276,27 @@ impl TargetGroupController {
         };
         let fails =
             std::mem::take(&mut state.fresh) && cx.random.is_some() && cx.chance(FAILURE, key, flags.failure_chance);
-        let error = fails.then(|| AwsError { code: "Throttling".into(), text: "Rate exceeded".into() });
+        let mut error = fails.then(AwsError::throttled);
         if fails {
             // Such failures come in a row: this is one of them.
             let failures = u32::try_from(cx.pick(FAILURES, key, 18)).unwrap_or(0);
             self.controller.set_failures(name, failures);
         }
         state.spent += takes;
-        cx.explain(|| format!("TargetGroupBinding {}/{}: {}", name.namespace, name.name, call.action));
-        state.call = Some((call, error));
-        let after = bucket.take(cx.now, rate) + takes;
-        cx.after(after, components::Event::TargetGroup(Event::Answer(BindingId::at(index))));
+        let hindrance = hinder(cx, &call, key ^ cx.now.micros() << 20);
+        let told = hindrance.words();
+        cx.explain(|| format!("TargetGroupBinding {}/{}: {}{told}", name.namespace, name.name, call.action));
+        error = hindrance.error.or(error);
+        let due = cx.now + bucket.take(cx.now, rate) + takes + hindrance.delay;
+        state.call = Some((call, error, due));
+        cx.at(due, components::Event::TargetGroup(Event::Answer(BindingId::at(index))));
     }
 
     /// A call takes effect and is answered.
     fn answer(&mut self, cx: &mut Cx, id: BindingId) {
-        let Some((call, error)) = self.bindings[id.index()].call.take() else { return };
+        // The answer to a process that is gone is nobody's.
+        let call = self.bindings[id.index()].call.take_if(|(_, _, due)| *due <= cx.now);
+        let Some((call, error, _)) = call else { return };
         let answer = error.map_or_else(|| Ok(self.perform(cx, id, &call)), Err);
         let name = self.bindings[id.index()].name.clone();
         let TargetGroupController { controller, api, names, bindings, .. } = self;

@@ -81,6 +81,17 @@ pub struct AwsError {
 }
 
 impl AwsError {
+    /// The API refuses for now.
+    pub fn throttled() -> AwsError {
+        AwsError { code: "Throttling".into(), text: "Rate exceeded".into() }
+    }
+
+    /// IAM does not allow an action.
+    pub fn denied(action: &str) -> AwsError {
+        let text = format!("User is not authorized to perform: elasticloadbalancing:{action}");
+        AwsError { code: "AccessDenied".into(), text: text.into() }
+    }
+
     /// The target group or its targets are gone: a cleanup has nothing to do.
     pub fn means_gone(&self) -> bool {
         matches!(&*self.code, "TargetGroupNotFound" | "InvalidTarget" | "ValidationError")

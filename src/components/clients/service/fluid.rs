@@ -7,7 +7,7 @@
 
 use super::server::CORE;
 use crate::engine::{Span, Time};
-use crate::world::{Ledger, Loss, PodId, REQUEST, Tally, TargetId};
+use crate::world::{Ledger, Loss, LossPlace, PodId, REQUEST, Tally, TargetId};
 
 /// What a pod does with what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +102,21 @@ impl Lane {
         [self.backlog, self.in_vain, self.carry.to_bits(), self.waited.to_bits()]
     }
 
+    /// How long one more request would take, seconds.
+    pub fn delay(&self) -> f64 {
+        let requests = self.backlog as f64 / REQUEST as f64;
+        self.latency.seconds() + if self.backlog > 0 { requests / self.capacity.max(1e-9) } else { 0.0 }
+    }
+
+    /// Where its losses are noted.
+    fn place(&self) -> LossPlace {
+        LossPlace { pod: Some(self.pod), target: self.target }
+    }
+
     /// Loses the backlog.
     pub fn lose_backlog(&mut self, at: Time, ledger: &mut Ledger, loss: Loss) {
         let waiting = std::mem::take(&mut self.backlog) - std::mem::take(&mut self.in_vain);
-        ledger.lose(at, waiting, loss);
+        ledger.lose(at, waiting, loss, self.place());
         self.waited = 0.0;
     }
 
@@ -180,7 +191,7 @@ impl Stream {
         let mut left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
         self.carry = carry;
         let mut booked = Tally { offered: amount, ..Tally::default() };
-        let (mut cumulated, mut given, mut unreachable) = (0.0, 0, 0);
+        let (mut cumulated, mut given, mut lost, mut unreachable) = (0.0, 0, Vec::new(), Vec::new());
         let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             cumulated += lane.share;
@@ -188,24 +199,26 @@ impl Stream {
                 if Some(index) == last { amount } else { ((amount as f64 * cumulated + 0.5) as u64).min(amount) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
-            let before = lane.state();
+            let (before, booked_before) = (lane.state(), booked.lost);
+            let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
+            pass(lane, micros, taken, terms, &mut booked);
             match lane.inlet {
-                Inlet::Open => pass(lane, micros, arrived, terms, &mut booked),
-                Inlet::Refused => {
-                    booked.lost[Loss::Refused as usize] += arrived;
-                    pass(lane, micros, 0, terms, &mut booked);
-                }
-                Inlet::Unreachable => {
-                    unreachable += arrived;
-                    pass(lane, micros, 0, terms, &mut booked);
-                }
+                Inlet::Open => {}
+                Inlet::Refused => booked.lost[Loss::Refused as usize] += arrived,
+                Inlet::Unreachable => unreachable.push((lane.place(), arrived)),
+            }
+            if booked.lost != booked_before {
+                let of = |loss: Loss| booked.lost[loss as usize] - booked_before[loss as usize];
+                let here = Loss::ALL.into_iter().map(|loss| (loss, of(loss))).filter(|(_, amount)| *amount > 0);
+                lost.extend(here.map(|(loss, amount)| (lane.place(), loss, amount)));
             }
             left_all_as_it_was &= lane.state() == before;
         }
         if last.is_none() {
             booked.lost[Loss::NoTarget as usize] += amount;
+            lost.push((LossPlace::default(), Loss::NoTarget, amount));
         }
-        Booked { tally: booked, unreachable, left_all_as_it_was }
+        Booked { tally: booked, lost, unreachable, left_all_as_it_was }
     }
 }
 
@@ -213,8 +226,10 @@ impl Stream {
 #[derive(Clone, Debug)]
 struct Booked {
     tally: Tally,
+    /// Where micro-requests were lost, and why.
+    lost: Vec<(LossPlace, Loss, u64)>,
     /// Micro-requests that went to pods that do not answer.
-    unreachable: u64,
+    unreachable: Vec<(LossPlace, u64)>,
     /// Backlogs and what is carried over are what they were before.
     left_all_as_it_was: bool,
 }
@@ -222,9 +237,12 @@ struct Booked {
 impl Booked {
     fn enter(&self, at: Time, terms: Terms, ledger: &mut Ledger) {
         ledger.book(at, &self.tally);
+        self.lost.iter().for_each(|&(place, loss, amount)| ledger.losses.note(at, amount, loss, place));
         // A client whose time-out lies beyond the end of the run is still waiting then.
-        if self.unreachable > 0 && at + terms.connect_timeout <= terms.until {
-            ledger.lose(at + terms.connect_timeout, self.unreachable, Loss::Unreachable);
+        for &(place, amount) in &self.unreachable {
+            if at + terms.connect_timeout <= terms.until {
+                ledger.lose(at + terms.connect_timeout, amount, Loss::Unreachable, place);
+            }
         }
     }
 }

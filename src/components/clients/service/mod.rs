@@ -16,10 +16,11 @@
 mod crowd;
 pub mod fluid;
 pub mod server;
+mod strain;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, AppId, Distribution, FaultId, FaultKind, Plan};
+use crate::plan::{App, AppId, Distribution, FaultId, FaultKind, InForce, Passage, Plan, SlowPart, TargetGroupId};
 use crate::world::{Loss, NodeId, PodId, Process, Request, RequestId, TargetId, World};
 use fluid::{Inlet, Lane, Stream, Terms};
 use server::{Needs, Server, Work, share_out};
@@ -78,8 +79,6 @@ struct NodeLoad {
 /// What it knows of an application.
 #[derive(Clone, Debug)]
 struct AppState {
-    /// Requests take so many times as long.
-    factor: f64,
     /// What a request needs on average.
     needs: Needs,
     work: Work,
@@ -125,7 +124,6 @@ impl Service {
     /// Pods that answer already get their meters, flows their start.
     pub fn start(&mut self, cx: &mut Cx) {
         let state = |app: &App| AppState {
-            factor: 1.0,
             needs: Needs::new(app.wait_per_request, app.cpu_per_request),
             work: Work::new(1.0, app.workers, app.queue),
             stream: Stream::new(cx.plan.start),
@@ -214,7 +212,10 @@ impl Service {
         let request = *cx.world.request(id);
         self.know(cx.world, cx.plan, request.pod);
         let app = &cx.plan.apps[request.app.index()];
-        match inlet(cx.world, request.pod, Some(app)) {
+        match inlet_through(cx, request.pod, app, request.target) {
+            Inlet::Open if request.check.is_some() && app.mode == crate::plan::TrafficMode::Fluid => {
+                return self.check_in_flow(cx, id);
+            }
             Inlet::Open => {}
             Inlet::Refused => {
                 cx.world.lose_request(id, Loss::Refused);
@@ -231,8 +232,8 @@ impl Service {
         let work = self.terms(cx.plan, request.app, request.pod, cx.now);
         let state = &mut self.pods[request.pod.index()];
         match state.server.accept(cx.now, id, needs, work) {
-            Some(true) => cx.world.ledgers[request.app.index()].waits.add(Span::ZERO),
-            Some(false) => {}
+            Some(true) if request.check.is_none() => cx.world.ledgers[request.app.index()].waits.add(Span::ZERO),
+            Some(_) => {}
             None => {
                 cx.world.lose_request(id, Loss::QueueFull);
                 cx.world.free_request(id);
@@ -266,6 +267,7 @@ impl Service {
         self.finished = finished;
         forget_ended(&mut self.pods[pod.index()], cx.world, pod);
         self.balance(cx, pod);
+        self.strain(cx, pod, app);
         if self.pods[pod.index()].stop_due.is_some_and(|due| cx.now >= due) {
             self.stopped(cx, pod);
         }
@@ -276,7 +278,7 @@ impl Service {
         let work = self.apps[app.index()].work;
         let Some(warm_up) = &plan.apps[app.index()].demand.warm_up else { return work };
         let age = now.since(self.pods[pod.index()].answers_since);
-        Work { cpu_factor: warm_up.factor(age), ..work }
+        Work { cpu_factor: work.cpu_factor * warm_up.factor(age), ..work }
     }
 
     /// Gives a pod's server its CPU, and those that share the node theirs if that changes them.
@@ -451,7 +453,7 @@ impl Service {
             return;
         }
         let app = self.pods[pod.index()].app;
-        if app.is_some_and(|app| cx.plan.apps[app.index()].drains) {
+        if app.is_some_and(|app| cx.plan.apps[app.index()].finishes()) {
             if self.pods[pod.index()].server.in_flight() > 0 {
                 return;
             }
@@ -528,18 +530,27 @@ impl Service {
     }
 
     fn fault(&mut self, cx: &mut Cx, fault: FaultId) {
-        let FaultKind::Slowdown(id, _) = cx.plan.faults[fault.index()].kind else { return };
-        let factor = (cx.plan.faults.iter().zip(&cx.world.faults))
-            .filter_map(|(fault, &active)| match fault.kind {
-                FaultKind::Slowdown(of, factor) if active && of == id => Some(factor),
-                _ => None,
-            })
-            .product();
-        self.integrate(cx, id);
-        let state = &mut self.apps[id.index()];
-        state.factor = factor;
-        state.work.factor = factor;
-        self.flow(cx, id);
+        let in_force = InForce::new(cx.plan, &cx.world.faults);
+        match cx.plan.faults[fault.index()].kind {
+            FaultKind::Slowdown(id, ..) => {
+                let (wait, cpu) = (in_force.slowdown(id, SlowPart::Wait), in_force.slowdown(id, SlowPart::Cpu));
+                self.integrate(cx, id);
+                let work = &mut self.apps[id.index()].work;
+                (work.wait_factor, work.cpu_factor) = (wait, cpu);
+                self.flow(cx, id);
+                self.strain_all(cx, id);
+            }
+            FaultKind::SecurityGroupBlocks { target_group, .. } => self.flow_through(cx, target_group),
+            _ => {}
+        }
+    }
+
+    fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {
+        for index in 0..self.apps.len() {
+            if cx.plan.apps[index].target_group == Some(group) {
+                self.flow(cx, AppId::at(index));
+            }
+        }
     }
 
     fn book(&mut self, cx: &mut Cx) {
@@ -576,6 +587,7 @@ impl Service {
         }
         for lane in 0..lanes {
             self.rate_lane(cx, app, lane);
+            self.strain_lane(cx, app, lane);
         }
         self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;
@@ -641,8 +653,8 @@ impl Service {
         let spec = &cx.plan.apps[app.index()];
         let entry = state.stream.lanes[lane];
         self.know(cx.world, cx.plan, entry.pod);
+        let inlet = inlet_through(cx, entry.pod, spec, entry.target);
         let state = &mut self.apps[app.index()];
-        let inlet = inlet(cx.world, entry.pod, Some(spec));
         state.stream.lanes[lane].inlet = inlet;
         let arriving = if inlet == Inlet::Open { state.stream.rate * entry.share } else { 0.0 };
         let limit = self.pods[entry.pod.index()].limit;
@@ -663,11 +675,7 @@ impl Service {
     /// how long it computes, where that follows from the crowd.
     fn lane_cpu(&self, cx: &Cx, app: AppId, pod: PodId, arriving: f64, cores: u64) -> (f64, Option<Span>) {
         let spec = &cx.plan.apps[app.index()];
-        let cpu = spec.cpu_per_request.seconds() * self.apps[app.index()].factor;
-        if spec.demand.rise.is_none() && spec.demand.warm_up.is_none() {
-            return (cpu, None);
-        }
-        let cpu = cpu * self.terms(cx.plan, app, pod, cx.now).cpu_factor;
+        let cpu = spec.cpu_per_request.seconds() * self.terms(cx.plan, app, pod, cx.now).cpu_factor;
         let Some(rise) = spec.demand.rise else { return (cpu, None) };
         match crowd::steady(arriving, cpu, cores, rise) {
             Some((cpu, time)) => (cpu, Some(time)),
@@ -683,7 +691,7 @@ impl Service {
         let pod = &self.pods[entry.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
         let cores = if contended { pod.share } else { pod.limit };
-        let wait = spec.wait_per_request.seconds() * state.factor;
+        let wait = spec.wait_per_request.seconds() * state.work.wait_factor;
         let arriving = if entry.inlet == Inlet::Open { rate * entry.share } else { 0.0 };
         // While there is a backlog the wait is in it, not in the formula of the steady state.
         let arriving = if entry.backlog > 10 { f64::INFINITY } else { arriving };
@@ -729,6 +737,16 @@ fn alive(world: &World, pod: PodId) -> bool {
     world.pod(pod).node.is_none_or(|node| world.node(node).alive)
 }
 
+/// What a new connection to a pod through a target meets.
+fn inlet_through(cx: &Cx, pod: PodId, app: &App, target: Option<TargetId>) -> Inlet {
+    let group = target.map(|target| cx.world.targets[target.index()].group);
+    let in_force = InForce::new(cx.plan, &cx.world.faults);
+    if group.is_some_and(|group| in_force.drops(group, Passage::Request)) {
+        return Inlet::Unreachable;
+    }
+    inlet(cx.world, pod, Some(app))
+}
+
 /// What a new connection to a pod meets.
 fn inlet(world: &World, pod: PodId, app: Option<&App>) -> Inlet {
     let entry = world.pod(pod);
@@ -737,7 +755,7 @@ fn inlet(world: &World, pod: PodId, app: Option<&App>) -> Inlet {
     }
     match entry.process {
         Process::Answering => Inlet::Open,
-        Process::Stopping if app.is_some_and(|app| app.drains) => Inlet::Open,
+        Process::Stopping if app.is_some_and(App::keeps_listening) => Inlet::Open,
         Process::Absent | Process::Starting | Process::Stopping | Process::Ended => Inlet::Refused,
         Process::Vanished => Inlet::Unreachable,
     }

@@ -31,9 +31,9 @@ impl Needs {
 /// On what terms a pod works.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Work {
-    /// Requests take so many times as long as they need.
-    pub factor: f64,
-    /// And so many times their CPU.
+    /// Requests wait so many times as long as they need.
+    pub wait_factor: f64,
+    /// They take so many times their CPU.
     pub cpu_factor: f64,
     /// Requests in service at once.
     pub workers: usize,
@@ -44,22 +44,21 @@ pub struct Work {
 impl Work {
     /// So many workers and places in the queue; work takes `factor` times as long.
     pub fn new(factor: f64, workers: u32, queue: u32) -> Work {
-        Work { factor, cpu_factor: 1.0, workers: workers.max(1) as usize, queue: queue as usize }
+        Work { wait_factor: factor, cpu_factor: factor, workers: workers.max(1) as usize, queue: queue as usize }
     }
 
     fn wait(&self, needs: Needs) -> Span {
-        if self.factor == 1.0 {
+        if self.wait_factor == 1.0 {
             return needs.wait;
         }
-        Span::from_micros((needs.wait.micros() as f64 * self.factor).round() as u64)
+        Span::from_micros((needs.wait.micros() as f64 * self.wait_factor).round() as u64)
     }
 
     fn cpu(&self, needs: Needs) -> u64 {
-        let factor = self.factor * self.cpu_factor;
-        if factor == 1.0 {
+        if self.cpu_factor == 1.0 {
             return needs.cpu;
         }
-        let micros = (needs.cpu / CORE) as f64 * factor;
+        let micros = (needs.cpu / CORE) as f64 * self.cpu_factor;
         (micros.round() as u64).saturating_mul(CORE)
     }
 }

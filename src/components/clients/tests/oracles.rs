@@ -76,7 +76,7 @@ fn oracle_14_with_shedding_loses_what_is_too_much() {
         plan.apps[0].workers = 1;
         plan.apps[0].queue = 0;
         let until = Some(at(90.0));
-        plan.faults.push(Fault { at: START, until, kind: FaultKind::Slowdown(AppId(0), 2.0) });
+        plan.faults.push(Fault { at: START, until, kind: FaultKind::Slowdown(AppId(0), 2.0, SlowPart::All) });
     });
     let mut rig = Rig::new(&plan, 1);
     rig.act(START, |rig| rig.world.set_fault(FaultId(0), true));
@@ -167,4 +167,85 @@ fn sticky_clients_stay_until_their_sessions_end_or_their_target_goes() {
         let more = (1.0 - expected(500.0)) / 4.0;
         assert!((newcomer - expected(500.0) - more).abs() < 2.0 * within, "{mode:?}: {newcomer} beside {kept}");
     }
+}
+
+/// A check is a request: of a pod that is busy for longer than the time-out it fails, also where a flow keeps it busy; and
+/// a draining application that has closed its listener refuses it.
+#[test]
+fn checks_of_an_overloaded_pod_time_out_and_come_back_with_the_load() {
+    for mode in [TrafficMode::Requests, TrafficMode::Fluid] {
+        let plan = plan(600.0, 2.0, |plan| {
+            // Two a second, each a tenth of a second, until 2 m; then twenty, of which a pod serves ten; then two again.
+            plan.apps[0].cpu_per_request = seconds(0.1);
+            (plan.apps[0].workers, plan.apps[0].queue, plan.apps[0].mode) = (10, 500, mode);
+            let steps = [(120.0, 2.0), (120.0, 20.0), (180.0, 20.0), (180.0, 2.0)];
+            plan.apps[0].traffic.points.extend(steps.map(|(time, rate)| (at(time), rate)));
+        });
+        let mut rig = Rig::new(&plan, 1);
+        rig.run(plan.until);
+        let states = |state| rig.moments(|change| change == Change::TargetStateChanged(TargetId(0), state));
+        // Ten more wait every second: after 5 s of it a check waits 5 s. Checks are due at 15 s, 45 s, ...: those of 135 s
+        // and 165 s fail, and are known to 5 s later.
+        assert_eq!(states(TargetState::Unhealthy), [170.0], "{mode:?}");
+        assert_eq!(rig.world.targets[0].reason_at(at(200.0)), TargetReason::Timeout);
+        // The backlog of 600 is gone 75 s after the load: from the check of 255 s on (or, where the queue is nearly gone, a
+        // check earlier) five succeed.
+        let back = states(TargetState::Healthy);
+        assert!(back.len() == 1 && (345.0..=376.0).contains(&back[0]), "{mode:?}: {back:?}");
+        assert_eq!(rig.tally().offered, rig.tally().served + rig.tally().lost_all());
+    }
+}
+
+#[test]
+fn a_full_queue_answers_checks_with_an_error_status() {
+    let plan = plan(300.0, 20.0, |plan| {
+        plan.apps[0].cpu_per_request = seconds(0.1);
+        (plan.apps[0].workers, plan.apps[0].queue) = (2, 2);
+    });
+    let mut rig = Rig::new(&plan, 1);
+    rig.run(plan.until);
+    assert_eq!(rig.world.targets[0].reason_at(at(250.0)), TargetReason::ResponseCodeMismatch);
+    assert_eq!(rig.world.targets[0].state, TargetState::Unhealthy);
+    assert!(rig.world.targets[0].routable, "and the load balancer fails open");
+}
+
+/// The listener closes with SIGTERM: what was in flight is answered, what comes is refused.
+#[test]
+fn an_application_that_finishes_refuses_new_connections() {
+    let plan = plan(200.0, 10.0, |plan| {
+        plan.apps[0].cpu_per_request = Span::ZERO;
+        plan.apps[0].wait_per_request = seconds(2.0);
+        plan.apps[0].drains = Drains::InFlight;
+        plan.apps[0].stop = Distribution::Constant(seconds(1.0));
+        plan.timings.set(Stage::TargetDeregistration, Distribution::Constant(seconds(4.0)));
+        plan.timings.set(Stage::LoadBalancerReconcile, Distribution::Constant(seconds(0.7)));
+    });
+    let mut rig = Rig::new(&plan, 2);
+    rig.act(at(50.0), |rig| rig.delete(PodId(0)));
+    rig.run(plan.until);
+    assert_eq!(rig.lost(Loss::Cut), 0.0);
+    assert!((rig.lost(Loss::Refused) - 23.5).abs() <= 1.0, "5 a second for 4.7 s: {}", rig.lost(Loss::Refused));
+    let ended = rig.moments(|change| change == Change::PodProcess(PodId(0), Process::Ended));
+    assert!(ended.len() == 1 && (51.0..=52.0).contains(&ended[0]), "with the last answer: {ended:?}");
+}
+
+/// Oracle 23: requests of exponential length that are in flight when a target is deregistered are cut by the delay with
+/// chance exp(-d/s); that is a Poisson stream thinned, so with Little's law rate x s are in flight.
+#[test]
+fn oracle_23_the_delay_cuts_what_is_longer() {
+    // Lengths are fixed here: of requests of 50 s that arrive evenly, those that began less than 20 s before are cut by 30 s.
+    let plan = plan(400.0, 2.0, |plan| {
+        plan.apps[0].cpu_per_request = Span::ZERO;
+        plan.apps[0].wait_per_request = seconds(50.0);
+        plan.apps[0].drains = Drains::InFlight;
+        plan.apps[0].stop = Distribution::Constant(seconds(1.0));
+        plan.timings.set(Stage::TargetDeregistration, Distribution::Constant(Span::ZERO));
+        plan.timings.set(Stage::LoadBalancerReconcile, Distribution::Constant(Span::ZERO));
+        without_checks(plan);
+    });
+    let mut rig = Rig::new(&plan, 1);
+    rig.act(at(200.0), |rig| rig.delete(PodId(0)));
+    rig.run(at(240.0));
+    let cut = rig.lost(Loss::DrainEnded);
+    assert!((cut - 2.0 * 20.0).abs() <= 1.0, "two a second for 20 s: {cut}");
 }

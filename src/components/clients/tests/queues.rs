@@ -52,6 +52,7 @@ fn study<const N: usize>(
     let rows: Vec<[f64; N]> = (0..REPLICATIONS)
         .map(|seed| {
             let mut plan = plan();
+            without_checks(&mut plan);
             // Measures may look further.
             plan.until = at(warm + length + 200.0);
             plan.seed = seed;
@@ -333,7 +334,7 @@ fn oracle_23_a_deregistration_delay_cuts_off_what_lasts_longer() {
             app.cpu_per_request = Span::ZERO;
             app.wait_per_request = seconds(10.0);
             app.demand.wait = Some(Distribution::Exponential { mean: seconds(10.0) });
-            app.drains = true;
+            app.drains = Drains::Listening;
             app.stop = Distribution::Constant(seconds(1.0));
         })
     };

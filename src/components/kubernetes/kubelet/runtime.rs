@@ -9,11 +9,13 @@ use super::{
 };
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{ImageId, Stage};
+use crate::plan::{ImageId, InForce, Stage};
 use crate::world::{ContainerStatus, NodeId, Process, World};
 
 /// A container gets at least this long between SIGTERM and SIGKILL. Source: `minimumGracePeriodInSeconds`.
 const GRACE_MIN: Span = Span::from_secs(2);
+/// A sandbox that could not be made is tried again after this. Source: `backOffPeriod`.
+const SANDBOX_RETRY: Span = Span::from_secs(10);
 
 impl PodWorker {
     /// Carries out steps until one takes time or the sync is over.
@@ -39,6 +41,12 @@ impl PodWorker {
         }
     }
 
+    /// The network plugin finds no address for a pod that needs one.
+    fn lacks_address(&self, cx: &Cx) -> bool {
+        let full = || InForce::new(cx.plan, &cx.world.faults).lacks_addresses(cx.world.node(self.node).zone);
+        cx.world.pod(self.pod).address.is_none() && !cx.world.template_of(self.pod).host_network && full()
+    }
+
     /// A step takes so long.
     fn take(&mut self, cx: &mut Cx, step: Step, span: Span) {
         self.step = Some(step);
@@ -58,6 +66,17 @@ impl PodWorker {
         self.due = Time::MAX;
         let Some(step) = self.step.take() else { return };
         match step {
+            Step::Sandbox if self.lacks_address(cx) => {
+                // The sync fails and comes again: the pod worker's back-off of 10 s (`pkg/kubelet/kubelet.go`).
+                let (pod, node) = (self.pod, self.node);
+                let Cx { recorder, world, now, .. } = cx;
+                recorder.explain(*now, || {
+                    let (pod, node) = (world.pod_name(pod), &world.node(node).name);
+                    format!("pod {pod}: FailedCreatePodSandBox on {node}: its subnet has no address left")
+                });
+                cx.world.note_sandbox_failed(pod);
+                self.take(cx, Step::Sandbox, SANDBOX_RETRY);
+            }
             Step::Sandbox => {
                 if cx.world.pod(self.pod).address.is_none() {
                     cx.world.assign_address(self.pod);
@@ -390,6 +409,10 @@ impl Shared {
                 (Some(pull), Some(random)) => pull.draw(random, Purpose::named("image.pull"), key),
                 (Some(pull), None) => pull.median(),
                 (None, _) => cx.delay(Stage::ImagePull, key),
+            };
+            let span = match InForce::new(cx.plan, &cx.world.faults).pull_factor() {
+                1.0 => span,
+                factor => Span::from_seconds(span.seconds() * factor),
             };
             self.pulls_of(node).begin(image, cx.now + span);
             if span < Span::MAX {

@@ -183,7 +183,7 @@ mod tests {
             queue: 0,
             start: Distribution::Constant(Span::ZERO),
             stop: Distribution::Constant(Span::ZERO),
-            drains: true,
+            drains: crate::plan::Drains::Listening,
             idle_cpu: Millicores(0),
             memory: 0,
             latency_objective: Span::ZERO,

@@ -1,0 +1,174 @@
+//! `kubelapse drain`: the smallest preStop and grace period that lose no request at a given confidence.
+
+use super::{Failure, ScenarioArguments, print, tell};
+use crate::plan::{AppId, Plan, TrafficMode};
+use crate::render::drain::{Row, chart, clock, manifest, paragraphs, requests};
+use crate::study::drain::{Answer, Point, Question, Refusal, drain as study};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Scenario file
+    #[arg(value_name = "SCENARIO")]
+    scenario: PathBuf,
+    /// Whose pods [default: the only service with traffic]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Replications of each preStop
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    runs: u64,
+    /// At least this share of runs shall lose nothing
+    #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = share)]
+    share: f64,
+    /// Confidence of that statement
+    #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = share)]
+    confidence: f64,
+    #[command(flatten)]
+    common: ScenarioArguments,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let value = number.trim().parse::<f64>().map_err(|_| "expected a share such as 95% or 0.95".to_string())? / unit;
+    if value > 0.0 && value < 1.0 { Ok(value) } else { Err("expected a share between 0% and 100%".to_string()) }
+}
+
+pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = arguments.common.load(&arguments.scenario)?;
+    let plan = &loaded.plan;
+    let app = app(plan, arguments.service.as_deref())?;
+    let Arguments { runs, share, confidence, .. } = *arguments;
+    let question = Question { app, replications: runs, share, confidence };
+    let watched = std::io::stderr().is_terminal();
+    let answer = arguments.common.with_threads(|| {
+        study(plan, question, |pre_stop| {
+            if watched {
+                tell(&format!("\r{runs} runs with a preStop of {pre_stop} ...   "));
+            }
+        })
+    })?;
+    if watched {
+        tell(&format!("\r{:60}\r", ""));
+    }
+    let answer = answer.map_err(|Refusal::NothingIsDeleted| {
+        let text = "error: no pod of it is deleted in this scenario, and the run is too short for a rolling restart\n  \
+                    help: add actions: [{ at: 2m, rollout: { deployment: NAME } }], or --until 10m\n";
+        Failure::Input(text.to_string())
+    })?;
+    print(&page(plan, &answer));
+    Ok(match (&answer.best, answer.allowed) {
+        (_, None) => ExitCode::from(3),
+        (None, Some(_)) => ExitCode::from(1),
+        (Some(_), Some(_)) => ExitCode::SUCCESS,
+    })
+}
+
+/// The service that is meant.
+fn app(plan: &Plan, name: Option<&str>) -> Result<AppId, Failure> {
+    let with_traffic = || plan.apps.iter().enumerate().filter(|(_, app)| app.cores.is_none());
+    let names = || with_traffic().map(|(_, app)| app.name.clone()).collect::<Vec<_>>().join(", ");
+    let found: Vec<usize> = match name {
+        Some(name) => with_traffic().filter(|(_, app)| app.name == name).map(|(index, _)| index).collect(),
+        None => with_traffic().filter(|(_, app)| !app.traffic.points.is_empty()).map(|(index, _)| index).collect(),
+    };
+    match found.as_slice() {
+        [only] => Ok(AppId::at(*only)),
+        [] => Err(Failure::Input(format!(
+            "error: the scenario has no such service with traffic\n  it has: {}\n",
+            names()
+        ))),
+        _ => Err(Failure::Input(format!("error: which service? give --service, one of {}\n", names()))),
+    }
+}
+
+fn page(plan: &Plan, answer: &Answer) -> String {
+    let Question { app, replications, share, confidence } = answer.question;
+    let name = &plan.apps[app.index()].name;
+    let mut head = format!(
+        "{}: requests lost at pods of {name} on their way out, {replications} runs of each preStop with the same draws.",
+        plan.name
+    );
+    if let Some(at) = answer.added {
+        head += &format!(" Nothing is deleted in this scenario: a rolling restart at {} was added.", clock(plan, at));
+    }
+    let row = |point: &Point| Row {
+        pre_stop: point.pre_stop,
+        mean: point.mean(),
+        p95: point.p95(),
+        clean: point.lost.len() as u64 - point.losing(),
+        runs: point.lost.len() as u64,
+        holds: answer.allowed.is_some_and(|allowed| point.losing() <= allowed),
+    };
+    let rows: Vec<Row> = answer.points.iter().map(row).collect();
+    let mut out = paragraphs(&[head]).trim_start().to_string();
+    out.push('\n');
+    out += &chart(&rows);
+    out += "          mean of a run, and (light) what 95% of the runs do not exceed\n";
+    let mut texts = vec![verdict(answer, share, confidence)];
+    texts.push(present(answer));
+    texts.extend(remarks(plan, answer));
+    out += &paragraphs(&texts);
+    if let Some(best) = &answer.best {
+        out.push('\n');
+        out += &manifest(best.pre_stop, best.grace);
+    }
+    out
+}
+
+fn verdict(answer: &Answer, share: f64, confidence: f64) -> String {
+    let percent = |value: f64| format!("{}%", (value * 1e4).round() / 1e2);
+    let meaning = format!("with {} confidence at least {} of runs lose nothing", percent(confidence), percent(share));
+    match (&answer.best, answer.allowed) {
+        (_, None) => format!(
+            "Undecided: {} runs are too few to say that {meaning}; that needs at least {} without a loss. Give --runs.",
+            answer.question.replications,
+            (1..).find(|&runs| crate::study::drain::losses_allowed(runs, share, confidence).is_some()).unwrap_or(0)
+        ),
+        (None, Some(_)) => format!(
+            "No preStop up to {} holds: not even with ample grace. Losses then have another cause than propagation, such as \
+             a controller that is down; `kubelapse explain --lost-requests` tells.",
+            answer.points.last().map_or_else(String::new, |point| point.pre_stop.to_string())
+        ),
+        (Some(best), Some(_)) => {
+            format!("Smallest that holds: preStop {}, grace period {}: {meaning}.", best.pre_stop, best.grace)
+        }
+    }
+}
+
+fn present(answer: &Answer) -> String {
+    let (pre_stop, grace) = answer.present;
+    let point = &answer.as_is;
+    let holds = answer.allowed.is_some_and(|allowed| point.losing() <= allowed);
+    let losses = if point.losing() == 0 {
+        "no run lost a request".to_string()
+    } else {
+        let (mean, runs) = (requests(point.mean()), point.lost.len());
+        format!("{} of {runs} runs lost requests, {mean} on average", point.losing())
+    };
+    let verdict = if holds { "holds" } else { "does not hold" };
+    format!("The manifests say preStop {pre_stop}, grace period {grace}: that {verdict} ({losses}).")
+}
+
+fn remarks(plan: &Plan, answer: &Answer) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let app = &plan.apps[answer.question.app.index()];
+    if let (Some(best), Some(group)) = (&answer.best, app.target_group) {
+        let delay = plan.target_groups[group.index()].deregistration_delay;
+        if delay > best.grace {
+            remarks.push(format!(
+                "The deregistration delay of {delay} outlasts the grace period: it protects requests in flight only while \
+                 the pod lives."
+            ));
+        }
+        if best.grace > crate::engine::Span::from_secs(110) {
+            remarks
+                .push("A spot interruption leaves 120 s: a grace period of 110 s or more does not fit in.".to_string());
+        }
+    }
+    if app.mode == TrafficMode::Fluid {
+        remarks.push("Traffic is a flow here: parts of a request count as lost.".to_string());
+    }
+    remarks
+}

@@ -1,0 +1,80 @@
+//! When health checks have to wait like requests, and how a check fares in a flow.
+//!
+//! In: how much is in flight at a pod, and how fast it goes. Out: World::set_strained, which makes the load balancer send
+//! its checks as requests. While a pod answers soon, a check is no event: its outcome is known.
+
+use super::Service;
+use crate::components::Cx;
+use crate::plan::{AppId, TrafficMode};
+use crate::world::{Loss, PodId, REQUEST, RequestId};
+
+impl Service {
+    /// A pod may answer sooner or later than before. The delay of one more request is estimated from below by the CPU
+    /// and by the workers; it only decides whether checks are simulated, never how they end.
+    pub(super) fn strain(&self, cx: &mut Cx, pod: PodId, app: AppId) {
+        let spec = &cx.plan.apps[app.index()];
+        if spec.target_group.is_none() || spec.mode == TrafficMode::Fluid {
+            return;
+        }
+        let (state, work) = (&self.pods[pod.index()], self.terms(cx.plan, app, pod, cx.now));
+        let wait = spec.wait_per_request.seconds() * work.wait_factor;
+        let cpu = spec.cpu_per_request.seconds() * work.cpu_factor;
+        let contended = state.node.is_some_and(|node| self.nodes[node.index()].contended);
+        let cores = if contended { state.share } else { state.limit } as f64 / super::server::CORE as f64;
+        let (in_flight, workers) = (state.server.in_flight(), spec.workers.max(1) as usize);
+        let requests = (in_flight + 1) as f64;
+        let by_cpu = if cpu > 0.0 { cpu.max(requests * cpu / cores.max(1e-9)) } else { 0.0 };
+        let by_workers = requests * (wait + cpu) / workers as f64;
+        let full = in_flight >= workers + spec.queue as usize;
+        tell(cx, pod, app, wait + by_cpu.max(by_workers), full);
+    }
+
+    /// All pods of an application may answer sooner or later than before.
+    pub(super) fn strain_all(&self, cx: &mut Cx, app: AppId) {
+        for index in 0..self.pods.len() {
+            if self.pods[index].app == Some(app) {
+                self.strain(cx, PodId::at(index), app);
+            }
+        }
+    }
+
+    /// The same for a lane of a flow: its latency and its backlog are known. A backlog that grows will be long enough.
+    pub(super) fn strain_lane(&self, cx: &mut Cx, app: AppId, lane: usize) {
+        let stream = &self.apps[app.index()].stream;
+        let lane = &stream.lanes[lane];
+        let grows = lane.inlet == super::Inlet::Open && stream.rate * lane.share > lane.capacity;
+        tell(cx, lane.pod, app, lane.delay(), grows);
+    }
+
+    /// A health check reaches a pod that is served by a flow: it is answered at once if it would be in time.
+    pub(super) fn check_in_flow(&mut self, cx: &mut Cx, id: RequestId) {
+        let request = *cx.world.request(id);
+        self.integrate(cx, request.app);
+        let spec = &cx.plan.apps[request.app.index()];
+        let lanes = &self.apps[request.app.index()].stream.lanes;
+        let lane = lanes.iter().find(|lane| lane.pod == request.pod);
+        let group = spec.target_group.map(|group| &cx.plan.target_groups[group.index()]);
+        let room = (u64::from(spec.workers) + u64::from(spec.queue)) * REQUEST;
+        let (delay, full) = lane.map_or((0.0, false), |lane| (lane.delay(), lane.backlog >= room));
+        if full {
+            cx.world.lose_request(id, Loss::QueueFull);
+        } else if group.is_none_or(|group| delay < group.health_check.timeout.seconds()) {
+            cx.world.serve_request(id, spec.latency_objective);
+        } else if let (Some(target), Some(node)) = (request.target, request.check) {
+            cx.world.abandon_check(id, target, node, request.arrived);
+        }
+        cx.world.free_request(id);
+    }
+}
+
+/// Tells the load balancer whether checks of a pod have to wait: when a request would take more than half of the time that
+/// a check may take, until it takes less than a quarter of it; and when it is full or will soon be slow.
+fn tell(cx: &mut Cx, pod: PodId, app: AppId, delay: f64, soon: bool) {
+    let Some(group) = cx.plan.apps[app.index()].target_group else { return };
+    let timeout = cx.plan.target_groups[group.index()].health_check.timeout.seconds();
+    if soon || delay > timeout / 2.0 {
+        cx.world.set_strained(pod, true);
+    } else if delay < timeout / 4.0 {
+        cx.world.set_strained(pod, false);
+    }
+}
