@@ -95,10 +95,15 @@ fn three_hundred_damaged_files_give_problems_or_a_plan() {
             damaged = damage(&damaged, &mut dice);
         }
         fs::write(&victim, &damaged).unwrap();
-        let is_scenario = victim.parent() == Some(root.as_path());
+        // Scenarios name manifests; what lies in folders of manifests is read through one that names it.
+        let is_scenario =
+            victim.parent() == Some(root.as_path()) || whole.windows(11).any(|window| window == b"\nmanifests:");
         let scenario = match (is_scenario, victim.parent().is_some_and(|folder| folder.ends_with("seed"))) {
             (true, _) => victim.clone(),
             (false, true) => root.join("seed.yaml"),
+            (false, false) if victim.parent().is_some_and(|folder| folder.ends_with("load-balancer/web")) => {
+                root.join("load-balancer/sticky-sessions.yaml")
+            }
             (false, false) => root.join("scale-up.yaml"),
         };
         match load(&scenario, &LoadOptions::default()) {
