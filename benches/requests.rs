@@ -91,6 +91,27 @@ fn bare(until: u64) -> (u64, f64) {
     (served, time as f64 / 1e6 / served as f64)
 }
 
+/// CPU time of this process, which other work on the machine does not touch; where it is not to be had, time.
+struct Clock(Instant, Option<f64>);
+
+impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now(), Clock::used())
+    }
+
+    /// User time in ticks of 10 ms, the 14th field; the second, the name, may hold blanks and ends with a parenthesis.
+    fn used() -> Option<f64> {
+        let text = fs::read_to_string("/proc/self/stat").ok()?;
+        let ticks: f64 = text.rsplit_once(')')?.1.split_whitespace().nth(11)?.parse().ok()?;
+        Some(ticks / 100.0)
+    }
+
+    fn seconds(&self) -> f64 {
+        let used = Clock::used().zip(self.1).map(|(now, then)| now - then);
+        used.unwrap_or_else(|| self.0.elapsed().as_secs_f64())
+    }
+}
+
 /// Peak memory of this process so far; Linux only.
 fn peak() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -102,17 +123,17 @@ fn main() {
     // A millisecond in the whole system is 1.20459 of them on average: oracle 10.
     for seconds in [125, 2500] {
         let plan = plan(seconds);
-        let start = Instant::now();
+        let start = Clock::start();
         let outcome = run_once(&plan, 0, false);
-        let took = start.elapsed().as_secs_f64();
+        let took = start.seconds();
         let total = &outcome.world.ledgers[0].total;
         let served = total.served as f64 / 1e6;
         let mean = total.mean_latency().unwrap_or_default();
         println!("service: {:.2} million a second, {served} requests, mean {mean}, {}", served / took / 1e6, peak());
     }
-    let start = Instant::now();
+    let start = Clock::start();
     let (served, mean) = bare(2500);
-    let took = start.elapsed().as_secs_f64();
+    let took = start.seconds();
     println!(
         "bare heap: {:.2} million a second, {served} requests, mean {:.3}ms",
         served as f64 / took / 1e6,

@@ -132,6 +132,15 @@ impl<E: Copy> Queue<E> {
         Some((Time::from_micros(entry.at), entry.event))
     }
 
+    /// Nothing is queued for `now`, the instant being served, or earlier: an event pushed for it would be the next popped.
+    pub fn is_past(&self, now: Time) -> bool {
+        // Buckets that have not been entered hold later instants only.
+        let later = |at: Option<u64>| at.is_none_or(|at| at > now.micros());
+        now.micros() >> WIDTH_BITS == self.cursor
+            && later(self.current.last().map(|entry| entry.at))
+            && later(self.near.peek().map(|Reverse(entry)| entry.at))
+    }
+
     /// Number of events to come.
     pub fn len(&self) -> usize {
         self.len
@@ -229,6 +238,9 @@ mod tests {
                 let expected = heap.pop().map(|Reverse((at, number))| (Time::from_micros(at), number));
                 assert_eq!(queue.pop(), expected);
                 now = expected.map_or(now, |(at, _)| at.micros());
+            } else if delay == 0 && number > 0 && queue.is_past(Time::from_micros(now)) {
+                queue.push(Time::from_micros(now), number);
+                assert_eq!(queue.pop(), Some((Time::from_micros(now), number)), "it would be the next");
             } else {
                 queue.push(Time::from_micros(now + delay), number);
                 heap.push(Reverse((now + delay, number)));

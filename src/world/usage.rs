@@ -4,10 +4,14 @@ use super::World;
 use super::ids::PodId;
 use crate::engine::Time;
 
-/// A counter that grows at a rate: nanoseconds of CPU used until `since`, and nanocores from then on.
+/// Of what the counter counts in a nanosecond of CPU.
+const NANOS: u128 = 1_000_000;
+
+/// A counter that grows at a rate: what was used until `since`, and nanocores from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct CpuMeter {
-    used_nanos: u128,
+    /// Microseconds times nanocores, which is 10^-6 nanoseconds of CPU: divided only where somebody reads it.
+    used: u128,
     since: Time,
     nanocores: u64,
 }
@@ -15,8 +19,11 @@ pub struct CpuMeter {
 impl CpuMeter {
     /// Nanoseconds of CPU used until `now`.
     pub fn used(&self, now: Time) -> u128 {
-        // micros x nanocores = 10^-6 s x 10^-9 core; in nanoseconds of CPU that is 10^-6 of the product.
-        self.used_nanos + u128::from(now.since(self.since).micros()) * u128::from(self.nanocores) / 1_000_000
+        self.exact(now) / NANOS
+    }
+
+    fn exact(&self, now: Time) -> u128 {
+        self.used + u128::from(now.since(self.since).micros()) * u128::from(self.nanocores)
     }
 
     /// The present rate, nanocores.
@@ -26,14 +33,14 @@ impl CpuMeter {
 
     /// From `now` on CPU is used at this rate.
     pub fn set(&mut self, now: Time, nanocores: u64) {
-        self.used_nanos = self.used(now);
+        self.used = self.exact(now);
         self.since = now;
         self.nanocores = nanocores;
     }
 
     /// A lump of CPU used at `now` (a whole request).
     pub fn add(&mut self, nanos: u128) {
-        self.used_nanos += nanos;
+        self.used += nanos * NANOS;
     }
 }
 
