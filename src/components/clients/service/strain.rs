@@ -19,9 +19,10 @@ impl Service {
         let (state, work) = (&self.pods[pod.index()], self.terms(cx.plan, app, pod, cx.now));
         let wait = spec.wait_per_request.seconds() * work.wait_factor;
         let cpu = spec.cpu_per_request.seconds() * work.cpu_factor;
-        let contended = state.node.is_some_and(|node| self.nodes[node.index()].contended);
-        let cores = if contended { state.share } else { state.limit } as f64 / super::server::CORE as f64;
         let (in_flight, workers) = (state.server.in_flight(), spec.workers.max(1) as usize);
+        // A pod that computes nothing at the moment has no share of a contended node: its next request would get one.
+        let contended = state.demand > 0 && state.node.is_some_and(|node| self.nodes[node.index()].contended);
+        let cores = if contended { state.share } else { state.limit } as f64 / super::server::CORE as f64;
         let requests = (in_flight + 1) as f64;
         let by_cpu = if cpu > 0.0 { cpu.max(requests * cpu / cores.max(1e-9)) } else { 0.0 };
         let by_workers = requests * (wait + cpu) / workers as f64;
