@@ -13,6 +13,7 @@ mod karpenter_oracles;
 mod load_balancer;
 mod oracles;
 mod properties;
+mod replay;
 mod rollouts;
 mod studies;
 mod support;

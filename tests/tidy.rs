@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("components", &["engine", "plan", "record", "rules", "world"]),
     ("catalog", &["plan", "rules", "engine"]),
     ("manifest", &["catalog", "engine", "plan", "rules", "scenario"]),
-    ("scenario", &["catalog", "engine", "manifest", "plan", "rules"]),
+    ("scenario", &["catalog", "engine", "manifest", "plan", "record", "rules"]),
     ("analysis", &["engine", "plan", "record", "rules", "world"]),
     ("render", &["analysis", "engine", "plan", "record", "rules", "world"]),
     ("study", &["analysis", "components", "engine", "plan", "record", "render", "rules", "scenario", "world"]),

@@ -20,6 +20,7 @@ pub mod phases;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod rare;
+pub mod replay;
 pub mod right_sizing;
 pub mod runs;
 pub mod sample;

@@ -119,6 +119,7 @@ fn add_load(plan: &mut Plan) {
         memory: 1 << 28,
         latency_objective: Span::from_secs(1),
         cores: None,
+        cores_per_pod: None,
         traffic: Curve { points: traffic.iter().map(|&(at, rate)| (second(at), rate)).collect() },
         clients: Clients::default(),
         mode: TrafficMode::Fluid,

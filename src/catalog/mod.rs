@@ -5,6 +5,7 @@
 //! NVMe, prefix delegation (as there: it only reaches user data).
 
 pub mod capacity;
+pub mod kwok;
 pub mod price;
 
 use std::sync::LazyLock;

@@ -8,6 +8,7 @@ mod compare;
 mod drain;
 mod explain;
 mod output;
+mod replay;
 mod run;
 mod studies;
 mod sweep;
@@ -45,6 +46,8 @@ enum Command {
     Explain(explain::Arguments),
     /// The smallest preStop and grace period with which pods on their way out lose no request
     Drain(drain::Arguments),
+    /// Predict a recording of a real control plane, event by event, and say how far off that is
+    Replay(replay::Arguments),
 }
 
 /// What every command that reads a scenario takes.
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::sweep(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
     };
     result.unwrap_or_else(|failure| {
         let (Failure::Input(text) | Failure::Output(text)) = failure;

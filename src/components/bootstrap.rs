@@ -8,7 +8,7 @@
 //! It runs before any component and may therefore use what they decide with; nothing else may.
 
 use super::kubernetes::{daemon_set, endpoint_slice, scheduler};
-use crate::plan::{DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
+use crate::plan::{Applied, DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
 use crate::rules::labels::Labels;
 use crate::world::{
     ContainerStatus, DeploymentStatus, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase,
@@ -19,7 +19,8 @@ use crate::world::{
 pub fn populate(plan: &Plan, world: &mut World) {
     world.now = plan.start.back(plan.initial_age);
     let mut daemons = vec![0; plan.daemon_sets.len()];
-    let nodes: Vec<NodeId> = plan.nodes.iter().map(|node| join(plan, world, node)).collect();
+    let there = (0..plan.nodes.len()).filter(|&index| !plan.is_applied_later(Applied::Node(index)));
+    let nodes: Vec<NodeId> = there.map(|index| join(plan, world, &plan.nodes[index])).collect();
     for &node in &nodes {
         for (index, count) in daemons.iter_mut().enumerate() {
             run_daemon(world, DaemonSetId::at(index), node, count);
@@ -40,6 +41,9 @@ pub fn populate(plan: &Plan, world: &mut World) {
     }
     let mut placer = scheduler::Placer::new(world);
     for index in 0..plan.deployments.len() {
+        if !world.deployments[index].exists {
+            continue;
+        }
         run_deployment(plan, world, DeploymentId::at(index), &mut placer);
     }
     for index in 0..plan.services.len() {

@@ -9,12 +9,18 @@
 //! Faults that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
-use crate::plan::{ActionId, ActionKind, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice, ZoneId};
+use crate::plan::{
+    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice, ZoneId,
+};
 use crate::world::{DisruptionReason, InstanceState, NodeId, Owner, World};
+use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
-pub struct Script {}
+pub struct Script {
+    /// The nodes that recorded names turned out to mean.
+    recorded: BTreeMap<u32, NodeId>,
+}
 
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,52 +50,129 @@ impl Script {
     /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
-            Event::Action(action) => act(cx, action),
+            Event::Action(action) => self.act(cx, action),
             Event::Begin(fault) => begin(cx, fault),
             Event::End(fault) => end(cx, fault),
         }
     }
-}
 
-fn act(cx: &mut Cx, id: ActionId) {
-    match &cx.plan.actions[id.index()].kind {
-        ActionKind::ScaleDeployment(deployment, replicas) => cx.world.scale_deployment(*deployment, *replicas, None),
-        ActionKind::UpdateDeployment { deployment, spec, keeps_replicas } => {
-            let replicas =
-                if *keeps_replicas { cx.world.deployments[deployment.index()].replicas } else { spec.replicas };
-            cx.world.edit_deployment(*deployment, |own| *own = DeploymentSpec { replicas, ..(**spec).clone() });
-        }
-        ActionKind::RollOut(deployment, template) => {
-            cx.world.edit_deployment(*deployment, |spec| spec.template = *template);
-        }
-        ActionKind::PauseDeployment(deployment, paused) => {
-            cx.world.edit_deployment(*deployment, |spec| spec.paused = *paused);
-        }
-        ActionKind::RollBack(deployment, revision) => {
-            let done = cx.world.roll_back_deployment(*deployment, *revision);
-            if let Err(why) = done {
-                cx.explain(|| format!("rollback: {why}"));
+    fn act(&mut self, cx: &mut Cx, id: ActionId) {
+        match &cx.plan.actions[id.index()].kind {
+            ActionKind::ScaleDeployment(deployment, replicas) => {
+                cx.world.scale_deployment(*deployment, *replicas, None)
             }
-        }
-        ActionKind::UpdateHpa(hpa, spec) => cx.world.update_hpa(*hpa, spec.clone()),
-        ActionKind::UpdatePdb(pdb, spec) => cx.world.update_pdb(*pdb, spec.clone()),
-        ActionKind::UpdateNodePool(pool, spec) => cx.world.update_node_pool(*pool, spec.clone()),
-        ActionKind::DeleteNodeClaim(choice) => {
-            for node in chosen(cx.world, choice) {
-                if let Some(claim) = cx.world.node(node).claim {
-                    cx.world.delete_claim(claim, DisruptionReason::User);
+            ActionKind::UpdateDeployment { deployment, spec, keeps_replicas } => {
+                let replicas =
+                    if *keeps_replicas { cx.world.deployments[deployment.index()].replicas } else { spec.replicas };
+                cx.world.edit_deployment(*deployment, |own| *own = DeploymentSpec { replicas, ..(**spec).clone() });
+            }
+            ActionKind::RollOut(deployment, template) => {
+                cx.world.edit_deployment(*deployment, |spec| spec.template = *template);
+            }
+            ActionKind::PauseDeployment(deployment, paused) => {
+                cx.world.edit_deployment(*deployment, |spec| spec.paused = *paused);
+            }
+            ActionKind::RollBack(deployment, revision) => {
+                let done = cx.world.roll_back_deployment(*deployment, *revision);
+                if let Err(why) = done {
+                    cx.explain(|| format!("rollback: {why}"));
                 }
             }
+            ActionKind::UpdateHpa(hpa, spec) => cx.world.update_hpa(*hpa, spec.clone()),
+            ActionKind::UpdatePdb(pdb, spec) => cx.world.update_pdb(*pdb, spec.clone()),
+            ActionKind::UpdateNodePool(pool, spec) => cx.world.update_node_pool(*pool, spec.clone()),
+            ActionKind::DeleteNodeClaim(choice) => {
+                for node in self.chosen(cx.world, choice) {
+                    if let Some(claim) = cx.world.node(node).claim {
+                        cx.world.delete_claim(claim, DisruptionReason::User);
+                    }
+                }
+            }
+            ActionKind::DeleteNode(choice) => {
+                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
+            }
+            ActionKind::TaintNode(choice, taint) => {
+                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
+            }
+            ActionKind::SetLoad(app, load) => cx.world.set_load(*app, load.clone()),
+            ActionKind::Create(object) => create(cx, *object),
+            ActionKind::Delete(object) => delete(cx, *object),
+            ActionKind::Cordon(choice, cordoned) => {
+                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_unschedulable(node, *cordoned));
+            }
+            ActionKind::LabelNode(choice, key, value) => {
+                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_node_label(node, key, value));
+            }
+            ActionKind::Untaint(choice, taint) => {
+                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.remove_taint(node, taint));
+            }
         }
-        ActionKind::DeleteNode(choice) => {
-            chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
-        }
-        ActionKind::TaintNode(choice, taint) => {
-            chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
-        }
-        ActionKind::SetLoad(app, load) => cx.world.set_load(*app, load.clone()),
+        cx.world.note_action(id);
     }
-    cx.world.note_action(id);
+
+    /// The nodes that a choice means now; a recorded name means the same node ever after.
+    fn chosen(&mut self, world: &World, choice: &NodeChoice) -> Vec<NodeId> {
+        let NodeChoice::Recorded { claim, .. } = choice else { return chosen(world, choice) };
+        if let Some(&node) = self.recorded.get(claim) {
+            return if world.node(node).gone.is_none() { vec![node] } else { Vec::new() };
+        }
+        let taken: Vec<NodeId> = self.recorded.values().copied().collect();
+        let found = chosen(world, choice).into_iter().find(|node| !taken.contains(node));
+        if let Some(node) = found {
+            self.recorded.insert(*claim, node);
+        }
+        found.into_iter().collect()
+    }
+}
+
+/// `kubectl apply` of an object that was not there.
+fn create(cx: &mut Cx, object: Applied) {
+    match object {
+        Applied::Deployment(deployment) => cx.world.create_deployment(deployment),
+        Applied::Hpa(hpa) => cx.world.apply_hpa(hpa),
+        Applied::Pdb(pdb) => cx.world.update_pdb(pdb, cx.plan.pdbs[pdb.index()].clone()),
+        Applied::NodePool(pool) => cx.world.update_node_pool(pool, cx.plan.node_pools[pool.index()].clone()),
+        Applied::Node(index) => {
+            let spec = &cx.plan.nodes[index];
+            let allocatable = spec.allocatable.clone().unwrap_or_default();
+            let mut labels = spec.labels.clone();
+            labels.entry("kubernetes.io/hostname".to_string()).or_insert_with(|| spec.name.clone());
+            let node = cx.world.create_node(crate::world::NewNode {
+                name: spec.name.as_str().into(),
+                labels,
+                taints: spec.taints.clone(),
+                capacity: allocatable.clone(),
+                allocatable,
+                claim: None,
+                instance: None,
+                zone: spec.zone,
+            });
+            cx.world.set_unschedulable(node, spec.unschedulable);
+        }
+    }
+}
+
+/// `kubectl delete` of it. A Deployment takes its pods along; what a deleted budget selected is free.
+fn delete(cx: &mut Cx, object: Applied) {
+    match object {
+        Applied::Deployment(deployment) => cx.world.scale_deployment(deployment, 0, None),
+        Applied::Hpa(hpa) => cx.world.delete_hpa(hpa),
+        Applied::Pdb(pdb) => {
+            let spec = crate::plan::PdbSpec { selector: None, ..(*cx.world.pdbs[pdb.index()].spec).clone() };
+            cx.world.update_pdb(pdb, std::sync::Arc::new(spec));
+        }
+        Applied::NodePool(pool) => {
+            let spec = crate::plan::NodePoolSpec { usable: false, ..(*cx.world.node_pools[pool.index()]).clone() };
+            cx.world.update_node_pool(pool, std::sync::Arc::new(spec));
+            let of_pool = cx.world.claims.iter().filter(|claim| claim.is_active() && claim.pool == pool);
+            let claims: Vec<_> = of_pool.map(|claim| claim.id).collect();
+            claims.into_iter().for_each(|claim| cx.world.delete_claim(claim, DisruptionReason::User));
+        }
+        Applied::Node(index) => {
+            let name = NodeChoice::Named(cx.plan.nodes[index].name.clone());
+            chosen(cx.world, &name).into_iter().for_each(|node| cx.world.delete_node(node));
+        }
+    }
 }
 
 fn begin(cx: &mut Cx, id: FaultId) {
@@ -174,6 +257,17 @@ fn chosen(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
     match choice {
         NodeChoice::Named(name) => there().filter(|node| *node.name == **name).map(|node| node.id).collect(),
         NodeChoice::All => there().map(|node| node.id).collect(),
+        NodeChoice::Recorded { claim, pods } => {
+            let held = |node: NodeId| world.node(node).pods.iter().filter(|pod| world.pod(**pod).is_active()).count();
+            let mut managed: Vec<(i64, i64, NodeId)> = there()
+                .filter_map(|node| {
+                    let off = pods.map_or(0, |pods| (held(node.id) as i64 - i64::from(pods)).abs());
+                    Some((off, (i64::from(node.claim?.0) - i64::from(*claim)).abs(), node.id))
+                })
+                .collect();
+            managed.sort_unstable();
+            managed.into_iter().map(|(_, _, node)| node).collect()
+        }
         NodeChoice::Fullest => {
             let counted = |node: NodeId| {
                 let pods = world.node(node).pods.iter();
@@ -193,7 +287,7 @@ fn failed(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
     let dead = world.nodes.iter().filter(|node| node.gone.is_none() && !node.alive && runs(node));
     let named = |node: &&crate::world::Node| match choice {
         NodeChoice::Named(name) => *node.name == **name,
-        NodeChoice::Fullest | NodeChoice::All => true,
+        NodeChoice::Fullest | NodeChoice::All | NodeChoice::Recorded { .. } => true,
     };
     dead.filter(named).map(|node| node.id).collect()
 }

@@ -95,9 +95,10 @@ impl Wiring {
         kubelet(change, world, hop, &mut wakes);
         self.endpoint_slice(change, world, hop, &mut wakes);
         pod_disruption(change, world, hop, &mut wakes);
+        // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
+        node_claim(change, world, hop, &mut wakes);
         node_lifecycle(change, hop, &mut wakes);
         provisioner(change, world, hop, &mut wakes);
-        node_claim(change, world, hop, &mut wakes);
         disruption(change, world, hop, &mut wakes);
         termination(change, hop, &mut wakes);
         interruption(change, &mut wakes);

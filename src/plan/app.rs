@@ -40,6 +40,9 @@ pub struct App {
     pub latency_objective: Span,
     /// Load as a number of cores shared by the ready pods, instead of requests.
     pub cores: Option<Curve>,
+    /// With `cores`: what one ready pod takes at most, all it uses included; pods that are not ready use `idle_cpu`.
+    /// `None`: the limit of its container, or one core, and `idle_cpu` comes on top of each share.
+    pub cores_per_pod: Option<f64>,
     /// Requests a second over time, or users in a closed loop.
     pub traffic: Curve,
     /// Who sends them.

@@ -242,6 +242,9 @@ pub struct MetricsFlags {
     pub scrape_spread_max: Span,
     /// Samples are taken at the scrape itself (a stand-in endpoint without housekeeping).
     pub exact: bool,
+    /// With `exact`: the counter grows by the use at the scrape times the time since the last one, and containers never
+    /// count as fresh. Source: KWOK's metrics endpoint, `pkg/kwok/metrics`.
+    pub stepwise: bool,
 }
 
 impl Default for MetricsFlags {
@@ -254,6 +257,7 @@ impl Default for MetricsFlags {
             scrape_spread_per_node: Span::from_millis(8),
             scrape_spread_max: Span::from_secs(4),
             exact: false,
+            stepwise: false,
         }
     }
 }
@@ -323,6 +327,36 @@ pub struct KubeletFlags {
     pub relist_phase: Option<Span>,
     /// What rehearsed containers do instead of an application, by container name.
     pub rehearsals: std::collections::BTreeMap<String, Rehearsal>,
+    /// Kubelets are simulated by a controller with fixed delays (KWOK), which pulls, starts and probes nothing.
+    pub fixed: Option<FixedStages>,
+}
+
+/// The stages of a simulated kubelet, each counted from the one before. Source: KWOK `kustomize/stage/`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FixedStages {
+    /// Bound until the status has a start time.
+    pub acknowledged: Span,
+    /// Bound until Running.
+    pub running: Span,
+    /// Running until Ready.
+    pub ready: Span,
+    /// Deletion asked for until the object is gone.
+    pub gone: Span,
+    /// The whole second in which the Node object was created until the node is Ready.
+    pub node_ready: Span,
+}
+
+impl Default for FixedStages {
+    /// Stages of the recordings' fake kubelets.
+    fn default() -> FixedStages {
+        FixedStages {
+            acknowledged: Span::ZERO,
+            running: Span::from_secs(2),
+            ready: Span::from_secs(3),
+            gone: Span::from_secs(3),
+            node_ready: Span::from_secs(10),
+        }
+    }
 }
 
 /// A container that follows a script. Of a list by run the last entry repeats.
@@ -366,6 +400,7 @@ impl Default for KubeletFlags {
             relist_takes: Span::ZERO,
             relist_phase: None,
             rehearsals: std::collections::BTreeMap::new(),
+            fixed: None,
         }
     }
 }
@@ -383,6 +418,8 @@ pub struct KarpenterFlags {
     pub retrigger: Span,
     /// Disruption loop when nothing was done.
     pub disruption_period: Span,
+    /// The loop looks first so long after the start; `None`: drawn, or half a period without noise.
+    pub disruption_phase: Option<Span>,
     /// Wait before a consolidation command is validated.
     pub validation_delay: Span,
     /// Poll of the disruption queue.
@@ -395,6 +432,8 @@ pub struct KarpenterFlags {
     pub drain_period: Span,
     /// Poll of instance termination.
     pub termination_period: Span,
+    /// The cloud provider ends a machine within the call (KWOK): the first answer is that it is not found.
+    pub ends_at_once: bool,
     /// Eviction back-off: first and largest.
     pub eviction_backoff: (Span, Span),
     /// A sold-out offering is avoided so long.
@@ -449,12 +488,14 @@ impl Default for KarpenterFlags {
             batch_max: Span::from_secs(10),
             retrigger: Span::from_secs(10),
             disruption_period: Span::from_secs(10),
+            disruption_phase: None,
             validation_delay: Span::from_secs(15),
             queue_period: Span::from_secs(1),
             memo: Span::from_secs(300),
             drain_min: Span::from_secs(5),
             drain_period: Span::from_secs(1),
             termination_period: Span::from_secs(5),
+            ends_at_once: false,
             eviction_backoff: (Span::from_millis(100), Span::from_secs(10)),
             unavailable_offering: Span::from_secs(180),
             unavailable_sweep: Span::from_secs(10),

@@ -37,7 +37,7 @@ pub use pod::{
     Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
     Protocol, RestartPolicy, TopologySpread,
 };
-pub use script::{Action, ActionKind, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
+pub use script::{Action, ActionKind, Applied, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
 pub use timing::{Distribution, Stage, Timings};
 pub use volume::{StorageClass, Volume, VolumeClaim, Volumes};
 pub use work::{Demand, Rise, WarmUp};
@@ -139,6 +139,8 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// Objects of the start (initial nodes, their pods, Deployments) are this much older than the start.
     pub initial_age: Span,
+    /// Delays of single machines that are known.
+    pub known_delays: timing::KnownDelays,
 }
 
 impl Plan {
@@ -187,6 +189,7 @@ impl Plan {
             expectations: Vec::new(),
             remarks: Vec::new(),
             initial_age: Span::from_secs(360),
+            known_delays: timing::KnownDelays::default(),
         }
     }
 
@@ -198,6 +201,11 @@ impl Plan {
     /// The load model of a Deployment's pods.
     pub fn app_of(&self, deployment: DeploymentId) -> Option<AppId> {
         self.apps.iter().position(|app| app.deployment == deployment).map(AppId::at)
+    }
+
+    /// The object is applied during the run and is not there at its start.
+    pub fn is_applied_later(&self, object: Applied) -> bool {
+        self.actions.iter().any(|action| matches!(action.kind, ActionKind::Create(created) if created == object))
     }
 
     /// The instance type of an id.

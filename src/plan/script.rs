@@ -57,9 +57,34 @@ pub struct Action {
     pub kind: ActionKind,
 }
 
+/// An object of the plan that an operator applies during the run: it does not exist before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// A Deployment.
+    Deployment(DeploymentId),
+    /// An autoscaler.
+    Hpa(super::HpaId),
+    /// A budget.
+    Pdb(super::PdbId),
+    /// A NodePool.
+    NodePool(NodePoolId),
+    /// A Node without a NodeClaim (position in `Plan::nodes`); its kubelet makes it Ready.
+    Node(usize),
+}
+
 /// What an operator does.
 #[derive(Clone, Debug)]
 pub enum ActionKind {
+    /// `kubectl apply` of an object that is not there yet.
+    Create(Applied),
+    /// `kubectl delete` of such an object.
+    Delete(Applied),
+    /// `kubectl cordon` (true) or `uncordon` of a node.
+    Cordon(NodeChoice, bool),
+    /// Takes a taint from a node.
+    Untaint(NodeChoice, Taint),
+    /// Labels a node: key and value.
+    LabelNode(NodeChoice, String, String),
     /// `kubectl scale`.
     ScaleDeployment(DeploymentId, i32),
     /// Applies a Deployment: the whole new spec.
@@ -93,6 +118,21 @@ pub enum ActionKind {
     SetLoad(AppId, Curve),
 }
 
+impl ActionKind {
+    /// The node that it is about.
+    pub fn node(&self) -> Option<&NodeChoice> {
+        match self {
+            ActionKind::DeleteNodeClaim(choice)
+            | ActionKind::DeleteNode(choice)
+            | ActionKind::TaintNode(choice, _)
+            | ActionKind::Untaint(choice, _)
+            | ActionKind::Cordon(choice, _)
+            | ActionKind::LabelNode(choice, ..) => Some(choice),
+            _ => None,
+        }
+    }
+}
+
 /// Which node an action means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeChoice {
@@ -102,6 +142,14 @@ pub enum NodeChoice {
     Fullest,
     /// Every node.
     All,
+    /// One of Karpenter's nodes that a recording calls by a name given at random: that of the NodeClaim made so many claims
+    /// after the first or, where it is known how many pods it held, the one that holds as many when it is first meant.
+    Recorded {
+        /// Place of its NodeClaim in the order of creation.
+        claim: u32,
+        /// Pods on it at that time.
+        pods: Option<u32>,
+    },
 }
 
 /// A scripted fault.

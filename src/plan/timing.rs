@@ -486,6 +486,29 @@ pub const STAGES: [StageRow; 21] = [
     },
 ];
 
+/// Delays of single machines that are known, as a recording gives them; all others follow the table of stages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownDelays {
+    /// Launched to Node object, by the order in which NodeClaims are made.
+    pub boot: Vec<Option<Span>>,
+    /// Node object to Ready, in the same order.
+    pub ready: Vec<Option<Span>>,
+    /// Node object to Ready, of nodes without a NodeClaim.
+    pub ready_of_node: std::collections::BTreeMap<String, Span>,
+}
+
+impl KnownDelays {
+    /// Launched to Node object of the NodeClaim made so many claims after the first.
+    pub fn boot_of(&self, claim: usize) -> Option<Span> {
+        self.boot.get(claim).copied().flatten()
+    }
+
+    /// Node object to Ready of that claim's node.
+    pub fn ready_of(&self, claim: usize) -> Option<Span> {
+        self.ready.get(claim).copied().flatten()
+    }
+}
+
 /// The delays of one run, by stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timings {

@@ -4,8 +4,10 @@
 //! carry and that outputs need (what an autoscaler saw). Charts, CSV, summaries and checks are readers of this list.
 
 pub mod decision;
+pub mod recording;
 
 pub use decision::Decision;
+pub use recording::{RecordedRow, Recording};
 
 use crate::engine::{Span, Time};
 use crate::plan::{HpaId, NodePoolId};

@@ -15,6 +15,7 @@ pub mod drain;
 pub mod explain;
 pub mod losses;
 pub mod plot;
+pub mod replay;
 pub mod runs;
 pub mod sweep;
 pub mod text;

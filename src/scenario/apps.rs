@@ -247,12 +247,12 @@ pub(crate) fn find_deployment(
     None
 }
 
-fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traffic: bool, draft: &mut Draft) -> App {
-    let template = draft.plan.templates[draft.plan.deployments[deployment.index()].template.index()].clone();
-    let mut app = App {
+/// A load model of which nothing is said.
+pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> App {
+    App {
         name: name.to_string(),
         deployment,
-        target_group: bound_group(deployment, draft),
+        target_group: None,
         cpu_per_request: Span::ZERO,
         wait_per_request: Span::ZERO,
         demand: Demand::default(),
@@ -264,13 +264,20 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         stop: Distribution::Constant(Span::from_secs(1)),
         drains: Drains::No,
         idle_cpu: Millicores(0),
-        memory: template.requests.memory.0,
+        memory,
         latency_objective: Span::from_secs(1),
         cores: None,
+        cores_per_pod: None,
         traffic: Curve::default(),
         clients: Clients::default(),
         mode: TrafficMode::Requests,
-    };
+    }
+}
+
+fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traffic: bool, draft: &mut Draft) -> App {
+    let template = draft.plan.templates[draft.plan.deployments[deployment.index()].template.index()].clone();
+    let mut app = default_app(name, deployment, template.requests.memory.0);
+    app.target_group = bound_group(deployment, draft);
     let Some(node) = node.filter(|node| !node.is_null()) else {
         if has_traffic {
             let place = draft.problems_place();

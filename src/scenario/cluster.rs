@@ -229,7 +229,7 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
 }
 
 /// Whether a type's own labels leave it open to a pool. What a type does not say, a launch may still decide.
-fn may_use(pool: &NodePoolSpec, kind: &InstanceType) -> bool {
+pub(crate) fn may_use(pool: &NodePoolSpec, kind: &InstanceType) -> bool {
     let mut labels = kind.labels.clone();
     labels.insert("node.kubernetes.io/instance-type".to_string(), kind.name.clone());
     let decided = |requirement: &&NodeRequirement| labels.contains_key(&requirement.key);

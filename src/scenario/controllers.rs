@@ -78,12 +78,12 @@ flags! {
     controllers: client_qps client_burst node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
         secondary_node_eviction_rate large_cluster_size unhealthy_zone_threshold endpoint_batch_period
         endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration;
-    metrics: resolution phase housekeeping_busy housekeeping_idle scrape_spread_per_node scrape_spread_max exact;
+    metrics: resolution phase housekeeping_busy housekeeping_idle scrape_spread_per_node scrape_spread_max exact stepwise;
     scheduler: backoff_initial backoff_max unschedulable_max flush_period percentage_of_nodes_to_score
         pop_from_backoff start_index;
     kubelet: relist_period serialize_image_pulls max_parallel_image_pulls restart_backoff_initial restart_backoff_max
         first_probe_at_relist lease_period;
-    karpenter: batch_idle batch_max retrigger disruption_period validation_delay queue_period memo drain_min
+    karpenter: batch_idle batch_max retrigger disruption_period disruption_phase ends_at_once validation_delay queue_period memo drain_min
         drain_period termination_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
         launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;

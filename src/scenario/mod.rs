@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod external;
 pub mod files;
 pub mod reader;
+pub mod recording;
 pub mod script;
 pub mod spot_market;
 pub mod study;
@@ -97,6 +98,8 @@ pub(crate) struct Draft {
     /// Fields of manifests that are given other values, and whether each was found.
     pub(crate) settings: Vec<(vary::Setting, Node)>,
     pub(crate) settings_used: Vec<bool>,
+    /// Objects of a recording that were read: later versions are actions.
+    pub(crate) first_versions: Vec<Option<recording::Key>>,
 }
 
 impl Draft {
@@ -157,7 +160,15 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
     let plan = Plan::empty(Time::from_unix_seconds(START), Span::from_secs(1200));
     let plan = Plan { name: stem, timings: timings("default").expect("the default preset exists"), ..plan };
     let settings_used = settings.iter().map(|(setting, _)| setting.manifest().is_none()).collect();
-    let mut draft = Draft { plan, objects: Objects::default(), files, problems, settings, settings_used };
+    let mut draft = Draft {
+        plan,
+        objects: Objects::default(),
+        files,
+        problems,
+        settings,
+        settings_used,
+        first_versions: Vec::new(),
+    };
     read_scenario(scenario, &mut draft, options);
     report_unused_settings(&mut draft);
     let Draft { mut plan, files, mut problems, .. } = draft;

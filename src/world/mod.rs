@@ -59,7 +59,8 @@ pub use workload::{
 
 use crate::engine::Time;
 use crate::plan::{
-    ActionId, AlarmId, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec, TemplateId,
+    ActionId, AlarmId, Applied, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec,
+    TemplateId,
 };
 use std::sync::Arc;
 
@@ -202,12 +203,24 @@ impl World {
             claims_of_pool: vec![0; plan.node_pools.len()],
             instances: Vec::new(),
             bill: Bill::default(),
-            node_pools: plan.node_pools.clone(),
+            node_pools: (plan.node_pools.iter().enumerate())
+                .map(|(index, spec)| {
+                    let later = plan.is_applied_later(Applied::NodePool(NodePoolId::at(index)));
+                    if later { Arc::new(NodePoolSpec { usable: false, ..(**spec).clone() }) } else { spec.clone() }
+                })
+                .collect(),
             deployments: plan
                 .deployments
                 .iter()
                 .enumerate()
-                .map(|(index, spec)| Deployment::new(crate::plan::DeploymentId::at(index), spec.clone(), created))
+                .map(|(index, spec)| {
+                    let id = crate::plan::DeploymentId::at(index);
+                    let mut entry = Deployment::new(id, spec.clone(), created);
+                    if plan.is_applied_later(Applied::Deployment(id)) {
+                        (entry.exists, entry.replicas) = (false, 0);
+                    }
+                    entry
+                })
                 .collect(),
             daemon_sets: plan.daemon_sets.clone(),
             replica_sets: Vec::new(),
@@ -231,7 +244,7 @@ impl World {
                     created,
                     status: HpaStatus::default(),
                     metrics: Vec::new(),
-                    exists: true,
+                    exists: !plan.is_applied_later(Applied::Hpa(crate::plan::HpaId::at(index))),
                     version: 0,
                     outcome: HpaOutcome::default(),
                 })
@@ -243,7 +256,12 @@ impl World {
                 .enumerate()
                 .map(|(index, spec)| Pdb {
                     id: crate::plan::PdbId::at(index),
-                    spec: spec.clone(),
+                    spec: if plan.is_applied_later(Applied::Pdb(crate::plan::PdbId::at(index))) {
+                        // It selects nothing before it is there.
+                        Arc::new(crate::plan::PdbSpec { selector: None, ..(**spec).clone() })
+                    } else {
+                        spec.clone()
+                    },
                     current_healthy: 0,
                     desired_healthy: 0,
                     expected_pods: 0,

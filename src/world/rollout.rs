@@ -30,6 +30,8 @@ pub struct Deployment {
     pub revision: u32,
     /// `status`.
     pub status: DeploymentStatus,
+    /// The object exists; one that an operator applies later does not yet.
+    pub exists: bool,
 }
 
 /// Status of a Deployment.
@@ -208,11 +210,20 @@ impl Deployment {
             generation: 1,
             revision: 0,
             status: DeploymentStatus::default(),
+            exists: true,
         }
     }
 }
 
 impl World {
+    /// An operator applies a Deployment of the plan that was not there yet.
+    pub fn create_deployment(&mut self, deployment: DeploymentId) {
+        let now = self.now;
+        let entry = &mut self.deployments[deployment.index()];
+        (entry.exists, entry.created, entry.replicas) = (true, now, entry.spec.replicas);
+        self.push(Change::DeploymentChanged(deployment));
+    }
+
     /// Writes a Deployment's `spec.replicas`.
     pub fn scale_deployment(&mut self, deployment: DeploymentId, to: i32, by: Option<HpaId>) {
         let entry = &mut self.deployments[deployment.index()];

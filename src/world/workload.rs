@@ -316,6 +316,15 @@ impl World {
         self.push(Change::HpaChanged(hpa));
     }
 
+    /// An operator applies an autoscaler of the plan that was not there yet.
+    pub fn apply_hpa(&mut self, hpa: HpaId) {
+        let now = self.now;
+        let entry = &mut self.hpas[hpa.index()];
+        (entry.exists, entry.created, entry.status) = (true, now, HpaStatus::default());
+        entry.version += 1;
+        self.push(Change::HpaChanged(hpa));
+    }
+
     /// Creates a budget, without a status yet.
     pub fn create_pdb(&mut self, spec: Arc<PdbSpec>) -> PdbId {
         let id = PdbId::at(self.pdbs.len());

@@ -60,7 +60,8 @@ impl Instances {
             Event::Launched(id) => {
                 let instance = &cx.world.instances[id.index()];
                 let waits = instance.claim.is_some_and(|claim| cx.world.claim(claim).node.is_none());
-                let span = cx.delay(Stage::InstanceBoot, key(cx.world, instance));
+                let known = instance.claim.and_then(|claim| cx.plan.known_delays.boot_of(claim.index()));
+                let span = known.unwrap_or_else(|| cx.delay(Stage::InstanceBoot, key(cx.world, instance)));
                 if waits && span < Span::MAX {
                     cx.after(span, Any::Instance(Event::Booted(id)));
                 }

@@ -64,6 +64,7 @@ fn app(rate: f64) -> App {
         memory: 0,
         latency_objective: seconds(10.0),
         cores: None,
+        cores_per_pod: None,
         traffic: Curve { points: vec![(START, rate)] },
         clients: Clients::default(),
         mode: TrafficMode::Requests,

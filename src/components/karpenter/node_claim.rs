@@ -16,6 +16,7 @@ use crate::components::{Cx, Event as Any};
 use crate::engine::{Span, Time};
 use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec, Plan};
 use crate::rules::requirements::{INSTANCE_TYPE, NODE_POOL, Requirements};
+use crate::rules::taint::Taint;
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use std::sync::Arc;
 pub struct NodeClaims {
     /// A claim that was patched rests until then.
     resting: BTreeMap<ClaimId, Time>,
+    /// Why condition Initialized of a claim is Unknown, as last written.
+    obstacles: BTreeMap<ClaimId, Obstacle>,
     /// The next look at a claim that is scheduled.
     next: BTreeMap<ClaimId, Time>,
     /// What was seen of each pod: bound, finished, terminating.
@@ -108,7 +111,7 @@ impl NodeClaims {
             return;
         }
         let rests = self.resting.get(&id).copied().filter(|&until| cx.now < until);
-        if rests.is_none() && advance(cx, id) {
+        if rests.is_none() && self.advance(cx, id) {
             self.resting.insert(id, cx.now + cx.plan.flags.karpenter.patch_pause);
         }
         if let Some(reason) = overdue(cx, id) {
@@ -128,6 +131,33 @@ impl NodeClaims {
         let deadlines = deadlines(cx, id).into_iter().chain(again).chain(rested);
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
+        }
+    }
+
+    /// Registration, then initialisation or what stands in its way, at most one of them at a time; true when something was
+    /// written.
+    fn advance(&mut self, cx: &mut Cx, id: ClaimId) -> bool {
+        let claim = cx.world.claim(id);
+        let Some(node) = claim.node.filter(|&node| cx.world.node(node).gone.is_none()) else { return false };
+        if claim.launched.is_none() || claim.initialized.is_some() {
+            return false;
+        }
+        let obstacle = obstacle(cx.world, claim);
+        if claim.registered.is_none() {
+            cx.world.remove_taint(node, &unregistered_taint());
+            cx.world.set_node_label(node, "karpenter.sh/registered", "true");
+            cx.world.register_claim(id);
+            self.obstacles.extend(obstacle.map(|obstacle| (id, obstacle)));
+            return true;
+        }
+        match obstacle {
+            None => {
+                self.obstacles.remove(&id);
+                cx.world.set_node_label(node, "karpenter.sh/initialized", "true");
+                cx.world.initialize_claim(id);
+                true
+            }
+            Some(obstacle) => self.obstacles.insert(id, obstacle.clone()) != Some(obstacle),
         }
     }
 
@@ -203,37 +233,29 @@ fn observe(world: &World, pod: PodId) -> Seen {
     Seen { bound: entry.node.is_some(), finished: entry.is_finished(), terminating: entry.deleting_since.is_some() }
 }
 
-/// Registration, then initialisation, at most one of them at a time; true when one happened.
-fn advance(cx: &mut Cx, id: ClaimId) -> bool {
-    let claim = cx.world.claim(id);
-    let Some(node) = claim.node.filter(|&node| cx.world.node(node).gone.is_none()) else { return false };
-    if claim.launched.is_none() {
-        return false;
-    }
-    if claim.registered.is_none() {
-        cx.world.remove_taint(node, &unregistered_taint());
-        cx.world.set_node_label(node, "karpenter.sh/registered", "true");
-        cx.world.register_claim(id);
-        return true;
-    }
-    if claim.initialized.is_none() && is_initialized(cx.world, claim) {
-        cx.world.set_node_label(node, "karpenter.sh/initialized", "true");
-        cx.world.initialize_claim(id);
-        return true;
-    }
-    false
+/// What keeps a registered claim from being initialized, in the order in which it is looked for. Each that is written is a
+/// patch, after which the controller rests. Source: `nodeclaim/lifecycle/initialization.go`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Obstacle {
+    NotReady,
+    StartupTaint(Taint),
+    EphemeralTaint(Taint),
+    Resource(String),
 }
 
-/// Ready, startup and ephemeral taints gone, every requested extended resource there.
-fn is_initialized(world: &World, claim: &NodeClaim) -> bool {
-    let Some(node) = claim.node.map(|node| world.node(node)) else { return false };
-    let passing = node
-        .taints
-        .iter()
-        .any(|taint| is_ephemeral(taint) || claim.startup_taints.iter().any(|startup| startup.is_same(taint)));
-    let resources =
-        claim.requests.extended.iter().all(|(name, &wanted)| wanted == 0 || node.allocatable.extended(name) != 0);
-    node.is_ready() && !passing && resources
+/// The first obstacle; `None`: it is initialized.
+fn obstacle(world: &World, claim: &NodeClaim) -> Option<Obstacle> {
+    let Some(node) = claim.node.map(|node| world.node(node)) else { return Some(Obstacle::NotReady) };
+    if !node.is_ready() {
+        return Some(Obstacle::NotReady);
+    }
+    let startup = claim.startup_taints.iter().find(|startup| node.has_taint(startup));
+    let lacking =
+        claim.requests.extended.iter().find(|(name, wanted)| **wanted != 0 && node.allocatable.extended(name) == 0);
+    startup
+        .map(|taint| Obstacle::StartupTaint(taint.clone()))
+        .or_else(|| node.taints.iter().find(|taint| is_ephemeral(taint)).cloned().map(Obstacle::EphemeralTaint))
+        .or_else(|| lacking.map(|(name, _)| Obstacle::Resource(name.clone())))
 }
 
 /// When the claim must be looked at though nothing changes: timeouts and expiry.

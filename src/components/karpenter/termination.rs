@@ -134,7 +134,11 @@ impl Termination {
             InstanceState::Running | InstanceState::ShuttingDown => {
                 cx.world.stop_instance(instance);
                 cx.world.note_instance_terminating(id);
-                self.look_again(cx, id, cx.plan.flags.karpenter.termination_period);
+                let flags = &cx.plan.flags.karpenter;
+                if flags.ends_at_once {
+                    return self.finish(cx, id);
+                }
+                self.look_again(cx, id, flags.termination_period);
             }
         }
     }

@@ -602,6 +602,7 @@ fn share_cores(cx: &mut Cx, app: &App, cores: f64) {
         let limit = cx.world.template_of(pod).cpu_limit().map_or(1.0, |cpu| cpu.0 as f64 / 1e3);
         let cores = match (runs, is_loaded(cx.world, pod)) {
             (false, _) => 0.0,
+            (true, true) if let Some(cap) = app.cores_per_pod => (cores / loaded as f64).min(cap).min(limit.max(cap)),
             (true, false) => idle.min(limit),
             (true, true) => (idle + cores / loaded as f64).min(limit),
         };

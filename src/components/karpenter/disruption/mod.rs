@@ -96,7 +96,9 @@ impl Disruption {
     pub fn start(&mut self, cx: &mut Cx) {
         self.moved(cx.now);
         if !cx.plan.node_pools.is_empty() {
-            self.poll_after(cx, cx.phase(PHASE, 0, cx.plan.flags.karpenter.disruption_period));
+            let flags = &cx.plan.flags.karpenter;
+            let phase = flags.disruption_phase.unwrap_or_else(|| cx.phase(PHASE, 0, flags.disruption_period));
+            self.poll_after(cx, phase);
         }
     }
 

@@ -45,6 +45,9 @@ impl DeploymentController {
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.deployments.len() {
             let deployment = DeploymentId::at(index);
+            if !cx.world.deployments[index].exists {
+                continue;
+            }
             settle(cx.world, deployment);
             wake(cx, cx.now, Event::Sync(deployment));
         }

@@ -77,6 +77,9 @@ impl Hpa {
         self.first_resync = cx.now + phase;
         for index in 0..cx.world.hpas.len() {
             let hpa = HpaId::at(index);
+            if !cx.world.hpas[index].exists {
+                continue;
+            }
             let phase = cx.phase(PHASE, u64::from(hpa.0), period);
             self.enqueue(cx, hpa, phase);
         }

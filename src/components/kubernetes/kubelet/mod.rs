@@ -12,6 +12,7 @@
 //! exit together and probes answer at once; failing pulls; the sync that every pod makes each minute or so; eviction for
 //! pressure; graceful node shutdown.
 
+mod fixed;
 mod pod_worker;
 pub mod prober;
 mod probing;
@@ -175,6 +176,7 @@ struct Shared {
 pub struct Kubelet {
     pods: Vec<Option<Box<PodWorker>>>,
     shared: Shared,
+    fixed: fixed::Fixed,
 }
 
 /// Why it may be woken.
@@ -206,6 +208,8 @@ pub enum Event {
     Exit(PodId),
     /// An image pull of a node ends.
     Pulled(NodeId),
+    /// A stage of a simulated kubelet is over.
+    Stage(PodId),
 }
 
 fn event(event: Event) -> components::Event {
@@ -224,7 +228,7 @@ impl Kubelet {
         for index in 0..cx.world.pods.len() {
             let id = PodId::at(index);
             let pod = cx.world.pod(id);
-            if pod.node.is_none() || pod.gone.is_some() || pod.is_finished() {
+            if pod.node.is_none() || pod.gone.is_some() || pod.is_finished() || cx.plan.flags.kubelet.fixed.is_some() {
                 continue;
             }
             if pod.phase == PodPhase::Running && pod.deleting_since.is_none() {
@@ -238,7 +242,14 @@ impl Kubelet {
 
     /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        if let Some(stages) = cx.plan.flags.kubelet.fixed
+            && self.fixed.handle(cx, event, stages)
+        {
+            return;
+        }
         match event {
+            // Only simulated kubelets have stages.
+            Event::Stage(_) => {}
             Event::Added(pod) => self.added(cx, pod),
             Event::Terminate(pod) => self.terminate(cx, pod),
             Event::Status(pod) => self.with(cx, pod, |worker, cx, _| worker.gate_written(cx)),
@@ -429,7 +440,7 @@ fn node_joined(cx: &mut Cx, node: NodeId) {
         return;
     }
     cx.world.add_taint(node, Taint::new("node.kubernetes.io/not-ready", TaintEffect::NoSchedule));
-    let span = cx.delay(Stage::NodeReady, cx.world.node_key(node));
+    let span = fixed::ready_after(cx, node).unwrap_or_else(|| cx.delay(Stage::NodeReady, cx.world.node_key(node)));
     if span < Span::MAX {
         cx.after(span, event(Event::NodeReady(node)));
     }

@@ -188,6 +188,7 @@ mod tests {
             memory: 0,
             latency_objective: Span::ZERO,
             cores: None,
+            cores_per_pod: None,
             traffic: Curve::default(),
             clients: Clients::default(),
             mode: TrafficMode::Requests,

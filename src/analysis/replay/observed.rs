@@ -1,0 +1,122 @@
+//! Rows of a recording as happenings.
+
+use super::{Happening, Kind, Timeline};
+use crate::record::{RecordedRow, Recording};
+use crate::rules::quantity::Quantity;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the recording says happened.
+pub fn observed(recording: &Recording) -> Timeline {
+    let mut happenings = Vec::new();
+    let mut targets: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut seen: BTreeSet<(Kind, &str)> = BTreeSet::new();
+    for row in &recording.rows {
+        if row.is("Pod", "disruptiontarget") {
+            let reason = row.detail.split(':').next().unwrap_or("");
+            targets.insert(&row.name, reason);
+        }
+        let Some(kind) = kind_of(row) else { continue };
+        let once = matches!(row.kind.as_str(), "Pod" | "Node" | "NodeClaim")
+            && !matches!(kind, Kind::PodUnschedulable | Kind::NodeTaints);
+        if once && !seen.insert((kind, &row.name)) {
+            continue;
+        }
+        let detail = match kind {
+            Kind::Action => row.detail.clone(),
+            Kind::Scaled => row.detail.trim_start_matches("spec.replicas ").to_string(),
+            Kind::PodScheduled => row.detail.clone(),
+            Kind::PodDeleting => targets.get(row.name.as_str()).map_or("", |reason| cause(reason)).to_string(),
+            Kind::ClaimCreated => claim(row),
+            Kind::ClaimLaunched | Kind::NodeCreated => {
+                let kind = row.detail.split_whitespace().find_map(|word| word.strip_prefix("type="));
+                kind.filter(|kind| *kind != "None").unwrap_or("static").to_string()
+            }
+            Kind::Command => {
+                let (reason, detail) = command(row);
+                happenings.push(Happening { at: row.at, kind, subject: reason, detail });
+                continue;
+            }
+            _ => String::new(),
+        };
+        happenings.push(Happening { at: row.at, kind, subject: row.name.clone(), detail });
+    }
+    Timeline::of(happenings)
+}
+
+fn kind_of(row: &RecordedRow) -> Option<Kind> {
+    Some(match (row.kind.as_str(), row.event.as_str()) {
+        ("Action", _) if row.detail != "end of recording" => Kind::Action,
+        ("HPA", "sync") => Kind::Synced,
+        ("Deployment", "scaled") => Kind::Scaled,
+        ("Pod", "created") => Kind::PodCreated,
+        ("Pod", "unschedulable") => Kind::PodUnschedulable,
+        ("Pod", "scheduled") => Kind::PodScheduled,
+        ("Pod", "running") => Kind::PodRunning,
+        ("Pod", "ready") => Kind::PodReady,
+        ("Pod", "deleting") => Kind::PodDeleting,
+        ("Pod", "gone") => Kind::PodGone,
+        ("KarpenterLog", event) if event.starts_with("computing scheduling decision") => Kind::BatchClosed,
+        ("KarpenterLog", "disrupting node(s)") => Kind::Command,
+        ("NodeClaim", "created") => Kind::ClaimCreated,
+        ("NodeClaim", "launched") => Kind::ClaimLaunched,
+        ("NodeClaim", "registered") => Kind::ClaimRegistered,
+        ("NodeClaim", "initialized") => Kind::ClaimInitialized,
+        ("NodeClaim", "deleting") => Kind::ClaimDeleting,
+        ("NodeClaim", "gone") => Kind::ClaimGone,
+        ("Node", "created") => Kind::NodeCreated,
+        ("Node", "ready") => Kind::NodeReady,
+        ("Node", "tainted" | "untainted") => Kind::NodeTaints,
+        ("Node", "deleting") => Kind::NodeDeleting,
+        ("Node", "gone") => Kind::NodeGone,
+        _ => return None,
+    })
+}
+
+/// Reasons of condition DisruptionTarget.
+fn cause(reason: &str) -> &str {
+    match reason {
+        "EvictionByEvictionAPI" => "eviction",
+        "DeletionByTaintManager" => "taint",
+        "DeletionByPodGC" => "node gone",
+        "PreemptionByScheduler" => "preemption",
+        other => other,
+    }
+}
+
+/// `requests={'cpu': '1500m', 'memory': '1536Mi', 'pods': '3'} instance_types=3`.
+fn claim(row: &RecordedRow) -> String {
+    let value = |key: &str| {
+        let rest = row.detail.split_once(&format!("'{key}': '"))?.1;
+        Quantity::parse(rest.split('\'').next()?).ok()
+    };
+    let types = row.detail.split_once("instance_types=").map_or("", |(_, rest)| rest);
+    let types: String = types.chars().take_while(char::is_ascii_digit).collect();
+    super::predicted::claim_words(
+        value("cpu").map_or(0, |cpu| cpu.milli_ceil()),
+        value("memory").map_or(0, |memory| memory.units_ceil()),
+        value("pods").map_or(0, |pods| pods.units_ceil()),
+        &types,
+    )
+}
+
+/// The reason of a command, and its decision with candidates and replacement.
+fn command(row: &RecordedRow) -> (String, String) {
+    let value: serde_json::Value = serde_json::from_str(&row.detail).unwrap_or_default();
+    let text = |key: &str| value[key].as_str().unwrap_or("").to_string();
+    let reason = text("command").split('/').next().unwrap_or("").to_lowercase();
+    let list = |key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let candidates = list("disrupted-nodes");
+    let mut types: Vec<&str> = candidates.iter().filter_map(|node| node["instance-type"].as_str()).collect();
+    types.sort_unstable();
+    let replacements = list("replacement-nodes");
+    let mut options: Vec<Vec<&str>> = Vec::new();
+    for replacement in &replacements {
+        let mut names: Vec<&str> = replacement["instance-types"].as_str().unwrap_or("").split(", ").collect();
+        names.sort_unstable();
+        options.push(names);
+    }
+    options.sort();
+    let options: Vec<String> = options.iter().map(|names| names.join("|")).collect();
+    let pods = value["pod-count"].as_u64().unwrap_or(0);
+    (reason, super::predicted::command_words(&types, pods, &options))
+}

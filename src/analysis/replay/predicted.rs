@@ -1,0 +1,178 @@
+//! Facts of a run as happenings.
+
+use super::{Happening, Kind, Timeline};
+use crate::engine::Time;
+use crate::plan::Plan;
+use crate::record::{Fact, Recorder};
+use crate::world::{Change, ClaimId, DeleteCause, NodeReadiness, PodPhase, World};
+use std::collections::BTreeSet;
+
+/// What a run says happens; `trigger` is the zero of its times.
+pub fn predicted(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Timeline {
+    let mut reader = Reader { plan, world, trigger, happenings: Vec::new(), seen: BTreeSet::new() };
+    for action in &plan.actions {
+        reader.push(action.at, Kind::Action, String::new(), String::new());
+    }
+    for (at, hpa, _) in &recorder.hpa_syncs {
+        reader.push(*at, Kind::Synced, world.hpas[hpa.index()].spec.name.clone(), String::new());
+    }
+    let facts = &recorder.facts;
+    let mut index = 0;
+    while index < facts.len() {
+        index += reader.fact(facts, index);
+    }
+    Timeline::of(reader.happenings)
+}
+
+struct Reader<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    trigger: Time,
+    happenings: Vec<Happening>,
+    seen: BTreeSet<(Kind, String)>,
+}
+
+impl Reader<'_> {
+    fn push(&mut self, at: Time, kind: Kind, subject: String, detail: String) {
+        let at = at.micros() as i64 - self.trigger.micros() as i64;
+        self.happenings.push(Happening { at, kind, subject, detail });
+    }
+
+    /// What happens to a thing once.
+    fn once(&mut self, at: Time, kind: Kind, subject: String, detail: String) {
+        if self.seen.insert((kind, subject.clone())) {
+            self.push(at, kind, subject, detail);
+        }
+    }
+
+    /// Reads a fact; how many facts it took.
+    fn fact(&mut self, facts: &[Fact], index: usize) -> usize {
+        let Fact { at, change } = facts[index];
+        let pod = |pod: crate::world::PodId| format!("pod-{}", pod.0);
+        let node = |node: crate::world::NodeId| format!("node-{}", node.0);
+        let claim = |claim: ClaimId| format!("claim-{}", claim.0);
+        let none = String::new;
+        match change {
+            Change::DeploymentScaled { deployment, from, to, .. } => {
+                let name = self.plan.deployments[deployment.index()].name.clone();
+                self.push(at, Kind::Scaled, name, format!("{from} -> {to}"));
+            }
+            Change::PodCreated(id) => self.once(at, Kind::PodCreated, pod(id), none()),
+            Change::PodUnschedulable(id) => self.push(at, Kind::PodUnschedulable, pod(id), none()),
+            Change::PodBound(id) => {
+                let on = self.world.pod(id).node.map_or_else(none, node);
+                self.once(at, Kind::PodScheduled, pod(id), on);
+            }
+            Change::PodPhase(id, PodPhase::Running) => self.once(at, Kind::PodRunning, pod(id), none()),
+            Change::PodReady(id, true) => self.once(at, Kind::PodReady, pod(id), none()),
+            Change::PodDeleting(id, cause) => self.once(at, Kind::PodDeleting, pod(id), cause_words(cause).to_string()),
+            Change::PodGone(id) => self.once(at, Kind::PodGone, pod(id), none()),
+            Change::BatchClosed(_) => self.push(at, Kind::BatchClosed, none(), none()),
+            Change::ClaimCreated(id) => {
+                let entry = self.world.claim(id);
+                let (requests, types) = (&entry.requests, entry.instance_types.len().to_string());
+                let words = claim_words(requests.cpu.0, requests.memory.0, requests.pods, &types);
+                self.once(at, Kind::ClaimCreated, claim(id), words);
+            }
+            Change::ClaimLaunched(id) => self.once(at, Kind::ClaimLaunched, claim(id), self.type_of(id)),
+            Change::ClaimRegistered(id) => self.once(at, Kind::ClaimRegistered, claim(id), none()),
+            Change::ClaimInitialized(id) => self.once(at, Kind::ClaimInitialized, claim(id), none()),
+            Change::ClaimDeleting(id, _) => self.once(at, Kind::ClaimDeleting, claim(id), none()),
+            Change::ClaimGone(id) => self.once(at, Kind::ClaimGone, claim(id), none()),
+            Change::NodeCreated(id) => {
+                let kind = self.world.node(id).claim.map_or_else(|| "static".to_string(), |claim| self.type_of(claim));
+                self.once(at, Kind::NodeCreated, node(id), kind);
+            }
+            Change::NodeReady(id, NodeReadiness::Ready) => self.once(at, Kind::NodeReady, node(id), none()),
+            Change::NodeTaints(id) => self.push(at, Kind::NodeTaints, node(id), none()),
+            Change::NodeDeleting(id) => self.once(at, Kind::NodeDeleting, node(id), none()),
+            Change::NodeGone(id) => self.once(at, Kind::NodeGone, node(id), none()),
+            Change::ClaimDisrupted(..) => return self.command(facts, index),
+            _ => {}
+        }
+        1
+    }
+
+    fn type_of(&self, claim: ClaimId) -> String {
+        let instance = self.world.claim(claim).instance.map(|instance| &self.world.instances[instance.index()]);
+        instance.map_or_else(String::new, |one| self.plan.instance_type(one.instance_type).name.clone())
+    }
+
+    /// A command: its candidates follow each other, its replacements were created just before.
+    fn command(&mut self, facts: &[Fact], index: usize) -> usize {
+        let Fact { at, change } = facts[index];
+        let Change::ClaimDisrupted(_, reason) = change else { return 1 };
+        let same =
+            |fact: &&Fact| fact.at == at && matches!(fact.change, Change::ClaimDisrupted(_, other) if other == reason);
+        let candidates: Vec<ClaimId> = (facts[index..].iter())
+            .take_while(same)
+            .filter_map(|fact| if let Change::ClaimDisrupted(id, _) = fact.change { Some(id) } else { None })
+            .collect();
+        let earlier = facts[..index].iter().rev().take_while(|fact| fact.at == at);
+        let created = earlier.filter_map(|fact| match fact.change {
+            Change::ClaimCreated(id) => Some(id),
+            _ => None,
+        });
+        let name = |id: &crate::plan::InstanceTypeId| self.plan.instance_type(*id).name.as_str();
+        let mut options: Vec<String> = created
+            .map(|id| {
+                let mut names: Vec<&str> = self.world.claim(id).instance_types.iter().map(name).collect();
+                names.sort_unstable();
+                names.join("|")
+            })
+            .collect();
+        options.sort_unstable();
+        let mut types: Vec<String> = candidates.iter().map(|&id| self.type_of(id)).collect();
+        types.sort_unstable();
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        let pods = self.pods_on(&candidates, at);
+        self.push(at, Kind::Command, reason.name().to_string(), command_words(&types, pods, &options));
+        candidates.len().max(1)
+    }
+
+    /// Pods that were on the nodes of these claims then.
+    fn pods_on(&self, claims: &[ClaimId], at: Time) -> u64 {
+        let nodes: BTreeSet<String> =
+            claims.iter().filter_map(|&claim| Some(format!("node-{}", self.world.claim(claim).node?.0))).collect();
+        let until = at.micros() as i64 - self.trigger.micros() as i64;
+        let mut there = BTreeSet::new();
+        for one in self.happenings.iter().filter(|one| one.at <= until) {
+            match one.kind {
+                Kind::PodScheduled if nodes.contains(&one.detail) => drop(there.insert(one.subject.as_str())),
+                Kind::PodDeleting | Kind::PodGone => drop(there.remove(one.subject.as_str())),
+                _ => {}
+            }
+        }
+        there.len() as u64
+    }
+}
+
+/// Who deletes a pod that its own controller does not.
+fn cause_words(cause: DeleteCause) -> &'static str {
+    match cause {
+        DeleteCause::Eviction => "eviction",
+        DeleteCause::Taint => "taint",
+        DeleteCause::NodeGone => "node gone",
+        DeleteCause::Preemption => "preemption",
+        DeleteCause::ScaleDown
+        | DeleteCause::Rollout
+        | DeleteCause::DaemonSet
+        | DeleteCause::User
+        | DeleteCause::Forced => "",
+    }
+}
+
+/// A NodeClaim in words.
+pub(super) fn claim_words(millicores: i64, bytes: i64, pods: i64, types: &str) -> String {
+    format!("{millicores}m, {}Mi, {pods} pods, {types} types", bytes >> 20)
+}
+
+/// A command in words.
+pub(super) fn command_words(types: &[&str], pods: u64, replacements: &[String]) -> String {
+    let what = if replacements.is_empty() {
+        "delete".to_string()
+    } else {
+        format!("replace by {}", replacements.join(" and "))
+    };
+    format!("{what}: {} with {pods} pods", types.join(", "))
+}

@@ -1,0 +1,39 @@
+//! `kubelapse replay`: predicts a recording of a real control plane and says how far off the prediction is.
+
+use super::{Failure, output, print, tell};
+use crate::scenario::recording;
+use crate::{render, study};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folder of a recording: manifests/, constants.json, timeline.csv, summary.json
+    #[arg(value_name = "RECORDING")]
+    recording: PathBuf,
+    /// Folder under which the picture of both timelines is written, one folder a recording
+    #[arg(long, value_name = "DIR", default_value = "output/replays")]
+    out: PathBuf,
+    /// Write no picture
+    #[arg(long)]
+    no_picture: bool,
+}
+
+pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let loaded = recording::load(&arguments.recording).map_err(|problems| Failure::Input(problems.render(color)))?;
+    tell(&loaded.render_warnings(color));
+    let replayed = study::replay::replay(&loaded.plan, &loaded.recording);
+    if let Some(limit) = replayed.outcome.limit {
+        tell(&format!("warning: the run stopped early: {}\n", study::describe_limit(&loaded.plan, limit)));
+    }
+    print(&render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs));
+    if !arguments.no_picture {
+        let place = arguments.out.join(&loaded.recording.name);
+        output::replace_folder(&place, &study::replay::files(&loaded.recording, &replayed))
+            .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;
+        print(&format!("\nboth timelines: {}/replay.svg, replay.png\n", place.display()));
+    }
+    Ok(if replayed.comparison.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

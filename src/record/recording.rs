@@ -1,0 +1,43 @@
+//! What a real control plane did, as its recorder wrote it: rows with times, counted from the trigger of the recording.
+//!
+//! In: nothing; the scenario reader fills it. Out: what `analysis::replay` holds a run against.
+
+use crate::engine::Time;
+
+/// One row of a recorded timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRow {
+    /// Microseconds since the trigger; negative before it.
+    pub at: i64,
+    /// What kind of thing it is about, such as `Pod`.
+    pub kind: String,
+    /// Its name; empty for things without one.
+    pub name: String,
+    /// What happened, such as `scheduled`.
+    pub event: String,
+    /// What else is known.
+    pub detail: String,
+}
+
+/// A recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Its folder's name.
+    pub name: String,
+    /// The trigger on the clock of the run.
+    pub trigger: Time,
+    /// Its rows in order of time.
+    pub rows: Vec<RecordedRow>,
+    /// How late timers of the recording machine were, 99th percentile, milliseconds.
+    pub timer_lag_ms: f64,
+    /// Stretches in which the recording machine was slow, from and to, microseconds since the trigger: requests to its API
+    /// server took more than twice what they take at most in quiet.
+    pub slow: Vec<(i64, i64)>,
+}
+
+impl RecordedRow {
+    /// It is such a row.
+    pub fn is(&self, kind: &str, event: &str) -> bool {
+        self.kind == kind && self.event == event
+    }
+}

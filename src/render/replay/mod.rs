@@ -1,0 +1,95 @@
+//! A prediction beside its recording: one screen of text, and a picture.
+
+pub mod picture;
+
+use crate::analysis::replay::{Comparison, KindResult, ListResult};
+use crate::record::Recording;
+use std::fmt::Write;
+
+/// Lines of a list that are shown where it differs.
+const SHOWN: usize = 6;
+
+/// The screen.
+pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize>) -> String {
+    let mut out = String::new();
+    let verdict = if comparison.holds() { "inside tolerance" } else { "OUTSIDE tolerance" };
+    let (matched, missing, extra) = comparison.totals();
+    let _ = writeln!(out, "{}: {verdict}", recording.name);
+    let _ = writeln!(out, "{matched} events matched, {missing} missing, {extra} extra");
+    match runs {
+        Some(1) => {}
+        Some(runs) => {
+            let _ = writeln!(out, "run {runs}: the first in which a node held as many pods as an action says");
+        }
+        None => {
+            let _ = writeln!(out, "in no run did a node hold as many pods as an action says");
+        }
+    }
+    out.push('\n');
+    for list in &comparison.lists {
+        list_lines(&mut out, list);
+    }
+    for chain in &comparison.chains {
+        let time = |value: Option<f64>| value.map_or("never".to_string(), |value| format!("{value:.1} s"));
+        if chain.observed.is_some() || chain.predicted.is_some() {
+            let _ = writeln!(
+                out,
+                "{} {:<26} recorded {:>8}  predicted {:>8}  +-{:.1} s",
+                mark(chain.holds()),
+                chain.name,
+                time(chain.observed),
+                time(chain.predicted),
+                chain.tolerance
+            );
+        }
+    }
+    let _ = writeln!(out, "\n  event              counted from      pairs   -/+ median    p95    max allow");
+    for kind in &comparison.kinds {
+        kind_line(&mut out, kind);
+    }
+    out
+}
+
+fn mark(holds: bool) -> &'static str {
+    if holds { " " } else { "!" }
+}
+
+fn list_lines(out: &mut String, list: &ListResult) {
+    let count = list.observed.len();
+    if list.holds() {
+        let words = if count == 0 { "none, as recorded".to_string() } else { format!("{count}, all equal") };
+        let _ = writeln!(out, "  {:<26} {words}", list.name);
+        return;
+    }
+    let _ = writeln!(out, "! {:<26} {count} recorded, {} predicted", list.name, list.predicted.len());
+    let longest = count.max(list.predicted.len());
+    let differing = (0..longest).filter(|&index| list.observed.get(index) != list.predicted.get(index));
+    for index in differing.take(SHOWN) {
+        let cut = |text: Option<&String>| text.map_or("nothing".to_string(), |text| text.chars().take(66).collect());
+        let _ = writeln!(out, "    recorded  {}", cut(list.observed.get(index)));
+        let _ = writeln!(out, "    predicted {}", cut(list.predicted.get(index)));
+    }
+}
+
+fn kind_line(out: &mut String, kind: &KindResult) {
+    let (name, from) = kind.kind.name();
+    let off = if kind.missing + kind.extra == 0 { String::new() } else { format!("-{}+{}", kind.missing, kind.extra) };
+    let _ = writeln!(
+        out,
+        "{} {name:<19}{from:<19}{:>5} {off:>5} {:>6.2} {:>6.2} {:>6.2} {:>6.2}",
+        mark(kind.holds()),
+        kind.matched,
+        kind.percentile(50),
+        kind.percentile(95),
+        kind.largest(),
+        kind.tolerance
+    );
+    if kind.excused > 0 {
+        let _ = writeln!(out, "    {} more than that while the recording machine was slow, within 1.5 s", kind.excused);
+    }
+    if !kind.holds()
+        && let Some((at, real, ours)) = kind.worst
+    {
+        let _ = writeln!(out, "    worst at {at:.2} s: {real:.2} s recorded, {ours:.2} s predicted");
+    }
+}

@@ -1,0 +1,107 @@
+//! What of a recorded timeline a prediction is given: actions, delays of machines, instants of scrapes, the end.
+
+use crate::engine::{Span, Time};
+use crate::plan::timing::KnownDelays;
+use crate::record::RecordedRow;
+use crate::scenario::diagnostic::{Diagnostic, FileId, Place, Problems};
+use std::collections::BTreeMap;
+
+/// The recorder asks for metrics once a second, and a little more.
+const POLL_MICROS: i64 = 1_010_000;
+
+/// What is given.
+pub struct Given {
+    /// The trigger.
+    pub trigger: Time,
+    /// The first action, microseconds from the trigger.
+    pub first: i64,
+    /// The end of the recording.
+    pub last: i64,
+    /// What the script did: when, in its own words.
+    pub actions: Vec<(i64, String)>,
+    /// NodeClaims in the order in which they were made, with their nodes.
+    pub claims: Vec<(String, Option<String>)>,
+    /// Delays of their machines, in that order.
+    pub delays: KnownDelays,
+    /// Scrapes: the whole second of the sample, and when the recorder saw it.
+    scrapes: Vec<(i64, i64)>,
+}
+
+/// Reads what is given from all rows.
+pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Given {
+    let actions: Vec<(i64, String)> =
+        rows.iter().filter(|row| row.kind == "Action").map(|row| (row.at, row.detail.clone())).collect();
+    let end = actions.iter().find(|(_, words)| words == "end of recording").map(|&(at, _)| at);
+    let last = end.or_else(|| rows.last().map(|row| row.at)).unwrap_or(0);
+    if end.is_none() {
+        let text = "no action `end of recording`: the recording ends with its last row";
+        problems.push(Diagnostic::note("N121", Place::top(FileId(0)), text));
+    }
+    let first = actions.first().map_or(0, |&(at, _)| at).min(last);
+    let (claims, delays) = machines(rows);
+    Given { trigger, first, last, actions, claims, delays, scrapes: scrapes(rows) }
+}
+
+/// NodeClaims in order of creation, and how long their machines took.
+fn machines(rows: &[RecordedRow]) -> (Vec<(String, Option<String>)>, KnownDelays) {
+    let mut claims: Vec<(String, Option<String>)> = Vec::new();
+    let (mut launched, mut created, mut ready) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for row in rows {
+        match (row.kind.as_str(), row.event.as_str()) {
+            ("NodeClaim", "created") => claims.push((row.name.clone(), None)),
+            ("NodeClaim", "launched") => drop(launched.entry(row.name.clone()).or_insert(row.at)),
+            ("Node", "created") => drop(created.entry(row.name.clone()).or_insert(row.at)),
+            ("Node", "ready") => drop(ready.entry(row.name.clone()).or_insert(row.at)),
+            _ => {}
+        }
+    }
+    let mut delays = KnownDelays::default();
+    let between = |from: Option<&i64>, to: Option<&i64>| Some(Span::from_micros(u64::try_from(to? - from?).ok()?));
+    for (claim, node) in &mut claims {
+        // The provider names a node after its claim.
+        let owned = |name: &&String| name.as_str() == claim || name.contains(&format!("-{claim}-"));
+        *node = created.keys().find(owned).cloned();
+        let made = node.as_ref().and_then(|node| created.get(node));
+        delays.boot.push(between(launched.get(claim), made));
+        delays.ready.push(between(made, node.as_ref().and_then(|node| ready.get(node))));
+    }
+    for (name, made) in &created {
+        if !claims.iter().any(|(_, node)| node.as_ref() == Some(name))
+            && let Some(span) = between(Some(made), ready.get(name))
+        {
+            delays.ready_of_node.insert(name.clone(), span);
+        }
+    }
+    (claims, delays)
+}
+
+/// Samples of metrics: `timestamp=` and when they were seen.
+fn scrapes(rows: &[RecordedRow]) -> Vec<(i64, i64)> {
+    let samples = rows.iter().filter(|row| row.is("PodMetrics", "sample"));
+    let stamp = |row: &RecordedRow| {
+        let text = row.detail.split_whitespace().find_map(|word| word.strip_prefix("timestamp="))?;
+        let seconds: f64 = text.parse().ok()?;
+        (seconds.abs() < 1e7).then_some((seconds * 1e6).round() as i64)
+    };
+    samples.filter_map(|row| Some((stamp(row)?, row.at))).collect()
+}
+
+impl Given {
+    /// The phase of the scrapes: a sample's timestamp is cut to the second, and it is seen at the next poll after it.
+    pub fn scrape_phase(&self, at: fn(Time, i64) -> Time, start: Time, resolution: Span) -> Option<Span> {
+        let &(stamp, _) = self.scrapes.first()?;
+        let bounds = self.scrapes.iter().fold((0, 999_999), |(low, high): (i64, i64), &(stamp, seen)| {
+            (low.max(seen - stamp - POLL_MICROS), high.min(seen - stamp))
+        });
+        let inside = if bounds.0 <= bounds.1 { (bounds.0 + bounds.1) / 2 } else { bounds.1 };
+        let first = at(self.trigger, stamp + inside.clamp(0, 999_999));
+        let (first, start, every) = (first.micros() as i64, start.micros() as i64, resolution.micros().max(1) as i64);
+        Some(Span::from_micros((first - start).rem_euclid(every).unsigned_abs()))
+    }
+
+    /// The number of the NodeClaim that a name means, its own or its node's.
+    pub fn claim_of(&self, name: &str) -> Option<u32> {
+        let found = self.claims.iter().position(|(claim, node)| claim == name || node.as_deref() == Some(name));
+        found.map(|index| index as u32)
+    }
+}

@@ -1,0 +1,337 @@
+//! The actions of a recording as actions of a plan: each is paired with the manifest that it sent.
+//!
+//! An action says in words what the recorder did: `apply hpa`, `total load := 4.2 cores`, `delete NodeClaim web-1 (node n,
+//! 5 pods)`. `apply` sends the next manifest of that name, other changes send the next merge patch.
+
+use super::constants::Constants;
+use super::given::Given;
+use super::objects::{File, Key, key_of, merged};
+use super::trigger_at;
+use crate::engine::{Span, Time};
+use crate::manifest;
+use crate::plan::{
+    Action, ActionKind, App, AppId, Applied, Curve, DeploymentId, HpaId, NodeChoice, NodePoolId, PdbId, TrafficMode,
+};
+use crate::rules::labels::Labels;
+use crate::rules::quantity::Millicores;
+use crate::scenario::Draft;
+use crate::scenario::apps::default_app;
+use crate::scenario::build::place_template;
+use crate::scenario::diagnostic::{Diagnostic, Place};
+use crate::scenario::yaml::Node;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// From the recorder's call to the object's change.
+const WRITE: Span = Span::from_millis(10);
+
+/// What is known while the script is written.
+struct Writer<'a> {
+    given: &'a Given,
+    draft: &'a mut Draft,
+    objects: BTreeMap<Key, Value>,
+    actions: Vec<Action>,
+}
+
+/// Writes the actions into the plan.
+pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time, draft: &mut Draft) {
+    let loads: Vec<(i64, f64)> = given.actions.iter().filter_map(|(at, words)| Some((*at, load(words)?))).collect();
+    place_apps(&loads, constants, draft);
+    let mut used = vec![false; files.len()];
+    let mut writer = Writer { given, draft, objects: BTreeMap::new(), actions: Vec::new() };
+    for (at, words) in &given.actions {
+        let at = trigger_at(trigger, *at);
+        if words == "end of recording" {
+            continue;
+        }
+        if let Some(cores) = load(words) {
+            let curve = Curve { points: vec![(at, cores)] };
+            for app in 0..writer.draft.plan.apps.len() {
+                writer.actions.push(Action { at, kind: ActionKind::SetLoad(AppId::at(app), curve.clone()) });
+            }
+            continue;
+        }
+        if let Some(kinds) = writer.without_file(words) {
+            writer.actions.extend(kinds.into_iter().map(|kind| Action { at: at + WRITE, kind }));
+            continue;
+        }
+        match file_of(words, files, &used) {
+            Some(index) => {
+                used[index] = true;
+                writer.send(&files[index], at + WRITE, words);
+            }
+            None => {
+                let text = format!("the action `{words}` has no manifest and is not known: passed over");
+                writer.draft.problems.push(Diagnostic::warning("W124", writer.draft.problems_place(), text));
+            }
+        }
+    }
+    let actions = writer.actions;
+    for (file, _) in files.iter().zip(&used).filter(|(_, used)| !**used) {
+        let text = format!("no action sends the manifest `{}`: it is there from the start", file.stem);
+        draft.problems.push(Diagnostic::warning("W125", file.place, text));
+    }
+    draft.plan.actions = actions;
+    draft.plan.actions.sort_by_key(|action| action.at);
+}
+
+/// `total load := 4.2 cores`.
+fn load(words: &str) -> Option<f64> {
+    let (what, rest) = words.split_once(":=")?;
+    let cores: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    (what.trim() == "total load" && (0.0..1e6).contains(&cores)).then_some(cores)
+}
+
+/// The manifest that an action sends: of its name, else the next patch, else the next.
+fn file_of(words: &str, files: &[File], used: &[bool]) -> Option<usize> {
+    let free = |wanted: &dyn Fn(&File) -> bool| (0..files.len()).find(|&index| !used[index] && wanted(&files[index]));
+    match words.strip_prefix("apply ") {
+        Some(name) => free(&|file| file.stem == name.trim()).or_else(|| free(&|file| file.patch.is_none())),
+        None => free(&|file| file.patch.is_some()).or_else(|| free(&|_| true)),
+    }
+}
+
+/// The load model of what autoscalers scale, or of the only Deployment.
+fn place_apps(loads: &[(i64, f64)], constants: &Constants, draft: &mut Draft) {
+    if loads.is_empty() {
+        return;
+    }
+    let plan = &mut draft.plan;
+    let scaled = |index: &usize| {
+        let spec = &plan.deployments[*index];
+        plan.hpas.iter().any(|hpa| hpa.target_name == spec.name && hpa.namespace == spec.namespace)
+    };
+    let mut targets: Vec<usize> = (0..plan.deployments.len()).filter(scaled).collect();
+    if targets.is_empty() {
+        targets.extend((!plan.deployments.is_empty()).then_some(0));
+    }
+    let several = targets.len() > 1;
+    for index in targets {
+        let deployment = DeploymentId::at(index);
+        plan.apps.push(App {
+            cores: Some(Curve::default()),
+            cores_per_pod: Some(constants.cores_per_pod),
+            idle_cpu: Millicores(constants.idle_millicores),
+            mode: TrafficMode::Fluid,
+            ..default_app(&plan.deployments[index].name, deployment, constants.memory)
+        });
+    }
+    if several {
+        let text =
+            "several Deployments are scaled: each gets the whole load, as the recorder says nothing of its parts";
+        draft.problems.push(Diagnostic::warning("W126", draft.problems_place(), text));
+    }
+}
+
+impl Writer<'_> {
+    /// Actions that send no manifest: deletions, cordons.
+    fn without_file(&mut self, words: &str) -> Option<Vec<ActionKind>> {
+        let mut parts = words.split_whitespace();
+        let (verb, kind, name) = (parts.next()?, parts.next()?, parts.next());
+        match (verb, kind.to_lowercase().as_str(), name) {
+            ("delete", "nodeclaim", Some(name)) => Some(vec![ActionKind::DeleteNodeClaim(self.node(name, words))]),
+            ("delete", "node", Some(name)) => Some(vec![ActionKind::DeleteNode(self.node(name, words))]),
+            ("cordon", "node", Some(name)) => Some(vec![ActionKind::Cordon(self.node(name, words), true)]),
+            ("uncordon", "node", Some(name)) => Some(vec![ActionKind::Cordon(self.node(name, words), false)]),
+            ("delete", kind, name) => {
+                let plan = &self.draft.plan;
+                let is = |own: &str| name.is_none_or(|name| name.trim_end_matches(',') == own);
+                let place = |index: Option<usize>, object: fn(usize) -> Applied| index.map(object);
+                let found = match kind {
+                    "deployment" => place(plan.deployments.iter().position(|one| is(&one.name)), |index| {
+                        Applied::Deployment(DeploymentId::at(index))
+                    }),
+                    "hpa" | "horizontalpodautoscaler" => {
+                        place(plan.hpas.iter().position(|one| is(&one.name)), |index| Applied::Hpa(HpaId::at(index)))
+                    }
+                    "pdb" | "poddisruptionbudget" => {
+                        place(plan.pdbs.iter().position(|one| is(&one.name)), |index| Applied::Pdb(PdbId::at(index)))
+                    }
+                    "nodepool" => place(plan.node_pools.iter().position(|one| is(&one.name)), |index| {
+                        Applied::NodePool(NodePoolId::at(index))
+                    }),
+                    _ => None,
+                };
+                found.map(|object| vec![ActionKind::Delete(object)])
+            }
+            _ => None,
+        }
+    }
+
+    /// The node that a name means: one of the manifests by its name, one of Karpenter's by its place in the recording and,
+    /// where the action says so, by how many pods it holds.
+    fn node(&self, name: &str, words: &str) -> NodeChoice {
+        let pods = words.split(['(', ',', ' ', ')']).collect::<Vec<_>>();
+        let count =
+            pods.windows(2).find(|pair| matches!(pair[1], "pods" | "pod")).and_then(|pair| pair[0].parse().ok());
+        match self.given.claim_of(name) {
+            Some(claim) => NodeChoice::Recorded { claim, pods: count },
+            None => NodeChoice::Named(name.to_string()),
+        }
+    }
+
+    /// Sends a manifest.
+    fn send(&mut self, file: &File, at: Time, words: &str) {
+        for (place, document) in &file.documents {
+            let key = file.patch.clone().or_else(|| key_of(document));
+            let Some(key) = key else { continue };
+            let before = self.objects.get(&key).cloned();
+            let patched = file.patch.is_some();
+            let now = match &before {
+                Some(before) if patched => merged(before, document),
+                None if patched => merged(&Value::Null, document),
+                _ => document.clone(),
+            };
+            let kinds = if before.is_none() && !patched {
+                self.created(&key)
+            } else {
+                let before = before.unwrap_or(Value::Null);
+                self.changed(&key, &before, &now, document, *place, words)
+            };
+            self.objects.insert(key, now);
+            self.actions.extend(kinds.into_iter().map(|kind| Action { at, kind }));
+        }
+    }
+
+    fn index(&self, key: &Key) -> Option<Applied> {
+        let (kind, namespace, name) = key;
+        let plan = &self.draft.plan;
+        let same = |own_namespace: &str, own: &str| own == name && own_namespace == namespace;
+        match kind.as_str() {
+            "Deployment" => {
+                let found = plan.deployments.iter().position(|one| same(&one.namespace, &one.name));
+                found.map(|index| Applied::Deployment(DeploymentId::at(index)))
+            }
+            "HorizontalPodAutoscaler" => {
+                let found = plan.hpas.iter().position(|one| same(&one.namespace, &one.name));
+                found.map(|index| Applied::Hpa(HpaId::at(index)))
+            }
+            "PodDisruptionBudget" => {
+                let found = plan.pdbs.iter().position(|one| same(&one.namespace, &one.name));
+                found.map(|index| Applied::Pdb(PdbId::at(index)))
+            }
+            "NodePool" => {
+                let found = plan.node_pools.iter().position(|one| one.name == *name);
+                found.map(|index| Applied::NodePool(NodePoolId::at(index)))
+            }
+            "Node" => plan.nodes.iter().position(|one| one.name == *name).map(Applied::Node),
+            _ => None,
+        }
+    }
+
+    fn created(&self, key: &Key) -> Vec<ActionKind> {
+        self.index(key).map(ActionKind::Create).into_iter().collect()
+    }
+
+    /// An object has another version.
+    fn changed(
+        &mut self,
+        key: &Key,
+        before: &Value,
+        now: &Value,
+        sent: &Value,
+        place: Place,
+        words: &str,
+    ) -> Vec<ActionKind> {
+        if key.0 == "Node" {
+            return self.node_changed(&key.2, before, now, words, place);
+        }
+        let Some(object) = self.index(key) else {
+            if !["Service", "Namespace"].contains(&key.0.as_str()) {
+                let text = format!("a change of {} {} is not modelled: passed over", key.0, key.2);
+                self.draft.problems.push(Diagnostic::warning("W127", place, text));
+            }
+            return Vec::new();
+        };
+        let node = Node::from_json(now, place);
+        let Draft { plan, problems, .. } = &mut *self.draft;
+        let kind = match object {
+            Applied::Deployment(deployment) => {
+                manifest::read_deployment(&node, problems).map(|(mut spec, template)| {
+                    spec.template = place_template(template, place, None, plan, problems);
+                    let keeps_replicas = sent["spec"]["replicas"].is_null();
+                    ActionKind::UpdateDeployment { deployment, spec: Arc::new(spec), keeps_replicas }
+                })
+            }
+            Applied::Hpa(hpa) => {
+                manifest::read_hpa(&node, problems).map(|spec| ActionKind::UpdateHpa(hpa, Arc::new(spec)))
+            }
+            Applied::Pdb(pdb) => {
+                manifest::read_pdb(&node, problems).map(|spec| ActionKind::UpdatePdb(pdb, Arc::new(spec)))
+            }
+            Applied::NodePool(pool) => manifest::read_node_pool(&node, problems).map(|mut spec| {
+                spec.node_class = plan.node_pools[pool.index()].node_class;
+                spec.v1beta1 = plan.node_pools[pool.index()].v1beta1;
+                ActionKind::UpdateNodePool(pool, Arc::new(spec))
+            }),
+            Applied::Node(_) => None,
+        };
+        kind.into_iter().collect()
+    }
+
+    /// Taints and the cordon of a node; one of Karpenter's has its own taints beside those that a patch knows of.
+    fn node_changed(&mut self, name: &str, before: &Value, now: &Value, words: &str, place: Place) -> Vec<ActionKind> {
+        let choice = self.node(name, words);
+        let mut taints = |value: &Value| {
+            let node = Node::from_json(&value["spec"], place);
+            let fields = crate::scenario::reader::Fields::of(&node, "spec", &mut self.draft.problems);
+            fields.map_or_else(Vec::new, |mut fields| {
+                manifest::common::taints(&mut fields, "taints", &mut self.draft.problems)
+            })
+        };
+        let there = |value: &Value| value["spec"].is_object();
+        let old = if there(before) { taints(before) } else { Vec::new() };
+        let new = if there(now) { taints(now) } else { Vec::new() };
+        let mut kinds = Vec::new();
+        for taint in new.iter().filter(|taint| !old.contains(taint)) {
+            kinds.push(ActionKind::TaintNode(choice.clone(), taint.clone()));
+        }
+        for taint in old.iter().filter(|taint| !new.contains(taint)) {
+            kinds.push(ActionKind::Untaint(choice.clone(), taint.clone()));
+        }
+        let cordoned = |value: &Value| value["spec"]["unschedulable"].as_bool().unwrap_or(false);
+        if cordoned(before) != cordoned(now) {
+            kinds.push(ActionKind::Cordon(choice.clone(), cordoned(now)));
+        }
+        let labels = |value: &Value| -> Labels {
+            let entries = value["metadata"]["labels"].as_object().into_iter().flatten();
+            entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_string()))).collect()
+        };
+        for (key, value) in labels(now) {
+            if labels(before).get(&key) != Some(&value) {
+                kinds.push(ActionKind::LabelNode(choice.clone(), key, value));
+            }
+        }
+        kinds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_read_from_the_words_of_an_action() {
+        assert_eq!(load("total load := 4.2 cores"), Some(4.2));
+        assert_eq!(load("PDB minAvailable := 9"), None);
+        assert_eq!(load("total load := -1 cores"), None);
+        assert_eq!(load("total load := NaN cores"), None);
+    }
+
+    #[test]
+    fn an_action_sends_the_manifest_of_its_name_and_a_change_the_next_patch() {
+        let file = |stem: &str, patch: bool| File {
+            stem: stem.into(),
+            patch: patch.then(|| ("Node".into(), "default".into(), "n".into())),
+            documents: Vec::new(),
+            place: Place::top(crate::scenario::diagnostic::FileId(0)),
+        };
+        let files = [file("nodepool", false), file("deployment", false), file("patch", true), file("pdb", false)];
+        let none = [false; 4];
+        assert_eq!(file_of("apply pdb", &files, &none), Some(3));
+        assert_eq!(file_of("scale 24 -> 5", &files, &none), Some(2));
+        assert_eq!(file_of("apply something", &files, &none), Some(0));
+        assert_eq!(file_of("scale 5 -> 6", &files, &[false, false, true, true]), Some(0));
+    }
+}

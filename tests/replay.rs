@@ -1,0 +1,230 @@
+//! Recordings of a real control plane are predicted, and a prediction that is wrong is found out.
+
+use crate::support::root;
+use kubelapse::analysis::replay::Kind;
+use kubelapse::scenario::recording::{Loaded, load};
+use kubelapse::study::replay::{Replayed, replay};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Recordings, read in place: below `KUBELAPSE_SHARED`, or else `../shared`.
+fn recordings() -> Vec<PathBuf> {
+    let shared = std::env::var_os("KUBELAPSE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let folder = shared.join("recordings");
+    let mut found: Vec<PathBuf> = (fs::read_dir(&folder).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.join("constants.json").is_file())
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        println!("SKIPPED (1): no recordings below {}", folder.display());
+    }
+    found
+}
+
+fn read(folder: &Path) -> Loaded {
+    load(folder).unwrap_or_else(|problems| panic!("{}", problems.render(false)))
+}
+
+/// The row of the README's table.
+fn row(loaded: &Loaded, replayed: &Replayed) -> String {
+    let comparison = &replayed.comparison;
+    let (matched, missing, extra) = comparison.totals();
+    let errors = comparison.errors();
+    let at = |percent: usize| errors[(errors.len() * percent).div_ceil(100).max(1) - 1];
+    let chain = |name: &str| {
+        let chain = comparison.chains.iter().rfind(|chain| chain.name == name);
+        let times = chain.and_then(|chain| chain.observed.zip(chain.predicted));
+        times.map_or("-".to_string(), |(real, ours)| format!("{real:.1} s / {ours:.1} s"))
+    };
+    let name = &loaded.recording.name;
+    format!(
+        "| {name} | {matched} | {missing} | {extra} | {:.2} s | {:.2} s | {} | {} |",
+        at(50),
+        at(95),
+        chain("trigger to all pods ready"),
+        chain("trigger to nodes gone")
+    )
+}
+
+#[test]
+fn every_recording_at_hand_is_inside_its_tolerances_and_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut stale = Vec::new();
+    for folder in recordings() {
+        let loaded = read(&folder);
+        let replayed = replay(&loaded.plan, &loaded.recording);
+        let screen = kubelapse::render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs);
+        assert!(replayed.comparison.holds(), "{screen}");
+        assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+        let row = row(&loaded, &replayed);
+        if readme.contains(&format!("| {} |", loaded.recording.name)) && !readme.contains(&row) {
+            stale.push(row);
+        }
+    }
+    assert!(stale.is_empty(), "the README should say:\n{}", stale.join("\n"));
+}
+
+const NODE: &str = "apiVersion: v1
+kind: Node
+metadata: {name: static-0, labels: {kubernetes.io/hostname: static-0}}
+status: {allocatable: {cpu: 3900m, memory: 15Gi, pods: '58'}}
+";
+const DEPLOYMENT: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: php, image: 'web:1', resources: {requests: {cpu: 500m}}}]}
+";
+const PATCH: &str = "# merge patch /apis/apps/v1/namespaces/default/deployments/web
+spec: {replicas: 3}
+";
+const CONSTANTS: &str = r#"{"versions": {"kubernetes": "v1.34.4"}, "fake_kubelet": {"bound_to_running_s": 2.0}}"#;
+const SUMMARY: &str = r#"{"trigger": {"utc": "2026-11-23T03:00:00.500000+00:00"}}"#;
+/// Two pods on a static node, and a third from the trigger on.
+const TIMELINE: &str = "t,kind,name,event,detail
+-30.0,Action,,action,apply node
+-29.97,Node,static-0,created,type=None
+-20.5,Node,static-0,ready,Ready=True
+-15.0,Action,,action,apply deployment
+-14.95,Pod,web-a,created,
+-14.95,Pod,web-b,created,
+-14.93,Pod,web-a,scheduled,static-0
+-14.93,Pod,web-b,scheduled,static-0
+-12.9,Pod,web-a,running,
+-12.9,Pod,web-b,running,
+-9.88,Pod,web-a,ready,
+-9.88,Pod,web-b,ready,
+0.0,Action,,trigger,scale 2 -> 3
+0.02,Deployment,web,scaled,spec.replicas 2 -> 3
+0.05,Pod,web-c,created,
+0.07,Pod,web-c,scheduled,static-0
+2.1,Pod,web-c,running,
+5.12,Pod,web-c,ready,
+9.0,Action,,action,end of recording
+";
+const FILES: [(&str, &str); 6] = [
+    ("manifests/01-node.yaml", NODE),
+    ("manifests/02-deployment.yaml", DEPLOYMENT),
+    ("manifests/03-patch.yaml", PATCH),
+    ("constants.json", CONSTANTS),
+    ("summary.json", SUMMARY),
+    ("timeline.csv", TIMELINE),
+];
+
+/// A recording written for one test, handed to `work`.
+fn with_recording<R>(name: &str, files: &[(&str, Vec<u8>)], work: impl FnOnce(&Path) -> R) -> R {
+    let folder = std::env::temp_dir().join(format!("kubelapse-{name}-{}", std::process::id()));
+    fs::create_dir_all(folder.join("manifests")).unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    let result = work(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    result
+}
+
+fn files(changed: &str, from: &str, to: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let change = |name: &str, text: &str| if name == changed { text.replace(from, to) } else { text.to_string() };
+    FILES.map(|(name, text)| (name, change(name, text).into_bytes())).to_vec()
+}
+
+fn replayed(name: &str, files: &[(&str, Vec<u8>)]) -> Replayed {
+    with_recording(name, files, |folder| {
+        let loaded = read(folder);
+        replay(&loaded.plan, &loaded.recording)
+    })
+}
+
+#[test]
+fn a_recording_is_predicted_from_manifests_and_actions_alone() {
+    let found = replayed("replay-plain", &files("", "", ""));
+    assert_eq!(found.comparison.totals(), (15, 0, 0));
+    assert!(found.comparison.holds(), "{:?}", found.comparison);
+    assert_eq!(found.predicted.ended, ["pods: 3, ready: 3", "nodes: static", "claims: 0", "web: 3 replicas"]);
+    let ready = found.predicted.of_kind(Kind::PodReady).last().unwrap().at;
+    assert!((5_000_000..5_300_000).contains(&ready), "two and three seconds after it was bound: {ready}");
+}
+
+#[test]
+fn what_did_not_happen_so_is_found_out() {
+    let wrong = [
+        ("spec.replicas 2 -> 3", "spec.replicas 2 -> 4", "another size"),
+        ("5.12,Pod,web-c,ready", "7.12,Pod,web-c,ready", "two seconds later"),
+        ("5.12,Pod,web-c,ready,\n", "", "never ready"),
+        ("2.1,Pod,web-c,running,\n", "2.1,Pod,web-c,running,\n3.0,Pod,web-d,created,\n", "one more pod"),
+    ];
+    for (number, (from, to, what)) in wrong.into_iter().enumerate() {
+        let found = replayed(&format!("replay-wrong-{number}"), &files("timeline.csv", from, to));
+        assert!(!found.comparison.holds(), "{what}");
+    }
+    let found = replayed("replay-patch", &files("manifests/03-patch.yaml", "replicas: 3", "replicas: 4"));
+    assert!(!found.comparison.holds(), "a manifest that asks for more");
+}
+
+#[test]
+fn later_states_of_a_recording_do_not_reach_its_prediction() {
+    let plain = replayed("replay-given", &files("", "", ""));
+    // Rows that came of it are taken away: the prediction stays as it is.
+    let bare: String =
+        TIMELINE.lines().filter(|line| !line.contains(",Pod,")).map(|line| format!("{line}\n")).collect();
+    let other = replayed("replay-bare", &files("timeline.csv", TIMELINE, &bare));
+    assert_eq!(plain.predicted.happenings, other.predicted.happenings);
+}
+
+#[test]
+fn what_a_recording_lacks_or_says_wrongly_is_said_all_at_once() {
+    let problems = |files: &[(&str, Vec<u8>)]| {
+        with_recording("replay-problems", files, |folder| match load(folder) {
+            Ok(loaded) => loaded.render_warnings(false),
+            Err(problems) => problems.render(false),
+        })
+    };
+    let text = problems(&[("constants.json", b"{".to_vec()), ("timeline.csv", b"a,b\n1,2\n".to_vec())]);
+    assert!(
+        text.contains("constants.json:1") && text.contains("no column `t`") && text.contains("kind Action"),
+        "{text}"
+    );
+    let text = problems(&files("constants.json", "\"bound_to_running_s\": 2.0", "\"bound_to_running_s\": -2"));
+    assert!(text.contains("bound_to_running_s"), "{text}");
+    let text = problems(&files("timeline.csv", "scale 2 -> 3", "total load := lots"));
+    assert!(!text.contains("panicked"), "{text}");
+    let text = problems(&files("timeline.csv", "0.0,Action,,trigger,scale 2 -> 3\n", ""));
+    assert!(text.contains("no action sends the manifest `patch`"), "{text}");
+    let text = problems(&files("manifests/03-patch.yaml", "deployments/web", "widgets/web"));
+    assert!(text.contains("not modelled"), "{text}");
+}
+
+#[test]
+fn damaged_recordings_never_make_the_reader_panic() {
+    let mut state = 7_u64;
+    let mut roll = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below.max(1)
+    };
+    for case in 0..80 {
+        let mut files: Vec<(&str, Vec<u8>)> = files("", "", "");
+        let which = roll(files.len());
+        let bytes = &mut files[which].1;
+        match roll(4) {
+            0 => bytes.truncate(roll(bytes.len())),
+            1 => drop(bytes.remove(roll(bytes.len()))),
+            2 => bytes.insert(roll(bytes.len()), b"09-\x00\xff{[:,'"[roll(9)]),
+            _ => {
+                let at = roll(bytes.len());
+                bytes.splice(at..at, *b"99999999999");
+            }
+        }
+        with_recording(&format!("replay-damage-{case}"), &files, |folder| {
+            if let Ok(loaded) = load(folder) {
+                let mut plan = loaded.plan;
+                plan.limits.events_max = 20_000;
+                replay(&plan, &loaded.recording);
+            }
+        });
+    }
+}
