@@ -33,7 +33,7 @@ pub fn instance_types() -> Vec<InstanceType> {
 }
 
 fn instance_type(family: &str, ratio: i64, vcpus: u32) -> InstanceType {
-    let memory = Bytes(i64::from(vcpus) * ratio << 30);
+    let memory = Bytes((i64::from(vcpus) * ratio) << 30);
     let name = format!("{family}-{vcpus}x-amd64-linux");
     let labels = [
         ("kubernetes.io/arch", "amd64".to_string()),

@@ -178,6 +178,9 @@ impl Fault {
             ),
             FaultKind::NodeFailure(NodeChoice::Named(name)) => format!("node {name} fails"),
             FaultKind::NodeFailure(NodeChoice::Fullest) => "the fullest node fails".to_string(),
+            FaultKind::NodeFailure(NodeChoice::Recorded { claim, .. }) => {
+                format!("the node of NodeClaim {} fails", claim + 1)
+            }
             FaultKind::NodeFailure(NodeChoice::All) => "all nodes fail".to_string(),
             FaultKind::InsufficientCapacity { instance_type, zone: of, capacity_type } => format!(
                 "EC2 has no{}{} capacity{}",

@@ -376,11 +376,11 @@ pub const STAGES: [StageRow; 21] = [
         about: "Node object to Ready (CNI, kubelet)",
         presets: [
             "lognormal(median=8s, sigma=0.3)",
-            "mixture(0.58: lognormal(median=20s, sigma=0.042), 0.28: lognormal(median=26.1s, sigma=0.038), \
-             0.06: lognormal(median=52s, sigma=0.25), 0.08: lognormal(median=111s, sigma=0.04))",
+            "mixture(0.58: lognormal(median=19s, sigma=0.044), 0.28: lognormal(median=25.1s, sigma=0.04), \
+             0.06: lognormal(median=51s, sigma=0.25), 0.08: lognormal(median=110s, sigma=0.04))",
             "lognormal(median=38s, sigma=0.6)",
         ],
-        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims (default); CNI trouble V7, V9 (heavy)",
+        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims less the second that Karpenter rests before it notes them (default); CNI trouble V7, V9 (heavy)",
     },
     StageRow {
         stage: Stage::PodSandbox,

@@ -72,7 +72,7 @@ fn races(plan: &Plan) -> impl Iterator<Item = Plan> + '_ {
             let mut other = plan.clone();
             for (index, ready) in other.known_delays.ready.iter_mut().enumerate() {
                 if let Some(span) = ready.as_mut().filter(|_| index % 2 == parity) {
-                    *span = *span + Span::from_millis(late);
+                    *span += Span::from_millis(late);
                 }
             }
             other

@@ -70,7 +70,15 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let shown = std::fs::canonicalize(folder).ok().and_then(|path| path.file_name().map(|name| name.to_owned()));
     let name = shown.map_or_else(|| "recording".to_string(), |name| name.to_string_lossy().into_owned());
     let plan = Plan { name: name.clone(), ..Plan::empty(Time::ZERO, Span::from_secs(1)) };
-    let mut draft = Draft { plan, objects: Default::default(), files, problems, first_versions: Vec::new() };
+    let mut draft = Draft {
+        plan,
+        objects: Default::default(),
+        files,
+        problems,
+        settings: Vec::new(),
+        settings_used: Vec::new(),
+        first_versions: Vec::new(),
+    };
     let constants = constants::read(&path, &mut draft);
     let rows = read_rows(&mut draft);
     let trigger = read_trigger(&mut draft);
