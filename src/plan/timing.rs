@@ -380,7 +380,8 @@ pub const STAGES: [StageRow; 21] = [
              0.06: lognormal(median=51s, sigma=0.25), 0.08: lognormal(median=110s, sigma=0.04))",
             "lognormal(median=38s, sigma=0.6)",
         ],
-        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims less the second that Karpenter rests before it notes them (default); CNI trouble V7, V9 (heavy)",
+        source: "node-latency-for-k8s V1/V2 (tuned); 110 recorded NodeClaims less the 1 s of Karpenter's rest (default); \
+                 CNI trouble V7, V9 (heavy)",
     },
     StageRow {
         stage: Stage::PodSandbox,
