@@ -458,3 +458,49 @@ fn a_queue_takes_a_deployment_from_zero_and_the_autoscaler_goes_on() {
         "the last active poll is at 285 s"
     );
 }
+
+/// KWOK's endpoint multiplies the use at the scrape by the time since the one before: a step of the load is seen whole at
+/// once, where a counter that adds up what was used shows a part of it first.
+#[test]
+fn a_stepwise_counter_shows_a_step_of_the_load_whole() {
+    let manifests = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: app }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: app } }
+  template:
+    metadata: { labels: { app: app } }
+    spec:
+      containers:
+        - { name: app, image: app, resources: { requests: { cpu: 1000m } } }
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: app }
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: app }
+  minReplicas: 2
+  maxReplicas: 2
+  metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 50 } } }]
+";
+    let scenario = |stepwise: bool| {
+        format!(
+            "name: stepwise\nmanifests: [manifests.yaml]\ncluster:\n  nodes:\n    - {{ instance_type: m6i.xlarge }}\nload:\n  app:\n    \
+             - {{ cores: 0.4 }}\n    - {{ at: 100s, cores: 1.2 }}\nrun: {{ until: 4m }}\ncontrollers:\n  metrics.exact: true\n  \
+             metrics.stepwise: {stepwise}\n"
+        )
+    };
+    let seen = |stepwise: bool| {
+        let plan = crate::support::written("stepwise", manifests, &scenario(stepwise));
+        let outcome = run_once(&plan, 0, true);
+        let mut seen: Vec<i32> =
+            outcome.recorder.hpa_syncs.iter().filter_map(|(.., status)| status.utilization).collect();
+        seen.dedup();
+        seen
+    };
+    assert_eq!(seen(true), [20, 60]);
+    let exact = seen(false);
+    assert!(exact.len() == 3 && (21..60).contains(&exact[1]), "{exact:?}");
+}

@@ -243,7 +243,7 @@ pub struct MetricsFlags {
     /// Samples are taken at the scrape itself (a stand-in endpoint without housekeeping).
     pub exact: bool,
     /// With `exact`: the counter grows by the use at the scrape times the time since the last one, and containers never
-    /// count as fresh. Source: KWOK's metrics endpoint, `pkg/kwok/metrics`.
+    /// count as fresh. Source: KWOK `pkg/kwok/server/metrics_resource_usage.go`.
     pub stepwise: bool,
 }
 

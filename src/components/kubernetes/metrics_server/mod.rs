@@ -88,7 +88,10 @@ impl MetricsServer {
                     let used_before = 0;
                     let first = Housekeeping { samples: [None, None], next: cx.now, count: 0, used_before };
                     self.put(pod, first);
-                    self.sample(cx, pod);
+                    // KWOK counts from the first time somebody asks.
+                    if !cx.plan.flags.metrics.stepwise {
+                        self.sample(cx, pod);
+                    }
                 }
             }
             Event::Housekeeping(pod) => {
@@ -120,7 +123,11 @@ impl MetricsServer {
             return;
         }
         let flags = &cx.plan.flags.metrics;
-        let used = used(cx.world, pod, kept.used_before);
+        let used = if flags.stepwise {
+            stepped(cx.world, pod, kept.samples[0])
+        } else {
+            used(cx.world, pod, kept.used_before)
+        };
         let unchanged = kept.samples[0].is_some_and(|(_, before)| before == used);
         kept.samples = [Some((cx.now, used)), kept.samples[0]];
         let base = if unchanged { flags.housekeeping_idle } else { flags.housekeeping_busy };
@@ -205,6 +212,10 @@ impl MetricsServer {
                 samples.extend(page_of(cx.world, app.map(|app| &cx.plan.apps[app.index()]), pod, at, used));
             }
         }
+        if cx.plan.flags.metrics.stepwise {
+            // KWOK reports that every container started in 1970.
+            samples.iter_mut().for_each(|sample| sample.start = Some(0));
+        }
         self.storage.store(&samples, cx.plan.flags.metrics.resolution);
         self.page = samples;
         self.serve(cx);
@@ -265,6 +276,13 @@ fn used(world: &World, pod: PodId, used_before: u64) -> u64 {
     let started = world.pod(pod).containers.iter().filter_map(|status| status.running_since).min();
     let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, world.now.since(started)));
     used_before + (world.cpu_used(pod) as u64).max(idle.max(1))
+}
+
+/// KWOK's counter: it grows by the use at the moment of the scrape, as if that had been so since the scrape before, and begins
+/// at zero with the first one, of which metrics-server then keeps nothing. Source: KWOK `pkg/kwok/server/metrics_resource_usage.go`.
+fn stepped(world: &World, pod: PodId, before: Option<(Time, u64)>) -> u64 {
+    let rate = world.cpu.get(pod.index()).map_or(0, |meter| meter.rate());
+    before.map_or(0, |(at, counter)| counter + nanos(rate, world.now.since(at)))
 }
 
 /// The pod's lines on its kubelet's page.
