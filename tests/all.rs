@@ -9,6 +9,7 @@ mod determinism;
 mod docs;
 mod explain;
 mod karpenter;
+mod karpenter_machines;
 mod karpenter_oracles;
 mod load_balancer;
 mod oracles;

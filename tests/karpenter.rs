@@ -36,6 +36,11 @@ fn spot_pool_lost() {
 }
 
 #[test]
+fn rebalance() {
+    keeps("rebalance");
+}
+
+#[test]
 fn drift() {
     keeps("drift");
 }
@@ -55,6 +60,7 @@ fn every_scenario_of_the_folder_is_named_here() {
         "drift",
         "expiry-storm",
         "expiry-storm-v1beta1",
+        "rebalance",
         "spot-pool-lost",
     ];
     assert_eq!(names, known);

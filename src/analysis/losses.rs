@@ -107,7 +107,8 @@ pub fn groups(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<LossGroup>
 /// Faults that were in force within a window, or (those of an instant) had begun at most five minutes before it.
 fn faults_in(plan: &Plan, (from, to): (Time, Time)) -> Vec<FaultId> {
     let overlaps = |fault: &crate::plan::Fault| {
-        let instant = matches!(fault.kind, FaultKind::SpotInterruption { .. });
+        let instant =
+            matches!(fault.kind, FaultKind::SpotInterruption { .. } | FaultKind::RebalanceRecommendation { .. });
         let end = fault.until.unwrap_or(if instant { fault.at } else { plan.until }) + AFTERMATH;
         fault.at <= to && from <= end
     };

@@ -10,9 +10,9 @@
 
 use crate::components::Cx;
 use crate::plan::{
-    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, NodeChoice, ZoneId,
+    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, InstanceTypeId, NodeChoice, ZoneId,
 };
-use crate::world::{DisruptionReason, InstanceState, NodeId, Owner, World};
+use crate::world::{DisruptionReason, InstanceId, InstanceState, NodeId, Owner, World};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -182,16 +182,12 @@ fn begin(cx: &mut Cx, id: FaultId) {
     cx.explain(|| format!("fault {} begins: {}", id.index() + 1, fault.words(plan)));
     match &fault.kind {
         FaultKind::SpotInterruption { instance_type, zone } => {
-            let hit: Vec<_> = (cx.world.instances.iter())
-                .filter(|instance| {
-                    instance.state == InstanceState::Running
-                        && instance.capacity_type == CapacityType::Spot
-                        && instance_type.is_none_or(|of| is_type(cx, of, instance.instance_type))
-                        && zone.is_none_or(|zone| zone == instance.zone)
-                })
-                .map(|instance| instance.id)
-                .collect();
+            let hit = spot_instances(cx, *instance_type, *zone);
             hit.into_iter().for_each(|instance| cx.world.interrupt_instance(instance));
+        }
+        FaultKind::RebalanceRecommendation { instance_type, zone } => {
+            let hit = spot_instances(cx, *instance_type, *zone);
+            hit.into_iter().for_each(|instance| cx.world.recommend_rebalance(instance));
         }
         FaultKind::NodeFailure(choice) => {
             for node in chosen(cx.world, choice) {
@@ -214,6 +210,17 @@ fn begin(cx: &mut Cx, id: FaultId) {
         | FaultKind::SlowRegistry(_)
         | FaultKind::PodCallsFail(_) => {}
     }
+}
+
+/// Running spot instances of a type and a zone.
+fn spot_instances(cx: &Cx, of: Option<InstanceTypeId>, zone: Option<ZoneId>) -> Vec<InstanceId> {
+    let hit = cx.world.instances.iter().filter(|instance| {
+        instance.state == InstanceState::Running
+            && instance.capacity_type == CapacityType::Spot
+            && of.is_none_or(|of| is_type(cx, of, instance.instance_type))
+            && zone.is_none_or(|zone| zone == instance.zone)
+    });
+    hit.map(|instance| instance.id).collect()
 }
 
 /// A machine stops answering. A failure that ends is a machine that hangs; one without end is a machine that is lost.

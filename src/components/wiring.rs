@@ -200,7 +200,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::ClaimCreated(id) | Change::ClaimLaunched(id) | Change::ClaimNoCapacity(id) => claim(id, 1),
         Change::ClaimRegistered(id) | Change::ClaimInitialized(id) => claim(id, 2),
         Change::ClaimConsolidatable(id, _) | Change::ClaimDrifted(id, _) | Change::ClaimPodEvent(id) => claim(id, 3),
-        Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) => claim(id, 4),
+        Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) | Change::ClaimRebalance(id) => claim(id, 4),
         Change::ClaimDeleting(id, _) | Change::ClaimDrained(id) | Change::ClaimGone(id) => claim(id, 5),
         Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
         Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
@@ -225,6 +225,7 @@ fn subject(change: Change, world: &World) -> u64 {
         | Change::TargetGone(id) => other(9, id.0),
         Change::InstanceLaunched(id)
         | Change::InstanceInterrupted(id)
+        | Change::InstanceRebalance(id)
         | Change::InstanceShuttingDown(id)
         | Change::InstanceTerminated(id) => other(10, id.0),
         Change::NodePoolChanged(id) => other(11, id.0),
@@ -473,6 +474,9 @@ fn interruption(change: Change, wakes: &mut Wakes) {
     match change {
         Change::InstanceInterrupted(instance) => {
             wakes.push((Span::ZERO, Event::Interruption(Interruption::Notice(instance))));
+        }
+        Change::InstanceRebalance(instance) => {
+            wakes.push((Span::ZERO, Event::Interruption(Interruption::Rebalance(instance))));
         }
         Change::InstanceShuttingDown(instance) => {
             wakes.push((Span::ZERO, Event::Interruption(Interruption::StateChange(instance))));

@@ -30,6 +30,12 @@ pub struct CapacityPool {
     pub plenty: Distribution,
     /// How long one instance runs until it is interrupted alone.
     pub alone: Distribution,
+    /// The chance that a rebalance recommendation comes before an interruption.
+    pub warned: f64,
+    /// So long before.
+    pub lead: Distribution,
+    /// How long one instance runs until it gets a recommendation that nothing follows.
+    pub false_alarm: Distribution,
 }
 
 impl CapacityPool {

@@ -176,6 +176,11 @@ impl Fault {
                 kind(instance_type).unwrap_or_default(),
                 zone(of).unwrap_or_default()
             ),
+            FaultKind::RebalanceRecommendation { instance_type, zone: of } => format!(
+                "EC2 recommends to replace spot instances{}{}",
+                kind(instance_type).unwrap_or_default(),
+                zone(of).unwrap_or_default()
+            ),
             FaultKind::NodeFailure(NodeChoice::Named(name)) => format!("node {name} fails"),
             FaultKind::NodeFailure(NodeChoice::Fullest) => "the fullest node fails".to_string(),
             FaultKind::NodeFailure(NodeChoice::Recorded { claim, .. }) => {

@@ -173,6 +173,13 @@ pub enum FaultKind {
         /// Only this zone.
         zone: Option<ZoneId>,
     },
+    /// EC2 recommends to replace spot instances of a pool (type and zone; `None`: any); nothing else happens to them.
+    RebalanceRecommendation {
+        /// Only this type.
+        instance_type: Option<InstanceTypeId>,
+        /// Only this zone.
+        zone: Option<ZoneId>,
+    },
     /// A node fails without notice: kubelet and pods stop answering.
     NodeFailure(NodeChoice),
     /// No capacity for matching offerings while it lasts.

@@ -105,11 +105,13 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::ClaimPodEvent(_)
         | Change::ClaimDisrupted(..)
         | Change::ClaimReleased(_)
+        | Change::ClaimRebalance(_)
         | Change::ClaimDeleting(..)
         | Change::ClaimDrained(_)
         | Change::ClaimGone(_) => claim(change, world),
         Change::InstanceLaunched(_)
         | Change::InstanceInterrupted(_)
+        | Change::InstanceRebalance(_)
         | Change::InstanceShuttingDown(_)
         | Change::InstanceTerminated(_)
         | Change::CapacityChanged(..)
@@ -128,6 +130,9 @@ fn outside(change: Change, world: &World) -> Row {
         }
         Change::InstanceInterrupted(instance) => {
             Row::new("ec2", instance_name(instance), "interruption notice").because("spot")
+        }
+        Change::InstanceRebalance(instance) => {
+            Row::new("ec2", instance_name(instance), "rebalance recommendation").because("spot")
         }
         Change::InstanceShuttingDown(instance) => {
             Row::new("ec2", instance_name(instance), "state").from("running").to("shutting-down")
@@ -301,6 +306,7 @@ fn claim(change: Change, world: &World) -> Row {
         Change::ClaimPodEvent(id) => row(id, "pod event"),
         Change::ClaimDisrupted(id, reason) => row(id, "disruption").because(reason.name()),
         Change::ClaimReleased(id) => row(id, "disruption given up"),
+        Change::ClaimRebalance(id) => row(id, "event").to("SpotRebalanceRecommendation"),
         Change::ClaimDeleting(id, reason) => row(id, "deletion requested").because(reason.name()),
         Change::ClaimDrained(id) => row(id, "drained"),
         Change::ClaimGone(id) => row(id, "gone"),

@@ -57,6 +57,7 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
         }
         let kinds = [
             "spot_interruption",
+            "rebalance_recommendation",
             "node_failure",
             "insufficient_capacity",
             "health_check_fails",
@@ -102,7 +103,7 @@ fn one_of<'n>(fields: &mut Fields<'n>, kinds: &[&'static str], draft: &mut Draft
 
 fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
     match key {
-        "spot_interruption" | "insufficient_capacity" => {
+        "spot_interruption" | "rebalance_recommendation" | "insufficient_capacity" => {
             let (mut instance_type, mut zone, mut capacity_type) = (None, None, None);
             if !node.is_null() {
                 let mut fields = Fields::of(node, path, &mut draft.problems)?;
@@ -117,10 +118,10 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
                 }
                 fields.finish(&mut draft.problems);
             }
-            Some(if key == "spot_interruption" {
-                FaultKind::SpotInterruption { instance_type, zone }
-            } else {
-                FaultKind::InsufficientCapacity { instance_type, zone, capacity_type }
+            Some(match key {
+                "spot_interruption" => FaultKind::SpotInterruption { instance_type, zone },
+                "rebalance_recommendation" => FaultKind::RebalanceRecommendation { instance_type, zone },
+                _ => FaultKind::InsufficientCapacity { instance_type, zone, capacity_type },
             })
         }
         "node_failure" => node_choice(node, path, draft).map(FaultKind::NodeFailure),

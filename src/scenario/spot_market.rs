@@ -37,6 +37,17 @@ struct Settings {
     returns: Distribution,
     shortage: f64,
     on_demand_shortage: f64,
+    rebalance: Rebalance,
+}
+
+/// Rebalance recommendations.
+#[derive(Clone, Debug, PartialEq)]
+struct Rebalance {
+    /// So many interruptions follow one.
+    recall: f64,
+    /// So many of them are followed by an interruption.
+    precision: f64,
+    lead: Distribution,
 }
 
 /// An exception for the pools of a type, a zone, or both.
@@ -61,6 +72,11 @@ pub(crate) fn read(node: &Node, draft: &mut Draft) {
         returns: Distribution::Weibull { shape, scale },
         shortage: flags.shortage,
         on_demand_shortage: 0.0,
+        rebalance: Rebalance {
+            recall: flags.rebalance.0,
+            precision: flags.rebalance.1,
+            lead: Distribution::Lognormal { median: flags.rebalance_lead.0, sigma: flags.rebalance_lead.1 },
+        },
     };
     let by_family = fields.choice("by", &[("type", false), ("family", true)], &mut draft.problems).unwrap_or(false);
     let settings = settings(&mut fields, default, draft);
@@ -108,7 +124,29 @@ fn settings(fields: &mut Fields<'_>, base: Settings, draft: &mut Draft) -> Setti
     own.returns = distribution(fields, "returns", draft).unwrap_or(own.returns);
     own.shortage = share(fields, "shortage", 0.9, draft).unwrap_or(own.shortage);
     own.on_demand_shortage = share(fields, "on_demand_shortage", 0.9, draft).unwrap_or(own.on_demand_shortage);
+    if let Some(node) = fields.get("rebalance") {
+        rebalance(node, &fields.at("rebalance"), &mut own.rebalance, draft);
+    }
     own
+}
+
+/// `rebalance: off`, or how good the recommendations are.
+fn rebalance(node: &Node, path: &str, own: &mut Rebalance, draft: &mut Draft) {
+    if matches!(node.text(), Some("off" | "false")) {
+        own.recall = 0.0;
+        return;
+    }
+    let Some(mut fields) = Fields::of(node, path, &mut draft.problems) else { return };
+    own.recall = share(&mut fields, "recall", 1.0, draft).unwrap_or(own.recall);
+    if let Some(precision) = share(&mut fields, "precision", 1.0, draft) {
+        own.precision = precision;
+        if precision < 0.01 {
+            let node = fields.get("precision").unwrap_or(node);
+            reader::out_of_range(node, &fields.at("precision"), "from 1% to 100%", &mut draft.problems);
+        }
+    }
+    own.lead = distribution(&mut fields, "lead", draft).unwrap_or_else(|| own.lead.clone());
+    fields.finish(&mut draft.problems);
 }
 
 /// What `interruptions` can say.
@@ -260,9 +298,27 @@ fn pool(
         Distribution::Never
     };
     let never = [&lifetime, &alone, &plenty].into_iter().all(|one| *one == Distribution::Never);
-    let Settings { share, spread, returns, .. } = settings.clone();
-    let pool =
-        CapacityPool { name, capacity_type, zone, types, lifetime, share, spread, outage: returns, plenty, alone };
+    let Settings { share, spread, returns, rebalance: Rebalance { recall, precision, lead }, .. } = settings.clone();
+    let rate = |distribution: &Distribution| match distribution {
+        Distribution::Never => 0.0,
+        other => 3600.0 / mean(other).max(1e-3),
+    };
+    let recommended = recall * (rate(&lifetime) * share + rate(&alone));
+    let pool = CapacityPool {
+        name,
+        capacity_type,
+        zone,
+        types,
+        false_alarm: every(recommended * (1.0 - precision) / precision.max(0.01)),
+        lifetime,
+        share,
+        spread,
+        outage: returns,
+        plenty,
+        alone,
+        warned: if spot { recall } else { 0.0 },
+        lead,
+    };
     (!never).then_some(pool)
 }
 

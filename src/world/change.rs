@@ -147,6 +147,8 @@ pub enum Change {
     ClaimDisrupted(ClaimId, DisruptionReason),
     /// A disruption command was given up; its candidate is free again.
     ClaimReleased(ClaimId),
+    /// Karpenter has read the rebalance recommendation of a NodeClaim's instance: it publishes an event and does nothing.
+    ClaimRebalance(ClaimId),
     /// Deletion of a NodeClaim was asked for.
     ClaimDeleting(ClaimId, DisruptionReason),
     /// The node of a NodeClaim is drained.
@@ -157,6 +159,8 @@ pub enum Change {
     InstanceLaunched(InstanceId),
     /// An instance got the two-minute notice.
     InstanceInterrupted(InstanceId),
+    /// EC2 recommends to replace a spot instance: its risk of interruption is elevated.
+    InstanceRebalance(InstanceId),
     /// An instance is shutting down.
     InstanceShuttingDown(InstanceId),
     /// An instance is terminated.

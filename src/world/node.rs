@@ -234,6 +234,8 @@ pub struct Instance {
     pub launched: Time,
     /// State.
     pub state: InstanceState,
+    /// When EC2 recommended to replace it.
+    pub rebalance: Option<Time>,
     /// When it got a notice.
     pub interrupted: Option<Time>,
     /// When it began to shut down (paid until here).
@@ -625,6 +627,7 @@ impl World {
             price,
             launched: self.now,
             state: InstanceState::Running,
+            rebalance: None,
             interrupted: None,
             stopped: None,
             terminated: None,
@@ -641,6 +644,21 @@ impl World {
             entry.interrupted = Some(now);
             self.push(Change::InstanceInterrupted(instance));
         }
+    }
+
+    /// EC2 recommends to replace a spot instance; once.
+    pub fn recommend_rebalance(&mut self, instance: InstanceId) {
+        let now = self.now;
+        let entry = &mut self.instances[instance.index()];
+        if entry.rebalance.is_none() && entry.interrupted.is_none() && entry.state == InstanceState::Running {
+            entry.rebalance = Some(now);
+            self.push(Change::InstanceRebalance(instance));
+        }
+    }
+
+    /// Karpenter publishes the event SpotRebalanceRecommendation of a NodeClaim.
+    pub fn note_rebalance(&mut self, claim: ClaimId) {
+        self.push(Change::ClaimRebalance(claim));
     }
 
     /// The instance begins to shut down; it is paid until now, and its machine answers no more.

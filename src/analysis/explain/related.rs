@@ -227,6 +227,7 @@ impl<'a> Story<'a> {
             | Change::ClaimConsolidatable(claim, _)
             | Change::ClaimDrifted(claim, false)
             | Change::ClaimReleased(claim)
+            | Change::ClaimRebalance(claim)
             | Change::ClaimDeleting(claim, _)
             | Change::ClaimDrained(claim)
             | Change::ClaimGone(claim) => machine.claim == Some(claim),
@@ -235,6 +236,7 @@ impl<'a> Story<'a> {
                 machine.claim == Some(claim) && !leaves
             }
             Change::InstanceInterrupted(instance)
+            | Change::InstanceRebalance(instance)
             | Change::InstanceShuttingDown(instance)
             | Change::InstanceTerminated(instance) => {
                 let claim = self.world.instances[instance.index()].claim;

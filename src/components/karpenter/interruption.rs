@@ -3,10 +3,11 @@
 //! ```text
 //!  two-minute notice ─ EventBridge, SQS ─► avoid the spot offering for 3 min, delete the NodeClaim (drain begins)
 //!  instance is shutting down ────────────► delete the NodeClaim
+//!  rebalance recommendation ─────────────► an event on the NodeClaim, nothing else
 //! ```
 //!
 //! Source: provider `pkg/controllers/interruption/controller.go`. Nothing happens without `--interruption-queue`. Left out:
-//! rebalance recommendations (an event only), scheduled changes, the instance-status poller.
+//! scheduled changes, the instance-status poller.
 
 use super::cluster::avoided_until;
 use crate::components::{Cx, Event as Any};
@@ -28,6 +29,10 @@ pub enum Event {
     StateChange(InstanceId),
     /// The message about it has arrived.
     StateChangeRead(InstanceId),
+    /// EC2 recommends to replace a spot instance.
+    Rebalance(InstanceId),
+    /// The message about it has arrived.
+    RebalanceRead(InstanceId),
 }
 
 impl Interruption {
@@ -41,7 +46,9 @@ impl Interruption {
         }
         match event {
             Event::Notice(instance) => deliver(cx, instance, 0, Event::NoticeRead(instance)),
-            Event::StateChange(instance) => deliver(cx, instance, 1, Event::StateChangeRead(instance)),
+            Event::StateChange(instance) => deliver(cx, instance, 1 << 63, Event::StateChangeRead(instance)),
+            Event::Rebalance(instance) => deliver(cx, instance, 1 << 62, Event::RebalanceRead(instance)),
+            Event::RebalanceRead(id) => rebalance(cx, id),
             Event::NoticeRead(id) => {
                 let instance = &cx.world.instances[id.index()];
                 if instance.capacity_type == CapacityType::Spot {
@@ -61,8 +68,16 @@ impl Interruption {
 fn deliver(cx: &mut Cx, instance: InstanceId, kind: u64, event: Event) {
     let Some(claim) = cx.world.instances[instance.index()].claim else { return };
     if cx.world.claim(claim).is_active() {
-        let span = cx.delay(Stage::InterruptionDelivery, cx.world.claim(claim).key() ^ (kind << 63));
+        let span = cx.delay(Stage::InterruptionDelivery, cx.world.claim(claim).key() ^ kind);
         cx.after(span, Any::Interruption(event));
+    }
+}
+
+/// Neither a taint nor a deletion: of the nodes that get a recommendation most are never interrupted.
+fn rebalance(cx: &mut Cx, instance: InstanceId) {
+    let Some(claim) = cx.world.instances[instance.index()].claim else { return };
+    if cx.world.claim(claim).is_active() {
+        cx.world.note_rebalance(claim);
     }
 }
 

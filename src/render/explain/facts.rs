@@ -28,6 +28,7 @@ impl Page<'_> {
             | Change::NodeAlive(..)
             | Change::NodeGone(_)
             | Change::InstanceInterrupted(_)
+            | Change::InstanceRebalance(_)
             | Change::InstanceShuttingDown(_)
             | Change::InstanceTerminated(_) => return self.of_machine(change),
             Change::ClaimRegistered(_)
@@ -35,6 +36,7 @@ impl Page<'_> {
             | Change::ClaimConsolidatable(..)
             | Change::ClaimPodEvent(_)
             | Change::ClaimReleased(_)
+            | Change::ClaimRebalance(_)
             | Change::ClaimDeleting(..)
             | Change::ClaimDrained(_)
             | Change::ClaimGone(_) => return self.of_claim(at, change),
@@ -135,6 +137,12 @@ impl Page<'_> {
             Change::InstanceInterrupted(instance) => {
                 format!("EC2 gives notice: the spot instance of {} ends in two minutes", of_instance(instance))
             }
+            Change::InstanceRebalance(instance) => {
+                format!(
+                    "EC2 recommends to replace the spot instance of {}: it may be interrupted",
+                    of_instance(instance)
+                )
+            }
             Change::InstanceShuttingDown(instance) => format!("the instance of {} shuts down", of_instance(instance)),
             Change::InstanceTerminated(instance) => format!("the instance of {} is terminated", of_instance(instance)),
             _ => return None,
@@ -157,6 +165,9 @@ impl Page<'_> {
             }
             Change::ClaimConsolidatable(..) => return None,
             Change::ClaimReleased(claim) => format!("Karpenter gives up its plan for {}", node(claim)),
+            Change::ClaimRebalance(claim) => {
+                format!("Karpenter publishes the recommendation as an event of {} and does nothing more", node(claim))
+            }
             Change::ClaimDeleting(claim, why) => {
                 let then = if self.world.claim(claim).node.is_some() { ", it is tainted and drained" } else { "" };
                 format!("{} is to go ({}){then}", node(claim), deletion(why))

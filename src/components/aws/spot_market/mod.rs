@@ -4,6 +4,7 @@
 //!  a pool (type or family, zone): capacity ─ lifetime ─► shock: notices within minutes, nothing to buy ─ outage ─► capacity
 //!                                 plenty ─► shortage: nothing to buy, what runs goes on ─ outage ─► plenty
 //!  InstanceLaunched ─ alone ─► notice of that instance
+//!  a lead before shock or notice ─► rebalance recommendations, to some; others get one for nothing
 //! ```
 //!
 //! Source: arXiv 2604.16457: more than 92 % of co-interruptions in one type and zone fall within three minutes, so the pool has
@@ -25,6 +26,9 @@ const BEGIN: Purpose = Purpose::named("spot.begin");
 const MEMBER: Purpose = Purpose::named("spot.member");
 const SPREAD: Purpose = Purpose::named("spot.spread");
 const ALONE: Purpose = Purpose::named("spot.alone");
+const WARNED: Purpose = Purpose::named("spot.warned");
+const LEAD: Purpose = Purpose::named("spot.lead");
+const FALSE_ALARM: Purpose = Purpose::named("spot.false_alarm");
 
 /// The history of a pool from which the instant of the start is taken: so many spells of each kind.
 const HISTORY: u64 = 128;
@@ -51,6 +55,10 @@ pub enum Event {
     Launched(InstanceId),
     /// An instance gets its notice.
     Notice(InstanceId),
+    /// EC2 sees a shock of a pool coming.
+    Warning(CapacityPoolId),
+    /// An instance gets a rebalance recommendation.
+    Rebalance(InstanceId),
 }
 
 impl SpotMarket {
@@ -67,7 +75,11 @@ impl SpotMarket {
                 |up: &Distribution, purposes, occupied| begin(random, key, (up, &pool.outage), purposes, occupied);
             let (sells, left) = spells(&pool.lifetime, (LIFETIME, OUTAGE), occupied);
             cx.world.set_pool_want(id, Want::Shock, !sells);
-            later(cx, left, if sells { Event::Shock(id) } else { Event::Back(id) });
+            if sells {
+                self.await_shock(cx, id, left);
+            } else {
+                later(cx, left, Event::Back(id));
+            }
             let (sells, left) = spells(&pool.plenty, (PLENTY, SHORTAGE), false);
             cx.world.set_pool_want(id, Want::Shortage, !sells);
             later(cx, left, if sells { Event::Shortage(id) } else { Event::Plenty(id) });
@@ -84,7 +96,7 @@ impl SpotMarket {
                 cx.world.set_pool_want(id, Want::Shock, false);
                 let pool = cx.plan.capacity_pools.get(id);
                 let span = spell(cx, pool, &pool.lifetime, LIFETIME, self.shocks[id.index()]);
-                later(cx, span, Event::Shock(id));
+                self.await_shock(cx, id, span);
             }
             Event::Shortage(id) => {
                 cx.world.set_pool_want(id, Want::Shortage, true);
@@ -101,6 +113,30 @@ impl SpotMarket {
             }
             Event::Launched(instance) => launched(cx, instance),
             Event::Notice(instance) => cx.world.interrupt_instance(instance),
+            Event::Warning(id) => self.warn(cx, id),
+            Event::Rebalance(instance) => cx.world.recommend_rebalance(instance),
+        }
+    }
+
+    /// The next shock of a pool, and a lead before it the moment in which EC2 can see it coming.
+    fn await_shock(&self, cx: &mut Cx, id: CapacityPoolId, span: Span) {
+        later(cx, span, Event::Shock(id));
+        let pool = cx.plan.capacity_pools.get(id);
+        let lead = spell(cx, pool, &pool.lead, LEAD, self.shocks[id.index()]);
+        if lead < span && pool.warned > 0.0 {
+            later(cx, span.saturating_sub(lead), Event::Warning(id));
+        }
+    }
+
+    /// Some of those that run get a recommendation.
+    fn warn(&self, cx: &mut Cx, id: CapacityPoolId) {
+        let number = self.shocks[id.index()];
+        let members: Vec<(InstanceId, u64)> =
+            members(cx, id).map(|instance| (instance.id, key(cx, instance) ^ number << 40)).collect();
+        for (instance, key) in members {
+            if cx.chance(WARNED, key, cx.plan.capacity_pools.get(id).warned) {
+                cx.world.recommend_rebalance(instance);
+            }
         }
     }
 
@@ -142,8 +178,14 @@ fn launched(cx: &mut Cx, id: InstanceId) {
     let Instance { instance_type, zone, capacity_type, .. } = *instance;
     let Some(pool) = cx.plan.capacity_pools.of(instance_type, zone, capacity_type) else { return };
     if let (Some(random), CapacityType::Spot) = (cx.random, capacity_type) {
-        let span = cx.plan.capacity_pools.get(pool).alone.draw(random, ALONE, key(cx, instance));
+        let (pool, key) = (cx.plan.capacity_pools.get(pool), key(cx, instance));
+        let span = pool.alone.draw(random, ALONE, key);
         later(cx, span, Event::Notice(id));
+        let lead = pool.lead.draw(random, LEAD, key);
+        if lead < span && cx.chance(WARNED, key, pool.warned) {
+            later(cx, span.saturating_sub(lead), Event::Rebalance(id));
+        }
+        later(cx, pool.false_alarm.draw(random, FALSE_ALARM, key), Event::Rebalance(id));
     }
 }
 
