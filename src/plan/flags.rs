@@ -198,6 +198,9 @@ pub struct ControllerFlags {
     pub pod_gc_quarantine: Span,
     /// `tolerationSeconds` added by admission for not-ready and unreachable.
     pub default_toleration: Span,
+    /// How long the API server rests before it tries an eviction again that met another one at their budget; zero: evictions
+    /// are decided one after the other and never meet.
+    pub eviction_retry: Span,
 }
 
 impl Default for ControllerFlags {
@@ -221,6 +224,7 @@ impl Default for ControllerFlags {
             pod_gc_period: Span::from_secs(20),
             pod_gc_quarantine: Span::from_secs(40),
             default_toleration: Span::from_secs(300),
+            eviction_retry: Span::ZERO,
         }
     }
 }

@@ -94,6 +94,8 @@ pub struct Recorder {
     pub facts: Vec<Fact>,
     /// What each sync of an autoscaler saw and did.
     pub hpa_syncs: Vec<(Time, HpaId, HpaStatus)>,
+    /// Evictions that the API server refused, in order.
+    pub refused_evictions: Vec<(Time, PodId)>,
     /// Explanations of decisions, in order.
     pub explanations: Vec<(Time, String)>,
     /// Decisions with all that their controllers saw, in order.
@@ -115,6 +117,7 @@ impl Recorder {
             detail,
             facts: Vec::new(),
             hpa_syncs: Vec::new(),
+            refused_evictions: Vec::new(),
             explanations: Vec::new(),
             decisions: Vec::new(),
             verdicts: Vec::new(),

@@ -30,9 +30,13 @@ pub struct Recording {
     pub rows: Vec<RecordedRow>,
     /// How late timers of the recording machine were, 99th percentile, milliseconds.
     pub timer_lag_ms: f64,
-    /// Stretches in which the recording machine was slow, from and to, microseconds since the trigger: requests to its API
-    /// server took more than twice what they take at most in quiet.
+    /// Requests to the recording machine's API server that took longer than they do in quiet: from and to, microseconds since
+    /// the trigger.
     pub slow: Vec<(i64, i64)>,
+    /// Evictions that the API server refused: when it answered, and the pod.
+    pub refused: Vec<(i64, String)>,
+    /// The end, microseconds since the trigger.
+    pub end: i64,
 }
 
 impl RecordedRow {

@@ -77,7 +77,7 @@ flags! {
         fill_missing_with_request;
     controllers: client_qps client_burst node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
         secondary_node_eviction_rate large_cluster_size unhealthy_zone_threshold endpoint_batch_period
-        endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration;
+        endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration eviction_retry;
     metrics: resolution phase housekeeping_busy housekeeping_idle scrape_spread_per_node scrape_spread_max exact stepwise;
     scheduler: backoff_initial backoff_max unschedulable_max flush_period percentage_of_nodes_to_score
         pop_from_backoff start_index;

@@ -50,8 +50,8 @@ pub fn replay(plan: &Plan, recording: &Recording) -> Replayed {
             (outcome, predicted) = (other, timeline);
         }
     }
-    let noise = Noise { timer_lag_ms: recording.timer_lag_ms, slow: recording.slow.clone() };
-    let comparison = replay::compare(&observed, &predicted, &noise);
+    let noise = Noise::new(recording.timer_lag_ms, recording.slow.clone());
+    let comparison = replay::compare(&observed, &predicted, &noise, recording.end);
     Replayed { outcome, observed, predicted, comparison, runs }
 }
 

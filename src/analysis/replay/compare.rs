@@ -4,7 +4,9 @@
 //! own cause in its own timeline, so that an early deviation is not counted again for all that follows from it. What follows
 //! from the whole chain is judged by itself.
 
-use super::{Happening, Kind, Timeline};
+use super::causes::{Class, cause_at};
+use super::{Happening, Kind, Near, Timeline};
+use std::collections::BTreeMap;
 
 /// A list that must be equal.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub struct KindResult {
     pub worst: Option<(f64, f64, f64)>,
     /// Seconds.
     pub tolerance: f64,
-    /// Errors beyond that in stretches in which the recording machine was slow, within what a noisy run is allowed.
+    /// Recorded delays that are longer than that, by no more than requests to the recording machine's API server took meanwhile.
     pub excused: usize,
     /// Errors beyond what is allowed.
     pub outside: usize,
@@ -76,6 +78,8 @@ pub struct Chain {
     pub predicted: Option<f64>,
     /// Seconds.
     pub tolerance: f64,
+    /// The value near a boundary that a sync period more is allowed for.
+    pub boundary: Option<Near>,
 }
 
 impl Chain {
@@ -122,134 +126,40 @@ impl Comparison {
     }
 }
 
-/// What an error may be.
-#[derive(Clone, Copy)]
-enum Class {
-    /// A constant of a controller.
-    Constant,
-    /// Ends on a whole second.
-    WholeSecond,
-    /// Anything else.
-    Other,
-    /// Waits for the next tick of a loop whose phase nobody knows: its period of 1 s comes on top.
-    Tick,
-    /// Comes of everything before.
-    Chain,
-}
-
-impl Class {
-    fn of(kind: Kind) -> Class {
-        match kind {
-            Kind::Synced | Kind::BatchClosed => Class::Constant,
-            Kind::NodeReady | Kind::NodeGone => Class::WholeSecond,
-            Kind::Command => Class::Chain,
-            // The disruption queue looks at its commands every second; a claim's controller rests a second after each write.
-            Kind::ClaimDeleting | Kind::ClaimInitialized => Class::Tick,
-            _ => Class::Other,
-        }
-    }
-
-    fn tolerance(self, lag_ms: f64, at: f64) -> f64 {
-        match self {
-            Class::Constant => 0.1 + lag_ms / 1e3,
-            Class::WholeSecond => 1.1,
-            Class::Other if lag_ms > 30.0 => 1.5,
-            Class::Other => 0.5,
-            Class::Tick => 1.0 + Class::Other.tolerance(lag_ms, at),
-            Class::Chain => (at.abs() * 0.03).max(3.0),
-        }
-    }
-}
-
-/// What errors may be while the recording machine was slow, seconds: what a noisy run is allowed.
-const SLOW_TOLERANCE: f64 = 1.5;
-
 /// How quiet the recording machine was.
 #[derive(Clone, Debug, Default)]
 pub struct Noise {
     /// Lag of timers, 99th percentile.
     pub timer_lag_ms: f64,
-    /// Stretches in which requests took long, microseconds since the trigger.
-    pub slow: Vec<(i64, i64)>,
+    /// Stretches in which requests took longer than in quiet, microseconds since the trigger, apart and in order.
+    slow: Vec<(i64, i64)>,
 }
 
 impl Noise {
-    /// Some request was slow between a cause and its effect.
-    fn is_slow(&self, from: i64, to: i64) -> bool {
-        self.slow.iter().any(|&(begin, end)| begin <= to && end >= from)
+    /// Of timers that lag so much and slow requests from and to, microseconds since the trigger.
+    pub fn new(timer_lag_ms: f64, mut requests: Vec<(i64, i64)>) -> Noise {
+        requests.sort_unstable();
+        let mut slow: Vec<(i64, i64)> = Vec::new();
+        for (from, to) in requests {
+            match slow.last_mut().filter(|last| last.1 >= from) {
+                Some(last) => last.1 = last.1.max(to),
+                None => slow.push((from, to)),
+            }
+        }
+        Noise { timer_lag_ms, slow }
+    }
+
+    /// How much of the time between a cause and its effect the API server was slow, seconds.
+    fn slow_seconds(&self, from: i64, to: i64) -> f64 {
+        let first = self.slow.partition_point(|&(_, end)| end <= from);
+        let inside = self.slow[first..].iter().take_while(|&&(begin, _)| begin < to);
+        inside.map(|&(begin, end)| end.min(to) - begin.max(from)).sum::<i64>() as f64 / 1e6
     }
 }
 
-/// Where a delay is counted from.
-enum Cause {
-    /// The latest of these kinds, of whatever subject.
-    Latest(&'static [Kind]),
-    /// The latest of the first kinds, or of the second ones of the same subject.
-    LatestOrOwn(&'static [Kind], Kind),
-    /// That of the same subject.
-    Own(Kind),
-    /// That of the same place in the order of its kind.
-    Nth(Kind),
-    /// The trigger.
-    Trigger,
-}
-
-fn cause_of(one: &Happening) -> Cause {
-    match one.kind {
-        Kind::Synced => Cause::Latest(&[Kind::Synced]),
-        Kind::Scaled => Cause::Latest(&[Kind::Synced, Kind::Action]),
-        Kind::PodCreated => Cause::Latest(&[Kind::Scaled, Kind::PodDeleting, Kind::Action]),
-        Kind::PodScheduled => Cause::LatestOrOwn(&[Kind::NodeReady, Kind::PodGone], Kind::PodCreated),
-        Kind::PodRunning => Cause::Own(Kind::PodScheduled),
-        Kind::PodReady => Cause::Own(Kind::PodRunning),
-        Kind::PodDeleting if one.detail == "eviction" => Cause::Latest(&[Kind::NodeDeleting, Kind::PodDeleting]),
-        Kind::PodDeleting => Cause::Latest(&[Kind::Scaled, Kind::Action, Kind::PodReady]),
-        Kind::PodGone => Cause::Own(Kind::PodDeleting),
-        Kind::BatchClosed => Cause::Latest(&[Kind::PodUnschedulable, Kind::NodeDeleting]),
-        Kind::ClaimCreated => Cause::Latest(&[Kind::BatchClosed, Kind::Command]),
-        Kind::ClaimLaunched => Cause::Own(Kind::ClaimCreated),
-        Kind::ClaimRegistered => Cause::Nth(Kind::NodeCreated),
-        Kind::ClaimInitialized => Cause::Latest(&[Kind::NodeReady, Kind::NodeTaints]),
-        Kind::ClaimDeleting => Cause::Latest(&[Kind::Action, Kind::Command, Kind::ClaimInitialized]),
-        Kind::ClaimGone => Cause::Latest(&[Kind::NodeGone]),
-        Kind::NodeCreated if one.detail == "static" => Cause::Latest(&[Kind::Action]),
-        Kind::NodeCreated => Cause::Nth(Kind::ClaimLaunched),
-        Kind::NodeReady => Cause::Own(Kind::NodeCreated),
-        Kind::NodeDeleting => Cause::Latest(&[Kind::ClaimDeleting, Kind::Action]),
-        Kind::NodeGone => Cause::LatestOrOwn(&[Kind::PodGone], Kind::NodeDeleting),
-        Kind::Command | Kind::Action | Kind::PodUnschedulable | Kind::NodeTaints => Cause::Trigger,
-    }
-}
-
-/// A recorder reads watches one after the other: a cause may seem to come so much after its effect, microseconds.
-const SLACK: i64 = 60_000;
-
-/// When the cause of a happening was; the trigger if there is none.
-fn cause_at(timeline: &Timeline, one: &Happening, number: usize) -> i64 {
-    let until = one.at + SLACK;
-    let before = || timeline.happenings.iter().rev().skip_while(|other| other.at > until);
-    let latest = |kinds: &[Kind]| {
-        let own = |other: &&Happening| {
-            // Equal kinds follow each other: only what came strictly earlier can be a cause.
-            kinds.contains(&other.kind) && (other.kind != one.kind || other.at < one.at)
-        };
-        before().find(own).map(|other| other.at)
-    };
-    let of_subject =
-        |kind: Kind| before().find(|other| other.kind == kind && other.subject == one.subject).map(|other| other.at);
-    match cause_of(one) {
-        Cause::Latest(kinds) => latest(kinds),
-        Cause::LatestOrOwn(kinds, kind) => latest(kinds).max(of_subject(kind)),
-        Cause::Own(kind) => of_subject(kind),
-        Cause::Nth(kind) => timeline.of_kind(kind).nth(number).map(|other| other.at),
-        Cause::Trigger => None,
-    }
-    .unwrap_or(0)
-}
-
-/// Holds a prediction against a recording.
-pub fn compare(observed: &Timeline, predicted: &Timeline, noise: &Noise) -> Comparison {
-    let kinds = Kind::COMPARED.into_iter().map(|kind| compare_kind(observed, predicted, kind, noise));
+/// Holds a prediction against a recording that ends so many microseconds after the trigger.
+pub fn compare(observed: &Timeline, predicted: &Timeline, noise: &Noise, end: i64) -> Comparison {
+    let kinds = Kind::COMPARED.into_iter().map(|kind| compare_kind(observed, predicted, kind, noise, end));
     let kinds = kinds.filter(|kind| kind.matched + kind.missing + kind.extra > 0).collect();
     let list = |name, of: fn(&Timeline) -> &Vec<String>| ListResult {
         name,
@@ -269,19 +179,30 @@ pub fn compare(observed: &Timeline, predicted: &Timeline, noise: &Noise) -> Comp
         let after = |timeline: &Timeline| timeline.of_kind(kind).map(|one| one.at).filter(|&at| at > 0).collect();
         [observed, predicted].map(|timeline| seconds(after(timeline)))
     };
-    let mut chains = worst_chain("trigger to scale changes", of_kind(Kind::Scaled));
-    chains.extend(worst_chain("trigger to all pods ready", all_ready));
-    chains.extend(worst_chain("trigger to nodes gone", of_kind(Kind::NodeGone)));
+    let near = &predicted.near;
+    let mut chains = worst_chain("trigger to scale changes", of_kind(Kind::Scaled), near);
+    chains.extend(worst_chain("trigger to all pods ready", all_ready, near));
+    chains.extend(worst_chain("trigger to nodes gone", of_kind(Kind::NodeGone), near));
     Comparison { lists, kinds, chains }
 }
 
 /// Of times that belong to each other, the last and, if another is farther off, that too.
-fn worst_chain(name: &'static str, [observed, predicted]: [Vec<f64>; 2]) -> Vec<Chain> {
+fn worst_chain(name: &'static str, [observed, predicted]: [Vec<f64>; 2], near: &[Near]) -> Vec<Chain> {
     let length = observed.len().max(predicted.len());
     let chain = |index: usize| {
         let (observed, predicted) = (observed.get(index).copied(), predicted.get(index).copied());
         let tolerance = (observed.or(predicted).unwrap_or(0.0) * 0.03).max(3.0);
-        Chain { name, observed, predicted, tolerance }
+        let plain = Chain { name, observed, predicted, tolerance, boundary: None };
+        let until = observed.zip(predicted).map_or(f64::NEG_INFINITY, |(real, ours)| real.max(ours));
+        // The sync whose value was nearest to a boundary, of those before.
+        let before = near.iter().filter(|near| near.at as f64 / 1e6 <= until && near.at > 0);
+        match before.min_by(|a, b| a.distance.total_cmp(&b.distance)) {
+            Some(near) if !plain.holds() => {
+                let (period, boundary) = (near.period.seconds(), Some(near.clone()));
+                Chain { tolerance: tolerance + period, boundary, ..plain }
+            }
+            _ => plain,
+        }
     };
     let off = |index: &usize| {
         let chain = chain(*index);
@@ -295,42 +216,159 @@ fn worst_chain(name: &'static str, [observed, predicted]: [Vec<f64>; 2]) -> Vec<
     indices.into_iter().map(chain).collect()
 }
 
-fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &Noise) -> KindResult {
-    let (seen, meant): (Vec<_>, Vec<_>) = (observed.of_kind(kind).collect(), predicted.of_kind(kind).collect());
-    let matched = seen.len().min(meant.len());
-    let class = Class::of(kind);
+/// What of a kind is told apart by more than its place in the order: things that have names, and why pods are deleted.
+fn group(one: &Happening) -> &str {
+    match one.kind {
+        Kind::Synced | Kind::Scaled => &one.subject,
+        Kind::PodDeleting => &one.detail,
+        _ => "",
+    }
+}
+
+/// Happenings of a kind that belong together, each with its place in the order of the kind, and those without partner.
+type Pairs<'a> = (Vec<[(usize, &'a Happening); 2]>, [Vec<&'a Happening>; 2]);
+
+fn pairs<'a>(observed: &'a Timeline, predicted: &'a Timeline, kind: Kind) -> Pairs<'a> {
+    let mut groups: BTreeMap<&str, [Vec<(usize, &Happening)>; 2]> = BTreeMap::new();
+    for (side, timeline) in [observed, predicted].into_iter().enumerate() {
+        for (number, one) in timeline.of_kind(kind).enumerate() {
+            groups.entry(group(one)).or_default()[side].push((number, one));
+        }
+    }
+    let (mut paired, mut single) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for [seen, meant] in groups.into_values() {
+        let length = seen.len().min(meant.len());
+        paired.extend(seen.iter().zip(&meant).map(|(&one, &other)| [one, other]));
+        single[0].extend(seen[length..].iter().map(|(_, one)| *one));
+        single[1].extend(meant[length..].iter().map(|(_, one)| *one));
+    }
+    (paired, single)
+}
+
+fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &Noise, end: i64) -> KindResult {
+    let (paired, single) = pairs(observed, predicted, kind);
+    let tolerance = Class::of(kind).tolerance(noise.timer_lag_ms);
+    // Whether something falls just before or just after the end of the recording is within the tolerance.
+    let counted = |all: &[&Happening]| all.iter().filter(|one| (end - one.at) as f64 / 1e6 > tolerance).count();
     let mut result = KindResult {
         kind,
-        matched,
-        missing: seen.len() - matched,
-        extra: meant.len() - matched,
-        errors: Vec::with_capacity(matched),
+        matched: paired.len(),
+        missing: counted(&single[0]),
+        extra: counted(&single[1]),
+        errors: Vec::with_capacity(paired.len()),
         worst: None,
-        tolerance: class.tolerance(noise.timer_lag_ms, 0.0),
+        tolerance,
         excused: 0,
         outside: 0,
     };
     let mut furthest = f64::NEG_INFINITY;
-    for (number, (one, other)) in seen.iter().zip(&meant).enumerate() {
+    for [(number, one), (other_number, other)] in paired {
         let cause = cause_at(observed, one, number);
         let real = (one.at - cause) as f64 / 1e6;
-        let ours = (other.at - cause_at(predicted, other, number)) as f64 / 1e6;
+        let ours = (other.at - cause_at(predicted, other, other_number)) as f64 / 1e6;
         let error = (ours - real).abs();
-        let tolerance = class.tolerance(noise.timer_lag_ms, one.at as f64 / 1e6);
-        if matches!(class, Class::Chain) {
-            result.tolerance = result.tolerance.max(tolerance);
-        }
         if error > tolerance {
-            let excused = matches!(class, Class::Other) && error <= SLOW_TOLERANCE && noise.is_slow(cause, one.at);
+            let excused = real > ours && error - tolerance <= noise.slow_seconds(cause, one.at);
             result.excused += usize::from(excused);
             result.outside += usize::from(!excused);
         }
-        if error - tolerance > furthest {
-            furthest = error - tolerance;
+        if error > furthest {
+            furthest = error;
             result.worst = Some((one.at as f64 / 1e6, real, ours));
         }
         result.errors.push(error);
     }
     result.errors.sort_by(f64::total_cmp);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Span;
+
+    fn timeline(rows: &[(f64, Kind, &str, &str)]) -> Timeline {
+        let one = |&(at, kind, subject, detail): &(f64, Kind, &str, &str)| Happening {
+            at: (at * 1e6).round() as i64,
+            kind,
+            subject: subject.to_string(),
+            detail: detail.to_string(),
+        };
+        Timeline::of(rows.iter().map(one).collect())
+    }
+
+    fn outside(observed: &Timeline, predicted: &Timeline, noise: &Noise, kind: Kind) -> (usize, usize, usize) {
+        let result = compare_kind(observed, predicted, kind, noise, 100_000_000);
+        (result.outside, result.excused, result.missing + result.extra)
+    }
+
+    #[test]
+    fn slow_requests_excuse_what_is_late_by_no_more_than_they_took() {
+        let ready = |at: f64| timeline(&[(10.0, Kind::PodRunning, "a", ""), (at, Kind::PodReady, "a", "")]);
+        let (late, plain) = (ready(14.0), ready(13.0));
+        let slow = |seconds: f64| Noise::new(1.0, vec![(11_000_000, 11_000_000 + (seconds * 1e6) as i64)]);
+        assert_eq!(outside(&late, &plain, &Noise::default(), Kind::PodReady), (1, 0, 0));
+        assert_eq!(outside(&late, &plain, &slow(0.4), Kind::PodReady), (1, 0, 0), "a second late, 0.5 s allowed");
+        assert_eq!(outside(&late, &plain, &slow(0.6), Kind::PodReady), (0, 1, 0));
+        assert_eq!(outside(&plain, &late, &slow(0.6), Kind::PodReady), (1, 0, 0), "early is not explained by it");
+        let lagging = Noise::new(31.0, Vec::new());
+        assert_eq!(outside(&late, &plain, &lagging, Kind::PodReady), (0, 0, 0), "1.5 s on a noisy machine");
+        let twice = Noise::new(1.0, vec![(11_000_000, 11_300_000), (11_200_000, 11_400_000)]);
+        assert_eq!(outside(&late, &plain, &twice, Kind::PodReady), (1, 0, 0), "requests at a time count once");
+    }
+
+    #[test]
+    fn a_refused_eviction_is_counted_from_its_refusal() {
+        let drain = |refused: f64, evicted: f64| {
+            timeline(&[
+                (0.0, Kind::NodeDeleting, "n", ""),
+                (refused, Kind::EvictionRefused, "a", ""),
+                (evicted, Kind::PodDeleting, "a", "eviction"),
+            ])
+        };
+        let plain = drain(10.0, 20.0);
+        assert_eq!(outside(&drain(12.0, 22.0), &plain, &Noise::default(), Kind::PodDeleting), (0, 0, 0));
+        assert_eq!(outside(&drain(12.0, 24.0), &plain, &Noise::default(), Kind::PodDeleting), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_wait_for_a_look_is_counted_from_the_look_and_a_missed_look_is_found() {
+        let replaced = |initialized: f64, deleting: f64| {
+            timeline(&[
+                (0.0, Kind::Command, "underutilized", ""),
+                (initialized, Kind::ClaimInitialized, "new", ""),
+                (deleting, Kind::ClaimDeleting, "old", ""),
+            ])
+        };
+        let plain = replaced(26.9, 27.0);
+        assert_eq!(outside(&replaced(26.1, 27.05), &plain, &Noise::default(), Kind::ClaimDeleting), (0, 0, 0));
+        assert_eq!(outside(&replaced(25.9, 27.05), &plain, &Noise::default(), Kind::ClaimDeleting), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_falls_beside_the_end_is_neither_missing_nor_extra() {
+        let syncs = |last: f64| timeline(&[(70.0, Kind::Synced, "hpa", ""), (last, Kind::Synced, "hpa", "")]);
+        let none = timeline(&[(70.0, Kind::Synced, "hpa", "")]);
+        assert_eq!(outside(&syncs(99.95), &none, &Noise::default(), Kind::Synced), (0, 0, 0));
+        assert_eq!(outside(&syncs(85.0), &none, &Noise::default(), Kind::Synced), (0, 0, 1));
+        assert_eq!(outside(&none, &syncs(85.0), &Noise::default(), Kind::Synced), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_sync_period_more_is_allowed_only_after_a_value_near_a_boundary() {
+        let near = |at: i64| Near {
+            at: at * 1_000_000,
+            name: "web".into(),
+            distance: 0.004,
+            boundary: "77 %".into(),
+            period: Span::from_secs(15),
+        };
+        let times = || [vec![30.0], vec![45.0]];
+        assert!(!worst_chain("", times(), &[])[0].holds());
+        assert!(!worst_chain("", times(), &[near(50)])[0].holds(), "it came later");
+        let allowed = &worst_chain("", times(), &[near(30)])[0];
+        assert!(allowed.holds() && allowed.boundary.is_some());
+        assert!(!worst_chain("", [vec![30.0], vec![60.0]], &[near(30)])[0].holds(), "one period, not two");
+        assert!(worst_chain("", [vec![30.0], vec![31.0]], &[near(30)])[0].boundary.is_none(), "not needed, not said");
+    }
 }

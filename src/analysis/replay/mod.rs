@@ -7,6 +7,7 @@
 //! ```
 //! Names are given at random in a cluster, so things are told apart by their place in the order of their kind.
 
+mod causes;
 pub mod compare;
 mod observed;
 mod predicted;
@@ -15,7 +16,7 @@ pub use compare::{Chain, Comparison, KindResult, ListResult, Noise, compare};
 pub use observed::observed;
 pub use predicted::predicted;
 
-use crate::engine::Time;
+use crate::engine::{Span, Time};
 use crate::plan::{NodeChoice, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,8 @@ pub enum Kind {
     PodRunning,
     /// A pod is Ready.
     PodReady,
+    /// An eviction of a pod was refused.
+    EvictionRefused,
     /// Deletion of a pod was asked for. Detail: who did it, if that was no controller of its own.
     PodDeleting,
     /// A pod is gone.
@@ -52,6 +55,8 @@ pub enum Kind {
     ClaimRegistered,
     /// It is initialized.
     ClaimInitialized,
+    /// It may be consolidated.
+    ClaimConsolidatable,
     /// Deletion of a NodeClaim was asked for.
     ClaimDeleting,
     /// It is gone.
@@ -106,21 +111,23 @@ impl Kind {
             Kind::PodScheduled => ("pod scheduled", "created, node ready"),
             Kind::PodRunning => ("pod running", "scheduled"),
             Kind::PodReady => ("pod ready", "running"),
+            Kind::EvictionRefused => ("eviction refused", ""),
             Kind::PodDeleting => ("pod deleting", "scale, drain, taint"),
             Kind::PodGone => ("pod gone", "deleting"),
             Kind::BatchClosed => ("batch closed", "last pending pod"),
             Kind::ClaimCreated => ("claim created", "batch, command"),
             Kind::ClaimLaunched => ("claim launched", "created"),
             Kind::ClaimRegistered => ("claim registered", "node created"),
-            Kind::ClaimInitialized => ("claim initialized", "node ready"),
-            Kind::ClaimDeleting => ("claim deleting", "command, action"),
+            Kind::ClaimInitialized => ("claim initialized", "node ready, look"),
+            Kind::ClaimConsolidatable => ("consolidatable", ""),
+            Kind::ClaimDeleting => ("claim deleting", "command, its look"),
             Kind::ClaimGone => ("claim gone", "node gone"),
             Kind::NodeCreated => ("node created", "launched"),
             Kind::NodeReady => ("node ready", "node created"),
             Kind::NodeTaints => ("taints changed", ""),
             Kind::NodeDeleting => ("node deleting", "claim deleting"),
             Kind::NodeGone => ("node gone", "last pod gone"),
-            Kind::Command => ("disruption command", "the trigger"),
+            Kind::Command => ("disruption command", "consolidatable"),
         }
     }
 }
@@ -138,6 +145,21 @@ pub struct Happening {
     pub detail: String,
 }
 
+/// A sync of an autoscaler that a value of one percent more or less would have led elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Near {
+    /// Microseconds since the trigger.
+    pub at: i64,
+    /// The autoscaler.
+    pub name: String,
+    /// How far off the boundary is, as a part of the value.
+    pub distance: f64,
+    /// What lies there.
+    pub boundary: String,
+    /// From one sync to the next.
+    pub period: Span,
+}
+
 /// All that happened, in order of time, and what of it must be equal.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
@@ -153,6 +175,8 @@ pub struct Timeline {
     pub evicted: Vec<String>,
     /// What is there at the end.
     pub ended: Vec<String>,
+    /// Decisions near a boundary.
+    pub near: Vec<Near>,
 }
 
 /// Wherever an action says how many pods a node of Karpenter's held, there is one that holds as many.
@@ -183,7 +207,7 @@ impl Timeline {
         let batches = batches(&happenings);
         let commands = commands(&happenings);
         let (evicted, ended) = (evicted(&happenings), ended(&happenings));
-        Timeline { scales, batches, commands, evicted, ended, happenings }
+        Timeline { scales, batches, commands, evicted, ended, happenings, near: Vec::new() }
     }
 
     /// When after the trigger the last pod that was not Ready became so.
@@ -216,6 +240,11 @@ impl Timeline {
             *counts.entry(node).or_insert(0) += 1;
             counts
         })
+    }
+
+    /// A command that was validated before it started: those of consolidation.
+    fn is_validated(&self, command: &Happening) -> bool {
+        matches!(command.subject.as_str(), "empty" | "underutilized")
     }
 
     /// Of one kind, in order of time.

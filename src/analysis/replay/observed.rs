@@ -17,7 +17,7 @@ pub fn observed(recording: &Recording) -> Timeline {
         }
         let Some(kind) = kind_of(row) else { continue };
         let once = matches!(row.kind.as_str(), "Pod" | "Node" | "NodeClaim")
-            && !matches!(kind, Kind::PodUnschedulable | Kind::NodeTaints);
+            && !matches!(kind, Kind::PodUnschedulable | Kind::NodeTaints | Kind::ClaimConsolidatable);
         if once && !seen.insert((kind, &row.name)) {
             continue;
         }
@@ -40,6 +40,12 @@ pub fn observed(recording: &Recording) -> Timeline {
         };
         happenings.push(Happening { at: row.at, kind, subject: row.name.clone(), detail });
     }
+    happenings.extend(recording.refused.iter().map(|(at, pod)| Happening {
+        at: *at,
+        kind: Kind::EvictionRefused,
+        subject: pod.clone(),
+        detail: String::new(),
+    }));
     Timeline::of(happenings)
 }
 
@@ -61,6 +67,7 @@ fn kind_of(row: &RecordedRow) -> Option<Kind> {
         ("NodeClaim", "launched") => Kind::ClaimLaunched,
         ("NodeClaim", "registered") => Kind::ClaimRegistered,
         ("NodeClaim", "initialized") => Kind::ClaimInitialized,
+        ("NodeClaim", "consolidatable") if row.detail.starts_with("True") => Kind::ClaimConsolidatable,
         ("NodeClaim", "deleting") => Kind::ClaimDeleting,
         ("NodeClaim", "gone") => Kind::ClaimGone,
         ("Node", "created") => Kind::NodeCreated,

@@ -1,8 +1,8 @@
 //! Facts of a run as happenings.
 
-use super::{Happening, Kind, Timeline};
+use super::{Happening, Kind, Near, Timeline};
 use crate::engine::Time;
-use crate::plan::Plan;
+use crate::plan::{MetricSpec, Plan};
 use crate::record::{Fact, Recorder};
 use crate::world::{Change, ClaimId, DeleteCause, NodeReadiness, PodPhase, World};
 use std::collections::BTreeSet;
@@ -16,12 +16,52 @@ pub fn predicted(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time)
     for (at, hpa, _) in &recorder.hpa_syncs {
         reader.push(*at, Kind::Synced, world.hpas[hpa.index()].spec.name.clone(), String::new());
     }
+    for (at, pod) in &recorder.refused_evictions {
+        reader.push(*at, Kind::EvictionRefused, format!("pod-{}", pod.0), String::new());
+    }
     let facts = &recorder.facts;
     let mut index = 0;
     while index < facts.len() {
         index += reader.fact(facts, index);
     }
-    Timeline::of(reader.happenings)
+    Timeline { near: near(plan, world, recorder, trigger), ..Timeline::of(reader.happenings) }
+}
+
+/// A value so near to a boundary may lie on its other side.
+const NEAR: f64 = 0.01;
+
+/// Syncs whose decision a value of one percent more or less would have changed.
+fn near(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<Near> {
+    let mut all = Vec::new();
+    for (at, hpa, status) in &recorder.hpa_syncs {
+        let spec = &world.hpas[hpa.index()].spec;
+        let targets = spec.metrics.iter().find_map(|metric| match metric {
+            MetricSpec::Resource { target, .. } | MetricSpec::ContainerResource { target, .. } => {
+                target.average_utilization
+            }
+            _ => None,
+        });
+        let (Some(utilization), Some(target)) = (status.utilization, targets) else { continue };
+        let ratio = f64::from(utilization) / f64::from(target.max(1));
+        let tolerance = plan.flags.hpa.tolerance;
+        let wanted = ratio * f64::from(status.current);
+        let whole = wanted.round().max(1.0);
+        let tolerated = |edge: f64| (edge, ratio, format!("{:.0} %, which is tolerated", edge * f64::from(target)));
+        let replicas = (whole, wanted, format!("what takes {whole:.0} replicas"));
+        let boundaries = [tolerated(1.0 + tolerance), tolerated(1.0 - tolerance), replicas];
+        let distance = |(boundary, value, _): &(f64, f64, String)| (value / boundary - 1.0).abs();
+        let nearest = boundaries.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        if let Some(boundary) = nearest.filter(|one| distance(one) <= NEAR) {
+            all.push(Near {
+                at: at.micros() as i64 - trigger.micros() as i64,
+                name: spec.name.clone(),
+                distance: distance(&boundary),
+                boundary: boundary.2,
+                period: plan.flags.hpa.sync_period,
+            });
+        }
+    }
+    all
 }
 
 struct Reader<'a> {
@@ -77,6 +117,7 @@ impl Reader<'_> {
             Change::ClaimLaunched(id) => self.once(at, Kind::ClaimLaunched, claim(id), self.type_of(id)),
             Change::ClaimRegistered(id) => self.once(at, Kind::ClaimRegistered, claim(id), none()),
             Change::ClaimInitialized(id) => self.once(at, Kind::ClaimInitialized, claim(id), none()),
+            Change::ClaimConsolidatable(id, true) => self.push(at, Kind::ClaimConsolidatable, claim(id), none()),
             Change::ClaimDeleting(id, _) => self.once(at, Kind::ClaimDeleting, claim(id), none()),
             Change::ClaimGone(id) => self.once(at, Kind::ClaimGone, claim(id), none()),
             Change::NodeCreated(id) => {

@@ -13,7 +13,7 @@
 use super::cluster::{disrupted_taint, forbids_disruption};
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Span, Time};
-use crate::plan::Plan;
+use crate::plan::{PdbId, Plan};
 use crate::rules::taint::tolerated;
 use crate::world::{ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceState, NodeId, Owner, PodId, World};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub struct Termination {
     drains: BTreeMap<ClaimId, Drain>,
     /// Pods in the eviction queue with the number of refusals.
     evictions: BTreeMap<PodId, u32>,
+    /// When each budget last granted an eviction, and how many requests came at that very instant since.
+    granted: BTreeMap<PdbId, (Time, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +164,9 @@ impl Termination {
 
     fn evict(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(&refusals) = self.evictions.get(&pod) else { return };
+        if self.meets_another(cx, pod) {
+            return cx.after(cx.plan.flags.controllers.eviction_retry, Any::Termination(Event::Evict(pod)));
+        }
         let entry = cx.world.pod(pod);
         let answer = if entry.gone.is_some() || entry.deleting_since.is_some() {
             Eviction::NotFound
@@ -177,9 +182,36 @@ impl Termination {
                     let (world, now) = (&*cx.world, cx.now);
                     cx.recorder.explain(now, || refusal(world, pod, answer));
                 }
+                cx.recorder.refused_evictions.push((cx.now, pod));
                 self.evictions.insert(pod, refusals.saturating_add(1));
                 let span = backoff(cx.plan.flags.karpenter.eviction_backoff, refusals);
                 cx.after(span, Any::Termination(Event::Evict(pod)));
+            }
+        }
+    }
+}
+
+impl Termination {
+    /// Requests of one instant are decided in parallel: one that read the budget before another was granted cannot write it,
+    /// and the API server tries it again after a rest. Which ones do is a race of milliseconds; here it is every second
+    /// one, the share that recordings of drains show. Source: `pkg/registry/core/pod/storage/eviction.go` (`EvictionsRetry`).
+    fn meets_another(&mut self, cx: &mut Cx, pod: PodId) -> bool {
+        if cx.plan.flags.controllers.eviction_retry.is_zero() || cx.world.pod(pod).deleting_since.is_some() {
+            return false;
+        }
+        let template = cx.world.template_of(pod);
+        let Some(budget) = cx.world.pdbs.iter().find(|pdb| pdb.spec.matches(template)) else { return false };
+        let (id, allowed) = (budget.id, budget.disruptions_allowed);
+        match self.granted.get_mut(&id).filter(|(at, _)| *at == cx.now) {
+            Some((_, later)) => {
+                *later += 1;
+                *later % 2 == 1
+            }
+            None => {
+                if allowed > 0 {
+                    self.granted.insert(id, (cx.now, 0));
+                }
+                false
             }
         }
     }
@@ -255,7 +287,7 @@ pub fn tier(world: &World, pod: PodId) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::components::karpenter::fixture::{add_template, small_plan, template};
+    use crate::components::karpenter::fixture::{add_template, pods, small_plan, template};
     use crate::world::NewPod;
 
     #[test]
@@ -281,5 +313,35 @@ mod tests {
         let range = (Span::from_millis(100), Span::from_secs(10));
         let spans: Vec<u64> = [0, 1, 6, 7, 63].into_iter().map(|n| backoff(range, n).micros() / 1_000).collect();
         assert_eq!(spans, [100, 200, 6_400, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn of_evictions_that_come_with_a_granted_one_every_second_meets_it() {
+        let mut plan = small_plan();
+        let plain = add_template(&mut plan, template(100, 64));
+        plan.flags.controllers.eviction_retry = Span::from_millis(525);
+        plan.pdbs.push(std::sync::Arc::new(crate::plan::PdbSpec {
+            namespace: plan.templates[plain.index()].namespace.clone(),
+            name: "all".into(),
+            selector: Some(Default::default()),
+            min_available: None,
+            max_unavailable: None,
+            always_allow_unhealthy: false,
+        }));
+        let mut world = World::new(&plan);
+        let pods = pods(&mut world, plain, 4);
+        let (mut queue, mut recorder) =
+            (crate::engine::Queue::<Any>::new(), crate::record::Recorder::new(crate::record::Detail::Facts));
+        let mut termination = Termination::default();
+        let mut meets = |allowed: i32, now: Time| -> Vec<bool> {
+            world.set_pdb_status(PdbId(0), 4, 4 - allowed, 4, allowed);
+            let (world, queue, recorder) = (&mut world, &mut queue, &mut recorder);
+            let mut cx = Cx { now, plan: &plan, world, queue, recorder, random: None };
+            pods.iter().map(|&pod| termination.meets_another(&mut cx, pod)).collect()
+        };
+        let start = Time::from_unix_seconds(1_000);
+        assert_eq!(meets(1, start), [false, true, false, true]);
+        assert_eq!(meets(0, start + Span::from_secs(10)), [false; 4], "nothing is granted that one could meet");
+        assert_eq!(meets(1, start + Span::from_secs(20)), [false, true, false, true]);
     }
 }

@@ -41,6 +41,11 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
                 time(chain.predicted),
                 chain.tolerance
             );
+            if let Some(near) = &chain.boundary {
+                let percent = near.distance * 100.0;
+                let (name, at, what) = (&near.name, near.at as f64 / 1e6, &near.boundary);
+                let _ = writeln!(out, "    a sync period more: {name} at {at:.1} s was {percent:.2} % from {what}");
+            }
         }
     }
     let _ = writeln!(out, "\n  event              counted from      pairs   -/+ median    p95    max allow");
@@ -85,7 +90,7 @@ fn kind_line(out: &mut String, kind: &KindResult) {
         kind.tolerance
     );
     if kind.excused > 0 {
-        let _ = writeln!(out, "    {} more than that while the recording machine was slow, within 1.5 s", kind.excused);
+        let _ = writeln!(out, "    {} longer than that by no more than requests were slow meanwhile", kind.excused);
     }
     if !kind.holds()
         && let Some((at, real, ours)) = kind.worst

@@ -29,6 +29,8 @@ const NODE_CREATION: Span = Span::from_millis(30);
 const KARPENTER_LEAD: Span = Span::from_millis(250);
 /// The node controller's first pass comes so long after that: between 1.8 and 3.2 s in the recordings at hand.
 const NODE_MONITOR_LAG: Span = Span::from_millis(2_600);
+/// Evictions that meet at one budget: half a second, and up to a tenth more. Source: `eviction.go` (`EvictionsRetry`).
+const EVICTION_RETRY: Span = Span::from_millis(525);
 /// Longest delay that is believed.
 const DELAY_MAX: f64 = 86_400.0;
 
@@ -259,6 +261,7 @@ pub fn apply(constants: &Constants, given: &Given, draft: &mut Draft) {
     let first = super::trigger_at(given.trigger, given.first);
     flags.karpenter.disruption_phase = Some(first.back(KARPENTER_LEAD).since(plan.start));
     flags.karpenter.ends_at_once = constants.termination.is_zero();
+    flags.controllers.eviction_retry = EVICTION_RETRY;
     flags.controllers.node_monitor_start = Some((first + NODE_MONITOR_LAG).since(plan.start));
     let mut timings = Timings::none();
     for (stage, milliseconds) in LATENCIES {

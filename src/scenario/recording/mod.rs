@@ -82,7 +82,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let constants = constants::read(&path, &mut draft);
     let rows = read_rows(&mut draft);
     let trigger = read_trigger(&mut draft);
-    let slow = audit::slow_stretches(&mut draft);
+    let audit = audit::read(&mut draft);
     if draft.problems.has_errors() {
         return Err(draft.problems);
     }
@@ -101,7 +101,9 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     plan.hash = files.hash();
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
-    let recording = Recording { name, trigger, rows, timer_lag_ms: constants.timer_lag_ms, slow };
+    let (timer_lag_ms, end) = (constants.timer_lag_ms, given.last);
+    let audit::Audit { slow, refused } = audit;
+    let recording = Recording { name, trigger, rows, timer_lag_ms, slow, refused, end };
     Ok(Loaded { plan, recording, warnings, sources: problems.sources })
 }
 
