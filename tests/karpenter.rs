@@ -41,6 +41,17 @@ fn rebalance() {
 }
 
 #[test]
+fn volumes_now_and_before_1_0() {
+    keeps("volumes");
+    keeps("volumes-v0");
+}
+
+#[test]
+fn node_repair() {
+    keeps("node-repair");
+}
+
+#[test]
 fn drift() {
     keeps("drift");
 }
@@ -60,8 +71,11 @@ fn every_scenario_of_the_folder_is_named_here() {
         "drift",
         "expiry-storm",
         "expiry-storm-v1beta1",
+        "node-repair",
         "rebalance",
         "spot-pool-lost",
+        "volumes",
+        "volumes-v0",
     ];
     assert_eq!(names, known);
 }

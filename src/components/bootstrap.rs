@@ -158,7 +158,14 @@ fn create_replica(world: &mut World, set: crate::world::ReplicaSetId, template: 
 
 /// Binds a pod and makes it Ready, as if the kubelet had done its work.
 fn run_pod(world: &mut World, pod: PodId, node: NodeId) {
+    world.bind_volumes(pod, node);
     world.bind_pod(pod, node);
+    for claim in world.attachable_claims(&world.template_of(pod).clone()) {
+        if world.attachment(&claim, node).is_none() {
+            let attachment = world.create_attachment(claim, node);
+            world.note_attached(attachment);
+        }
+    }
     world.set_start_time(pod);
     world.assign_address(pod);
     let template = world.template_of(pod).clone();

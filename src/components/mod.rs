@@ -53,6 +53,8 @@ pub enum Event {
     PodDisruption(kubernetes::pod_disruption::Event),
     /// Node lifecycle, taint eviction, pod garbage collection.
     NodeLifecycle(kubernetes::node_lifecycle::Event),
+    /// Attach-detach controller.
+    AttachDetach(kubernetes::attach_detach::Event),
     /// Karpenter provisioner.
     Provisioner(karpenter::provisioner::Event),
     /// Karpenter NodeClaim lifecycle, expiration, pod events, drift.
@@ -61,6 +63,8 @@ pub enum Event {
     Disruption(karpenter::disruption::Event),
     /// Karpenter termination: drain and delete.
     Termination(karpenter::termination::Event),
+    /// Karpenter node repair.
+    NodeHealth(karpenter::health::Event),
     /// Karpenter interruption poller.
     Interruption(karpenter::interruption::Event),
     /// EC2 CreateFleet.
@@ -157,12 +161,14 @@ fn program_of(event: Event) -> Option<Program> {
         | Event::DaemonSet(_)
         | Event::EndpointSlice(_)
         | Event::PodDisruption(_)
+        | Event::AttachDetach(_)
         | Event::NodeLifecycle(_) => Some(Program::ControllerManager),
         Event::Scheduler(_) => Some(Program::Scheduler),
         Event::Provisioner(_)
         | Event::NodeClaim(_)
         | Event::Disruption(_)
         | Event::Termination(_)
+        | Event::NodeHealth(_)
         | Event::Interruption(_) => Some(Program::Karpenter),
         Event::MetricsServer(_)
         | Event::Kubelet(_)
@@ -203,6 +209,8 @@ pub struct Components {
     pub pod_disruption: kubernetes::pod_disruption::PodDisruption,
     /// Node lifecycle, taint eviction, pod garbage collection.
     pub node_lifecycle: kubernetes::node_lifecycle::NodeLifecycle,
+    /// Attach-detach controller.
+    pub attach_detach: kubernetes::attach_detach::AttachDetach,
     /// Karpenter provisioner.
     pub provisioner: karpenter::provisioner::Provisioner,
     /// Karpenter NodeClaim lifecycle.
@@ -211,6 +219,8 @@ pub struct Components {
     pub disruption: karpenter::disruption::Disruption,
     /// Karpenter termination.
     pub termination: karpenter::termination::Termination,
+    /// Karpenter node repair.
+    pub node_health: karpenter::health::NodeHealth,
     /// Karpenter interruption poller.
     pub interruption: karpenter::interruption::Interruption,
     /// EC2 CreateFleet.
@@ -255,10 +265,12 @@ impl Components {
         self.endpoint_slice.start(cx);
         self.pod_disruption.start(cx);
         self.node_lifecycle.start(cx);
+        self.attach_detach.start(cx);
         self.provisioner.start(cx);
         self.node_claim.start(cx);
         self.disruption.start(cx);
         self.termination.start(cx);
+        self.node_health.start(cx);
         self.interruption.start(cx);
         self.fleet.start(cx);
         self.spot_market.start(cx);
@@ -296,10 +308,12 @@ impl Components {
             Event::EndpointSlice(event) => self.endpoint_slice.handle(cx, event),
             Event::PodDisruption(event) => self.pod_disruption.handle(cx, event),
             Event::NodeLifecycle(event) => self.node_lifecycle.handle(cx, event),
+            Event::AttachDetach(event) => self.attach_detach.handle(cx, event),
             Event::Provisioner(event) => self.provisioner.handle(cx, event),
             Event::NodeClaim(event) => self.node_claim.handle(cx, event),
             Event::Disruption(event) => self.disruption.handle(cx, event),
             Event::Termination(event) => self.termination.handle(cx, event),
+            Event::NodeHealth(event) => self.node_health.handle(cx, event),
             Event::Interruption(event) => self.interruption.handle(cx, event),
             Event::Fleet(event) => self.fleet.handle(cx, event),
             Event::SpotMarket(event) => self.spot_market.handle(cx, event),

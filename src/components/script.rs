@@ -10,9 +10,10 @@
 
 use crate::components::Cx;
 use crate::plan::{
-    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, InstanceTypeId, NodeChoice, ZoneId,
+    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, InstanceTypeId, NodeChoice,
+    NodeProblem, ZoneId,
 };
-use crate::world::{DisruptionReason, InstanceId, InstanceState, NodeId, Owner, World};
+use crate::world::{DisruptionReason, InstanceId, InstanceState, NodeId, NodeReadiness, Owner, World};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -194,6 +195,11 @@ fn begin(cx: &mut Cx, id: FaultId) {
                 fail(cx, node, fault.until.is_none());
             }
         }
+        FaultKind::NodeUnhealthy { node, problem } => {
+            for node in chosen(cx.world, node) {
+                set_health(cx, node, *problem, false);
+            }
+        }
         FaultKind::ZoneFailure(zone) => {
             for node in nodes_in(cx.world, *zone) {
                 fail(cx, node, fault.until.is_none());
@@ -231,11 +237,30 @@ fn fail(cx: &mut Cx, node: NodeId, lost: bool) {
     }
 }
 
+/// A node's kubelet, or the agent that looks after a condition, says that something is wrong, or that it is well again.
+fn set_health(cx: &mut Cx, node: NodeId, problem: Option<NodeProblem>, well: bool) {
+    if let Some(problem) = problem {
+        return cx.world.set_problem(node, problem, !well);
+    }
+    let entry = cx.world.node(node);
+    // A machine that does not answer says nothing.
+    if entry.alive && entry.gone.is_none() {
+        let status = entry.status;
+        let readiness = if well { NodeReadiness::Ready } else { NodeReadiness::NotReady };
+        cx.world.post_node_status(node, readiness, status);
+    }
+}
+
 fn end(cx: &mut Cx, id: FaultId) {
     cx.world.set_fault(id, false);
     let fault = &cx.plan.faults[id.index()];
     let plan = cx.plan;
     cx.explain(|| format!("fault {} ends: {}", id.index() + 1, fault.words(plan)));
+    if let FaultKind::NodeUnhealthy { problem, .. } = &fault.kind {
+        for node in self_healing(cx.world, *problem) {
+            set_health(cx, node, *problem, true);
+        }
+    }
     let back = match &fault.kind {
         FaultKind::NodeFailure(choice) => failed(cx.world, choice),
         FaultKind::ZoneFailure(zone) => {
@@ -284,6 +309,16 @@ fn chosen(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
             fullest.map(|node| node.id).into_iter().collect()
         }
     }
+}
+
+/// The nodes that are unhealthy in that way.
+fn self_healing(world: &World, problem: Option<NodeProblem>) -> Vec<NodeId> {
+    let is_unhealthy = |node: &&crate::world::Node| match problem {
+        Some(problem) => node.problems.iter().any(|(other, _)| *other == problem),
+        None => node.alive && node.readiness == NodeReadiness::NotReady,
+    };
+    let there = world.nodes.iter().filter(|node| node.gone.is_none());
+    there.filter(is_unhealthy).map(|node| node.id).collect()
 }
 
 /// The nodes that a failure hit and that can come back.

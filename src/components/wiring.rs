@@ -98,9 +98,11 @@ impl Wiring {
         // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
         node_claim(change, world, hop, &mut wakes);
         node_lifecycle(change, hop, &mut wakes);
+        attach_detach(change, world, hop, &mut wakes);
         provisioner(change, world, hop, &mut wakes);
         disruption(change, world, hop, &mut wakes);
         termination(change, hop, &mut wakes);
+        node_health(change, plan, hop, &mut wakes);
         interruption(change, &mut wakes);
         fleet(change, &mut wakes);
         instance(change, &mut wakes);
@@ -204,6 +206,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::ClaimDeleting(id, _) | Change::ClaimDrained(id) | Change::ClaimGone(id) => claim(id, 5),
         Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
         Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
+        Change::NodeProblem(id, ..) => other(19, id.0),
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
         Change::DeploymentChanged(id)
         | Change::DeploymentScaled { deployment: id, .. }
@@ -235,6 +238,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::FaultChanged(id, _) => other(15, id.0),
         Change::LoadChanged(id) => other(16, id.0),
         Change::CapacityChanged(id, _) => other(17, id.0),
+        Change::VolumeAttached(id) | Change::VolumeDetached(id) => other(18, id.0),
     }
 }
 
@@ -344,6 +348,7 @@ fn kubelet(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::PodCreated(pod) if world.pod(pod).node.is_some() => Kubelet::Added(pod),
         Change::PodDeleting(pod, _) if world.pod(pod).node.is_some() => Kubelet::Terminate(pod),
         Change::PodGate(pod, _) => Kubelet::Status(pod),
+        Change::VolumeAttached(id) => Kubelet::Volume(world.attachments[id.index()].node),
         Change::PodProcess(pod, _) => {
             wakes.push((Span::ZERO, Event::Kubelet(Kubelet::Process(pod))));
             return;
@@ -408,6 +413,14 @@ fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
     wakes.push((hop, Event::NodeLifecycle(event)));
 }
 
+fn attach_detach(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::attach_detach::Event as Volumes;
+    let (Change::PodBound(pod) | Change::PodGone(pod) | Change::PodPhase(pod, _)) = change else { return };
+    if !world.template_of(pod).volume_claims.is_empty() {
+        wakes.push((hop, Event::AttachDetach(Volumes::Pod(pod))));
+    }
+}
+
 fn provisioner(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     use karpenter::provisioner::Event as Provisioner;
     let event = match change {
@@ -466,6 +479,14 @@ fn termination(change: Change, hop: Span, wakes: &mut Wakes) {
         Change::ClaimDeleting(claim, _) => wakes.push((hop, Event::Termination(Termination::Reconcile(claim)))),
         Change::NodeDeleting(node) => wakes.push((hop, Event::Termination(Termination::NodeDeleting(node)))),
         _ => {}
+    }
+}
+
+fn node_health(change: Change, plan: &Plan, hop: Span, wakes: &mut Wakes) {
+    if plan.flags.karpenter.node_repair
+        && let Change::NodeReady(node, _) | Change::NodeProblem(node, ..) = change
+    {
+        wakes.push((hop, Event::NodeHealth(karpenter::health::Event::Look(node))));
     }
 }
 

@@ -34,7 +34,7 @@ pub use workload::{read_daemon_set, read_deployment};
 
 use crate::plan::{
     DaemonSetSpec, DeploymentSpec, HpaSpec, NodeClassSpec, NodePoolSpec, PdbSpec, PodTemplate, ServiceSpec,
-    TargetGroupBindingSpec,
+    StorageClass, TargetGroupBindingSpec, Volume, VolumeClaim,
 };
 use crate::rules::labels::Labels;
 use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
@@ -68,6 +68,12 @@ pub struct Objects {
     pub node_pools: Vec<Found<NodePoolSpec>>,
     /// EC2NodeClasses.
     pub node_classes: Vec<Found<NodeClassSpec>>,
+    /// PersistentVolumeClaims by namespace and name.
+    pub volume_claims: Vec<Found<((String, String), VolumeClaim)>>,
+    /// PersistentVolumes with their names.
+    pub volumes: Vec<Found<(String, Volume)>>,
+    /// StorageClasses with their names.
+    pub storage_classes: Vec<Found<(String, StorageClass)>>,
     /// CloudWatch alarms.
     pub alarms: Vec<Found<AlarmObject>>,
     /// Kind, namespace and name of everything read, to find what is there twice.
@@ -75,11 +81,14 @@ pub struct Objects {
 }
 
 /// Group and kind of what is read.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 16] = [
     ("", "Namespace"),
     ("", "Pod"),
     ("", "Service"),
     ("", "ResourceQuota"),
+    ("", "PersistentVolumeClaim"),
+    ("", "PersistentVolume"),
+    ("storage.k8s.io", "StorageClass"),
     ("apps", "Deployment"),
     ("apps", "DaemonSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
@@ -171,6 +180,9 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
         "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), place),
         "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), place),
         "ResourceQuota" => keep(&mut objects.pod_quotas, read_pod_quota(node, problems), place),
+        "PersistentVolumeClaim" => keep(&mut objects.volume_claims, volume::read_volume_claim(node, problems), place),
+        "PersistentVolume" => keep(&mut objects.volumes, volume::read_volume(node, problems), place),
+        "StorageClass" => keep(&mut objects.storage_classes, volume::read_storage_class(node, problems), place),
         "PriorityClass" => keep(&mut objects.priority_classes, read_priority_class(node, problems), place),
         "TargetGroupBinding" => keep(&mut objects.bindings, read_binding(node, problems), place),
         "NodePool" => keep(&mut objects.node_pools, read_node_pool(node, problems), place),

@@ -1,15 +1,15 @@
 //! PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode: what of them decides where pods may go.
 
 use super::common::{metadata, requirements, texts};
-use crate::plan::{StorageClass, Volume, VolumeClaim};
+use crate::plan::{StorageClass, Volume, VolumeClaim, Volumes};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::scenario::diagnostic::Problems;
 use crate::scenario::reader::Fields;
 use crate::scenario::yaml::Node;
 use std::collections::BTreeMap;
 
-/// The driver that serves volumes of the former in-tree EBS plugin.
-const EBS_DRIVER: &str = "ebs.csi.aws.com";
+/// It serves the volumes of the former in-tree plugin as well.
+const EBS_DRIVER: &str = Volumes::EBS;
 
 fn is_deleting(node: &Node) -> bool {
     node.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some())
@@ -22,6 +22,7 @@ pub fn read_volume_claim(node: &Node, problems: &mut Problems) -> Option<((Strin
     let mut spec = object.fields("spec", problems);
     let mut text = |key| spec.as_mut().and_then(|spec| spec.text(key, problems)).unwrap_or_default();
     let (class, volume) = (text("storageClassName"), text("volumeName"));
+    let modes = spec.as_mut().map(|spec| texts(spec, "accessModes", problems)).unwrap_or_default();
     let phase = node.get("status").and_then(|status| status.get("phase")).and_then(Node::text);
     let claim = VolumeClaim {
         class,
@@ -29,6 +30,7 @@ pub fn read_volume_claim(node: &Node, problems: &mut Problems) -> Option<((Strin
         bound: metadata.annotations.contains_key("pv.kubernetes.io/bind-completed"),
         lost: phase == Some("Lost"),
         deleting: is_deleting(node),
+        shared: modes.iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany"),
     };
     Some(((metadata.namespace, metadata.name), claim))
 }
@@ -81,7 +83,9 @@ pub fn read_storage_class(node: &Node, problems: &mut Problems) -> Option<(Strin
         }
         topologies.push(expressions);
     }
-    Some((metadata.name, StorageClass { provisioner, immediate, topologies }))
+    let default = metadata.annotations.get("storageclass.kubernetes.io/is-default-class");
+    let default = default.is_some_and(|value| value == "true");
+    Some((metadata.name, StorageClass { provisioner, immediate, topologies, default }))
 }
 
 /// Name of the node, and how many volumes of each driver it can attach.

@@ -55,6 +55,54 @@ impl Program {
     }
 }
 
+/// A condition of a node that EKS's node monitoring agent looks after, False when something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeProblem {
+    /// AcceleratedHardwareReady.
+    AcceleratedHardware,
+    /// StorageReady.
+    Storage,
+    /// NetworkingReady.
+    Networking,
+    /// KernelReady.
+    Kernel,
+    /// ContainerRuntimeReady.
+    ContainerRuntime,
+}
+
+impl NodeProblem {
+    /// All.
+    pub const ALL: [NodeProblem; 5] = [
+        NodeProblem::AcceleratedHardware,
+        NodeProblem::Storage,
+        NodeProblem::Networking,
+        NodeProblem::Kernel,
+        NodeProblem::ContainerRuntime,
+    ];
+
+    /// The condition, as the API writes it.
+    pub const fn condition(self) -> &'static str {
+        match self {
+            NodeProblem::AcceleratedHardware => "AcceleratedHardwareReady",
+            NodeProblem::Storage => "StorageReady",
+            NodeProblem::Networking => "NetworkingReady",
+            NodeProblem::Kernel => "KernelReady",
+            NodeProblem::ContainerRuntime => "ContainerRuntimeReady",
+        }
+    }
+
+    /// That it is False, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            NodeProblem::AcceleratedHardware => "condition AcceleratedHardwareReady is False",
+            NodeProblem::Storage => "condition StorageReady is False",
+            NodeProblem::Networking => "condition NetworkingReady is False",
+            NodeProblem::Kernel => "condition KernelReady is False",
+            NodeProblem::ContainerRuntime => "condition ContainerRuntimeReady is False",
+        }
+    }
+}
+
 /// Which part of a request takes longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SlowPart {
@@ -164,6 +212,18 @@ impl<'a> InForce<'a> {
     }
 }
 
+impl NodeChoice {
+    /// Which node is meant, in words.
+    fn words(&self) -> String {
+        match self {
+            NodeChoice::Named(name) => format!("node {name}"),
+            NodeChoice::Fullest => "the fullest node".to_string(),
+            NodeChoice::Recorded { claim, .. } => format!("the node of NodeClaim {}", claim + 1),
+            NodeChoice::All => "all nodes".to_string(),
+        }
+    }
+}
+
 impl Fault {
     /// What goes wrong, in words.
     pub fn words(&self, plan: &Plan) -> String {
@@ -181,12 +241,12 @@ impl Fault {
                 kind(instance_type).unwrap_or_default(),
                 zone(of).unwrap_or_default()
             ),
-            FaultKind::NodeFailure(NodeChoice::Named(name)) => format!("node {name} fails"),
-            FaultKind::NodeFailure(NodeChoice::Fullest) => "the fullest node fails".to_string(),
-            FaultKind::NodeFailure(NodeChoice::Recorded { claim, .. }) => {
-                format!("the node of NodeClaim {} fails", claim + 1)
-            }
             FaultKind::NodeFailure(NodeChoice::All) => "all nodes fail".to_string(),
+            FaultKind::NodeFailure(choice) => format!("{} fails", choice.words()),
+            FaultKind::NodeUnhealthy { node, problem } => {
+                let condition = problem.map_or("Ready", NodeProblem::condition);
+                format!("condition {condition} of {} is False", node.words())
+            }
             FaultKind::InsufficientCapacity { instance_type, zone: of, capacity_type } => format!(
                 "EC2 has no{}{} capacity{}",
                 capacity_type.map(CapacityType::name).map(|name| format!(" {name}")).unwrap_or_default(),

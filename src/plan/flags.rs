@@ -201,6 +201,9 @@ pub struct ControllerFlags {
     /// How long the API server rests before it tries an eviction again that met another one at their budget; zero: evictions
     /// are decided one after the other and never meet.
     pub eviction_retry: Span,
+    /// A volume that a dead node never said to be unmounted is detached by force after this
+    /// (`attach_detach_controller.go`, `ReconcilerMaxWaitForUnmountDuration`).
+    pub volume_unmount_timeout: Span,
 }
 
 impl Default for ControllerFlags {
@@ -225,6 +228,7 @@ impl Default for ControllerFlags {
             pod_gc_quarantine: Span::from_secs(40),
             default_toleration: Span::from_secs(300),
             eviction_retry: Span::ZERO,
+            volume_unmount_timeout: Span::from_secs(360),
         }
     }
 }
@@ -325,6 +329,8 @@ pub struct KubeletFlags {
     pub first_probe_at_relist: f64,
     /// Lease renewal period.
     pub lease_period: Span,
+    /// `nodeStatusUpdateFrequency`: a node's status, with the volumes in use, is written so often.
+    pub status_period: Span,
     /// How long a relist takes: it is dated at its beginning, and the next begins a period after its end.
     pub relist_takes: Span,
     /// The first relist so long after the kubelet's start; `None`: drawn, or half a period without noise.
@@ -401,6 +407,7 @@ impl Default for KubeletFlags {
             restart_backoff_max: Span::from_secs(300),
             first_probe_at_relist: 0.5,
             lease_period: Span::from_secs(10),
+            status_period: Span::from_secs(10),
             relist_takes: Span::ZERO,
             relist_phase: None,
             rehearsals: std::collections::BTreeMap::new(),
@@ -472,6 +479,16 @@ pub struct KarpenterFlags {
     pub interruption_queue: bool,
     /// Gate SpotToSpotConsolidation.
     pub spot_to_spot: bool,
+    /// Gate NodeRepair.
+    pub node_repair: bool,
+    /// A node that is unhealthy is tolerated so long (provider `RepairPolicies`: 30 min).
+    pub repair_toleration: Span,
+    /// One whose accelerators are (10 min).
+    pub repair_toleration_accelerators: Span,
+    /// While more than this share of a pool's nodes, rounded up, is unhealthy, none is repaired (`allowedUnhealthyPercent`).
+    pub repair_share: f64,
+    /// Then a node is looked at again after this.
+    pub repair_recheck: Span,
     /// `--preference-policy Ignore`.
     pub ignore_preferences: bool,
     /// `--min-values-policy BestEffort`.
@@ -518,6 +535,11 @@ impl Default for KarpenterFlags {
             error_backoff: (Span::from_millis(5), Span::from_secs(1000)),
             interruption_queue: true,
             spot_to_spot: false,
+            node_repair: false,
+            repair_toleration: Span::from_secs(1_800),
+            repair_toleration_accelerators: Span::from_secs(600),
+            repair_share: 0.2,
+            repair_recheck: Span::from_secs(300),
             ignore_preferences: false,
             min_values_best_effort: false,
             reserved_capacity: true,

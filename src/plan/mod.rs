@@ -23,7 +23,7 @@ pub use app::{App, Curve, Drains, TrafficMode};
 pub use capacity_pool::{CapacityPool, CapacityPools};
 pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
-pub use fault::{InForce, LoadBalancerCall, Passage, Program, SlowPart};
+pub use fault::{InForce, LoadBalancerCall, NodeProblem, Passage, Program, SlowPart};
 pub use flags::Flags;
 pub use ids::*;
 pub use load_balancer::{

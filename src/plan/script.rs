@@ -1,6 +1,6 @@
 //! What is there at the start, and what happens by script: nodes and pods, faults, actions.
 
-use super::fault::{LoadBalancerCall, Program, SlowPart};
+use super::fault::{LoadBalancerCall, NodeProblem, Program, SlowPart};
 use super::ids::{AppId, DeploymentId, InstanceTypeId, NodePoolId, TargetGroupId, TemplateId, ZoneId};
 use super::node_pool::CapacityType;
 use super::workload::DeploymentSpec;
@@ -182,6 +182,13 @@ pub enum FaultKind {
     },
     /// A node fails without notice: kubelet and pods stop answering.
     NodeFailure(NodeChoice),
+    /// A node is unhealthy while it lasts: its kubelet reports that it is not Ready, or an agent that something is wrong.
+    NodeUnhealthy {
+        /// Which.
+        node: NodeChoice,
+        /// What; `None`: Ready itself.
+        problem: Option<NodeProblem>,
+    },
     /// No capacity for matching offerings while it lasts.
     InsufficientCapacity {
         /// Only this type.

@@ -299,6 +299,12 @@ pub enum Stage {
     HpaWriteScale,
     /// It writes its status.
     HpaWriteStatus,
+    /// A volume is made for the first pod that mounts it.
+    VolumeProvision,
+    /// A volume is attached to a node and mounted there.
+    VolumeAttach,
+    /// A volume that is not in use any more is detached.
+    VolumeDetach,
 }
 
 /// One row of the table of delays.
@@ -319,7 +325,7 @@ pub struct StageRow {
 pub const PRESETS: [&str; 3] = ["tuned", "default", "heavy"];
 
 /// Every delay: three presets and their source.
-pub const STAGES: [StageRow; 21] = [
+pub const STAGES: [StageRow; 24] = [
     StageRow {
         stage: Stage::ApiHop,
         key: "api.hop",
@@ -484,6 +490,27 @@ pub const STAGES: [StageRow; 21] = [
         about: "the autoscaler writes its status",
         presets: ["5ms", "lognormal(median=10ms, sigma=0.5)", "lognormal(median=25ms, sigma=0.6)"],
         source: "as hpa.read_scale",
+    },
+    StageRow {
+        stage: Stage::VolumeProvision,
+        key: "volume.provision",
+        about: "a volume is made for its first pod, before that is bound",
+        presets: ["2s", "lognormal(median=3s, sigma=0.4)", "lognormal(median=5s, sigma=0.5)"],
+        source: "no distribution is published; CreateVolume, until the volume is available, takes seconds",
+    },
+    StageRow {
+        stage: Stage::VolumeAttach,
+        key: "volume.attach",
+        about: "a volume is attached to a node and mounted",
+        presets: ["3s", "lognormal(median=4s, sigma=0.4)", "lognormal(median=8s, sigma=0.5)"],
+        source: "detach, attach and start take 10 to 20 s in all (provider designs/statefulset-disruption.md): a third of it",
+    },
+    StageRow {
+        stage: Stage::VolumeDetach,
+        key: "volume.detach",
+        about: "a volume that its node says is unmounted is detached",
+        presets: ["2s", "lognormal(median=4s, sigma=0.4)", "lognormal(median=8s, sigma=0.5)"],
+        source: "as volume.attach; the node's status before it comes every 10 s",
     },
 ];
 

@@ -33,6 +33,8 @@ pub struct VolumeClaim {
     pub lost: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// Several nodes may have it at once (access mode ReadWriteMany or ReadOnlyMany).
+    pub shared: bool,
 }
 
 /// A PersistentVolume.
@@ -57,4 +59,40 @@ pub struct StorageClass {
     pub immediate: bool,
     /// `allowedTopologies`, any of which must be met.
     pub topologies: Vec<Vec<NodeRequirement>>,
+    /// Claims that name no class get this one.
+    pub default: bool,
+}
+
+impl Volumes {
+    /// The CSI driver of EBS.
+    pub const EBS: &str = "ebs.csi.aws.com";
+
+    /// The driver of a claim's volume, or of its class before it has one; empty: none.
+    pub fn driver_of(&self, claim: &VolumeClaim) -> &str {
+        match self.volumes.get(&claim.volume) {
+            Some(volume) => &volume.driver,
+            None => self.classes.get(&claim.class).map_or("", |class| &class.provisioner),
+        }
+    }
+
+    /// Volumes of this driver are attached to one machine and lie in its zone; others (EFS, FSx, S3) are mounted over the
+    /// network from anywhere, or are part of the machine.
+    pub fn is_attached(driver: &str) -> bool {
+        driver == Volumes::EBS
+    }
+
+    /// What the volumes of a template ask of nodes: for each claim alternatives, any of which must be met.
+    pub fn terms_of<'v>(
+        &'v self,
+        template: &'v super::PodTemplate,
+    ) -> impl Iterator<Item = &'v [Vec<NodeRequirement>]> + use<'v> {
+        let claims = template.volume_claims.iter().filter_map(|name| {
+            let claim = self.claims.get(&(template.namespace.clone(), name.clone()))?;
+            match self.volumes.get(&claim.volume) {
+                Some(volume) => Some(&volume.terms[..]),
+                None => self.classes.get(&claim.class).map(|class| &class.topologies[..]),
+            }
+        });
+        claims.filter(|terms| !terms.is_empty())
+    }
 }

@@ -85,9 +85,12 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::TargetWeight(..)
         | Change::TargetInService(_)
         | Change::TargetGone(_) => traffic(change, world),
-        Change::NodeCreated(_)
+        Change::VolumeAttached(_)
+        | Change::VolumeDetached(_)
+        | Change::NodeCreated(_)
         | Change::NodeReady(..)
         | Change::NodeConditions(_)
+        | Change::NodeProblem(..)
         | Change::NodeTaints(_)
         | Change::NodeLabels(_)
         | Change::NodeDeleting(_)
@@ -275,8 +278,24 @@ fn traffic(change: Change, world: &World) -> Row {
 }
 
 fn node(change: Change, world: &World) -> Row {
+    let volume = |id: crate::world::AttachmentId| {
+        let entry = &world.attachments[id.index()];
+        let row = Row::new("attach-detach", format!("volume/{}", entry.claim.1), "");
+        (row, world.node(entry.node).name.to_string())
+    };
     match change {
+        Change::VolumeAttached(id) => {
+            let (row, node) = volume(id);
+            Row { what: "attached", ..row }.to(node)
+        }
+        Change::VolumeDetached(id) => {
+            let (row, node) = volume(id);
+            Row { what: "detached", ..row }.from(node)
+        }
         Change::NodeCreated(id) => Row::new("kubelet", node_name(world, id), "created"),
+        Change::NodeProblem(id, problem, present) => {
+            Row::new("node agent", node_name(world, id), problem.condition()).to(condition(!present))
+        }
         Change::NodeConditions(id) => Row::new("kubelet", node_name(world, id), "status posted"),
         Change::NodeReady(id, readiness) => Row::new("kubelet", node_name(world, id), "Ready").to(readiness.name()),
         Change::NodeTaints(id) => Row::new("apiserver", node_name(world, id), "taints changed"),

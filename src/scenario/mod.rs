@@ -23,6 +23,7 @@ pub mod study;
 pub mod traffic;
 pub mod units;
 pub mod vary;
+pub mod volumes;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Problems, Severity, Source, render_all};
@@ -255,6 +256,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     }
     build::place_objects(draft);
     cluster::place(cluster, draft);
+    volumes::place(draft);
     if let Some(market) = fields.get("spot_market") {
         spot_market::read(market, draft);
     }
@@ -269,6 +271,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     }
     script::read_faults(fields.list("faults", &mut draft.problems), draft);
     script::read_actions(fields.list("actions", &mut draft.problems), draft);
+    volumes::drop_unknown(draft);
     script::read_claims(fields.list("claims", &mut draft.problems), draft);
     script::read_expectations(fields.list("expect", &mut draft.problems), draft);
     fields.finish(&mut draft.problems);

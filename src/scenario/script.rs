@@ -13,7 +13,7 @@ use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
     Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall, NodeChoice, NodePoolId,
-    PdbId, PodCall, Program, SlowPart, TargetGroupId, TemplateId,
+    NodeProblem, PdbId, PodCall, Program, SlowPart, TargetGroupId, TemplateId,
 };
 use crate::rules::expectation::{self, Expectation, Verdict};
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
             "spot_interruption",
             "rebalance_recommendation",
             "node_failure",
+            "node_unhealthy",
             "insufficient_capacity",
             "health_check_fails",
             "security_group_blocks",
@@ -125,6 +126,7 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
             })
         }
         "node_failure" => node_choice(node, path, draft).map(FaultKind::NodeFailure),
+        "node_unhealthy" => node_unhealthy(node, path, draft),
         "health_check_fails" => find_group(node, path, draft).map(FaultKind::HealthCheckFails),
         "security_group_blocks" => security_group(node, path, draft),
         "subnet_full" if node.is_null() => Some(FaultKind::SubnetFull(None)),
@@ -148,6 +150,21 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
         "pod_calls_fail" => reader::choice(node, path, &POD_CALLS, &mut draft.problems).map(FaultKind::PodCallsFail),
         _ => factor_of(node, path, draft).map(FaultKind::SlowRegistry),
     }
+}
+
+/// A node: its kubelet says that it is not Ready. Or `{ node: fullest, condition: NetworkingReady }`.
+fn node_unhealthy(node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
+    if node.text().is_some() {
+        return node_choice(node, path, draft).map(|node| FaultKind::NodeUnhealthy { node, problem: None });
+    }
+    let mut fields = Fields::of(node, path, &mut draft.problems)?;
+    let choice = fields.required("node", &mut draft.problems)?;
+    let choice = node_choice(choice, &fields.at("node"), draft);
+    let mut conditions = vec![("Ready", None)];
+    conditions.extend(NodeProblem::ALL.map(|problem| (problem.condition(), Some(problem))));
+    let problem = fields.choice("condition", &conditions, &mut draft.problems).unwrap_or(None);
+    fields.finish(&mut draft.problems);
+    Some(FaultKind::NodeUnhealthy { node: choice?, problem })
 }
 
 fn find_group(node: &Node, path: &str, draft: &mut Draft) -> Option<TargetGroupId> {

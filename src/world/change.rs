@@ -1,11 +1,11 @@
 //! Everything that can change in the world, as plain data. The record of a run is a list of these with their times.
 
-use super::ids::{ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
+use super::ids::{AttachmentId, ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
 use super::pod::{PodPhase, Process};
 use super::rollout::DeploymentReason;
 use super::target::TargetState;
 use crate::plan::{
-    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, NodePoolId, PdbId, ServiceId,
+    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, NodePoolId, NodeProblem, PdbId, ServiceId,
 };
 
 /// One change of the world.
@@ -107,10 +107,16 @@ pub enum Change {
     TargetWeight(TargetId, u32),
     /// A target left its group.
     TargetGone(TargetId),
+    /// A volume is attached to a node.
+    VolumeAttached(AttachmentId),
+    /// A volume is detached from a node.
+    VolumeDetached(AttachmentId),
     /// A Node object appeared.
     NodeCreated(NodeId),
     /// Condition Ready of a node changed.
     NodeReady(NodeId, NodeReadiness),
+    /// A condition that an agent of the node looks after became False (true), or True again.
+    NodeProblem(NodeId, NodeProblem, bool),
     /// A heartbeat of a node, or conditions other than Ready, changed.
     NodeConditions(NodeId),
     /// Taints (or cordon) of a node changed.

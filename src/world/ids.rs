@@ -15,4 +15,6 @@ ids! {
     ReplicaSetId;
     /// A registration of an address with a target group.
     TargetId;
+    /// A VolumeAttachment.
+    AttachmentId;
 }

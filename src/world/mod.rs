@@ -29,6 +29,7 @@ pub mod room;
 pub mod scale;
 pub mod target;
 pub mod usage;
+pub mod volume;
 pub mod workload;
 
 pub use advice::{Recommendation, RecommendedAmounts};
@@ -60,7 +61,7 @@ pub use workload::{
 use crate::engine::Time;
 use crate::plan::{
     ActionId, AlarmId, Applied, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec,
-    TemplateId,
+    TemplateId, Volumes,
 };
 use std::sync::Arc;
 
@@ -178,6 +179,10 @@ pub struct World {
     pub capacity_pools: Vec<capacity::PoolState>,
     /// Offerings that Karpenter believes sold out.
     pub unavailable_offerings: UnavailableOfferings,
+    /// Persistent volumes as they are now.
+    pub volumes: Arc<Volumes>,
+    /// Which of them are attached to which nodes.
+    pub attachments: Vec<volume::Attachment>,
     /// Counters for conservation.
     pub counts: Counts,
     /// Selectors of controllers that run elsewhere (StatefulSets, lone ReplicaSets), by the pod they own.
@@ -293,6 +298,8 @@ impl World {
                 .map(|pool| capacity::PoolState::named(&pool.name))
                 .collect(),
             unavailable_offerings: UnavailableOfferings::default(),
+            volumes: Arc::new(plan.volumes.clone()),
+            attachments: Vec::new(),
             counts: Counts::default(),
             controller_selectors: std::collections::BTreeMap::new(),
             census: census::Census::default(),

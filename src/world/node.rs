@@ -5,7 +5,7 @@ use super::change::{Change, DisruptionReason, NodeReadiness};
 use super::ids::{ClaimId, InstanceId, NodeId, PodId};
 use super::node_status::{NodeStatus, Renewals};
 use crate::engine::{Span, Time};
-use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, ZoneId};
+use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, NodeProblem, ZoneId};
 use crate::rules::labels::Labels;
 use crate::rules::requirement::NodeRequirement;
 use crate::rules::resources::Resources;
@@ -63,6 +63,8 @@ pub struct Node {
     pub status: NodeStatus,
     /// When its lease is renewed.
     pub renewals: Vec<Renewals>,
+    /// Conditions beside Ready that are False, and since when (whole seconds).
+    pub problems: Vec<(NodeProblem, Time)>,
 }
 
 impl Node {
@@ -141,6 +143,8 @@ pub struct NodeClaim {
     pub expire_after: Option<Span>,
     /// `spec.terminationGracePeriod`.
     pub termination_grace_period: Option<Span>,
+    /// Annotation `karpenter.sh/nodeclaim-termination-timestamp`, where it was set before its deletion.
+    pub end_by: Option<Time>,
     /// Its machine (`status.providerID`).
     pub instance: Option<InstanceId>,
     /// Its node.
@@ -291,6 +295,7 @@ impl World {
                 network_unavailable: false,
             },
             renewals: Vec::new(),
+            problems: Vec::new(),
         });
         if let Some(claim) = new.claim {
             self.claims[claim.index()].node = Some(id);
@@ -473,6 +478,7 @@ impl World {
             startup_taints: pool.startup_taints.clone(),
             expire_after: pool.expire_after,
             termination_grace_period: pool.termination_grace_period,
+            end_by: None,
             instance: None,
             node: None,
             launched: None,
@@ -585,6 +591,12 @@ impl World {
             entry.marked = true;
             self.push(Change::ClaimDeleting(claim, reason));
         }
+    }
+
+    /// Its termination waits for nothing beyond that moment.
+    pub fn end_by(&mut self, claim: ClaimId, at: Time) {
+        let entry = &mut self.claims[claim.index()];
+        entry.end_by = Some(entry.end_by.map_or(at, |before| before.min(at)));
     }
 
     /// Condition InstanceTerminating: the first TerminateInstances was accepted.

@@ -5,6 +5,7 @@ use super::change::{Change, NodeReadiness};
 use super::ids::NodeId;
 use super::node::Node;
 use crate::engine::{Span, Time};
+use crate::plan::NodeProblem;
 
 /// A Node's status beside Ready's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,21 @@ impl World {
         } else if appears || before != self.nodes[node.index()].status {
             self.push(Change::NodeConditions(node));
         }
+    }
+
+    /// A condition that an agent of the node looks after becomes False, or True again.
+    pub fn set_problem(&mut self, node: NodeId, problem: NodeProblem, present: bool) {
+        let now = self.now.whole_second();
+        let problems = &mut self.nodes[node.index()].problems;
+        if problems.iter().any(|(other, _)| *other == problem) == present {
+            return;
+        }
+        if present {
+            problems.push((problem, now));
+        } else {
+            problems.retain(|(other, _)| *other != problem);
+        }
+        self.push(Change::NodeProblem(node, problem, present));
     }
 
     /// The node lifecycle controller gives up a node: Ready and the pressure conditions become Unknown.

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod disruption;
 #[cfg(test)]
 mod fixture;
+pub mod health;
 pub mod interruption;
 pub mod node_claim;
 pub mod provisioner;

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  ClaimDeleting ─► disrupted taint ─► tier by tier: evictions (100 ms to 10 s back-off) ─► empty and 5 s passed
-//!      ─► TerminateInstances ─ every 5 s ─► terminated ─► Node and NodeClaim gone
+//!      ─► volumes of the drained pods detached (from 1.0) ─► TerminateInstances ─ every 5 s ─► terminated ─► Node and NodeClaim gone
 //!  never registered ─────────────► TerminateInstances        Node not Ready and instance gone ─► gone at once
 //! ```
 //!
 //! Source: core `pkg/controllers/node/termination/{controller.go,terminator/{terminator,eviction}.go}`,
-//! `nodeclaim/lifecycle/termination.go`. Left out: volume attachments, rate limits of these queues, the 100 ms batching of
+//! `nodeclaim/lifecycle/termination.go`. Left out: rate limits of these queues, the 100 ms batching of
 //! TerminateInstances.
 
 use super::cluster::{disrupted_taint, forbids_disruption};
@@ -35,6 +35,8 @@ struct Drain {
     /// The next look that is scheduled.
     next: Time,
     drained: bool,
+    /// That it waits for volumes was told.
+    told: bool,
 }
 
 /// Why it may be woken.
@@ -81,15 +83,18 @@ impl Termination {
             return;
         }
         let began = cx.now.whole_second();
-        self.drains.entry(id).or_insert(Drain { began, next: Time::ZERO, drained: false });
+        self.drains.entry(id).or_insert(Drain { began, next: Time::ZERO, drained: false, told: false });
         let node = claim.node.filter(|&node| cx.world.node(node).gone.is_none());
         let (Some(node), Some(_)) = (node, claim.registered) else { return self.terminate(cx, id) };
         let instance = claim.instance.map(|instance| cx.world.instances[instance.index()].state);
         if !cx.world.node(node).is_ready() && matches!(instance, None | Some(InstanceState::Terminated)) {
             return self.finish(cx, id);
         }
-        if claim.instance_terminating.is_some() || self.drains.get(&id).is_some_and(|drain| drain.drained) {
+        if claim.instance_terminating.is_some() {
             return self.terminate(cx, id);
+        }
+        if self.drains.get(&id).is_some_and(|drain| drain.drained) {
+            return self.await_volumes(cx, id, node);
         }
         cx.world.delete_node(node);
         cx.world.add_taint(node, disrupted_taint().clone());
@@ -123,7 +128,30 @@ impl Termination {
                 drain.drained = true;
             }
             cx.world.note_drained(id);
+            return self.await_volumes(cx, id, node);
+        }
+        self.look_again(cx, id, cx.plan.flags.karpenter.drain_period);
+    }
+
+    /// The volumes of the pods that were drained have to be detached first, or a pod that mounts them elsewhere waits for
+    /// minutes; until the termination grace period of the node is over.
+    fn await_volumes(&mut self, cx: &mut Cx, id: ClaimId, node: NodeId) {
+        let over = deadline(cx.world, id).is_some_and(|deadline| cx.now >= deadline);
+        let held = held_volumes(cx.plan, cx.world, node);
+        if over || held.is_empty() || cx.plan.flags.karpenter.version < (1, 0) {
             return self.terminate(cx, id);
+        }
+        if let Some(drain) = self.drains.get_mut(&id)
+            && !std::mem::replace(&mut drain.told, true)
+        {
+            let Cx { recorder, world, now, .. } = cx;
+            recorder.explain(*now, || {
+                let name = &world.node(node).name;
+                format!(
+                    "node {name}: AwaitingVolumeDetachment, its instance is kept until {} is detached",
+                    held.join(", ")
+                )
+            });
         }
         self.look_again(cx, id, cx.plan.flags.karpenter.drain_period);
     }
@@ -217,6 +245,16 @@ impl Termination {
     }
 }
 
+/// Claims whose volumes are attached to a node and are not those of pods that a drain leaves alone.
+fn held_volumes(plan: &Plan, world: &World, node: NodeId) -> Vec<String> {
+    let stays = |pod: PodId, claim: &(String, String)| {
+        world.needs_volume(pod, claim) && !is_drainable(plan, world, pod, world.now)
+    };
+    let pods = &world.node(node).pods;
+    let attached = world.attachments_of(node).filter(|one| !pods.iter().any(|&pod| stays(pod, &one.claim)));
+    attached.map(|one| one.claim.1.clone()).collect()
+}
+
 /// A refused eviction in words.
 fn refusal(world: &World, pod: PodId, answer: Eviction) -> String {
     let template = world.template_of(pod);
@@ -248,7 +286,9 @@ fn backoff((first, largest): (Span, Span), refusals: u32) -> Span {
 /// When the node's grace period ends.
 fn deadline(world: &World, id: ClaimId) -> Option<Time> {
     let claim = world.claim(id);
-    Some(claim.deleting_since?.whole_second() + claim.termination_grace_period?)
+    let since = claim.deleting_since?.whole_second();
+    let own = claim.termination_grace_period.map(|period| since + period);
+    [own, claim.end_by].into_iter().flatten().min()
 }
 
 /// Pods whose own grace period would not end before the deadline are deleted now, whatever protects them.

@@ -1,5 +1,6 @@
 //! The control plane and the kubelets of Kubernetes 1.34.
 
+pub mod attach_detach;
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;

@@ -23,8 +23,11 @@ impl Page<'_> {
             | Change::PodGate(..)
             | Change::PodDeleting(..)
             | Change::PodGone(_) => return self.of_pod(change),
-            Change::NodeCreated(_)
+            Change::VolumeAttached(_)
+            | Change::VolumeDetached(_)
+            | Change::NodeCreated(_)
             | Change::NodeReady(..)
+            | Change::NodeProblem(..)
             | Change::NodeAlive(..)
             | Change::NodeGone(_)
             | Change::InstanceInterrupted(_)
@@ -131,9 +134,21 @@ impl Page<'_> {
             Change::NodeReady(node, NodeReadiness::Unknown) => {
                 format!("node {} sends no heartbeats: its condition Ready becomes Unknown", self.node(node))
             }
+            Change::NodeProblem(node, problem, present) => {
+                let status = if present { "False" } else { "True" };
+                format!("condition {} of node {} is {status}", problem.condition(), self.node(node))
+            }
             Change::NodeAlive(node, true) => format!("the machine of node {} answers again", self.node(node)),
             Change::NodeAlive(node, false) => format!("the machine of node {} stops answering", self.node(node)),
             Change::NodeGone(node) => format!("node {} is gone", self.node(node)),
+            Change::VolumeAttached(id) => {
+                let volume = &self.world.attachments[id.index()];
+                format!("volume {} is attached to node {}", volume.claim.1, self.node(volume.node))
+            }
+            Change::VolumeDetached(id) => {
+                let volume = &self.world.attachments[id.index()];
+                format!("volume {} is detached from node {}", volume.claim.1, self.node(volume.node))
+            }
             Change::InstanceInterrupted(instance) => {
                 format!("EC2 gives notice: the spot instance of {} ends in two minutes", of_instance(instance))
             }

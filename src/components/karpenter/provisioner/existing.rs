@@ -11,7 +11,6 @@ use super::topology::Topology;
 use super::volumes::{self, Attached};
 use crate::components::karpenter::cluster::{StateNode, tolerates_all};
 use crate::engine::Time;
-use crate::plan::Plan;
 use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
 use crate::rules::resources::Resources;
 use crate::world::{Owner, PodId, World};
@@ -39,7 +38,7 @@ pub struct Existing<'a> {
 }
 
 /// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
-pub fn node<'a>(plan: &'a Plan, world: &World, state: &StateNode<'a>, daemons: &[Daemon], keys: &Keys) -> Existing<'a> {
+pub fn node<'a>(world: &'a World, state: &StateNode<'a>, daemons: &[Daemon], keys: &Keys) -> Existing<'a> {
     let mut expected = Resources::default();
     // Where a pod of each daemon is, as a rule, no more is to come.
     let is_there = |daemon: &Daemon| {
@@ -61,10 +60,10 @@ pub fn node<'a>(plan: &'a Plan, world: &World, state: &StateNode<'a>, daemons: &
         }
         ports.extend(preferences::host_ports(world.template_of(pod)));
     }
-    let limits = state.node.and_then(|id| plan.volumes.attach_limits.get(&*world.node(id).name));
+    let limits = state.node.and_then(|id| world.volumes.attach_limits.get(&*world.node(id).name));
     let mut attached = Attached::new();
     for &pod in state.pods.iter().filter(|&&pod| limits.is_some() && !world.pod(pod).is_finished()) {
-        attach(&mut attached, volumes::attached(&plan.volumes, world.template_of(pod)).as_ref());
+        attach(&mut attached, volumes::attached(&world.volumes, world.template_of(pod)).as_ref());
     }
     let mut free = state.free.clone();
     free -= &Resources::default().max(&expected);

@@ -9,7 +9,7 @@ use super::pools::{self, Daemon, Template};
 use super::preferences::Wishes;
 use super::volumes;
 use crate::components::karpenter::cluster::{Catalog, Market};
-use crate::plan::{NodePoolSpec, Plan, PodTemplate, TemplateId};
+use crate::plan::{NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes};
 use crate::rules::requirements::normalized;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,25 +56,30 @@ impl Memo {
     }
 
     /// What the pods of a template wish for before they give anything up.
-    pub fn wishes(&self, plan: &Plan, id: TemplateId, template: &Arc<PodTemplate>) -> Arc<Wishes> {
+    pub fn wishes(
+        &self,
+        (plan, volumes): (&Plan, &Volumes),
+        id: TemplateId,
+        template: &Arc<PodTemplate>,
+    ) -> Arc<Wishes> {
         let mut known = self.known();
         if let Some((_, wishes)) = known.wishes.get(&id).filter(|(made_from, _)| Arc::ptr_eq(made_from, template)) {
             return wishes.clone();
         }
         let ignored = plan.flags.karpenter.ignore_preferences;
-        let wishes = Arc::new(Wishes::of(template.clone(), &plan.volumes, ignored));
+        let wishes = Arc::new(Wishes::of(template.clone(), volumes, ignored));
         known.wishes.insert(id, (template.clone(), wishes.clone()));
         wishes
     }
 
     /// Labels that pods of these templates ask for.
-    pub fn keys(&self, plan: &Plan, templates: &[Arc<PodTemplate>]) -> Keys {
+    pub fn keys(&self, volumes: &Volumes, templates: &[Arc<PodTemplate>]) -> Keys {
         let mut known = self.known();
         if let Some((_, keys)) = known.keys.as_ref().filter(|(made_from, _)| are_same(made_from, templates)) {
             return keys.clone();
         }
         let mut keys = asked_keys(templates.iter().map(|template| &**template));
-        keys.extend(volumes::keys(&plan.volumes).map(|key| Arc::from(normalized(key))));
+        keys.extend(volumes::keys(volumes).map(|key| Arc::from(normalized(key))));
         let keys = Arc::new(keys);
         known.keys = Some((templates.to_vec(), keys.clone()));
         keys
@@ -138,9 +143,10 @@ mod tests {
         let (memo, id) = (Memo::default(), TemplateId(0));
         let one = Arc::new(PodTemplate::default());
         let two = Arc::new(PodTemplate { node_selector: [("a".into(), "b".into())].into(), ..PodTemplate::default() });
-        assert!(memo.wishes(&plan, id, &one).requirements.is_empty());
-        assert!(memo.wishes(&plan, id, &two).requirements.get("a").is_some());
-        assert!(memo.keys(&plan, std::slice::from_ref(&two)).contains("a"));
-        assert!(!memo.keys(&plan, &[one]).contains("a"));
+        let known = (&plan, &plan.volumes);
+        assert!(memo.wishes(known, id, &one).requirements.is_empty());
+        assert!(memo.wishes(known, id, &two).requirements.get("a").is_some());
+        assert!(memo.keys(known.1, std::slice::from_ref(&two)).contains("a"));
+        assert!(!memo.keys(known.1, &[one]).contains("a"));
     }
 }

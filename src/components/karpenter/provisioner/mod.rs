@@ -181,7 +181,7 @@ pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
 /// As [`decide`], by these rules and with what passes before it have found out.
 fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, options: Options) -> (u32, Results) {
     let nodes = cluster::state_nodes(plan, world);
-    let (mut pods, ignored) = pods_to_place(&plan.volumes, world, &nodes);
+    let (mut pods, ignored) = pods_to_place(world, &nodes);
     // Without a pool nothing is planned, and nobody is told why.
     if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return (0, Results { ignored, ..Results::default() });

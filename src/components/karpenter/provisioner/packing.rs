@@ -19,7 +19,7 @@ use super::preferences::{self, Wishes};
 use super::topology::{self, Topology};
 use super::volumes;
 use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, order_by_price};
-use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId, Volumes};
+use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
@@ -310,8 +310,8 @@ impl<'a> Scheduler<'a> {
             .collect();
         let excluded = snapshot.pods.iter().copied().collect();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
-        let keys = memo.keys(plan, &concerned);
-        let of_node = |node| existing::node(plan, world, node, &found.daemons, &keys);
+        let keys = memo.keys(&world.volumes, &concerned);
+        let of_node = |node| existing::node(world, node, &found.daemons, &keys);
         let existing = snapshot.nodes.iter().map(of_node).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
@@ -340,7 +340,7 @@ impl<'a> Scheduler<'a> {
         let mut pods = Vec::with_capacity(snapshot.pods.len());
         for &id in &snapshot.pods {
             let origin = world.pod(id).template;
-            let wishes = memo.wishes(self.scene.plan, origin, world.template(origin));
+            let wishes = memo.wishes((self.scene.plan, &world.volumes), origin, world.template(origin));
             self.topology.update(id, origin, &wishes.rules, false);
             pods.push(Work { id, origin, wishes });
         }
@@ -387,7 +387,7 @@ impl<'a> Scheduler<'a> {
         let ignored = self.scene.plan.flags.karpenter.ignore_preferences;
         let mut template = (*pod.wishes.template).clone();
         while preferences::relax(&mut template, self.tolerate_preferences).is_some() {
-            let wishes = Arc::new(Wishes::of(Arc::new(template.clone()), &self.scene.plan.volumes, ignored));
+            let wishes = Arc::new(Wishes::of(Arc::new(template.clone()), &self.scene.world.volumes, ignored));
             self.topology.update(pod.id, pod.origin, &wishes.rules, true);
             let relaxed = Work { id: pod.id, origin: pod.origin, wishes };
             match self.add(&relaxed) {
@@ -562,12 +562,12 @@ fn order(world: &World, one: &Work, two: &Work) -> std::cmp::Ordering {
 }
 
 /// Pods that a pass places: those that wait, and those on nodes that are leaving; with refusals of validation.
-pub fn pods_to_place(volumes: &Volumes, world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
+pub fn pods_to_place(world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
     let mut ignored = Vec::new();
     let mut pods: Vec<PodId> = Vec::new();
     for pod in world.pods.iter().filter(|pod| pod.gone.is_none() && cluster::is_provisionable(world, pod.id)) {
         let template = world.template(pod.template);
-        match preferences::refusal(template).or_else(|| volumes::refusal(volumes, template)) {
+        match preferences::refusal(template).or_else(|| volumes::refusal(&world.volumes, template)) {
             None => pods.push(pod.id),
             Some(reason) => ignored.push((pod.id, reason)),
         }

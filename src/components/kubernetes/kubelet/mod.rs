@@ -51,7 +51,9 @@ enum Sync {
 /// Something that a sync does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Volumes and sandbox.
+    /// Volumes that are attached to the node have to come.
+    Volumes,
+    /// Other volumes and the sandbox.
     Sandbox,
     /// A container that does not run is to be started.
     Start(usize),
@@ -208,6 +210,8 @@ pub enum Event {
     Exit(PodId),
     /// An image pull of a node ends.
     Pulled(NodeId),
+    /// A volume was attached to a node.
+    Volume(NodeId),
     /// A stage of a simulated kubelet is over.
     Stage(PodId),
 }
@@ -275,6 +279,11 @@ impl Kubelet {
             }),
             Event::Exit(pod) => self.with(cx, pod, PodWorker::rehearsed_exit),
             Event::Pulled(node) => self.pulled(cx, node),
+            Event::Volume(node) => {
+                for pod in cx.world.node(node).pods.clone() {
+                    self.with(cx, pod, PodWorker::volumes_came);
+                }
+            }
         }
     }
 

@@ -173,7 +173,7 @@ impl PodWorker {
         let entry = cx.world.pod(self.pod);
         let first = cx.world.template_of(self.pod).init_containers.len();
         if !self.sandbox {
-            self.steps.push_back(Step::Sandbox);
+            self.steps.extend([Step::Volumes, Step::Sandbox]);
         }
         if let Some(next) = (0..first).find(|&index| !entry.containers[index].ready) {
             return self.steps.push_back(Step::Start(next));

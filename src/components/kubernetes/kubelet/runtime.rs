@@ -23,6 +23,11 @@ impl PodWorker {
         while self.sync == Sync::Running && self.due == Time::MAX {
             let Some(step) = self.steps.pop_front() else { return self.end_sync(cx) };
             match step {
+                Step::Volumes if cx.world.has_its_volumes(self.pod) => {}
+                Step::Volumes => {
+                    self.step = Some(Step::Volumes);
+                    return;
+                }
                 Step::Sandbox => {
                     // The runtime has it from the beginning on; its address comes with its network.
                     self.sandbox = true;
@@ -93,7 +98,7 @@ impl PodWorker {
                 cx.world.remove_pod(self.pod);
                 self.gone = true;
             }
-            Step::Start(_) | Step::Pull(_) | Step::Kill(..) | Step::Terminate => {}
+            Step::Volumes | Step::Start(_) | Step::Pull(_) | Step::Kill(..) | Step::Terminate => {}
         }
     }
 
@@ -305,7 +310,7 @@ impl PodWorker {
             return;
         }
         self.network = false;
-        if matches!(self.step, Some(Step::Pull(_))) {
+        if matches!(self.step, Some(Step::Pull(_) | Step::Volumes)) {
             self.steps.clear();
             self.end_sync(cx);
         }
@@ -357,6 +362,14 @@ impl PodWorker {
         self.step = Some(Step::Removing);
         self.due = cx.now + hop;
         cx.at(self.due, event(Event::Step(self.pod)));
+    }
+
+    /// A volume came to the node; perhaps the last that the pod waits for.
+    pub(super) fn volumes_came(&mut self, cx: &mut Cx, shared: &mut Shared) {
+        if self.step == Some(Step::Volumes) && cx.world.has_its_volumes(self.pod) {
+            self.step = None;
+            self.next_step(cx, shared);
+        }
     }
 
     /// The image that the pod waits for.

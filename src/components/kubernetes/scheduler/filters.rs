@@ -1,7 +1,7 @@
 //! The default filters, in their order, for one pod on one node.
 //!
 //! Source: `pkg/scheduler/framework/plugins/{nodeunschedulable,nodename,tainttoleration,nodeaffinity,nodeports,
-//! noderesources,podtopologyspread,interpodaffinity}`. Left out: volumes and dynamic resources.
+//! noderesources,volumebinding,podtopologyspread,interpodaffinity}`. Left out: limits of volumes a node, dynamic resources.
 
 use super::inter_pod::{AffinityRefusal, Required};
 use super::reading::Verdict;
@@ -9,6 +9,8 @@ use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
 use crate::rules::labels::Labels;
+use crate::rules::requirement::NodeRequirement;
+use crate::rules::requirements::normalized;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
 use crate::world::room::{Amounts, amounts};
 use crate::world::{Node, NodeId, PodId};
@@ -29,6 +31,8 @@ pub enum Plugin {
     NodePorts,
     /// Resources.
     NodeResourcesFit,
+    /// Where its volumes are, or may be made.
+    VolumeBinding,
     /// Hard spread constraints.
     PodTopologySpread,
     /// Required pod affinity and anti-affinity.
@@ -37,13 +41,14 @@ pub enum Plugin {
 
 impl Plugin {
     /// All, in the order in which they run.
-    pub const ALL: [Plugin; 8] = [
+    pub const ALL: [Plugin; 9] = [
         Plugin::NodeUnschedulable,
         Plugin::NodeName,
         Plugin::TaintToleration,
         Plugin::NodeAffinity,
         Plugin::NodePorts,
         Plugin::NodeResourcesFit,
+        Plugin::VolumeBinding,
         Plugin::PodTopologySpread,
         Plugin::InterPodAffinity,
     ];
@@ -57,6 +62,7 @@ impl Plugin {
             Plugin::NodeAffinity => "NodeAffinity",
             Plugin::NodePorts => "NodePorts",
             Plugin::NodeResourcesFit => "NodeResourcesFit",
+            Plugin::VolumeBinding => "VolumeBinding",
             Plugin::PodTopologySpread => "PodTopologySpread",
             Plugin::InterPodAffinity => "InterPodAffinity",
         }
@@ -65,17 +71,17 @@ impl Plugin {
 
 /// A set of plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Plugins(u8);
+pub struct Plugins(u16);
 
 impl Plugins {
     /// Adds one.
     pub fn insert(&mut self, plugin: Plugin) {
-        self.0 |= 1 << plugin as u8;
+        self.0 |= 1 << plugin as u16;
     }
 
     /// Is it in the set?
     pub fn contains(self, plugin: Plugin) -> bool {
-        self.0 & 1 << plugin as u8 != 0
+        self.0 & 1 << plugin as u16 != 0
     }
 
     /// Those in the set, in the order in which they run.
@@ -116,6 +122,7 @@ impl Refusal {
             (Plugin::NodeAffinity, _) => "node(s) didn't match Pod's node affinity/selector",
             (Plugin::NodePorts, _) => "node(s) didn't have free ports for the requested pod ports",
             (Plugin::NodeResourcesFit, set) => return resource_reasons(set, template),
+            (Plugin::VolumeBinding, _) => "node(s) had volume node affinity conflict",
             (Plugin::PodTopologySpread, 0) => {
                 "node(s) didn't match pod topology spread constraints (missing required label)"
             }
@@ -150,6 +157,7 @@ pub struct Filters<'a> {
     /// What it requests of what every node has.
     wants: Amounts,
     ports: bool,
+    volumes: bool,
     tolerates_cordon: bool,
     pinned: Option<NodeId>,
     /// What taints, selector and node affinity say to each kind of node; empty if they look at single nodes.
@@ -178,6 +186,7 @@ impl<'a> Filters<'a> {
             template,
             wants: amounts(&template.requests),
             ports: host_ports(template).next().is_some(),
+            volumes: view.world.volumes.terms_of(template).next().is_some(),
             tolerates_cordon: !template.tolerations.is_empty()
                 && tolerated(&template.tolerations, &unschedulable_taint()),
             pinned: view.world.pod(pod).pinned,
@@ -209,6 +218,9 @@ impl<'a> Filters<'a> {
                 return Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing));
             }
         }
+        if self.volumes {
+            self.check_volumes(self.view.world.node(node))?;
+        }
         if !self.spread.is_empty() || !self.affinity.is_empty() {
             self.check_topology(&self.spread, &self.affinity, node)?;
         }
@@ -222,6 +234,9 @@ impl<'a> Filters<'a> {
     pub fn check_trial(&self, node: &Node, trial: Trial) -> Result<(), Refusal> {
         self.check_alone(node.id)?;
         self.check_room(node, trial)?;
+        if self.volumes {
+            self.check_volumes(node)?;
+        }
         let (mut spread, mut affinity) = (self.spread.clone(), self.affinity.clone());
         let moves = trial.added.iter().map(|&pod| (pod, 1)).chain(trial.removed.iter().map(|&pod| (pod, -1)));
         for (pod, by) in moves {
@@ -296,6 +311,19 @@ impl<'a> Filters<'a> {
             test(1 << (EXTENDED + index as u32).min(31), *request, allocatable - taken, allocatable);
         }
         if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
+    }
+
+    /// Each volume can be had there.
+    fn check_volumes(&self, node: &Node) -> Result<(), Refusal> {
+        let meets = |requirement: &NodeRequirement| match normalized(&requirement.key) {
+            key if key == requirement.key => requirement.matches(&node.labels),
+            key => NodeRequirement { key: key.to_string(), ..requirement.clone() }.matches(&node.labels),
+        };
+        let can_be_had = |terms: &[Vec<NodeRequirement>]| terms.iter().any(|term| term.iter().all(meets));
+        if self.view.world.volumes.terms_of(self.template).all(can_be_had) {
+            return Ok(());
+        }
+        Err(Refusal::of(Plugin::VolumeBinding, false, 0))
     }
 
     /// The used host ports of a node: what the cache has, of pods that are still there. Empty for a pod without ports.

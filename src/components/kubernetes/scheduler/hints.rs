@@ -80,7 +80,7 @@ fn node_added(view: &View, pod: PodId, plugin: Plugin, node: &Node) -> bool {
             let pinned = view.world.pod(pod).pinned;
             pinned.is_none_or(|pinned| pinned == node.id) && matches_node_affinity(template, node)
         }
-        Plugin::NodeName | Plugin::NodePorts => true,
+        Plugin::NodeName | Plugin::NodePorts | Plugin::VolumeBinding => true,
         Plugin::NodeResourcesFit => template.requests.fits_in(&node.allocatable),
         Plugin::PodTopologySpread => has_spread_keys(template, &node.labels),
         Plugin::InterPodAffinity => affinity_after_node(template, &node.labels, None),
@@ -120,6 +120,7 @@ fn node_changed(view: &View, pod: PodId, plugin: Plugin, node: &Node, before: &S
                     && wants_more(&template.requests, &node.allocatable, &before.allocatable)
         }
         Plugin::NodeName | Plugin::NodePorts => retainted || uncordoned,
+        Plugin::VolumeBinding => retainted || uncordoned || before.labels != node.labels,
     }
 }
 
@@ -146,6 +147,7 @@ fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &P
                 tolerated(&now.tolerations, &cordon) && !tolerated(&before.tolerations, &cordon)
             }
             Plugin::NodeName | Plugin::NodeAffinity | Plugin::NodePorts | Plugin::InterPodAffinity => false,
+            Plugin::VolumeBinding => false,
         };
     }
     if view.world.pod(other).node.is_none() {
@@ -163,6 +165,7 @@ fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &P
         | Plugin::NodeName
         | Plugin::TaintToleration
         | Plugin::NodeAffinity
+        | Plugin::VolumeBinding
         | Plugin::NodePorts => false,
     }
 }
@@ -192,6 +195,7 @@ fn pod_came(view: &View, pod: PodId, plugin: Plugin, other: PodId) -> bool {
         | Plugin::TaintToleration
         | Plugin::NodeAffinity
         | Plugin::NodePorts
+        | Plugin::VolumeBinding
         | Plugin::NodeResourcesFit => false,
     }
 }
@@ -204,6 +208,7 @@ fn pod_went(view: &View, pod: PodId, plugin: Plugin, other: PodId) -> bool {
         Plugin::PodTopologySpread => spread_counts(template, went),
         Plugin::InterPodAffinity => matches_anti_affinity(view.plan, template, went),
         Plugin::NodeUnschedulable | Plugin::NodeName | Plugin::TaintToleration | Plugin::NodeAffinity => false,
+        Plugin::VolumeBinding => false,
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One attempt at a time; a decision is made on the state at the start of the attempt. Source:
-//! `pkg/scheduler/{schedule_one,eventhandlers}.go`, `backend/queue`, `framework/plugins`. Left out: volumes, dynamic
+//! `pkg/scheduler/{schedule_one,eventhandlers}.go`, `backend/queue`, `framework/plugins`. Left out: dynamic
 //! resources, extenders, several profiles; the decision reads the world itself, not a cache that lags by a watch event.
 
 pub mod decide;
@@ -360,7 +360,11 @@ impl Scheduler {
                 history.push(Tried { at: began, pod, result: TriedResult::Node(node, false) });
             }
             self.binding.insert(pod, node);
-            let span = cx.delay(Stage::SchedulerBind, self.attempt_key(cx, pod));
+            let mut span = cx.delay(Stage::SchedulerBind, self.attempt_key(cx, pod));
+            // A volume that waited for this pod is made where it goes, before it is bound (PreBind of VolumeBinding).
+            if !cx.world.template_of(pod).volume_claims.is_empty() && cx.world.bind_volumes(pod, node) {
+                span += cx.delay(Stage::VolumeProvision, key);
+            }
             cx.after(span, components::Event::Scheduler(Event::Bind(pod)));
         }
     }
