@@ -52,6 +52,22 @@ fn node_repair() {
 }
 
 #[test]
+fn burstable_in_both_modes() {
+    keeps("burstable");
+    keeps("burstable-unlimited");
+}
+
+#[test]
+fn launch_storm() {
+    keeps("launch-storm");
+}
+
+#[test]
+fn prefix_delegation() {
+    keeps("prefix-delegation");
+}
+
+#[test]
 fn drift() {
     keeps("drift");
 }
@@ -66,12 +82,16 @@ fn every_scenario_of_the_folder_is_named_here() {
     names.sort();
     let known = [
         "budget-schedule",
+        "burstable",
+        "burstable-unlimited",
         "capacity-shortage",
         "consolidation-churn",
         "drift",
         "expiry-storm",
         "expiry-storm-v1beta1",
+        "launch-storm",
         "node-repair",
+        "prefix-delegation",
         "rebalance",
         "spot-pool-lost",
         "volumes",

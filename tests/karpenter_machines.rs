@@ -274,3 +274,152 @@ fn a_repair_heeds_no_budget() {
     assert!(forced[0].since(deleting[0]) < Span::from_secs(1));
     assert!(outcome.world.nodes[0].gone.is_some());
 }
+
+/// Deployments `t0`, `t1`, ... of one pod each, on nodes of their own; `alike`: any node will do.
+fn tenants(count: usize, alike: bool) -> String {
+    let tenant = |index: usize| {
+        let team = if alike { 0 } else { index };
+        format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: t{index} }}\nspec:\n  replicas: 1\n  selector: {{ \
+             matchLabels: {{ app: t{index} }} }}\n  template:\n    metadata: {{ labels: {{ app: t{index} }} }}\n    spec:\n      \
+             nodeSelector: {{ team: t{team} }}\n      containers: [{{ name: app, image: web, resources: {{ requests: {{ cpu: 1500m \
+             }} }} }}]\n"
+        )
+    };
+    let pool = POOL
+        .split("apiVersion: apps/v1")
+        .next()
+        .expect("pool and class")
+        .replace("requirements: [{", "requirements: [{ key: team, operator: Exists }, {");
+    let rest: String = (0..count).map(tenant).collect();
+    format!("{}{rest}", pool.trim_end().trim_end_matches("---"))
+}
+
+fn storm(name: &str, alike: bool, limits: &str) -> Outcome {
+    let scenario = format!(
+        "name: {name}\nmanifests: [manifests.yaml]\ncluster: {{ zones: [us-east-1a], ec2_limits: {limits} }}\n\
+         images: {{ web: {{ cached: true }} }}\nrun: {{ until: 12m }}\n"
+    );
+    run_once(&written(name, &tenants(5, alike), &scenario), 0, false)
+}
+
+/// Provider `pkg/batcher/createfleet.go`: identical inputs are one call. Others meet the bucket of the account: what it refuses is
+/// repeated and comes through in the end, no faster than the rate.
+#[test]
+fn launches_that_are_alike_are_one_call_and_others_wait_for_the_limit_of_the_account() {
+    let limits = "{ create_fleet: { rate: 0.1, burst: 2 } }";
+    let launched = |outcome: &Outcome| times(outcome, |change| matches!(change, Change::InstanceLaunched(_)));
+    let throttled = |outcome: &Outcome| times(outcome, |change| matches!(change, Change::ClaimThrottled(_))).len();
+    let calls = |outcome: &Outcome| outcome.world.ec2_calls(kubelapse::world::ec2_api::Ec2Call::CreateFleet);
+
+    let alike = storm("storm-alike", true, limits);
+    assert_eq!((launched(&alike).len(), throttled(&alike), calls(&alike)), (5, 0, (1, 0)));
+
+    let apart = storm("storm-apart", false, limits);
+    let at = launched(&apart);
+    assert_eq!(at.len(), 5);
+    assert!(throttled(&apart) > 0);
+    let (made, refused) = calls(&apart);
+    assert_eq!(made - refused, 5, "every launch took a token");
+    // Two tokens at once, then one every ten seconds: the third launch is 10 s after the first at the earliest, the last 30 s.
+    assert!(at[2].since(at[0]) + Span::from_secs(1) > Span::from_secs(10), "{at:?}");
+    assert!(at[4].since(at[0]) + Span::from_secs(1) > Span::from_secs(30), "{at:?}");
+
+    let free = storm("storm-free", false, "off");
+    assert_eq!((throttled(&free), calls(&free).1), (0, 0));
+    let at = launched(&free);
+    assert!(at[4].since(at[0]) < Span::from_secs(1), "{at:?}");
+}
+
+/// A node whose TerminateInstances is throttled ends later.
+#[test]
+fn terminations_are_limited_as_well() {
+    let ended = |limits: &str| {
+        let name = format!("terminate-{}", limits.len());
+        let scenario = format!(
+            "name: {name}\nmanifests: [manifests.yaml]\ncluster: {{ zones: [us-east-1a], ec2_limits: {limits}, nodes: [{{ node_pool: \
+             pool, name: first, instance_type: m5.large }}, {{ node_pool: pool, name: second, instance_type: m5.large }}] }}\n\
+             images: {{ web: {{ cached: true }} }}\nrun: {{ until: 12m }}\n\
+             actions: [{{ at: 1m, delete_node_claim: first }}, {{ at: 70s, delete_node_claim: second }}]\n"
+        );
+        let outcome = run_once(&written(&name, POOL, &scenario), 0, false);
+        times(&outcome, |change| matches!(change, Change::InstanceShuttingDown(_)))
+    };
+    let (free, limited) = (ended("off"), ended("{ terminate_instances: { rate: 0.01, burst: 1 } }"));
+    assert_eq!(free[0], limited[0], "the first takes the only token");
+    assert!(limited[1].since(limited[0]) >= Span::from_secs(99), "the next comes after 100 s");
+    assert!(free[1].since(free[0]) < Span::from_secs(60));
+}
+
+/// 60 small pods on m5.large nodes, by a kubelet section and the setting of the network plugin: nodes, and pods without address.
+fn dense(name: &str, kubelet: &str, family: &str, prefixes: bool) -> (usize, usize, Plan) {
+    let class = format!("spec:\n  {family}kubelet: {kubelet}\n  amiSelectorTerms");
+    let manifests = POOL.replace("spec:\n  amiSelectorTerms", &class).replace("replicas: 2", "replicas: 60");
+    let manifests = manifests.replace("cpu: 500m, memory: 64Mi", "cpu: 10m, memory: 16Mi");
+    let scenario = format!(
+        "name: {name}\nmanifests: [manifests.yaml]\ncluster: {{ zones: [us-east-1a], prefix_delegation: {prefixes} }}\n\
+         images: {{ web: {{ cached: true }} }}\nrun: {{ until: 5m }}\n"
+    );
+    let plan = written(name, &manifests, &scenario);
+    let world = run_once(&plan, 0, false).world;
+    assert!(world.pods.iter().all(|pod| pod.node.is_some()), "{name}: all are bound");
+    let lacking = world.pods.iter().filter(|pod| pod.address.is_none()).count();
+    (world.nodes.len(), lacking, plan)
+}
+
+/// Karpenter counts `maxPods`, or what interfaces allow (m5.large: 3 of 10 addresses, 29 pods), and `podsPerCore` as a second limit
+/// that Bottlerocket ignores; it does not know of prefixes (provider `instancetype/types.go`). Addresses are the network plugin's: 27,
+/// or 16 times as many.
+#[test]
+fn pods_of_a_node_are_a_matter_of_max_pods_and_their_addresses_of_prefixes() {
+    let noted = |plan: &Plan, text: &str| plan.remarks.iter().any(|remark| remark.contains(text));
+    let (nodes, lacking, plan) = dense("dense-prefixes", "{ maxPods: 110 }", "", true);
+    assert_eq!((nodes, lacking, plan.remarks.iter().any(|remark| remark.contains("prefix"))), (1, 0, false));
+    let (nodes, lacking, plan) = dense("dense-addresses", "{ maxPods: 110 }", "", false);
+    assert_eq!((nodes, lacking), (1, 60 - 27));
+    assert!(noted(&plan, "m5.large has 27 addresses"));
+    let (nodes, lacking, plan) = dense("dense-default", "{}", "", true);
+    assert_eq!((nodes, lacking), (3, 0), "29 pods a node");
+    assert!(noted(&plan, "sets no kubelet.maxPods"));
+    assert_eq!(dense("dense-core", "{ maxPods: 110, podsPerCore: 10 }", "", true).0, 3, "2 vCPUs, 20 pods a node");
+    let bottlerocket = "amiFamily: Bottlerocket\n  ";
+    assert_eq!(dense("dense-bottlerocket", "{ maxPods: 110, podsPerCore: 10 }", bottlerocket, true).0, 1);
+}
+
+/// A t3.medium without credits computes with 0.4 cores: twenty requests a second of 40 ms each are served at half that rate. In mode
+/// unlimited all are served, and the surplus of 0.4 cores costs 0.05 USD an hour and core.
+#[test]
+fn a_burstable_node_without_credits_computes_at_its_baseline_or_costs_more() {
+    let play = |mode: &str, traffic: &str| {
+        let manifests = POOL.replace("values: [m5.large]", "values: [t3.medium]").replace("replicas: 2", "replicas: 1");
+        let manifests = format!(
+            "{manifests}---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: \
+             [{{ port: 80 }}] }}\n"
+        );
+        let scenario = format!(
+            "name: credits-{mode}\nmanifests: [manifests.yaml]\ncluster: {{ zones: [us-east-1a], cpu_credits: {mode}, age: 0s, nodes: \
+             [{{ node_pool: pool, name: first, instance_type: t3.medium }}] }}\n\
+             images: {{ web: {{ cached: true }} }}\nservices: {{ web: {{ cpu_per_request: 40ms, workers: 20 }} }}\n\
+             traffic: {{ web: {traffic} }}\nrun: {{ until: 11m }}\n"
+        );
+        let plan = written(&format!("credits-{mode}-{}", traffic.len()), &manifests, &scenario);
+        let outcome = run_once(&plan, 0, false);
+        let total = &outcome.world.ledgers[0].total;
+        let served = total.served as f64 / kubelapse::world::REQUEST as f64 / 660.0;
+        (served, outcome.world.instances[0].surplus().dollars(), outcome)
+    };
+    for traffic in ["20/s", "{ curve: 20/s, mode: fluid }"] {
+        let (served, surplus, outcome) = play("standard", traffic);
+        assert!((served - 10.0).abs() < 0.7, "{traffic}: {served} a second");
+        assert_eq!(surplus, 0.0);
+        let held = times(&outcome, |change| matches!(change, Change::NodeThrottled(_, true)));
+        assert_eq!(held.len(), 1, "{traffic}: held once, and for good");
+        let (served, surplus, outcome) = play("unlimited", traffic);
+        assert!((served - 20.0).abs() < 0.3, "{traffic}: {served} a second");
+        let expected = 0.4 * 11.0 / 60.0 * 0.05;
+        assert!((surplus - expected).abs() < 0.03 * expected, "{traffic}: {surplus}, {expected}");
+        assert_eq!(times(&outcome, |change| matches!(change, Change::NodeThrottled(..))), []);
+    }
+    let (served, surplus, _) = play("off", "20/s");
+    assert!(served > 19.7 && surplus == 0.0);
+}

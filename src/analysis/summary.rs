@@ -22,7 +22,7 @@ pub fn summary(
 ) -> Value {
     let from_start = |at: Time| at_seconds(plan, at);
     let downs = analysis.steps_down.iter().map(|down| down_value(plan, world, analysis, down));
-    json!({
+    let mut value = json!({
         "generator": "kubelapse",
         "version": VERSION,
         "scenario": plan.name,
@@ -53,7 +53,14 @@ pub fn summary(
         "claims": claims(plan, world, analysis).iter().map(claim).collect::<Vec<_>>(),
         "expectations": expectations(plan, world, analysis).iter().map(judged).collect::<Vec<_>>(),
         "remarks": plan.remarks,
-    })
+    });
+    if analysis.totals.launches_throttled > 0 {
+        value["nodes"]["launches_throttled"] = analysis.totals.launches_throttled.into();
+    }
+    if analysis.totals.surplus_cost.0 > 0 {
+        value["cost"]["surplus_cpu_credits"] = millionths(analysis.totals.surplus_cost.0.into());
+    }
+    value
 }
 
 /// A span as a JSON number of seconds with at most six decimals.

@@ -19,6 +19,8 @@ pub struct Totals {
     pub node_time: Span,
     /// Cost during the run.
     pub cost: MicroDollars,
+    /// Of that, what surplus CPU credits cost.
+    pub surplus_cost: MicroDollars,
     /// Time paid for and cost, by NodePool (`-` for none) and capacity type.
     pub cost_by: BTreeMap<(String, &'static str), (Span, MicroDollars)>,
     /// What it cost that nodes were replaced, by reason.
@@ -37,6 +39,8 @@ pub struct Totals {
     pub evictions: u64,
     /// Launches that found no capacity.
     pub launch_failures: u64,
+    /// Launches that the EC2 API throttled until the SDK gave up.
+    pub launches_throttled: u64,
     /// Pods waiting for a node at the end.
     pub unscheduled: u64,
 }
@@ -67,6 +71,7 @@ pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -
             Change::InstanceInterrupted(_) => totals.interruptions += 1,
             Change::AlarmChanged(alarm, AlarmState::Alarm) => totals.alarms.push((fact.at, alarm.index())),
             Change::ClaimNoCapacity(_) => totals.launch_failures += 1,
+            Change::ClaimThrottled(_) => totals.launches_throttled += 1,
             _ => {}
         }
     }
@@ -82,6 +87,7 @@ pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -
         *time += paid(plan, instance);
         dollars.0 += cost.0;
         totals.cost.0 += cost.0;
+        totals.surplus_cost.0 += instance.surplus().0;
         totals.node_time += paid(plan, instance);
     }
     totals
@@ -98,7 +104,7 @@ pub fn paid(plan: &Plan, instance: &Instance) -> Span {
 
 /// What an instance cost within the run: its bill at the end less its bill at the start.
 pub fn cost(plan: &Plan, instance: &Instance) -> MicroDollars {
-    let end = instance.cost(plan.until);
+    let end = MicroDollars(instance.cost(plan.until).0 + instance.surplus().0);
     if instance.launched >= plan.start {
         return end;
     }

@@ -53,8 +53,6 @@ pub enum Event {
     PodDisruption(kubernetes::pod_disruption::Event),
     /// Node lifecycle, taint eviction, pod garbage collection.
     NodeLifecycle(kubernetes::node_lifecycle::Event),
-    /// Attach-detach controller.
-    AttachDetach(kubernetes::attach_detach::Event),
     /// Karpenter provisioner.
     Provisioner(karpenter::provisioner::Event),
     /// Karpenter NodeClaim lifecycle, expiration, pod events, drift.
@@ -63,8 +61,6 @@ pub enum Event {
     Disruption(karpenter::disruption::Event),
     /// Karpenter termination: drain and delete.
     Termination(karpenter::termination::Event),
-    /// Karpenter node repair.
-    NodeHealth(karpenter::health::Event),
     /// Karpenter interruption poller.
     Interruption(karpenter::interruption::Event),
     /// EC2 CreateFleet.
@@ -89,6 +85,12 @@ pub enum Event {
     VpaRecommender(kubernetes::vpa_recommender::Event),
     /// External metrics, and triggers from zero.
     ExternalMetrics(kubernetes::external_metrics::Event),
+    /// Attach-detach controller.
+    AttachDetach(kubernetes::attach_detach::Event),
+    /// Karpenter node repair.
+    NodeHealth(karpenter::health::Event),
+    /// CPU credits of burstable instances.
+    CpuCredits(aws::credits::Event),
 }
 
 // A queue entry is time + sequence + event: small events are fast events.
@@ -175,6 +177,7 @@ fn program_of(event: Event) -> Option<Program> {
         | Event::Fleet(_)
         | Event::SpotMarket(_)
         | Event::Instance(_)
+        | Event::CpuCredits(_)
         | Event::TargetGroup(_)
         | Event::Alb(_)
         | Event::CloudWatch(_)
@@ -229,6 +232,8 @@ pub struct Components {
     pub spot_market: aws::spot_market::SpotMarket,
     /// EC2 instances.
     pub instance: aws::instance::Instances,
+    /// CPU credits.
+    pub cpu_credits: aws::credits::CpuCredits,
     /// AWS Load Balancer Controller.
     pub target_group: aws::target_group::TargetGroupController,
     /// The load balancer.
@@ -275,6 +280,7 @@ impl Components {
         self.fleet.start(cx);
         self.spot_market.start(cx);
         self.instance.start(cx);
+        self.cpu_credits.start(cx);
         self.target_group.start(cx);
         self.alb.start(cx);
         self.cloudwatch.start(cx);
@@ -318,6 +324,7 @@ impl Components {
             Event::Fleet(event) => self.fleet.handle(cx, event),
             Event::SpotMarket(event) => self.spot_market.handle(cx, event),
             Event::Instance(event) => self.instance.handle(cx, event),
+            Event::CpuCredits(event) => self.cpu_credits.handle(cx, event),
             Event::TargetGroup(event) => self.target_group.handle(cx, event),
             Event::Alb(event) => self.alb.handle(cx, event),
             Event::CloudWatch(event) => self.cloudwatch.handle(cx, event),

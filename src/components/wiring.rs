@@ -106,6 +106,7 @@ impl Wiring {
         interruption(change, &mut wakes);
         fleet(change, &mut wakes);
         instance(change, &mut wakes);
+        cpu_credits(change, plan, &mut wakes);
         spot_market(change, plan, &mut wakes);
         self.target_group(change, plan, world, hop, &mut wakes);
         alb(change, &mut wakes);
@@ -200,6 +201,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::PodDeleting(id, _) | Change::PodDeletionFailed(id) => pod(id, 9),
         Change::PodGone(id) => pod(id, 10),
         Change::ClaimCreated(id) | Change::ClaimLaunched(id) | Change::ClaimNoCapacity(id) => claim(id, 1),
+        Change::ClaimThrottled(id) => claim(id, 6),
         Change::ClaimRegistered(id) | Change::ClaimInitialized(id) => claim(id, 2),
         Change::ClaimConsolidatable(id, _) | Change::ClaimDrifted(id, _) | Change::ClaimPodEvent(id) => claim(id, 3),
         Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) | Change::ClaimRebalance(id) => claim(id, 4),
@@ -207,6 +209,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
         Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
         Change::NodeProblem(id, ..) => other(19, id.0),
+        Change::NodeThrottled(id, _) => other(20, id.0),
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
         Change::DeploymentChanged(id)
         | Change::DeploymentScaled { deployment: id, .. }
@@ -506,6 +509,17 @@ fn interruption(change: Change, wakes: &mut Wakes) {
     }
 }
 
+fn cpu_credits(change: Change, plan: &Plan, wakes: &mut Wakes) {
+    use aws::credits::Event as Credits;
+    let event = match change {
+        _ if plan.flags.credits.unlimited.is_none() => return,
+        Change::InstanceLaunched(instance) => Credits::Launched(instance),
+        Change::InstanceShuttingDown(instance) => Credits::Ended(instance),
+        _ => return,
+    };
+    wakes.push((Span::ZERO, Event::CpuCredits(event)));
+}
+
 /// The recorded launch time runs from the creation of the claim: no watch delay of its own.
 fn fleet(change: Change, wakes: &mut Wakes) {
     if let Change::ClaimCreated(claim) = change {
@@ -585,6 +599,7 @@ fn service(change: Change, wakes: &mut Wakes) {
         Change::PodProcess(pod, _) | Change::PodGone(pod) => Service::Process(pod),
         Change::TargetGone(target) => Service::Target(target),
         Change::NodeAlive(node, _) => Service::Node(node),
+        Change::NodeThrottled(node, _) => Service::Speed(node),
         Change::FaultChanged(fault, _) => Service::Fault(fault),
         _ => return,
     };

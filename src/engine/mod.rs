@@ -9,10 +9,12 @@ pub mod queue;
 pub mod random;
 pub mod retry;
 pub mod time;
+pub mod token_bucket;
 
 pub use hash::{StableHasher, StableState};
 pub use limit::{LimitReached, Limits};
 pub use queue::Queue;
 pub use random::{Purpose, Random};
-pub use retry::{Backoff, Retries, TokenBucket};
+pub use retry::{Backoff, Retries};
 pub use time::{Span, Time};
+pub use token_bucket::TokenBucket;

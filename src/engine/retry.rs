@@ -1,29 +1,10 @@
-//! What client-go's clients and work queues delay: a token bucket, and keys that are tried again after a back-off.
+//! What client-go's work queues delay: keys that are tried again after a back-off.
 //!
-//! Source: `client-go/util/flowcontrol`, `client-go/util/workqueue/{default_rate_limiters,delaying_queue}.go`.
+//! Source: `client-go/util/workqueue/{default_rate_limiters,delaying_queue}.go`.
 //! The queue proper (which key is worked on next) is the event queue: a key that is due is simply looked at again.
 
 use super::time::{Span, Time};
-
-/// A token bucket, as one theoretical arrival time: a call may go as soon as it is at most `burst - 1` intervals ahead.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokenBucket {
-    next: Time,
-}
-
-impl TokenBucket {
-    /// Takes a token; when the call may go.
-    pub fn reserve(&mut self, now: Time, qps: f64, burst: f64) -> Time {
-        if qps <= 0.0 {
-            return now;
-        }
-        let interval = Span::from_seconds(1.0 / qps);
-        let tolerance = interval * ((burst.max(1.0) as u64) - 1);
-        let full = self.next.max(now);
-        self.next = full + interval;
-        full.back(tolerance).max(now)
-    }
-}
+use super::token_bucket::TokenBucket;
 
 /// How long a key that failed waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,15 +124,5 @@ mod tests {
         let mut retries = Retries::default();
         let last = (0..102).map(|key| retries.fail(key, START, BACKOFF)).last();
         assert_eq!(last, Some(START + Span::from_millis(200)), "the hundred of the burst are gone");
-    }
-
-    #[test]
-    fn a_bucket_without_limit_never_waits() {
-        let mut bucket = TokenBucket::default();
-        assert!((0..100).all(|_| bucket.reserve(START, 0.0, 30.0) == START));
-        let waits: Vec<u64> = (0..33).map(|_| bucket.reserve(START, 20.0, 30.0).since(START).micros()).collect();
-        assert_eq!(waits[29..], [0, 50_000, 100_000, 150_000]);
-        let later = START + Span::from_secs(60);
-        assert!((0..30).all(|_| bucket.reserve(later, 20.0, 30.0) == later), "it fills up again");
     }
 }

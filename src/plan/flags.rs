@@ -29,6 +29,10 @@ pub struct Flags {
     pub serving: ServingFlags,
     /// Spot pools.
     pub spot: SpotFlags,
+    /// The EC2 API.
+    pub ec2: Ec2Flags,
+    /// CPU credits of burstable instances.
+    pub credits: CreditFlags,
 }
 
 /// Source: `pkg/controller/podautoscaler/config/v1alpha1/defaults.go`.
@@ -499,6 +503,8 @@ pub struct KarpenterFlags {
     pub vm_memory_overhead_millis: u32,
     /// `--reserved-enis`.
     pub reserved_enis: u32,
+    /// `ENABLE_PREFIX_DELEGATION` of the VPC CNI. Karpenter does not know of it.
+    pub prefix_delegation: bool,
 }
 
 impl Default for KarpenterFlags {
@@ -545,6 +551,7 @@ impl Default for KarpenterFlags {
             reserved_capacity: true,
             vm_memory_overhead_millis: 75,
             reserved_enis: 0,
+            prefix_delegation: false,
         }
     }
 }
@@ -704,6 +711,68 @@ impl Default for SpotFlags {
             shortage: 0.02,
             rebalance: (0.6, 0.3),
             rebalance_lead: (Span::from_secs(5_640), 1.15),
+        }
+    }
+}
+
+/// Source: provider `kwok/ec2/ratelimiting.go`, `pkg/batcher`; AWS SDK for Go v2 `aws/retry/{standard,jitter_backoff}.go`; core
+/// `pkg/controllers/nodeclaim/lifecycle/controller.go`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ec2Flags {
+    /// Calls a second and at once: CreateFleet, DescribeInstances, TerminateInstances. A rate of zero is no limit.
+    pub limits: [(f64, f64); 3],
+    /// Identical CreateFleet calls: those within the first of the last, and within the second of the first, are one.
+    pub fleet_batch: (Span, Span),
+    /// The same of the other calls.
+    pub batch: (Span, Span),
+    /// Attempts of the SDK (`DefaultMaxAttempts`).
+    pub sdk_attempts: u32,
+    /// Its longest wait (`DefaultMaxBackoff`).
+    pub sdk_backoff_max: Span,
+    /// Then the queue of NodeClaims: first and longest wait.
+    pub requeue: (Span, Span),
+}
+
+impl Default for Ec2Flags {
+    fn default() -> Ec2Flags {
+        Ec2Flags {
+            limits: [(5.0, 50.0), (20.0, 100.0), (5.0, 100.0)],
+            fleet_batch: (Span::from_millis(35), Span::from_secs(1)),
+            batch: (Span::from_millis(100), Span::from_secs(1)),
+            sdk_attempts: 3,
+            sdk_backoff_max: Span::from_secs(20),
+            requeue: (Span::from_secs(1), Span::from_secs(60)),
+        }
+    }
+}
+
+/// Source: EC2 user guide, "Key concepts for burstable performance instances", "Unlimited mode"; EC2 On-Demand pricing, "T3, T3a,
+/// T4g CPU credits".
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreditFlags {
+    /// Mode unlimited; `false`: standard; `None`: CPU credits are not counted.
+    pub unlimited: Option<bool>,
+    /// What a machine can accrue is what it earns in this time.
+    pub accrual: Span,
+    /// A new T2 has so many credits a vCPU; T3, T3a and T4g have none.
+    pub launch_credits: u32,
+    /// A vCPU-hour of surplus credits, micro-dollars: T2 and T3.
+    pub surplus_price: i64,
+    /// The same of T4g.
+    pub surplus_price_graviton: i64,
+    /// Credits are counted so often.
+    pub period: Span,
+}
+
+impl Default for CreditFlags {
+    fn default() -> CreditFlags {
+        CreditFlags {
+            unlimited: None,
+            accrual: Span::from_secs(86_400),
+            launch_credits: 30,
+            surplus_price: 50_000,
+            surplus_price_graviton: 40_000,
+            period: Span::from_secs(10),
         }
     }
 }

@@ -154,6 +154,19 @@ pub struct InstanceType {
 }
 
 impl InstanceType {
+    /// Addresses that its interfaces have for pods, with `reserved` interfaces kept for something else: one of each interface
+    /// is its own, and a prefix (/28) takes the place of an address. Source: EKS user guide, "Assign more IP addresses to Amazon
+    /// EKS nodes with prefixes".
+    pub fn addresses(&self, reserved: u32, prefixes: bool) -> i64 {
+        let slots = self.network_interfaces.saturating_sub(reserved) * self.addresses_per_interface.saturating_sub(1);
+        i64::from(slots) * if prefixes { 16 } else { 1 }
+    }
+
+    /// Pods that the addresses of its interfaces allow: those, and two on the host's network.
+    pub fn interface_pods(&self, reserved: u32) -> i64 {
+        self.addresses(reserved, false) + 2
+    }
+
     /// CPU of one node, all cores.
     pub fn cpu(&self) -> Millicores {
         self.capacity.cpu

@@ -91,6 +91,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::NodeReady(..)
         | Change::NodeConditions(_)
         | Change::NodeProblem(..)
+        | Change::NodeThrottled(..)
         | Change::NodeTaints(_)
         | Change::NodeLabels(_)
         | Change::NodeDeleting(_)
@@ -101,6 +102,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::ClaimCreated(_)
         | Change::ClaimLaunched(_)
         | Change::ClaimNoCapacity(_)
+        | Change::ClaimThrottled(_)
         | Change::ClaimRegistered(_)
         | Change::ClaimInitialized(_)
         | Change::ClaimConsolidatable(..)
@@ -296,6 +298,8 @@ fn node(change: Change, world: &World) -> Row {
         Change::NodeProblem(id, problem, present) => {
             Row::new("node agent", node_name(world, id), problem.condition()).to(condition(!present))
         }
+        Change::NodeThrottled(id, true) => Row::new("ec2", node_name(world, id), "held at its CPU baseline"),
+        Change::NodeThrottled(id, false) => Row::new("ec2", node_name(world, id), "has CPU credits again"),
         Change::NodeConditions(id) => Row::new("kubelet", node_name(world, id), "status posted"),
         Change::NodeReady(id, readiness) => Row::new("kubelet", node_name(world, id), "Ready").to(readiness.name()),
         Change::NodeTaints(id) => Row::new("apiserver", node_name(world, id), "taints changed"),
@@ -318,6 +322,7 @@ fn claim(change: Change, world: &World) -> Row {
         Change::ClaimCreated(id) => row(id, "created"),
         Change::ClaimLaunched(id) => row(id, "launched"),
         Change::ClaimNoCapacity(id) => row(id, "no capacity"),
+        Change::ClaimThrottled(id) => row(id, "launch throttled").because("RequestLimitExceeded"),
         Change::ClaimRegistered(id) => row(id, "registered"),
         Change::ClaimInitialized(id) => row(id, "initialized"),
         Change::ClaimConsolidatable(id, value) => row(id, "Consolidatable").to(condition(value)),

@@ -312,6 +312,9 @@ fn nodes(out: &mut String, finished: &Finished) {
     if let Some(dollars) = per_million(finished.world, totals.cost) {
         let _ = write!(text, ", ${dollars:.2} per million requests");
     }
+    if totals.surplus_cost.0 > 0 {
+        let _ = write!(text, "; of that surplus CPU credits ${:.4}", totals.surplus_cost.dollars());
+    }
     line(out, "Nodes: ", &text);
     churn_line(out, &totals.churn_by);
     let counts = [

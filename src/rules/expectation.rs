@@ -327,6 +327,8 @@ measures! {
     CostPerMillion "cost_per_million" Dollars;
     /// What the nodes cost that were launched to replace others.
     ChurnCost "churn_cost" Dollars;
+    /// What surplus CPU credits of burstable instances cost.
+    SurplusCost "surplus_cost" Dollars;
     /// What replacements cost while a node that they replace was still paid for.
     OverlapCost "overlap_cost" Dollars;
     /// Nodes launched to replace others.
@@ -337,6 +339,8 @@ measures! {
     OnDemandLaunched "on_demand_launched" Count;
     /// Launches that found no capacity.
     LaunchesWithoutCapacity "launches_without_capacity" Count;
+    /// Launches that the EC2 API throttled.
+    LaunchesThrottled "launches_throttled" Count;
     /// From the start until Karpenter first disrupted a node of its own will (empty, underutilized, drifted).
     FirstDisruption "first_disruption" Seconds;
     /// From the start until it did so for the last time.
@@ -400,11 +404,13 @@ impl Measure {
                 | Measure::Cost
                 | Measure::CostPerMillion
                 | Measure::ChurnCost
+                | Measure::SurplusCost
                 | Measure::OverlapCost
                 | Measure::NodesReplacing
                 | Measure::NodesDrainingMax
                 | Measure::OnDemandLaunched
                 | Measure::LaunchesWithoutCapacity
+                | Measure::LaunchesThrottled
                 | Measure::FirstDisruption
                 | Measure::LastDisruption
                 | Measure::UnscheduledPods

@@ -81,6 +81,16 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         if let Some(prices) = fields.get("prices") {
             read_prices(prices, &mut cluster, problems);
         }
+        if let Some(prefixes) = fields.boolean("prefix_delegation", problems) {
+            plan.flags.karpenter.prefix_delegation = prefixes;
+        }
+        let modes = [("off", None), ("standard", Some(false)), ("unlimited", Some(true))];
+        if let Some(mode) = fields.choice("cpu_credits", &modes, problems) {
+            plan.flags.credits.unlimited = mode;
+        }
+        if let Some(limits) = fields.get("ec2_limits") {
+            read_limits(limits, &mut plan.flags.ec2.limits, problems);
+        }
         cluster.nodes = fields.list("nodes", problems);
         fields.finish(problems);
     }
@@ -90,6 +100,32 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
     cluster.market.region.clone_from(&plan.region);
     cluster.market.zones = plan.zones.len();
     cluster
+}
+
+/// `ec2_limits`: off, or rate and burst by call.
+fn read_limits(node: &Node, limits: &mut [(f64, f64); 3], problems: &mut super::Problems) {
+    if matches!(node.text(), Some("off" | "false")) {
+        *limits = [(0.0, 0.0); 3];
+        return;
+    }
+    let Some(mut fields) = Fields::of(node, "cluster.ec2_limits", problems) else { return };
+    let keys = ["create_fleet", "describe_instances", "terminate_instances"];
+    for (key, (rate, burst)) in keys.into_iter().zip(limits) {
+        let Some(mut bucket) = fields.fields(key, problems) else { continue };
+        let mut positive = |key: &'static str, high: f64, value: &mut f64| {
+            let Some(found) = bucket.number(key, problems) else { return };
+            if (1e-3..=high).contains(&found) {
+                *value = found;
+            } else {
+                let node = bucket.get(key).unwrap_or(bucket.node());
+                reader::out_of_range(node, &bucket.at(key), &format!("from 0.001 to {high}"), problems);
+            }
+        };
+        positive("rate", 1e4, rate);
+        positive("burst", 1e5, burst);
+        bucket.finish(problems);
+    }
+    fields.finish(problems);
 }
 
 fn read_prices(node: &Node, cluster: &mut Cluster<'_>, problems: &mut super::Problems) {
@@ -216,6 +252,12 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
             let place = super::diagnostic::Place::top(super::diagnostic::FileId(0));
             draft.problems.push(Diagnostic::note("N105", place, text).help("set cluster.prices to know better"));
         }
+        if let Some(text) = pool.node_class.and_then(|id| of_addresses(plan, &pool, &classes[id.index()], &usable)) {
+            let place = super::diagnostic::Place::top(super::diagnostic::FileId(0));
+            let help =
+                "EKS recommends kubelet.maxPods 110 below 30 vCPUs and 250 from there on, with prefix delegation";
+            draft.problems.push(Diagnostic::note("N109", place, text).help(help));
+        }
         plan.pool_types.push(usable);
     }
     for (index, item) in cluster.nodes.iter().enumerate() {
@@ -226,6 +268,29 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
         let wanted = plan.templates[pod.template.index()].node_name.as_deref();
         pod.node = wanted.and_then(|wanted| plan.nodes.iter().position(|node| node.name == wanted));
     }
+}
+
+/// What is odd about the pods that nodes of a pool take and the addresses that they have.
+fn of_addresses(plan: &crate::plan::Plan, pool: &NodePoolSpec, class: &NodeClassSpec, types: &[InstanceTypeId]) -> Option<String> {
+    let flags = &plan.flags.karpenter;
+    if flags.prefix_delegation {
+        let unchanged = class.max_pods.is_none() && class.family != AmiFamily::Windows && !types.is_empty();
+        return unchanged.then(|| {
+            format!(
+                "NodePool {}: prefix delegation lets its nodes take no more pods, as EC2NodeClass {} sets no kubelet.maxPods",
+                pool.name, class.name
+            )
+        });
+    }
+    let max_pods = class.max_pods?;
+    let kinds = types.iter().map(|id| &plan.instance_types[id.index()]);
+    let short = |kind: &&Arc<InstanceType>| kind.capacity.pods > kind.interface_pods(flags.reserved_enis);
+    let worst = kinds.filter(short).min_by_key(|kind| kind.addresses(flags.reserved_enis, false))?;
+    let addresses = worst.addresses(flags.reserved_enis, false);
+    Some(format!(
+        "NodePool {}: kubelet.maxPods is {max_pods}, but {} has {addresses} addresses for pods without prefix delegation",
+        pool.name, worst.name
+    ))
 }
 
 /// Whether a type's own labels leave it open to a pool. What a type does not say, a launch may still decide.

@@ -85,7 +85,8 @@ flags! {
         first_probe_at_relist lease_period;
     karpenter: batch_idle batch_max retrigger disruption_period disruption_phase ends_at_once validation_delay queue_period memo drain_min
         drain_period termination_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
-        launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot node_repair repair_toleration repair_toleration_accelerators repair_recheck ignore_preferences
+        launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
+        node_repair repair_toleration repair_toleration_accelerators repair_recheck
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
     external: scrape_interval polling_interval cooldown_period;
     load_balancer: requeue backoff_initial backoff_max chunk workers cache watches_pods fail_open max_targets sync_period;

@@ -117,6 +117,8 @@ pub enum Change {
     NodeReady(NodeId, NodeReadiness),
     /// A condition that an agent of the node looks after became False (true), or True again.
     NodeProblem(NodeId, NodeProblem, bool),
+    /// The machine of a node has used up its CPU credits and is held at its baseline (true), or not any more.
+    NodeThrottled(NodeId, bool),
     /// A heartbeat of a node, or conditions other than Ready, changed.
     NodeConditions(NodeId),
     /// Taints (or cordon) of a node changed.
@@ -139,6 +141,8 @@ pub enum Change {
     ClaimLaunched(ClaimId),
     /// The launch of a NodeClaim found no capacity.
     ClaimNoCapacity(ClaimId),
+    /// The launch of a NodeClaim was throttled until the AWS SDK gave up.
+    ClaimThrottled(ClaimId),
     /// A NodeClaim's node is registered.
     ClaimRegistered(ClaimId),
     /// A NodeClaim is initialised.

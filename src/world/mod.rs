@@ -10,7 +10,9 @@ pub mod capacity;
 pub mod census;
 mod change;
 pub mod check;
+pub mod credits;
 pub mod custom_metrics;
+pub mod ec2_api;
 pub mod endpoint_slice;
 pub mod eviction;
 pub mod histogram;
@@ -179,6 +181,8 @@ pub struct World {
     pub capacity_pools: Vec<capacity::PoolState>,
     /// Offerings that Karpenter believes sold out.
     pub unavailable_offerings: UnavailableOfferings,
+    /// What the EC2 API admits.
+    pub ec2: ec2_api::Ec2Api,
     /// Persistent volumes as they are now.
     pub volumes: Arc<Volumes>,
     /// Which of them are attached to which nodes.
@@ -298,6 +302,7 @@ impl World {
                 .map(|pool| capacity::PoolState::named(&pool.name))
                 .collect(),
             unavailable_offerings: UnavailableOfferings::default(),
+            ec2: ec2_api::Ec2Api::default(),
             volumes: Arc::new(plan.volumes.clone()),
             attachments: Vec::new(),
             counts: Counts::default(),

@@ -65,6 +65,8 @@ pub struct Node {
     pub renewals: Vec<Renewals>,
     /// Conditions beside Ready that are False, and since when (whole seconds).
     pub problems: Vec<(NodeProblem, Time)>,
+    /// CPU that its machine computes with for now, nanocores, where that is less than all of it.
+    pub cpu_cap: Option<u64>,
 }
 
 impl Node {
@@ -238,6 +240,8 @@ pub struct Instance {
     pub launched: Time,
     /// State.
     pub state: InstanceState,
+    /// CPU credits of a burstable machine, where they are counted.
+    pub credits: Option<super::credits::Credits>,
     /// When EC2 recommended to replace it.
     pub rebalance: Option<Time>,
     /// When it got a notice.
@@ -296,6 +300,7 @@ impl World {
             },
             renewals: Vec::new(),
             problems: Vec::new(),
+            cpu_cap: None,
         });
         if let Some(claim) = new.claim {
             self.claims[claim.index()].node = Some(id);
@@ -521,6 +526,11 @@ impl World {
         self.push(Change::ClaimNoCapacity(claim));
     }
 
+    /// The launch was throttled; it is tried again.
+    pub fn note_throttled(&mut self, claim: ClaimId) {
+        self.push(Change::ClaimThrottled(claim));
+    }
+
     /// Condition Registered.
     pub fn register_claim(&mut self, claim: ClaimId) {
         self.claims[claim.index()].registered = Some(self.now);
@@ -639,6 +649,7 @@ impl World {
             price,
             launched: self.now,
             state: InstanceState::Running,
+            credits: None,
             rebalance: None,
             interrupted: None,
             stopped: None,

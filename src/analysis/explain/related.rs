@@ -181,12 +181,14 @@ impl<'a> Story<'a> {
                 bought(self.world.node(node).claim)
             }
             Change::NodeAlive(node, _) | Change::NodeReady(node, _) => own(node) && alive,
+            Change::NodeThrottled(node, _) => own(node) && alive,
             Change::VolumeAttached(id) | Change::VolumeDetached(id) => {
                 let volume = &self.world.attachments[id.index()];
                 let template = self.world.template_of(pod);
                 // Also that another node gives up what the pod waits for.
                 alive && volume.claim.0 == template.namespace && template.volume_claims.contains(&volume.claim.1)
             }
+            Change::ClaimThrottled(claim) => bought(Some(claim)),
             Change::ClaimDeleting(claim, _) => bought(Some(claim)) || (deleted(claim) && alive),
             other => self.registration(other).is_some_and(|target| self.world.targets[target.index()].pod == pod),
         }
@@ -221,7 +223,7 @@ impl<'a> Story<'a> {
         };
         match change {
             Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeGone(node) => is_node(node),
-            Change::NodeProblem(node, ..) => is_node(node),
+            Change::NodeProblem(node, ..) | Change::NodeThrottled(node, _) => is_node(node),
             // A machine that is stopped does not answer either.
             Change::VolumeDetached(id) => is_node(self.world.attachments[id.index()].node),
             Change::NodeAlive(node, alive) => is_node(node) && (alive || !self.is_stopped(machine, at)),
@@ -230,7 +232,8 @@ impl<'a> Story<'a> {
                 entry.pinned.is_some() && entry.node.is_some_and(is_node)
             }
             Change::PodDeleting(pod, cause) => driven_off(pod, cause),
-            Change::ClaimRegistered(claim)
+            Change::ClaimThrottled(claim)
+            | Change::ClaimRegistered(claim)
             | Change::ClaimInitialized(claim)
             | Change::ClaimConsolidatable(claim, _)
             | Change::ClaimDrifted(claim, false)
@@ -270,6 +273,7 @@ const fn is_cause(change: Change) -> bool {
             | Change::InstanceInterrupted(_)
             | Change::NodeAlive(_, false)
             | Change::NodeProblem(_, _, true)
+            | Change::NodeThrottled(_, true)
             | Change::FaultChanged(..)
             | Change::ActionDone(_)
             | Change::LoadChanged(_)

@@ -3,29 +3,48 @@
 //! ```text
 //!  ClaimCreated ─► Create ─► capacity type: reserved, else spot, else on demand ─► overrides by price ─► capacity?
 //!      yes ─ node_claim.launch ─► Answer: instance, Launched        no ─ fleet.error ─► Answer: NodeClaim deleted
+//!  throttled (RequestLimitExceeded) ─ back-off of the SDK, then of the queue ─► Again
 //! ```
 //!
 //! Source: provider `pkg/providers/instance/instance.go`, `filter/filter.go`, `pkg/batcher/createfleet.go`,
 //! `pkg/cache/unavailableofferings.go`. The recorded time from NodeClaim to Launched holds the 35 ms of batching and the
 //! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and how many addresses
-//! they have, launch templates, reservations' counts, accelerators, errors other than want of capacity.
+//! they have, launch templates, reservations' counts, accelerators, errors other than want of capacity and throttling.
 
 use crate::components::{Cx, Event as Any};
+use crate::engine::{Purpose, Time};
 use crate::plan::{CapacityType, FaultKind, InForce, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
 use crate::record::Decision;
 use crate::record::decision::{Launch, Offer};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
+use crate::world::ec2_api::{self, Ec2Call};
 use crate::world::offering::{avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
 use std::collections::BTreeMap;
 
+const RETRY: Purpose = Purpose::named("ec2.retry");
+
 /// Types that one call lists at most.
 const MAX_TYPES: usize = 60;
 
-/// Its memory: calls that have not returned.
+/// Its memory.
 #[derive(Default)]
 pub struct Fleet {
+    /// Calls that have not returned.
     calls: BTreeMap<ClaimId, Answer>,
+    /// Calls that others may still join, or that EC2 refuses for now; the newest last.
+    batches: Vec<Batch>,
+    /// How often the call for a NodeClaim was refused.
+    refusals: BTreeMap<ClaimId, u32>,
+}
+
+/// NodeClaims of which one call is made.
+#[derive(Clone, Debug)]
+struct Batch {
+    members: Vec<ClaimId>,
+    opened: Time,
+    joined: Time,
+    admitted: bool,
 }
 
 /// Why it may be woken.
@@ -35,6 +54,8 @@ pub enum Event {
     Create(ClaimId),
     /// The call for a NodeClaim returns.
     Answer(ClaimId),
+    /// A call that was refused is tried again; its first NodeClaim.
+    Again(ClaimId),
 }
 
 /// One way to launch an instance.
@@ -79,9 +100,69 @@ impl Fleet {
     /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
-            Event::Create(claim) => self.create(cx, claim),
+            Event::Create(claim) => self.request(cx, claim),
+            Event::Again(claim) => {
+                if let Some(batch) = self.batches.iter().position(|batch| batch.members.first() == Some(&claim)) {
+                    self.attempt(cx, batch);
+                }
+            }
             Event::Answer(claim) => self.answer(cx, claim),
         }
+    }
+
+    /// A NodeClaim joins a call that is like its own, or begins one.
+    fn request(&mut self, cx: &mut Cx, id: ClaimId) {
+        let (idle, most) = cx.plan.flags.ec2.fleet_batch;
+        let now = cx.now;
+        self.batches.retain(|batch| !batch.admitted || now <= batch.joined + idle);
+        let claim = cx.world.claim(id);
+        let is_like = |other: &ClaimId| {
+            let other = cx.world.claim(*other);
+            other.pool == claim.pool
+                && other.instance_types == claim.instance_types
+                && other.requirements == claim.requirements
+                && other.labels == claim.labels
+        };
+        let open = self.batches.iter().rposition(|batch| {
+            now <= batch.joined + idle && now <= batch.opened + most && batch.members.first().is_some_and(is_like)
+        });
+        let Some(open) = open else {
+            self.batches.push(Batch { members: vec![id], opened: now, joined: now, admitted: false });
+            return self.attempt(cx, self.batches.len() - 1);
+        };
+        self.batches[open].joined = now;
+        if self.batches[open].admitted {
+            return self.create(cx, id);
+        }
+        self.batches[open].members.push(id);
+    }
+
+    /// The call is made. Where EC2 refuses it, it is made again later: by the SDK, and when that gives up by the queue.
+    fn attempt(&mut self, cx: &mut Cx, index: usize) {
+        let members = self.batches[index].members.clone();
+        let waiting: Vec<ClaimId> = members.iter().copied().filter(|&id| cx.world.claim(id).is_active()).collect();
+        let Some(&first) = waiting.first() else {
+            self.batches.remove(index);
+            return;
+        };
+        if cx.world.call_ec2(cx.plan, Ec2Call::CreateFleet) {
+            self.batches[index].admitted = true;
+            self.refusals.retain(|id, _| !waiting.contains(id));
+            return waiting.into_iter().for_each(|id| self.create(cx, id));
+        }
+        let refusals = self.refusals.entry(first).or_default();
+        *refusals += 1;
+        let (refusals, key) = (*refusals, cx.world.claim(first).key());
+        let uniform = cx.random.map_or(0.5, |random| random.uniform(RETRY, key ^ u64::from(refusals) << 52));
+        let (span, by_sdk) = ec2_api::wait(cx.plan, refusals, uniform);
+        self.batches[index].members.clone_from(&waiting);
+        if !by_sdk {
+            for &id in &waiting {
+                self.refusals.insert(id, refusals);
+                cx.world.note_throttled(id);
+            }
+        }
+        cx.after(span, Any::Fleet(Event::Again(first)));
     }
 
     fn create(&mut self, cx: &mut Cx, id: ClaimId) {

@@ -2,6 +2,7 @@
 
 pub mod alb;
 pub mod cloudwatch;
+pub mod credits;
 pub mod fleet;
 pub mod instance;
 pub mod spot_market;

@@ -12,11 +12,16 @@
 
 use super::cluster::{disrupted_taint, forbids_disruption};
 use crate::components::{Cx, Event as Any};
-use crate::engine::{Span, Time};
+use crate::engine::{Purpose, Span, Time};
 use crate::plan::{PdbId, Plan};
 use crate::rules::taint::tolerated;
-use crate::world::{ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceState, NodeId, Owner, PodId, World};
+use crate::world::ec2_api::{self, Ec2Call};
+use crate::world::{
+    ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NodeId, Owner, PodId, World,
+};
 use std::collections::BTreeMap;
+
+const RETRY: Purpose = Purpose::named("ec2.retry");
 
 /// Its memory.
 #[derive(Default)]
@@ -26,6 +31,8 @@ pub struct Termination {
     evictions: BTreeMap<PodId, u32>,
     /// When each budget last granted an eviction, and how many requests came at that very instant since.
     granted: BTreeMap<PdbId, (Time, u32)>,
+    /// How often EC2 refused calls for a NodeClaim in a row.
+    refusals: BTreeMap<ClaimId, u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +169,9 @@ impl Termination {
         match cx.world.instances[instance.index()].state {
             InstanceState::Terminated => self.finish(cx, id),
             InstanceState::Running | InstanceState::ShuttingDown => {
+                if !self.is_admitted(cx, id, instance) {
+                    return;
+                }
                 cx.world.stop_instance(instance);
                 cx.world.note_instance_terminating(id);
                 let flags = &cx.plan.flags.karpenter;
@@ -171,6 +181,28 @@ impl Termination {
                 self.look_again(cx, id, flags.termination_period);
             }
         }
+    }
+
+    /// The instance is described and, if it runs, terminated; false: EC2 refuses a call for now, and it is made again later.
+    fn is_admitted(&mut self, cx: &mut Cx, id: ClaimId, instance: InstanceId) -> bool {
+        let runs = cx.world.instances[instance.index()].state == InstanceState::Running;
+        let mut calls = vec![Ec2Call::DescribeInstances];
+        calls.extend(runs.then_some(Ec2Call::TerminateInstances));
+        let Some(refused) = calls.into_iter().find(|&call| !cx.world.call_ec2_together(cx.plan, call)) else {
+            self.refusals.remove(&id);
+            return true;
+        };
+        let refusals = self.refusals.entry(id).or_default();
+        *refusals += 1;
+        let (refusals, key) = (*refusals, cx.world.claim(id).key());
+        let uniform = cx.random.map_or(0.5, |random| random.uniform(RETRY, key ^ u64::from(refusals) << 52 ^ 1 << 51));
+        let (span, by_sdk) = ec2_api::wait(cx.plan, refusals, uniform);
+        if !by_sdk {
+            let name = cx.world.claim(id).name.clone();
+            cx.explain(|| format!("NodeClaim {name}: {} is throttled, tried again after {span}", refused.name()));
+        }
+        self.look_again(cx, id, span);
+        false
     }
 
     /// The finalizers go: Node and NodeClaim vanish.

@@ -28,13 +28,15 @@ impl Page<'_> {
             | Change::NodeCreated(_)
             | Change::NodeReady(..)
             | Change::NodeProblem(..)
+            | Change::NodeThrottled(..)
             | Change::NodeAlive(..)
             | Change::NodeGone(_)
             | Change::InstanceInterrupted(_)
             | Change::InstanceRebalance(_)
             | Change::InstanceShuttingDown(_)
             | Change::InstanceTerminated(_) => return self.of_machine(change),
-            Change::ClaimRegistered(_)
+            Change::ClaimThrottled(_)
+            | Change::ClaimRegistered(_)
             | Change::ClaimInitialized(_)
             | Change::ClaimConsolidatable(..)
             | Change::ClaimPodEvent(_)
@@ -138,6 +140,10 @@ impl Page<'_> {
                 let status = if present { "False" } else { "True" };
                 format!("condition {} of node {} is {status}", problem.condition(), self.node(node))
             }
+            Change::NodeThrottled(node, true) => {
+                format!("node {} has used up its CPU credits: it computes at its baseline", self.node(node))
+            }
+            Change::NodeThrottled(node, false) => format!("node {} has CPU credits again", self.node(node)),
             Change::NodeAlive(node, true) => format!("the machine of node {} answers again", self.node(node)),
             Change::NodeAlive(node, false) => format!("the machine of node {} stops answering", self.node(node)),
             Change::NodeGone(node) => format!("node {} is gone", self.node(node)),
@@ -167,6 +173,12 @@ impl Page<'_> {
     fn of_claim(&self, at: Time, change: Change) -> Option<String> {
         let node = |claim: ClaimId| self.node_of(claim);
         Some(match change {
+            Change::ClaimThrottled(claim) => {
+                let name = &self.world.claim(claim).name;
+                format!(
+                    "EC2 throttles CreateFleet for NodeClaim {name} (RequestLimitExceeded): it is tried again later"
+                )
+            }
             Change::ClaimRegistered(claim) => format!("Karpenter registers {}", node(claim)),
             Change::ClaimInitialized(claim) => format!("{} is initialized: Karpenter counts on it", node(claim)),
             Change::ClaimPodEvent(claim) => {

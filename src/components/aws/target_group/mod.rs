@@ -32,11 +32,10 @@ pub mod resolver;
 pub mod targets;
 #[cfg(test)]
 mod tests;
-mod throttle;
 pub mod zones;
 
 use crate::components::{self, Cx};
-use crate::engine::{Purpose, Span, Time};
+use crate::engine::{Purpose, Span, Time, TokenBucket};
 use crate::plan::{BindingId, InForce, Plan, Program, ServiceId, Stage, TargetGroupBindingSpec};
 use crate::world::{NodeId, PodId, TargetReason, TargetState, World};
 use api_server::ApiServer;
@@ -48,7 +47,6 @@ use outside::{Action, AwsError, Call, EventReason, Note, Outside};
 use resolver::Resolved;
 use std::sync::Arc;
 use targets::{Health, Known, Registration, Target};
-use throttle::TokenBucket;
 
 const FAILURE: Purpose = Purpose::named("load_balancer.failure");
 const FAILURES: Purpose = Purpose::named("load_balancer.failures");
@@ -287,7 +285,7 @@ impl TargetGroupController {
         let told = hindrance.words();
         cx.explain(|| format!("TargetGroupBinding {}/{}: {}{told}", name.namespace, name.name, call.action));
         error = hindrance.error.or(error);
-        let due = cx.now + bucket.take(cx.now, rate) + takes + hindrance.delay;
+        let due = cx.now + (bucket.reserve(cx.now, rate.0, rate.1) - cx.now) + takes + hindrance.delay;
         state.call = Some((call, error, due));
         cx.at(due, components::Event::TargetGroup(Event::Answer(BindingId::at(index))));
     }

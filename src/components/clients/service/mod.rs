@@ -118,6 +118,8 @@ pub enum Event {
     Edge(AppId),
     /// Flows are booked up to now.
     Book,
+    /// A machine computes slower, or at full speed again.
+    Speed(NodeId),
 }
 
 impl Service {
@@ -168,6 +170,7 @@ impl Service {
                     self.process(cx, pod);
                 }
             }
+            Event::Speed(node) => self.speed(cx, node),
             Event::Fault(fault) => self.fault(cx, fault),
             Event::Flow(app) => self.flow(cx, app),
             Event::Edge(app) => {
@@ -203,8 +206,25 @@ impl Service {
         if let Some(node) = node {
             let cpu = nanocores(world.node(node).allocatable.cpu.0);
             let capacity = if cpu == 0 { UNBOUNDED } else { cpu };
-            self.nodes[node.index()].capacity = capacity;
+            self.nodes[node.index()].capacity = capacity.min(world.node(node).cpu_cap.unwrap_or(UNBOUNDED));
             state.limit = state.limit.min(capacity);
+        }
+    }
+
+    /// A node has more CPU, or less: it is divided anew.
+    fn speed(&mut self, cx: &mut Cx, node: NodeId) {
+        let entry = cx.world.node(node);
+        let Some(load) = self.nodes.get_mut(node.index()) else { return };
+        let whole = u64::try_from(entry.allocatable.cpu.0).unwrap_or(0) * NANOCORES_PER_MILLICORE;
+        load.capacity = (if whole == 0 { UNBOUNDED } else { whole }).min(entry.cpu_cap.unwrap_or(UNBOUNDED));
+        load.contended = load.wanted > load.capacity;
+        let is_there = |pod: &PodId| self.pods.get(pod.index()).is_some_and(|state| state.node == Some(node));
+        let Some(pod) = entry.pods.iter().copied().find(is_there) else { return };
+        self.divide(cx, pod);
+        if let Some(app) = self.pods[pod.index()].app
+            && cx.plan.apps[app.index()].mode == crate::plan::TrafficMode::Fluid
+        {
+            cx.after(Span::ZERO, crate::components::Event::Service(Event::Flow(app)));
         }
     }
 

@@ -210,10 +210,10 @@ pub enum Event {
     Exit(PodId),
     /// An image pull of a node ends.
     Pulled(NodeId),
-    /// A volume was attached to a node.
-    Volume(NodeId),
     /// A stage of a simulated kubelet is over.
     Stage(PodId),
+    /// A volume was attached to a node.
+    Volume(NodeId),
 }
 
 fn event(event: Event) -> components::Event {

@@ -10,7 +10,7 @@ use super::{
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{ImageId, InForce, Stage};
-use crate::world::{ContainerStatus, NodeId, Process, World};
+use crate::world::{ContainerStatus, NodeId, PodId, Process, World};
 
 /// A container gets at least this long between SIGTERM and SIGKILL. Source: `minimumGracePeriodInSeconds`.
 const GRACE_MIN: Span = Span::from_secs(2);
@@ -48,8 +48,13 @@ impl PodWorker {
 
     /// The network plugin finds no address for a pod that needs one.
     fn lacks_address(&self, cx: &Cx) -> bool {
-        let full = || InForce::new(cx.plan, &cx.world.faults).lacks_addresses(cx.world.node(self.node).zone);
-        cx.world.pod(self.pod).address.is_none() && !cx.world.template_of(self.pod).host_network && full()
+        cx.world.pod(self.pod).address.is_none()
+            && !cx.world.template_of(self.pod).host_network
+            && (self.subnet_is_full(cx) || interfaces_are_full(cx, self.node))
+    }
+
+    fn subnet_is_full(&self, cx: &Cx) -> bool {
+        InForce::new(cx.plan, &cx.world.faults).lacks_addresses(cx.world.node(self.node).zone)
     }
 
     /// A step takes so long.
@@ -74,10 +79,11 @@ impl PodWorker {
             Step::Sandbox if self.lacks_address(cx) => {
                 // The sync fails and comes again: the pod worker's back-off of 10 s (`pkg/kubelet/kubelet.go`).
                 let (pod, node) = (self.pod, self.node);
+                let who = if self.subnet_is_full(cx) { "its subnet has" } else { "its interfaces have" };
                 let Cx { recorder, world, now, .. } = cx;
                 recorder.explain(*now, || {
                     let (pod, node) = (world.pod_name(pod), &world.node(node).name);
-                    format!("pod {pod}: FailedCreatePodSandBox on {node}: its subnet has no address left")
+                    format!("pod {pod}: FailedCreatePodSandBox on {node}: {who} no address left")
                 });
                 cx.world.note_sandbox_failed(pod);
                 self.take(cx, Step::Sandbox, SANDBOX_RETRY);
@@ -402,6 +408,23 @@ impl PodWorker {
             cx.world.note_pull(self.pod, false);
         }
     }
+}
+
+/// The interfaces of a node whose kubelet takes more pods than they have addresses for are used up.
+fn interfaces_are_full(cx: &Cx, node: NodeId) -> bool {
+    let entry = cx.world.node(node);
+    let flags = &cx.plan.flags.karpenter;
+    let Some(instance) = entry.instance.map(|id| &cx.world.instances[id.index()]) else { return false };
+    let kind = cx.plan.instance_type(instance.instance_type);
+    if entry.allocatable.pods <= kind.interface_pods(flags.reserved_enis) {
+        return false;
+    }
+    let has_address = |pod: &&PodId| {
+        let pod = cx.world.pod(**pod);
+        pod.address.is_some() && !cx.world.template_of(pod.id).host_network
+    };
+    let used = entry.pods.iter().filter(has_address).count() as i64;
+    used >= kind.addresses(flags.reserved_enis, flags.prefix_delegation)
 }
 
 impl Shared {
