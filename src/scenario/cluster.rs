@@ -271,7 +271,12 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
 }
 
 /// What is odd about the pods that nodes of a pool take and the addresses that they have.
-fn of_addresses(plan: &crate::plan::Plan, pool: &NodePoolSpec, class: &NodeClassSpec, types: &[InstanceTypeId]) -> Option<String> {
+fn of_addresses(
+    plan: &crate::plan::Plan,
+    pool: &NodePoolSpec,
+    class: &NodeClassSpec,
+    types: &[InstanceTypeId],
+) -> Option<String> {
     let flags = &plan.flags.karpenter;
     if flags.prefix_delegation {
         let unchanged = class.max_pods.is_none() && class.family != AmiFamily::Windows && !types.is_empty();
