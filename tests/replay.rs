@@ -166,6 +166,59 @@ fn what_did_not_happen_so_is_found_out() {
     assert!(!found.comparison.holds(), "a manifest that asks for more");
 }
 
+/// The recording with other words for its trigger, and that without the patch which they do not send.
+fn with_action(words: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let mut files = files("timeline.csv", "scale 2 -> 3", words);
+    files.retain(|(name, _)| *name != "manifests/03-patch.yaml");
+    files
+}
+
+#[test]
+fn pods_are_deleted_and_nodes_drained_as_actions_say() {
+    let names = |found: &Replayed, kind: Kind| -> Vec<String> {
+        found.predicted.of_kind(kind).map(|one| one.subject.clone()).collect()
+    };
+    let deleted = replayed("replay-pod", &with_action("delete Pod web-b2c-xyz (it is gone)"));
+    assert_eq!(names(&deleted, Kind::PodDeleting), Vec::<String>::new(), "no pod of that name was made");
+    let named = TIMELINE.replace("web-a,", "web-b2c-abc,").replace("web-b,", "web-b2c-xyz,");
+    let named = named.replace("scale 2 -> 3", "delete Pod web-b2c-xyz");
+    let mut files = with_action("");
+    files
+        .iter_mut()
+        .filter(|(name, _)| *name == "timeline.csv")
+        .for_each(|(_, text)| *text = named.clone().into_bytes());
+    let deleted = replayed("replay-pods", &files);
+    assert_eq!(names(&deleted, Kind::PodDeleting), ["pod-1"], "the second that the Deployment made");
+    assert_eq!(names(&deleted, Kind::PodCreated).len(), 3);
+    let drained = replayed("replay-drain", &with_action("drain node static-0"));
+    assert_eq!(names(&drained, Kind::PodDeleting).len(), 2);
+    assert_eq!(drained.predicted.ended[0], "pods: 2, ready: 0", "no other node takes them");
+    let cordoned = replayed("replay-cordon", &with_action("cordon static-0"));
+    let taints = |found: &Replayed| found.predicted.of_kind(Kind::NodeTaints).filter(|one| one.at > 0).count();
+    assert!(taints(&cordoned) > 0 && taints(&deleted) == 0);
+}
+
+#[test]
+fn several_scaled_deployments_share_the_load() {
+    let autoscaler = |name: &str| {
+        format!(
+            "---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: {name}}}\nspec: \
+             {{maxReplicas: 5, scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}}}\n"
+        )
+    };
+    let both =
+        format!("{DEPLOYMENT}---\n{}{}{}", DEPLOYMENT.replace("web", "api"), autoscaler("web"), autoscaler("api"));
+    let mut files = with_action("total load := 2 cores");
+    files.iter_mut().filter(|(name, _)| name.contains("02-")).for_each(|(_, text)| *text = both.clone().into_bytes());
+    let used = with_recording("replay-shared", &files, |folder| {
+        let loaded = read(folder);
+        let mut world = replay(&loaded.plan, &loaded.recording).outcome.world;
+        let ready: Vec<_> = world.pods.iter().filter(|pod| pod.is_ready()).map(|pod| pod.id).collect();
+        ready.into_iter().map(|pod| world.cpu_meter(pod).rate()).collect::<Vec<u64>>()
+    });
+    assert_eq!(used, [500_000_000; 4], "two cores among four pods");
+}
+
 #[test]
 fn later_states_of_a_recording_do_not_reach_its_prediction() {
     let plain = replayed("replay-given", &files("", "", ""));

@@ -120,6 +120,7 @@ fn add_load(plan: &mut Plan) {
         latency_objective: Span::from_secs(1),
         cores: None,
         cores_per_pod: None,
+        load_group: None,
         traffic: Curve { points: traffic.iter().map(|&(at, rate)| (second(at), rate)).collect() },
         clients: Clients::default(),
         mode: TrafficMode::Fluid,

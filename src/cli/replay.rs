@@ -12,10 +12,10 @@ pub struct Arguments {
     /// Folder of a recording: manifests/, constants.json, timeline.csv, summary.json
     #[arg(value_name = "RECORDING")]
     recording: PathBuf,
-    /// Folder under which the picture of both timelines is written, one folder a recording
+    /// Folder under which the picture and the table of both timelines are written, one folder a recording
     #[arg(long, value_name = "DIR", default_value = "output/replays")]
     out: PathBuf,
-    /// Write no picture
+    /// Write neither picture nor table
     #[arg(long)]
     no_picture: bool,
 }
@@ -33,7 +33,7 @@ pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let place = arguments.out.join(&loaded.recording.name);
         output::replace_folder(&place, &study::replay::files(&loaded.recording, &replayed))
             .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;
-        print(&format!("\nboth timelines: {}/replay.svg, replay.png\n", place.display()));
+        print(&format!("\nboth timelines: {}/replay.svg, replay.png, replay.csv\n", place.display()));
     }
     Ok(if replayed.comparison.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

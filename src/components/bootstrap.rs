@@ -26,7 +26,10 @@ pub fn populate(plan: &Plan, world: &mut World) {
             run_daemon(world, DaemonSetId::at(index), node, count);
         }
     }
-    for (ordinal, pod) in (1..).zip(&plan.pods) {
+    for (ordinal, (index, pod)) in (1..).zip(plan.pods.iter().enumerate()) {
+        if plan.is_applied_later(Applied::Pod(index)) {
+            continue;
+        }
         let new = NewPod {
             template: pod.template,
             owner: Owner::Bare,

@@ -9,11 +9,15 @@
 //! Faults that last are flags in the world which the components concerned read; faults of an instant act here.
 
 use crate::components::Cx;
+use crate::engine::Span;
 use crate::plan::{
-    ActionId, ActionKind, Applied, CapacityType, DeploymentSpec, FaultId, FaultKind, InstanceTypeId, NodeChoice,
-    NodeProblem, ZoneId,
+    ActionId, ActionKind, Applied, CapacityType, DeploymentId, DeploymentSpec, FaultId, FaultKind, InstanceTypeId,
+    NodeChoice, NodeProblem, PodChoice, ZoneId,
 };
-use crate::world::{DisruptionReason, InstanceId, InstanceState, NodeId, NodeReadiness, Owner, World};
+use crate::world::{
+    DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NewPod, NodeId, NodeReadiness, Owner, PodId,
+    World,
+};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -32,7 +36,12 @@ pub enum Event {
     Begin(FaultId),
     /// A fault ends.
     End(FaultId),
+    /// `kubectl drain` asks for an eviction, perhaps again.
+    Evict(PodId),
 }
+
+/// `kubectl drain` asks again so long after a refusal. Source: `k8s.io/kubectl/pkg/drain/drain.go` (`evictPods`).
+const DRAIN_RETRY: Span = Span::from_secs(5);
 
 impl Script {
     /// Schedules everything that is scripted.
@@ -54,6 +63,7 @@ impl Script {
             Event::Action(action) => self.act(cx, action),
             Event::Begin(fault) => begin(cx, fault),
             Event::End(fault) => end(cx, fault),
+            Event::Evict(pod) => evict(cx, pod),
         }
     }
 
@@ -101,6 +111,15 @@ impl Script {
             ActionKind::Cordon(choice, cordoned) => {
                 self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_unschedulable(node, *cordoned));
             }
+            ActionKind::Drain(choice) => self.chosen(cx.world, choice).into_iter().for_each(|node| drain(cx, node)),
+            ActionKind::DeletePod(choice) => {
+                let pods = chosen_pods(cx.world, choice);
+                pods.into_iter().for_each(|pod| cx.world.delete_pod(pod, None, DeleteCause::User));
+            }
+            ActionKind::AnnotateNode(choice, key, value) => {
+                let nodes = self.chosen(cx.world, choice);
+                nodes.into_iter().for_each(|node| cx.world.set_node_annotation(node, key, value.as_deref()));
+            }
             ActionKind::LabelNode(choice, key, value) => {
                 self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_node_label(node, key, value));
             }
@@ -126,6 +145,51 @@ impl Script {
     }
 }
 
+/// `kubectl drain --ignore-daemonsets`.
+fn drain(cx: &mut Cx, node: NodeId) {
+    cx.world.set_unschedulable(node, true);
+    let pods = cx.world.node(node).pods.clone();
+    let own = |pod: &PodId| !matches!(cx.world.pod(*pod).owner, Owner::DaemonSet(_));
+    for pod in pods.iter().copied().filter(own).collect::<Vec<_>>() {
+        evict(cx, pod);
+    }
+}
+
+fn evict(cx: &mut Cx, pod: PodId) {
+    if cx.world.pod(pod).gone.is_some() || cx.world.pod(pod).deleting_since.is_some() {
+        return;
+    }
+    match cx.world.evict_pod(pod) {
+        Eviction::Granted | Eviction::NotFound => {}
+        Eviction::Refused { .. } => {
+            cx.recorder.refused_evictions.push((cx.now, pod));
+            cx.after(DRAIN_RETRY, crate::components::Event::Script(Event::Evict(pod)));
+        }
+        Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
+            let name = cx.world.pod_name(pod);
+            cx.explain(|| format!("drain: the eviction of pod {name} is an error, which ends kubectl drain"));
+        }
+    }
+}
+
+/// The pods that a choice means now.
+fn chosen_pods(world: &World, choice: &PodChoice) -> Vec<PodId> {
+    let of = |deployment: DeploymentId| {
+        let own = world.pods.iter().map(|pod| pod.id);
+        own.filter(move |&pod| world.deployment_of(pod) == Some(deployment))
+    };
+    let is_there = |pod: &PodId| world.pod(*pod).gone.is_none() && world.pod(*pod).deleting_since.is_none();
+    match choice {
+        PodChoice::Named(name) => {
+            world.living.iter().filter(|pod| is_there(pod) && world.pod_name(*pod) == *name).collect()
+        }
+        PodChoice::Oldest(deployment, count) => of(*deployment).filter(is_there).take(*count as usize).collect(),
+        PodChoice::Recorded(deployment, place) => {
+            of(*deployment).nth(*place as usize).filter(is_there).into_iter().collect()
+        }
+    }
+}
+
 /// `kubectl apply` of an object that was not there.
 fn create(cx: &mut Cx, object: Applied) {
     match object {
@@ -133,6 +197,12 @@ fn create(cx: &mut Cx, object: Applied) {
         Applied::Hpa(hpa) => cx.world.apply_hpa(hpa),
         Applied::Pdb(pdb) => cx.world.update_pdb(pdb, cx.plan.pdbs[pdb.index()].clone()),
         Applied::NodePool(pool) => cx.world.update_node_pool(pool, cx.plan.node_pools[pool.index()].clone()),
+        Applied::Pod(index) => {
+            let pod = &cx.plan.pods[index];
+            let ordinal = index as u32 + 1;
+            let (template, name) = (pod.template, Some(pod.name.as_str().into()));
+            cx.world.create_pod(NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name });
+        }
         Applied::Node(index) => {
             let spec = &cx.plan.nodes[index];
             let allocatable = spec.allocatable.clone().unwrap_or_default();
@@ -168,6 +238,11 @@ fn delete(cx: &mut Cx, object: Applied) {
             let of_pool = cx.world.claims.iter().filter(|claim| claim.is_active() && claim.pool == pool);
             let claims: Vec<_> = of_pool.map(|claim| claim.id).collect();
             claims.into_iter().for_each(|claim| cx.world.delete_claim(claim, DisruptionReason::User));
+        }
+        Applied::Pod(index) => {
+            let choice = PodChoice::Named(cx.plan.pods[index].name.clone());
+            let pods = chosen_pods(cx.world, &choice);
+            pods.into_iter().for_each(|pod| cx.world.delete_pod(pod, None, DeleteCause::User));
         }
         Applied::Node(index) => {
             let name = NodeChoice::Named(cx.plan.nodes[index].name.clone());
@@ -338,12 +413,12 @@ fn failed(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
 mod tests {
     use super::*;
     use crate::components::Event as Any;
-    use crate::engine::{Queue, Span, Time};
+    use crate::engine::{Queue, Time};
     use crate::plan::{Fault, MicroDollars, Plan, ZoneId};
     use crate::record::{Detail, Recorder};
     use crate::rules::labels::Labels;
     use crate::rules::resources::Resources;
-    use crate::world::{NewNode, NewPod};
+    use crate::world::NewNode;
     use std::sync::Arc;
 
     const START: Time = Time::from_unix_seconds(1_000);

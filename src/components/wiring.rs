@@ -302,7 +302,8 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
 }
 
 fn daemon_set(change: Change, hop: Span, wakes: &mut Wakes) {
-    if let Change::NodeCreated(node) = change {
+    // A taint that is gone or a label that came may let a pod onto the node.
+    if let Change::NodeCreated(node) | Change::NodeTaints(node) | Change::NodeLabels(node) = change {
         wakes.push((hop, Event::DaemonSet(kubernetes::daemon_set::Event::Node(node))));
     }
 }
@@ -585,6 +586,13 @@ fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wa
                 Some(app.deployment) == deployment && (app.cores.is_some() || app.target_group.is_none())
             };
             let Some(app) = plan.apps.iter().position(direct) else { return };
+            if let Some(group) = plan.apps[app].load_group {
+                let others = plan.apps.iter().enumerate();
+                let others = others.filter(|(index, other)| *index != app && other.load_group == Some(group));
+                for (index, _) in others {
+                    wakes.push((Span::ZERO, Event::Traffic(Traffic::Pods(crate::plan::AppId::at(index)))));
+                }
+            }
             Traffic::Pods(crate::plan::AppId::at(app))
         }
         _ => return,

@@ -80,6 +80,18 @@ pub struct Objects {
     seen: BTreeMap<(String, String, String), Place>,
 }
 
+impl Objects {
+    /// An object of that kind, namespace and name was read.
+    pub fn has(&self, key: &(String, String, String)) -> bool {
+        self.seen.contains_key(key)
+    }
+}
+
+/// Objects of that kind are read.
+pub fn is_modelled(kind: &str) -> bool {
+    KINDS.iter().any(|(_, name)| *name == kind)
+}
+
 /// Group and kind of what is read.
 const KINDS: [(&str, &str); 16] = [
     ("", "Namespace"),

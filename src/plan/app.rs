@@ -43,6 +43,8 @@ pub struct App {
     /// With `cores`: what one ready pod takes at most, all it uses included; pods that are not ready use `idle_cpu`.
     /// `None`: the limit of its container, or one core, and `idle_cpu` comes on top of each share.
     pub cores_per_pod: Option<f64>,
+    /// With `cores`: applications of the same number share one load among all their ready pods.
+    pub load_group: Option<u32>,
     /// Requests a second over time, or users in a closed loop.
     pub traffic: Curve,
     /// Who sends them.

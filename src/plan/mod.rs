@@ -37,7 +37,9 @@ pub use pod::{
     Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
     Protocol, RestartPolicy, TopologySpread,
 };
-pub use script::{Action, ActionKind, Applied, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall};
+pub use script::{
+    Action, ActionKind, Applied, Claim, Fault, FaultKind, InitialNode, InitialPod, NodeChoice, PodCall, PodChoice,
+};
 pub use timing::{Distribution, Stage, Timings};
 pub use volume::{StorageClass, Volume, VolumeClaim, Volumes};
 pub use work::{Demand, Rise, WarmUp};

@@ -70,6 +70,8 @@ pub enum Applied {
     NodePool(NodePoolId),
     /// A Node without a NodeClaim (position in `Plan::nodes`); its kubelet makes it Ready.
     Node(usize),
+    /// A bare pod (position in `Plan::pods`).
+    Pod(usize),
 }
 
 /// What an operator does.
@@ -81,6 +83,12 @@ pub enum ActionKind {
     Delete(Applied),
     /// `kubectl cordon` (true) or `uncordon` of a node.
     Cordon(NodeChoice, bool),
+    /// `kubectl drain --ignore-daemonsets`: a cordon, and then evictions, tried again until they are granted.
+    Drain(NodeChoice),
+    /// `kubectl delete pod`.
+    DeletePod(PodChoice),
+    /// Annotates a node, or takes the annotation away.
+    AnnotateNode(NodeChoice, String, Option<String>),
     /// Takes a taint from a node.
     Untaint(NodeChoice, Taint),
     /// Labels a node: key and value.
@@ -127,10 +135,23 @@ impl ActionKind {
             | ActionKind::TaintNode(choice, _)
             | ActionKind::Untaint(choice, _)
             | ActionKind::Cordon(choice, _)
+            | ActionKind::Drain(choice)
+            | ActionKind::AnnotateNode(choice, ..)
             | ActionKind::LabelNode(choice, ..) => Some(choice),
             _ => None,
         }
     }
+}
+
+/// Which pods an action means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodChoice {
+    /// By name.
+    Named(String),
+    /// So many of a Deployment's, the oldest first.
+    Oldest(DeploymentId, u32),
+    /// The one that a Deployment made so many pods after its first, as a recording knows it.
+    Recorded(DeploymentId, u32),
 }
 
 /// Which node an action means.

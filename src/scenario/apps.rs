@@ -268,6 +268,7 @@ pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> 
         latency_objective: Span::from_secs(1),
         cores: None,
         cores_per_pod: None,
+        load_group: None,
         traffic: Curve::default(),
         clients: Clients::default(),
         mode: TrafficMode::Requests,
@@ -335,6 +336,13 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
     }
     if let Some(memory) = fields.quantity("memory", problems) {
         app.memory = memory.units_ceil().clamp(0, 1 << 50);
+    }
+    if let Some(cores) = fields.number("cores_per_pod", problems) {
+        if !(1e-3..=1024.0).contains(&cores) {
+            let node = fields.get("cores_per_pod").unwrap_or(fields.node());
+            reader::out_of_range(node, &fields.at("cores_per_pod"), "from 0.001 to 1024 cores", problems);
+        }
+        app.cores_per_pod = Some(cores);
     }
     app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
 }

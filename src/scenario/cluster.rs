@@ -6,7 +6,9 @@ use super::diagnostic::{Diagnostic, suggestion};
 use super::reader::{self, Fields};
 use super::yaml::Node;
 use crate::catalog::{self, Market, PriceOverride, Row};
+use crate::engine::Span;
 use crate::manifest::common;
+use crate::plan::flags::FixedStages;
 use crate::plan::{
     AmiFamily, CapacityType, InitialNode, InstanceType, InstanceTypeId, NodeClassId, NodeClassSpec, NodePoolId,
     NodePoolSpec, ZoneId,
@@ -91,6 +93,9 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         if let Some(limits) = fields.get("ec2_limits") {
             read_limits(limits, &mut plan.flags.ec2.limits, problems);
         }
+        if let Some(node) = fields.get("simulated_kubelets") {
+            plan.flags.kubelet.fixed = simulated_kubelets(node, problems);
+        }
         cluster.nodes = fields.list("nodes", problems);
         fields.finish(problems);
     }
@@ -126,6 +131,29 @@ fn read_limits(node: &Node, limits: &mut [(f64, f64); 3], problems: &mut super::
         bucket.finish(problems);
     }
     fields.finish(problems);
+}
+
+/// `simulated_kubelets: true`, or the lengths of their stages.
+fn simulated_kubelets(node: &Node, problems: &mut super::Problems) -> Option<FixedStages> {
+    match node.text() {
+        Some("true") => return Some(FixedStages::default()),
+        Some("false") => return None,
+        _ => {}
+    }
+    let mut fields = Fields::of(node, "cluster.simulated_kubelets", problems)?;
+    let mut stages = FixedStages::default();
+    let all: [(&'static str, &mut Span); 5] = [
+        ("acknowledged", &mut stages.acknowledged),
+        ("running", &mut stages.running),
+        ("ready", &mut stages.ready),
+        ("gone", &mut stages.gone),
+        ("node_ready", &mut stages.node_ready),
+    ];
+    for (key, stage) in all {
+        *stage = fields.duration(key, problems).unwrap_or(*stage);
+    }
+    fields.finish(problems);
+    Some(stages)
 }
 
 fn read_prices(node: &Node, cluster: &mut Cluster<'_>, problems: &mut super::Problems) {

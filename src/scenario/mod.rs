@@ -15,6 +15,7 @@ pub mod curve;
 pub mod diagnostic;
 pub mod external;
 pub mod files;
+pub(crate) mod later;
 pub mod reader;
 pub mod recording;
 pub mod script;
@@ -101,6 +102,8 @@ pub(crate) struct Draft {
     pub(crate) settings_used: Vec<bool>,
     /// Objects of a recording that were read: later versions are actions.
     pub(crate) first_versions: Vec<Option<recording::Key>>,
+    /// What actions apply that is not there at the start.
+    pub(crate) later: later::Later,
 }
 
 impl Draft {
@@ -169,6 +172,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
         settings,
         settings_used,
         first_versions: Vec::new(),
+        later: later::Later::default(),
     };
     read_scenario(scenario, &mut draft, options);
     report_unused_settings(&mut draft);
@@ -254,6 +258,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     if let Some(groups) = fields.get("target_groups") {
         apps::read_target_groups(groups, draft);
     }
+    later::read_applied(fields.get("actions").map_or(&[][..], Node::items), draft);
     build::place_objects(draft);
     cluster::place(cluster, draft);
     volumes::place(draft);

@@ -6,14 +6,15 @@ use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
 use super::curve::{self, CORES, RATE};
 use super::diagnostic::{Diagnostic, suggestion};
 use super::files;
+use super::later;
 use super::reader::{self, Fields};
 use super::traffic::USERS;
 use super::yaml::{Node, Value};
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
-    Action, ActionKind, AppId, Claim, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall, NodeChoice, NodePoolId,
-    NodeProblem, PdbId, PodCall, Program, SlowPart, TargetGroupId, TemplateId,
+    Action, ActionKind, AppId, Applied, Claim, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall, NodeChoice,
+    NodePoolId, NodeProblem, PdbId, PodCall, PodChoice, Program, SlowPart, TargetGroupId, TemplateId,
 };
 use crate::rules::expectation::{self, Expectation, Verdict};
 use std::collections::BTreeMap;
@@ -241,9 +242,17 @@ pub(crate) fn read_actions(items: &[Node], draft: &mut Draft) {
             "resume",
             "undo",
             "apply",
+            "delete",
+            "delete_pod",
             "delete_node_claim",
             "delete_node",
+            "cordon",
+            "uncordon",
+            "drain",
             "taint_node",
+            "untaint_node",
+            "label_node",
+            "annotate_node",
             "set_load",
         ];
         if let Some((key, node)) = one_of(&mut fields, &kinds, draft) {
@@ -271,6 +280,15 @@ fn action_kind(
     match key {
         "delete_node_claim" => return node_choice(node, path, draft).map(ActionKind::DeleteNodeClaim),
         "delete_node" => return node_choice(node, path, draft).map(ActionKind::DeleteNode),
+        "cordon" | "uncordon" => {
+            return node_choice(node, path, draft).map(|choice| ActionKind::Cordon(choice, key == "cordon"));
+        }
+        "drain" => return node_choice(node, path, draft).map(ActionKind::Drain),
+        "delete" => return later::delete(node, path, draft),
+        "delete_pod" if node.text().is_some() => {
+            return reader::text(node, path, &mut draft.problems)
+                .map(|name| ActionKind::DeletePod(PodChoice::Named(name)));
+        }
         _ => {}
     }
     let mut fields = Fields::of(node, path, &mut draft.problems)?;
@@ -291,14 +309,29 @@ fn action_kind(
             let revision = fields.integer_in("to_revision", 1, i32::MAX.into(), &mut draft.problems);
             ActionKind::RollBack(deployment, revision.map(|revision| revision as u32))
         }
-        "taint_node" => {
+        "delete_pod" => {
+            let deployment = find_deployment(&mut fields, draft)?;
+            let count = fields.integer_in("count", 1, 100_000, &mut draft.problems).unwrap_or(1);
+            ActionKind::DeletePod(PodChoice::Oldest(deployment, count as u32))
+        }
+        "taint_node" | "untaint_node" => {
             let node = fields.required("node", &mut draft.problems)?;
             let choice = node_choice(node, &fields.at("node"), draft)?;
             for key in ["key", "value", "effect"] {
                 fields.get(key);
             }
             let taint = common::taint(fields.node(), path.to_string(), &mut draft.problems)?;
-            ActionKind::TaintNode(choice, taint)
+            if key == "taint_node" { ActionKind::TaintNode(choice, taint) } else { ActionKind::Untaint(choice, taint) }
+        }
+        "label_node" | "annotate_node" => {
+            let node = fields.required("node", &mut draft.problems)?;
+            let choice = node_choice(node, &fields.at("node"), draft)?;
+            let name = fields.required_text("key", &mut draft.problems)?;
+            if key == "label_node" {
+                ActionKind::LabelNode(choice, name, fields.required_text("value", &mut draft.problems)?)
+            } else {
+                ActionKind::AnnotateNode(choice, name, fields.text("value", &mut draft.problems))
+            }
         }
         _ => {
             let service = fields.required("service", &mut draft.problems)?;
@@ -364,17 +397,15 @@ fn lacks_replicas(document: &Node, name: &str) -> bool {
         || (is_it && document.get("spec").is_some_and(|spec| spec.get("replicas").is_none()))
 }
 
-/// `apply: FILE`, a manifest whose objects replace those of the same name.
+/// `apply: FILE`, a manifest whose objects replace those of the same name or are new.
 fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) -> Vec<ActionKind> {
     let Some(written) = reader::text(node, path, &mut draft.problems) else { return Vec::new() };
-    let file = match draft.files.resolve(&written) {
-        Ok(file) => file,
-        Err(error) => {
+    let Some(documents) = draft.later.documents(&written) else {
+        if let Err(error) = draft.files.resolve(&written) {
             files::report(error, Some(node.place), &mut draft.problems);
-            return Vec::new();
         }
+        return Vec::new();
     };
-    let (_, documents) = draft.files.documents(&file, Some(node.place), &mut draft.problems);
     let mut objects = Objects::default();
     for document in &documents {
         manifest::read_document(document, &mut objects, &mut draft.problems);
@@ -388,6 +419,10 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             unmatched.push((found.place, spec.name));
             continue;
         };
+        if draft.later.creates("Deployment", &spec.namespace, &spec.name) {
+            kinds.push(ActionKind::Create(Applied::Deployment(DeploymentId::at(index))));
+            continue;
+        }
         spec.template = place_template(template, found.place, None, &mut draft.plan, &mut draft.problems);
         let (deployment, keeps_replicas) =
             (DeploymentId::at(index), documents.iter().any(|document| lacks_replicas(document, &spec.name)));
@@ -399,7 +434,15 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             known.name == found.value.name && known.namespace == found.value.namespace
         };
         match draft.plan.hpas.iter().position(|known| same(&known)) {
-            Some(index) => kinds.push(ActionKind::UpdateHpa(HpaId::at(index), Arc::new(found.value))),
+            Some(index) => {
+                let (hpa, spec) = (HpaId::at(index), found.value);
+                let new = draft.later.creates("HorizontalPodAutoscaler", &spec.namespace, &spec.name);
+                kinds.push(if new {
+                    ActionKind::Create(Applied::Hpa(hpa))
+                } else {
+                    ActionKind::UpdateHpa(hpa, Arc::new(spec))
+                });
+            }
             None => unmatched.push((found.place, found.value.name)),
         }
     }
@@ -408,12 +451,23 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             known.name == found.value.name && known.namespace == found.value.namespace
         };
         match draft.plan.pdbs.iter().position(|known| same(&known)) {
-            Some(index) => kinds.push(ActionKind::UpdatePdb(PdbId::at(index), Arc::new(found.value))),
+            Some(index) => {
+                let (pdb, spec) = (PdbId::at(index), found.value);
+                let new = draft.later.creates("PodDisruptionBudget", &spec.namespace, &spec.name);
+                kinds.push(if new {
+                    ActionKind::Create(Applied::Pdb(pdb))
+                } else {
+                    ActionKind::UpdatePdb(pdb, Arc::new(spec))
+                });
+            }
             None => unmatched.push((found.place, found.value.name)),
         }
     }
     for found in objects.node_pools {
         match draft.plan.node_pools.iter().position(|known| known.name == found.value.name) {
+            Some(index) if draft.later.creates("NodePool", "", &found.value.name) => {
+                kinds.push(ActionKind::Create(Applied::NodePool(NodePoolId::at(index))));
+            }
             Some(index) => {
                 let old = &draft.plan.node_pools[index];
                 let spec =
@@ -423,12 +477,24 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             None => unmatched.push((found.place, found.value.name)),
         }
     }
+    for found in objects.pods {
+        let index = draft.plan.pods.iter().position(|pod| pod.name == found.value.0);
+        let new = draft.later.creates("Pod", &found.value.1.namespace, &found.value.0);
+        match index {
+            Some(index) if new => kinds.push(ActionKind::Create(Applied::Pod(index))),
+            _ => {
+                let message = format!("{path}: pod {} is there already, and a pod cannot be changed", found.value.0);
+                draft.problems.error("E018", found.place, message);
+            }
+        }
+    }
     for (place, name) in unmatched {
         draft.problems.error("E016", place, format!("{path}: `{name}` does not exist before, so it cannot be changed"));
     }
     if kinds.is_empty() && !draft.problems.has_errors() {
-        let message =
-            format!("{path}: the file changes no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget or NodePool");
+        let message = format!(
+            "{path}: the file has no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget, NodePool or Pod"
+        );
         draft.problems.error("E018", node.place, message);
     }
     kinds

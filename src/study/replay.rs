@@ -55,11 +55,12 @@ pub fn replay(plan: &Plan, recording: &Recording) -> Replayed {
     Replayed { outcome, observed, predicted, comparison, runs }
 }
 
-/// The picture of both timelines, as SVG and PNG.
+/// The picture of both timelines, as SVG and PNG, and the table of all that happened.
 pub fn files(recording: &Recording, replayed: &Replayed) -> Vec<File> {
     let (observed, predicted, comparison) = (&replayed.observed, &replayed.predicted, &replayed.comparison);
     let drawing = render::replay::picture::draw(recording, observed, predicted, comparison);
     vec![
+        ("replay.csv".to_string(), render::replay::table(comparison).into_bytes()),
         ("replay.svg".to_string(), render::timeline::svg::render(&drawing)),
         ("replay.png".to_string(), render::timeline::png::render(&drawing, &drawing.description)),
     ]

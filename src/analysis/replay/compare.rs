@@ -26,6 +26,28 @@ impl ListResult {
     }
 }
 
+/// A happening as one of the timelines has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Side {
+    /// Seconds since the trigger.
+    pub at: f64,
+    /// Seconds since its own cause.
+    pub delay: f64,
+    /// To what it happened.
+    pub subject: String,
+    /// What else is known.
+    pub detail: String,
+}
+
+/// A happening beside what it is held against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// As recorded.
+    pub recorded: Option<Side>,
+    /// As predicted.
+    pub predicted: Option<Side>,
+}
+
 /// One kind of happening.
 #[derive(Clone, Debug)]
 pub struct KindResult {
@@ -47,6 +69,8 @@ pub struct KindResult {
     pub excused: usize,
     /// Errors beyond what is allowed.
     pub outside: usize,
+    /// All of them: pairs, and what has no partner.
+    pub rows: Vec<Row>,
 }
 
 impl KindResult {
@@ -260,12 +284,23 @@ fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &N
         tolerance,
         excused: 0,
         outside: 0,
+        rows: Vec::with_capacity(paired.len()),
     };
+    let side = |timeline: &Timeline, one: &Happening, number: usize| {
+        let (at, cause) = (one.at as f64 / 1e6, cause_at(timeline, one, number));
+        let delay = (one.at - cause) as f64 / 1e6;
+        (cause, Side { at, delay, subject: one.subject.clone(), detail: one.detail.clone() })
+    };
+    let [missing, extra] = &single;
+    let alone = |timeline: &Timeline, all: &[&Happening]| -> Vec<Side> {
+        all.iter().map(|one| side(timeline, one, usize::MAX).1).collect()
+    };
+    let (missing, extra) = (alone(observed, missing), alone(predicted, extra));
     let mut furthest = f64::NEG_INFINITY;
     for [(number, one), (other_number, other)] in paired {
-        let cause = cause_at(observed, one, number);
-        let real = (one.at - cause) as f64 / 1e6;
-        let ours = (other.at - cause_at(predicted, other, other_number)) as f64 / 1e6;
+        let (cause, recorded) = side(observed, one, number);
+        let (_, meant) = side(predicted, other, other_number);
+        let (real, ours) = (recorded.delay, meant.delay);
         let error = (ours - real).abs();
         if error > tolerance {
             let excused = real > ours && error - tolerance <= noise.slow_seconds(cause, one.at);
@@ -277,7 +312,10 @@ fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &N
             result.worst = Some((one.at as f64 / 1e6, real, ours));
         }
         result.errors.push(error);
+        result.rows.push(Row { recorded: Some(recorded), predicted: Some(meant) });
     }
+    result.rows.extend(missing.into_iter().map(|one| Row { recorded: Some(one), predicted: None }));
+    result.rows.extend(extra.into_iter().map(|one| Row { recorded: None, predicted: Some(one) }));
     result.errors.sort_by(f64::total_cmp);
     result
 }

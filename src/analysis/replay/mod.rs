@@ -12,7 +12,7 @@ pub mod compare;
 mod observed;
 mod predicted;
 
-pub use compare::{Chain, Comparison, KindResult, ListResult, Noise, compare};
+pub use compare::{Chain, Comparison, KindResult, ListResult, Noise, Row, Side, compare};
 pub use observed::observed;
 pub use predicted::predicted;
 

@@ -65,6 +65,7 @@ fn app(rate: f64) -> App {
         latency_objective: seconds(10.0),
         cores: None,
         cores_per_pod: None,
+        load_group: None,
         traffic: Curve { points: vec![(START, rate)] },
         clients: Clients::default(),
         mode: TrafficMode::Requests,

@@ -1,7 +1,7 @@
 //! DaemonSet controller.
 //!
 //! ```text
-//!  Node object appears ─► Node ─► one pod of every DaemonSet that the node suits, pinned to it
+//!  Node object appears, its taints or labels change ─► Node ─► one pod of every DaemonSet that the node suits, pinned to it
 //! ```
 //!
 //! Source: `pkg/controller/daemon/daemon_controller.go` (`NodeShouldRunDaemonPod`) of Kubernetes 1.34. The automatic
@@ -24,7 +24,7 @@ pub struct DaemonSetController {
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A node appeared.
+    /// A node appeared, or its taints or labels changed.
     Node(NodeId),
 }
 
@@ -65,9 +65,10 @@ impl DaemonSetController {
 }
 
 fn has_pod(world: &World, daemon_set: DaemonSetId, node: NodeId) -> bool {
-    let on_node = |pod: &crate::world::Pod| pod.node.or(pod.pinned) == Some(node);
+    let own = |pod: &crate::world::Pod| pod.owner == Owner::DaemonSet(daemon_set) && pod.is_active();
+    let bound = || world.node(node).pods.iter().map(|&pod| world.pod(pod)).any(own);
     let mut living = world.living.iter().map(|pod| world.pod(pod));
-    living.any(|pod| pod.owner == Owner::DaemonSet(daemon_set) && pod.is_active() && on_node(pod))
+    bound() || living.any(|pod| own(pod) && pod.node.is_none() && pod.pinned == Some(node))
 }
 
 /// Whether a DaemonSet wants a pod on a node: selector, required affinity and taints. A cordon does not matter.

@@ -2,7 +2,7 @@
 
 pub mod picture;
 
-use crate::analysis::replay::{Comparison, KindResult, ListResult};
+use crate::analysis::replay::{Comparison, KindResult, ListResult, Row, Side};
 use crate::record::Recording;
 use std::fmt::Write;
 
@@ -54,6 +54,56 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
     }
     out
 }
+
+/// All happenings in order of time, recorded beside predicted.
+pub fn table(comparison: &Comparison) -> String {
+    let mut rows: Vec<(f64, &KindResult, &Row)> = Vec::new();
+    for kind in &comparison.kinds {
+        let at = |row: &Row| row.recorded.as_ref().or(row.predicted.as_ref()).map_or(0.0, |side| side.at);
+        rows.extend(kind.rows.iter().map(|row| (at(row), kind, row)));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |record: [String; 10]| writer.write_record(record).expect("memory takes a record");
+    write(COLUMNS.map(str::to_string));
+    for (_, kind, row) in rows {
+        let number = |side: &Option<Side>, of: fn(&Side) -> f64| {
+            side.as_ref().map_or_else(String::new, |side| format!("{:.3}", of(side)))
+        };
+        let text = |side: &Option<Side>, of: fn(&Side) -> &String| {
+            side.as_ref().map_or_else(String::new, |side| of(side).clone())
+        };
+        let (recorded, predicted) = (&row.recorded, &row.predicted);
+        let error = recorded.as_ref().zip(predicted.as_ref()).map(|(real, ours)| ours.delay - real.delay);
+        write([
+            kind.kind.name().0.to_string(),
+            number(recorded, |side| side.at),
+            number(predicted, |side| side.at),
+            number(recorded, |side| side.delay),
+            number(predicted, |side| side.delay),
+            error.map_or_else(String::new, |error| format!("{error:.3}")),
+            text(recorded, |side| &side.subject),
+            text(predicted, |side| &side.subject),
+            text(recorded, |side| &side.detail),
+            text(predicted, |side| &side.detail),
+        ]);
+    }
+    String::from_utf8(writer.into_inner().expect("memory takes the end")).unwrap_or_default()
+}
+
+/// Columns of the table.
+pub const COLUMNS: [&str; 10] = [
+    "event",
+    "recorded_at",
+    "predicted_at",
+    "recorded_delay",
+    "predicted_delay",
+    "error",
+    "recorded_subject",
+    "predicted_subject",
+    "recorded_detail",
+    "predicted_detail",
+];
 
 fn mark(holds: bool) -> &'static str {
     if holds { " " } else { "!" }

@@ -116,14 +116,14 @@ fn dashes(points: &[(f64, f64)]) -> Vec<Vec<(f64, f64)>> {
 /// Each pixel the mean of four.
 fn halved(pixels: &[u8], wide: usize, high: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(pixels.len() / 4);
+    let mean = |one: u8, two: u8, three: u8, four: u8| {
+        ((u16::from(one) + u16::from(two) + u16::from(three) + u16::from(four) + 2) / 4) as u8
+    };
     for rows in pixels.chunks_exact(wide * 3 * 2).take(high / 2) {
         let (upper, lower) = rows.split_at(wide * 3);
-        for (above, below) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
-            for channel in 0..3 {
-                let sum = [above[channel], above[channel + 3], below[channel], below[channel + 3]];
-                let sum: u16 = sum.into_iter().map(u16::from).sum();
-                out.push(((sum + 2) / 4) as u8);
-            }
+        for (a, b) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
+            let pixel = [0, 1, 2].map(|channel| mean(a[channel], a[channel + 3], b[channel], b[channel + 3]));
+            out.extend_from_slice(&pixel);
         }
     }
     out

@@ -1,4 +1,5 @@
-//! What of a recorded timeline a prediction is given: actions, delays of machines, instants of scrapes, the end.
+//! What of a recorded timeline a prediction is given: actions, delays of machines, instants of scrapes, the end. Names are
+//! given at random; of those that actions mention, the place in the order of creation is read.
 
 use crate::engine::{Span, Time};
 use crate::plan::timing::KnownDelays;
@@ -23,6 +24,8 @@ pub struct Given {
     pub claims: Vec<(String, Option<String>)>,
     /// Delays of their machines, in that order.
     pub delays: KnownDelays,
+    /// Names of pods in the order in which they were made.
+    pods: Vec<String>,
     /// Scrapes: the whole second of the sample, and when the recorder saw it.
     scrapes: Vec<(i64, i64)>,
 }
@@ -39,7 +42,8 @@ pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Giv
     }
     let first = actions.first().map_or(0, |&(at, _)| at).min(last);
     let (claims, delays) = machines(rows);
-    Given { trigger, first, last, actions, claims, delays, scrapes: scrapes(rows) }
+    let pods = rows.iter().filter(|row| row.is("Pod", "created")).map(|row| row.name.clone()).collect();
+    Given { trigger, first, last, actions, claims, delays, pods, scrapes: scrapes(rows) }
 }
 
 /// NodeClaims in order of creation, and how long their machines took.
@@ -99,9 +103,21 @@ impl Given {
         Some(Span::from_micros((first - start).rem_euclid(every).unsigned_abs()))
     }
 
+    /// The place of a pod among those that its Deployment made: names are `deployment-hash-random`.
+    pub fn pod_of(&self, name: &str, deployment: &str) -> Option<u32> {
+        let owned = |pod: &&String| owner_of(pod) == Some(deployment);
+        let found = self.pods.iter().filter(owned).position(|pod| pod == name);
+        found.map(|index| index as u32)
+    }
+
     /// The number of the NodeClaim that a name means, its own or its node's.
     pub fn claim_of(&self, name: &str) -> Option<u32> {
         let found = self.claims.iter().position(|(claim, node)| claim == name || node.as_deref() == Some(name));
         found.map(|index| index as u32)
     }
+}
+
+/// The Deployment in the name of a pod.
+pub fn owner_of(pod: &str) -> Option<&str> {
+    pod.rsplitn(3, '-').nth(2)
 }

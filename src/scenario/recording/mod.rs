@@ -78,6 +78,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
         settings: Vec::new(),
         settings_used: Vec::new(),
         first_versions: Vec::new(),
+        later: Default::default(),
     };
     let constants = constants::read(&path, &mut draft);
     let rows = read_rows(&mut draft);

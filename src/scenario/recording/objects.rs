@@ -58,8 +58,17 @@ pub fn read(draft: &mut Draft) -> Vec<File> {
         let stem = name.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches('-').to_string();
         let (file, documents) = draft.files.documents(&path, None, &mut draft.problems);
         let text = draft.problems.sources[file.0 as usize].text.clone();
-        let patch = text.lines().next().and_then(|line| line.strip_prefix("# merge patch "));
+        let first = text.lines().next().unwrap_or("");
+        let patch = first.strip_prefix("# merge patch ");
         let place = Place::top(file);
+        if patch.is_none() && first.starts_with('#') && first.contains(" patch /") {
+            let message = format!(
+                "only merge patches are read, not `{}`: it is passed over",
+                first.trim_start_matches('#').trim()
+            );
+            draft.problems.push(Diagnostic::warning("W123", place, message));
+            continue;
+        }
         let patch = patch.map(|url| (url.trim().to_string(), target(url.trim())));
         if let Some((url, None)) = &patch {
             let message = format!("a merge patch of {url}: that resource is not modelled, the patch is passed over");

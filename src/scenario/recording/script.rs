@@ -4,13 +4,14 @@
 //! 5 pods)`. `apply` sends the next manifest of that name, other changes send the next merge patch.
 
 use super::constants::Constants;
-use super::given::Given;
+use super::given::{Given, owner_of};
 use super::objects::{File, Key, key_of, merged};
 use super::trigger_at;
 use crate::engine::{Span, Time};
 use crate::manifest;
 use crate::plan::{
-    Action, ActionKind, App, AppId, Applied, Curve, DeploymentId, HpaId, NodeChoice, NodePoolId, PdbId, TrafficMode,
+    Action, ActionKind, App, AppId, Applied, Curve, DeploymentId, HpaId, NodeChoice, NodePoolId, PdbId, PodChoice,
+    TrafficMode,
 };
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Millicores;
@@ -26,10 +27,15 @@ use std::sync::Arc;
 /// From the recorder's call to the object's change.
 const WRITE: Span = Span::from_millis(10);
 
+/// Kinds whose changes change no decision of such a cluster: KWOK's class only has the delay before a Node appears, which is
+/// given for each machine, and Karpenter copies nothing of a NodeClaim to its Node after registration.
+const WITHOUT_EFFECT: [&str; 4] = ["Service", "Namespace", "KWOKNodeClass", "NodeClaim"];
+
 /// What is known while the script is written.
 struct Writer<'a> {
     given: &'a Given,
     draft: &'a mut Draft,
+    files: &'a [File],
     objects: BTreeMap<Key, Value>,
     actions: Vec<Action>,
 }
@@ -39,7 +45,7 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
     let loads: Vec<(i64, f64)> = given.actions.iter().filter_map(|(at, words)| Some((*at, load(words)?))).collect();
     place_apps(&loads, constants, draft);
     let mut used = vec![false; files.len()];
-    let mut writer = Writer { given, draft, objects: BTreeMap::new(), actions: Vec::new() };
+    let mut writer = Writer { given, draft, files, objects: BTreeMap::new(), actions: Vec::new() };
     for (at, words) in &given.actions {
         let at = trigger_at(trigger, *at);
         if words == "end of recording" {
@@ -68,6 +74,10 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
         }
     }
     let actions = writer.actions;
+    for pool in draft.plan.node_pools.iter().filter(|pool| pool.replicas.is_some()) {
+        let text = format!("NodePool {} is static (`replicas`): the nodes that it keeps are not modelled", pool.name);
+        draft.problems.push(Diagnostic::warning("W129", draft.problems_place(), text));
+    }
     for (file, _) in files.iter().zip(&used).filter(|(_, used)| !**used) {
         let text = format!("no action sends the manifest `{}`: it is there from the start", file.stem);
         draft.problems.push(Diagnostic::warning("W125", file.place, text));
@@ -112,48 +122,89 @@ fn place_apps(loads: &[(i64, f64)], constants: &Constants, draft: &mut Draft) {
         plan.apps.push(App {
             cores: Some(Curve::default()),
             cores_per_pod: Some(constants.cores_per_pod),
+            load_group: several.then_some(0),
             idle_cpu: Millicores(constants.idle_millicores),
             mode: TrafficMode::Fluid,
             ..default_app(&plan.deployments[index].name, deployment, constants.memory)
         });
     }
     if several {
-        let text =
-            "several Deployments are scaled: each gets the whole load, as the recorder says nothing of its parts";
-        draft.problems.push(Diagnostic::warning("W126", draft.problems_place(), text));
+        let text = "several Deployments are scaled: all their ready pods share the load";
+        draft.problems.push(Diagnostic::note("N126", draft.problems_place(), text));
     }
 }
 
 impl Writer<'_> {
-    /// Actions that send no manifest: deletions, cordons.
+    /// Actions that send no manifest: deletions, cordons, drains.
     fn without_file(&mut self, words: &str) -> Option<Vec<ActionKind>> {
-        let mut parts = words.split_whitespace();
-        let (verb, kind, name) = (parts.next()?, parts.next()?, parts.next());
-        match (verb, kind.to_lowercase().as_str(), name) {
+        let mut parts = words.split([' ', ',']).filter(|part| !part.is_empty());
+        let (verb, kind, name) = (parts.next()?.to_lowercase(), parts.next()?, parts.next());
+        let kind = kind.to_lowercase();
+        let cordon = |choice, cordoned| vec![ActionKind::Cordon(choice, cordoned)];
+        match (verb.as_str(), kind.trim_end_matches('s'), name) {
             ("delete", "nodeclaim", Some(name)) => Some(vec![ActionKind::DeleteNodeClaim(self.node(name, words))]),
             ("delete", "node", Some(name)) => Some(vec![ActionKind::DeleteNode(self.node(name, words))]),
-            ("cordon", "node", Some(name)) => Some(vec![ActionKind::Cordon(self.node(name, words), true)]),
-            ("uncordon", "node", Some(name)) => Some(vec![ActionKind::Cordon(self.node(name, words), false)]),
+            ("cordon" | "uncordon", "node", Some(name)) => Some(cordon(self.node(name, words), verb == "cordon")),
+            ("drain", "node", Some(name)) => Some(vec![ActionKind::Drain(self.node(name, words))]),
+            // `cordon NAME`, as kubectl has it.
+            ("cordon" | "uncordon", _, _) if self.is_node(&kind) => {
+                Some(cordon(self.node(&kind, words), verb == "cordon"))
+            }
+            ("drain", _, _) if self.is_node(&kind) => Some(vec![ActionKind::Drain(self.node(&kind, words))]),
+            ("delete", "pod", Some(_)) => Some(self.deleted_pods(words)),
             ("delete", kind, name) => {
-                let plan = &self.draft.plan;
-                let is = |own: &str| name.is_none_or(|name| name.trim_end_matches(',') == own);
-                let place = |index: Option<usize>, object: fn(usize) -> Applied| index.map(object);
-                let found = match kind {
-                    "deployment" => place(plan.deployments.iter().position(|one| is(&one.name)), |index| {
-                        Applied::Deployment(DeploymentId::at(index))
-                    }),
-                    "hpa" | "horizontalpodautoscaler" => {
-                        place(plan.hpas.iter().position(|one| is(&one.name)), |index| Applied::Hpa(HpaId::at(index)))
-                    }
-                    "pdb" | "poddisruptionbudget" => {
-                        place(plan.pdbs.iter().position(|one| is(&one.name)), |index| Applied::Pdb(PdbId::at(index)))
-                    }
-                    "nodepool" => place(plan.node_pools.iter().position(|one| is(&one.name)), |index| {
-                        Applied::NodePool(NodePoolId::at(index))
-                    }),
-                    _ => None,
-                };
+                let found = self.named(kind, name);
                 found.map(|object| vec![ActionKind::Delete(object)])
+            }
+            _ => None,
+        }
+    }
+
+    fn is_node(&self, name: &str) -> bool {
+        self.given.claim_of(name).is_some() || self.draft.plan.nodes.iter().any(|node| node.name == name)
+    }
+
+    /// Every pod whose name the words say: a bare one by its name, one of a Deployment by its place among those made.
+    fn deleted_pods(&mut self, words: &str) -> Vec<ActionKind> {
+        let plan = &self.draft.plan;
+        let mut found = Vec::new();
+        for word in words.split([' ', ',', '(', ')']).skip(2) {
+            if let Some(index) = plan.pods.iter().position(|pod| pod.name == word) {
+                found.push(ActionKind::Delete(Applied::Pod(index)));
+                continue;
+            }
+            let deployment = owner_of(word).and_then(|owner| plan.deployments.iter().position(|one| one.name == owner));
+            if let Some(index) = deployment
+                && let Some(place) = self.given.pod_of(word, &plan.deployments[index].name)
+            {
+                found.push(ActionKind::DeletePod(PodChoice::Recorded(DeploymentId::at(index), place)));
+            }
+        }
+        if found.is_empty() {
+            let text = format!("no pod that the action `{words}` means is known: passed over");
+            self.draft.problems.push(Diagnostic::warning("W124", self.draft.problems_place(), text));
+        }
+        found
+    }
+
+    /// An object by its kind, in the singular or as kubectl shortens it, and name; without a name the first.
+    fn named(&self, kind: &str, name: Option<&str>) -> Option<Applied> {
+        let plan = &self.draft.plan;
+        let is = |own: &str| name.is_none_or(|name| name == own);
+        match kind {
+            "deployment" | "deploy" => {
+                let found = plan.deployments.iter().position(|one| is(&one.name));
+                found.map(|index| Applied::Deployment(DeploymentId::at(index)))
+            }
+            "hpa" | "horizontalpodautoscaler" => {
+                plan.hpas.iter().position(|one| is(&one.name)).map(|index| Applied::Hpa(HpaId::at(index)))
+            }
+            "pdb" | "poddisruptionbudget" => {
+                plan.pdbs.iter().position(|one| is(&one.name)).map(|index| Applied::Pdb(PdbId::at(index)))
+            }
+            "nodepool" => {
+                let found = plan.node_pools.iter().position(|one| is(&one.name));
+                found.map(|index| Applied::NodePool(NodePoolId::at(index)))
             }
             _ => None,
         }
@@ -176,14 +227,26 @@ impl Writer<'_> {
         for (place, document) in &file.documents {
             let key = file.patch.clone().or_else(|| key_of(document));
             let Some(key) = key else { continue };
-            let before = self.objects.get(&key).cloned();
             let patched = file.patch.is_some();
+            // What no action has sent before its patch is there from the start.
+            let whole = || {
+                let documents = self.files.iter().filter(|file| file.patch.is_none()).flat_map(|file| &file.documents);
+                documents.map(|(_, whole)| whole).find(|whole| patched && key_of(whole).as_ref() == Some(&key)).cloned()
+            };
+            let before = self.objects.get(&key).cloned().or_else(whole);
             let now = match &before {
                 Some(before) if patched => merged(before, document),
                 None if patched => merged(&Value::Null, document),
                 _ => document.clone(),
             };
             let kinds = if before.is_none() && !patched {
+                if key.0 == "DaemonSet" && !self.actions.is_empty() {
+                    let text = format!(
+                        "DaemonSet {} comes during the recording: it is taken to be there from its start",
+                        key.2
+                    );
+                    self.draft.problems.push(Diagnostic::warning("W129", *place, text));
+                }
                 self.created(&key)
             } else {
                 let before = before.unwrap_or(Value::Null);
@@ -216,6 +279,7 @@ impl Writer<'_> {
                 found.map(|index| Applied::NodePool(NodePoolId::at(index)))
             }
             "Node" => plan.nodes.iter().position(|one| one.name == *name).map(Applied::Node),
+            "Pod" => plan.pods.iter().position(|one| one.name == *name).map(Applied::Pod),
             _ => None,
         }
     }
@@ -235,10 +299,12 @@ impl Writer<'_> {
         words: &str,
     ) -> Vec<ActionKind> {
         if key.0 == "Node" {
-            return self.node_changed(&key.2, before, now, words, place);
+            let mut kinds = self.node_changed(&key.2, before, now, words, place);
+            kinds.extend(removed(sent, &self.node(&key.2, words)));
+            return kinds;
         }
         let Some(object) = self.index(key) else {
-            if !["Service", "Namespace"].contains(&key.0.as_str()) {
+            if !WITHOUT_EFFECT.contains(&key.0.as_str()) {
                 let text = format!("a change of {} {} is not modelled: passed over", key.0, key.2);
                 self.draft.problems.push(Diagnostic::warning("W127", place, text));
             }
@@ -265,7 +331,11 @@ impl Writer<'_> {
                 spec.v1beta1 = plan.node_pools[pool.index()].v1beta1;
                 ActionKind::UpdateNodePool(pool, Arc::new(spec))
             }),
-            Applied::Node(_) => None,
+            Applied::Node(_) | Applied::Pod(_) => {
+                let text = format!("a change of {} {} is not modelled: passed over", key.0, key.2);
+                problems.push(Diagnostic::warning("W127", place, text));
+                None
+            }
         };
         kind.into_iter().collect()
     }
@@ -294,17 +364,34 @@ impl Writer<'_> {
         if cordoned(before) != cordoned(now) {
             kinds.push(ActionKind::Cordon(choice.clone(), cordoned(now)));
         }
-        let labels = |value: &Value| -> Labels {
-            let entries = value["metadata"]["labels"].as_object().into_iter().flatten();
+        let entries = |value: &Value, what: &str| -> Labels {
+            let entries = value["metadata"][what].as_object().into_iter().flatten();
             entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_string()))).collect()
         };
-        for (key, value) in labels(now) {
-            if labels(before).get(&key) != Some(&value) {
-                kinds.push(ActionKind::LabelNode(choice.clone(), key, value));
-            }
+        let (old, new) = (entries(before, "labels"), entries(now, "labels"));
+        for (key, value) in new.into_iter().filter(|(key, value)| old.get(key) != Some(value)) {
+            kinds.push(ActionKind::LabelNode(choice.clone(), key, value));
+        }
+        let (old, new) = (entries(before, "annotations"), entries(now, "annotations"));
+        let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+        let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+        let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+        for (key, value) in gone.chain(set) {
+            kinds.push(ActionKind::AnnotateNode(choice.clone(), key, value));
         }
         kinds
     }
+}
+
+/// What a merge patch takes away by a null, of a node whose object no manifest knows.
+fn removed(patch: &Value, choice: &NodeChoice) -> Vec<ActionKind> {
+    let annotations = patch["metadata"]["annotations"].as_object().into_iter().flatten();
+    let nulls = annotations.filter(|(_, value)| value.is_null()).map(|(key, _)| key.clone());
+    let mut kinds: Vec<ActionKind> = nulls.map(|key| ActionKind::AnnotateNode(choice.clone(), key, None)).collect();
+    if patch["spec"].get("unschedulable").is_some_and(|value| !value.as_bool().unwrap_or(false)) {
+        kinds.push(ActionKind::Cordon(choice.clone(), false));
+    }
+    kinds
 }
 
 #[cfg(test)]

@@ -593,7 +593,11 @@ fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
 /// Load as cores: shared by the ready pods, each at most its limit, or one core without a limit.
 fn share_cores(cx: &mut Cx, app: &App, cores: f64) {
     let pods: Vec<PodId> = pods_of(cx.world, app).collect();
-    let loaded = pods.iter().filter(|&&pod| is_loaded(cx.world, pod)).count();
+    let shares =
+        |other: &&App| std::ptr::eq(*other, app) || (app.load_group.is_some() && other.load_group == app.load_group);
+    let sharing = cx.plan.apps.iter().filter(shares);
+    let loaded: usize =
+        sharing.map(|other| pods_of(cx.world, other).filter(|&pod| is_loaded(cx.world, pod)).count()).sum();
     for pod in pods {
         let lives = cx.world.pod(pod).node.is_none_or(|node| cx.world.node(node).alive);
         let process = cx.world.pod(pod).process;

@@ -189,6 +189,7 @@ mod tests {
             latency_objective: Span::ZERO,
             cores: None,
             cores_per_pod: None,
+            load_group: None,
             traffic: Curve::default(),
             clients: Clients::default(),
             mode: TrafficMode::Requests,

@@ -1,0 +1,143 @@
+//! What operators do by hand: drains, deletions, objects applied during a run.
+
+use crate::support::{load, root, written};
+use kubelapse::plan::Plan;
+use kubelapse::scenario::{self, LoadOptions};
+use kubelapse::study::{run_once, verdicts};
+use kubelapse::world::{Change, DeleteCause, World};
+
+#[test]
+fn maintenance_keeps_what_it_says() {
+    let plan = load(&root().join("scenarios/operator/maintenance.yaml"));
+    let verdicts = verdicts(&plan, &run_once(&plan, 0, false), "maintenance");
+    assert!(!verdicts.failed && !verdicts.undecided, "{}", verdicts.text);
+}
+
+fn deployment(name: &str, replicas: u32, more: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: {name} }}
+spec:
+  replicas: {replicas}
+  selector: {{ matchLabels: {{ app: {name} }} }}
+  template:
+    metadata: {{ labels: {{ app: {name} }} }}
+    spec:
+      {more}
+      containers: [{{ name: c, image: 'c:1', resources: {{ requests: {{ cpu: 500m, memory: 256Mi }} }} }}]
+"
+    )
+}
+
+const SCENARIO: &str = "manifests: [manifests.yaml]
+cluster:
+  instance_types: [{ name: lab.large, cpu: 4, memory: 16Gi, price: 0.1 }]
+  nodes: [{ name: lab, instance_type: lab.large, count: 2 }]
+  simulated_kubelets: { running: 1s, ready: 2s, gone: 4s }
+run: { until: 5m }
+";
+
+/// Times of changes, seconds after the start.
+fn times(plan: &Plan, pick: impl Fn(&World, Change) -> bool) -> (Vec<f64>, World) {
+    let outcome = run_once(plan, 0, false);
+    let facts = outcome.recorder.facts.iter().filter(|fact| pick(&outcome.world, fact.change));
+    let times = facts.map(|fact| fact.at.seconds_from(plan.start)).collect();
+    (times, outcome.world)
+}
+
+#[test]
+fn a_drain_asks_every_five_seconds_while_the_budget_forbids_it() {
+    let budget = "---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: web }
+spec: { maxUnavailable: 1, selector: { matchLabels: { app: web } } }
+";
+    let manifests = deployment("web", 6, "") + budget;
+    let actions = "actions: [{ at: 1m, drain: lab-01 }]\n";
+    let plan = written("operator-drain", &manifests, &format!("{SCENARIO}{actions}"));
+    let evicted = |_: &World, change: Change| matches!(change, Change::PodDeleting(_, DeleteCause::Eviction));
+    let (times, world) = times(&plan, evicted);
+    // A replacement is Ready three seconds after it is bound, so each further request is granted at once.
+    assert_eq!(times, [60.0, 65.0, 70.0], "three of six pods are on each node, one may be away");
+    let drained = world.nodes.iter().find(|node| &*node.name == "lab-01").unwrap();
+    assert!(drained.pods.is_empty() && drained.unschedulable);
+}
+
+#[test]
+fn deleted_pods_are_the_oldest_and_come_again() {
+    let actions = "actions: [{ at: 1m, delete_pod: { deployment: web, count: 2 } }]\n";
+    let plan = written("operator-pods", &deployment("web", 4, ""), &format!("{SCENARIO}{actions}"));
+    let outcome = run_once(&plan, 0, false);
+    let deleted: Vec<u32> = (outcome.recorder.facts.iter())
+        .filter_map(|fact| match fact.change {
+            Change::PodDeleting(pod, DeleteCause::User) => Some(pod.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(deleted, [0, 1]);
+    let alive = outcome.world.pods.iter().filter(|pod| pod.gone.is_none() && pod.is_ready()).count();
+    assert_eq!((outcome.world.pods.len(), alive), (6, 4));
+}
+
+/// A folder with `later.yaml` beside its scenario, handed to `work`.
+fn with_later<R>(name: &str, later: &str, actions: &str, work: impl FnOnce(Result<Plan, String>) -> R) -> R {
+    let folder = std::env::temp_dir().join(format!("kubelapse-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (file, text) in [
+        ("manifests.yaml", deployment("web", 2, "")),
+        ("later.yaml", later.to_string()),
+        ("scenario.yaml", format!("{SCENARIO}{actions}")),
+    ] {
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+    let loaded = scenario::load(&folder.join("scenario.yaml"), &LoadOptions::default());
+    let result = work(loaded.map(|loaded| loaded.plan).map_err(|problems| problems.render(false)));
+    std::fs::remove_dir_all(&folder).unwrap();
+    result
+}
+
+#[test]
+fn a_deployment_comes_with_its_action_and_its_load_and_goes() {
+    let actions = "actions: [{ at: 1m, apply: later.yaml }, { at: 3m, delete: Deployment/api }]\nload: { api: 1 }\n";
+    let plan = with_later("operator-later", &deployment("api", 3, ""), actions, Result::unwrap);
+    let created = |world: &World, change: Change| matches!(change, Change::PodCreated(pod) if world.deployment_of(pod).is_some_and(|id| id.0 == 1));
+    let (times, world) = times(&plan, created);
+    assert!(times.len() == 3 && times.iter().all(|at| (60.0..60.5).contains(at)), "{times:?}");
+    let api = world.pods.iter().filter(|pod| world.deployment_of(pod.id).is_some_and(|id| id.0 == 1));
+    assert!(api.clone().all(|pod| pod.gone.is_some()), "deleted with its Deployment");
+    let used: u128 = api.map(|pod| world.cpu_used(pod.id)).sum();
+    assert!(used > 0, "the load began when there were pods");
+}
+
+#[test]
+fn what_cannot_be_applied_or_deleted_is_said() {
+    let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: { name: q }\nspec: { hard: { pods: '3' } }\n";
+    let text = with_later("operator-quota", quota, "actions: [{ at: 1m, apply: later.yaml }]\n", Result::unwrap_err);
+    assert!(text.contains("cannot come during a run") && text.contains("later.yaml:1"), "{text}");
+    let delete = "actions: [{ at: 1m, delete: Deployment/wep }, { at: 1m, delete: web }]\n";
+    let text = with_later("operator-delete", "", delete, Result::unwrap_err);
+    assert!(text.contains("did you mean `Deployment/web`?") && text.contains("named as Kind/name"), "{text}");
+    let missing = "actions: [{ at: 1m, apply: lost.yaml }]\n";
+    let text = with_later("operator-missing", "", missing, Result::unwrap_err);
+    assert_eq!(text.matches("error[").count(), 1, "said once: {text}");
+}
+
+#[test]
+fn a_daemon_comes_once_the_taint_is_gone_that_it_does_not_tolerate() {
+    let daemon = "apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: agent }
+spec:
+  selector: { matchLabels: { app: agent } }
+  template:
+    metadata: { labels: { app: agent } }
+    spec: { containers: [{ name: a, image: 'a:1', resources: { requests: { cpu: 100m } } }] }
+";
+    let scenario = SCENARIO.replace("count: 2 }", "count: 1, taints: [{ key: wait, effect: NoSchedule }] }");
+    let actions = "actions: [{ at: 1m, untaint_node: { node: lab, key: wait, effect: NoSchedule } }]\n";
+    let plan = written("operator-daemon", daemon, &format!("{scenario}{actions}"));
+    let (times, _) = times(&plan, |_, change| matches!(change, Change::PodCreated(_)));
+    assert!(times.len() == 1 && (60.0..60.2).contains(&times[0]), "{times:?}");
+}
