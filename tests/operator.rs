@@ -102,7 +102,10 @@ fn with_later<R>(name: &str, later: &str, actions: &str, work: impl FnOnce(Resul
 fn a_deployment_comes_with_its_action_and_its_load_and_goes() {
     let actions = "actions: [{ at: 1m, apply: later.yaml }, { at: 3m, delete: Deployment/api }]\nload: { api: 1 }\n";
     let plan = with_later("operator-later", &deployment("api", 3, ""), actions, Result::unwrap);
-    let created = |world: &World, change: Change| matches!(change, Change::PodCreated(pod) if world.deployment_of(pod).is_some_and(|id| id.0 == 1));
+    let created = |world: &World, change: Change| {
+        let Change::PodCreated(pod) = change else { return false };
+        world.deployment_of(pod).is_some_and(|id| id.0 == 1)
+    };
     let (times, world) = times(&plan, created);
     assert!(times.len() == 3 && times.iter().all(|at| (60.0..60.5).contains(at)), "{times:?}");
     let api = world.pods.iter().filter(|pod| world.deployment_of(pod.id).is_some_and(|id| id.0 == 1));

@@ -88,7 +88,7 @@ impl Wiring {
         let mut wakes = std::mem::take(&mut self.scratch);
         deployment(change, world, hop, &mut wakes);
         replica_set(change, world, hop, &mut wakes);
-        daemon_set(change, hop, &mut wakes);
+        daemon_set(change, world, hop, &mut wakes);
         hpa(change, hop, &mut wakes);
         metrics_server(change, &mut wakes);
         scheduler(change, world, self.cache_matters, hop, &mut wakes);
@@ -301,11 +301,18 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     wakes.extend(event.map(|event| (hop, Event::ReplicaSet(event))));
 }
 
-fn daemon_set(change: Change, hop: Span, wakes: &mut Wakes) {
-    // A taint that is gone or a label that came may let a pod onto the node.
-    if let Change::NodeCreated(node) | Change::NodeTaints(node) | Change::NodeLabels(node) = change {
-        wakes.push((hop, Event::DaemonSet(kubernetes::daemon_set::Event::Node(node))));
-    }
+fn daemon_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    let node = match change {
+        Change::NodeCreated(node) => node,
+        // A taint that is gone or a label that came may let a pod onto the node.
+        Change::NodeTaints(node) | Change::NodeLabels(node)
+            if kubernetes::daemon_set::lacking(world, node).next().is_some() =>
+        {
+            node
+        }
+        _ => return,
+    };
+    wakes.push((hop, Event::DaemonSet(kubernetes::daemon_set::Event::Node(node))));
 }
 
 fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {

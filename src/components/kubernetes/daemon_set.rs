@@ -39,15 +39,11 @@ impl DaemonSetController {
     /// Observe, decide, apply.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         let Event::Node(node) = event;
-        for index in 0..cx.world.daemon_sets.len() {
-            let daemon_set = DaemonSetId::at(index);
-            let template = cx.world.daemon_sets[index].template;
-            let suits = should_run(cx.world.node(node), cx.world.template(template));
-            if suits && !has_pod(cx.world, daemon_set, node) {
-                let ordinal = self.next_ordinal(cx.world, daemon_set);
-                let owner = Owner::DaemonSet(daemon_set);
-                cx.world.create_pod(NewPod { template, owner, ordinal, pinned: Some(node), name: None });
-            }
+        for daemon_set in lacking(cx.world, node).collect::<Vec<_>>() {
+            let template = cx.world.daemon_sets[daemon_set.index()].template;
+            let ordinal = self.next_ordinal(cx.world, daemon_set);
+            let owner = Owner::DaemonSet(daemon_set);
+            cx.world.create_pod(NewPod { template, owner, ordinal, pinned: Some(node), name: None });
         }
     }
 
@@ -62,6 +58,14 @@ impl DaemonSetController {
         *created += 1;
         *created
     }
+}
+
+/// DaemonSets that want a pod on a node and have none there.
+pub fn lacking(world: &World, node: NodeId) -> impl Iterator<Item = DaemonSetId> + '_ {
+    (0..world.daemon_sets.len()).map(DaemonSetId::at).filter(move |&daemon_set| {
+        let template = world.daemon_sets[daemon_set.index()].template;
+        should_run(world.node(node), world.template(template)) && !has_pod(world, daemon_set, node)
+    })
 }
 
 fn has_pod(world: &World, daemon_set: DaemonSetId, node: NodeId) -> bool {
