@@ -1,13 +1,16 @@
 //! Large clusters: what a scheduling decision costs, and how long whole runs take, with peak memory.
 //!
 //! Not criterion: a run of seconds needs no statistics, and peak memory is a property of a process. Prints one line a
-//! measurement; `cargo bench --bench cluster`. Nodes and pods carry what real ones do: three zones, two sizes, a tenth
-//! of the nodes tainted for batch work; of ten Deployments four have no constraint (the system's default spreading
-//! applies), two spread hard over zones and softly over hosts, one keeps its pods on different hosts, one prefers to be
-//! near another, one asks for a size of node, and one tolerates the taint and goes there.
+//! measurement; `cargo bench --bench cluster`. `cargo bench --bench cluster -- instructions` runs each measurement under
+//! valgrind instead and prints how many instructions it executes: of what a decision costs, and of a whole run. That
+//! takes minutes, and other work on the machine has no part in it. Nodes and pods carry what real ones do: three zones,
+//! two sizes, a tenth of the nodes tainted for batch work; of ten Deployments four have no constraint (the system's
+//! default spreading applies), two spread hard over zones and softly over hosts, one keeps its pods on different hosts,
+//! one prefers to be near another, one asks for a size of node, and one tolerates the taint and goes there.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+use kubelapse::components::Outcome;
 use kubelapse::components::kubernetes::scheduler::Placer;
 use kubelapse::plan::Plan;
 use kubelapse::scenario::{self, LoadOptions};
@@ -16,6 +19,7 @@ use kubelapse::world::{NewPod, Owner, World};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 /// A cluster of `nodes` nodes with `deployments` Deployments of `replicas`, ready at the start or (`pending`) created
@@ -152,10 +156,10 @@ fn timed<T>(act: impl FnOnce() -> T) -> (T, f64, f64) {
     (result, processor, clock)
 }
 
-/// A whole run: seconds, decisions, memory.
+/// A whole run: seconds, pods, memory.
 fn whole_run(what: &str, shape: &Shape) {
     let plan = shape.plan();
-    let (outcome, processor, clock) = timed(|| run_once(&plan, 0, false));
+    let (outcome, processor, clock) = timed(|| run(&plan));
     let bound = outcome.world.pods.iter().filter(|pod| pod.node.is_some() && pod.gone.is_none()).count();
     println!(
         "{what}: {processor:.3} s of processor, {clock:.3} s, {bound} pods bound at the end, {} events, {}",
@@ -164,42 +168,116 @@ fn whole_run(what: &str, shape: &Shape) {
     );
 }
 
-/// The cost of one decision on `nodes` nodes that hold `deployments x replicas` pods: the cheapest of some rounds, in each
-/// of which every Deployment gets the same number of pods. Microseconds by the clock: a round is hardly longer than the
-/// tick by which the system counts time of the processor.
-fn decision(nodes: usize, deployments: usize, replicas: usize) -> f64 {
-    const ROUNDS: usize = 10;
-    let decisions = 4 * deployments;
-    let plan = Shape { nodes, deployments, replicas, pending: false, until: "1h" }.plan();
-    let mut world = World::new(&plan);
-    kubelapse::components::bootstrap::populate(&plan, &mut world);
-    let bound = world.pods.len();
-    let mut placer = Placer::new(&world);
-    let mut round = |first: usize| {
-        for n in first..first + decisions {
-            let set = kubelapse::world::ReplicaSetId::at(n % deployments);
-            let template = world.replica_sets[set.index()].template;
+/// What is measured of a whole run, by a name that valgrind finds.
+#[inline(never)]
+fn run(plan: &Plan) -> Outcome {
+    run_once(plan, 0, false)
+}
+
+/// A cluster of nodes and pods to decide on.
+struct Ground {
+    plan: Plan,
+    world: World,
+    placer: Placer,
+    deployments: usize,
+    pods: u32,
+}
+
+impl Ground {
+    fn new(nodes: usize, deployments: usize, replicas: usize) -> Ground {
+        let plan = Shape { nodes, deployments, replicas, pending: false, until: "1h" }.plan();
+        let mut world = World::new(&plan);
+        kubelapse::components::bootstrap::populate(&plan, &mut world);
+        let placer = Placer::new(&world);
+        Ground { plan, world, placer, deployments, pods: 0 }
+    }
+
+    /// Four more pods for every Deployment, in turn: how many decisions that are.
+    #[inline(never)]
+    fn decide(&mut self) -> usize {
+        for n in 0..4 * self.deployments {
+            let set = kubelapse::world::ReplicaSetId::at(n % self.deployments);
+            let template = self.world.replica_sets[set.index()].template;
             let owner = Owner::ReplicaSet(set);
-            let pod =
-                world.create_pod(NewPod { template, owner, ordinal: 1_000_000 + n as u32, pinned: None, name: None });
-            if let Some(node) = placer.place(&plan, &world, pod) {
-                world.bind_pod(pod, node);
+            self.pods += 1;
+            let ordinal = 1_000_000 + self.pods;
+            let pod = self.world.create_pod(NewPod { template, owner, ordinal, pinned: None, name: None });
+            if let Some(node) = self.placer.place(&self.plan, &self.world, pod) {
+                self.world.bind_pod(pod, node);
             }
         }
-    };
-    let rounds = (0..ROUNDS).map(|index| timed(|| round(index * decisions)).2);
-    let micros = rounds.fold(f64::INFINITY, f64::min) * 1e6 / decisions as f64;
+        4 * self.deployments
+    }
+}
+
+/// Clusters on which decisions are measured: nodes, Deployments, replicas.
+const GROUNDS: [(usize, usize, usize); 3] = [(1_000, 50, 200), (10_000, 50, 200), (10_000, 50, 2_000)];
+/// Rounds of decisions; the first of them finds nothing kept from earlier ones.
+const ROUNDS: usize = 10;
+
+/// The cost of one decision: the cheapest of some rounds, in each of which every Deployment gets the same number of
+/// pods. Microseconds by the clock: a round is hardly longer than the tick by which the system counts time of the
+/// processor.
+fn decision((nodes, deployments, replicas): (usize, usize, usize)) -> f64 {
+    let mut ground = Ground::new(nodes, deployments, replicas);
+    let bound = ground.world.pods.len();
+    let rounds = (0..ROUNDS).map(|_| timed(|| ground.decide()));
+    let micros = rounds.map(|(count, _, clock)| clock * 1e6 / count as f64).fold(f64::INFINITY, f64::min);
     println!("a decision with {nodes} nodes and {bound} pods: {micros:.1} us");
     micros
 }
 
-/// `cargo bench --bench cluster -- pending` takes one part only: `decisions`, `pending` or `hour`.
-fn is_wanted(part: &str) -> bool {
-    let mut parts = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
-    parts.peek().is_none() || parts.any(|wanted| wanted == part)
+fn decisions() {
+    let [small, few, many] = GROUNDS.map(decision);
+    ratios(small, few, many);
 }
 
+fn ratios(small: f64, few: f64, many: f64) {
+    println!("ten times the pods: {:.2} times the cost; ten times the nodes: {:.2} times", many / few, few / small);
+}
+
+/// Instructions of what a function of this program does when it is run with an argument; `None` without valgrind.
+fn instructions(argument: &str, function: &str) -> Option<f64> {
+    let program = std::env::current_exe().ok()?;
+    let collect = format!("--toggle-collect=*{function}*");
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", &collect]).arg(program).arg(argument);
+    let said = String::from_utf8(command.output().ok()?.stderr).ok()?;
+    said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
+}
+
+fn count_instructions() {
+    let of = |argument: &str, function: &str| {
+        instructions(argument, function).expect("valgrind is installed and counts instructions")
+    };
+    let per_decision = [0, 1, 2].map(|index: usize| {
+        let (nodes, deployments, replicas) = GROUNDS[index];
+        let each = of(&format!("ground-{index}"), "cluster::Ground::decide") / (ROUNDS * 4 * deployments) as f64;
+        println!("a decision with {nodes} nodes and {} pods: {each:.0} instructions", deployments * replicas);
+        each
+    });
+    let [small, few, many] = per_decision;
+    ratios(small, few, many);
+    for part in ["pending", "hour"] {
+        println!("{part}: {:.3} billion instructions", of(part, "cluster::run") / 1e9);
+    }
+}
+
+/// `cargo bench --bench cluster -- pending` takes one part only: `decisions`, `pending` or `hour`.
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let is_wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|wanted| wanted == part);
+    if arguments.iter().any(|argument| argument == "instructions") {
+        return count_instructions();
+    }
+    for (index, &(nodes, deployments, replicas)) in GROUNDS.iter().enumerate() {
+        if arguments.contains(&format!("ground-{index}")) {
+            let mut ground = Ground::new(nodes, deployments, replicas);
+            (0..ROUNDS).for_each(|_| {
+                ground.decide();
+            });
+        }
+    }
     if is_wanted("decisions") {
         decisions();
     }
@@ -211,11 +289,4 @@ fn main() {
         let hour = Shape { nodes: 10_000, deployments: 50, replicas: 2_000, pending: false, until: "1h" };
         whole_run("10 000 nodes, 100 000 pods, one hour", &hour);
     }
-}
-
-fn decisions() {
-    let small = decision(1_000, 50, 200);
-    let few = decision(10_000, 50, 200);
-    let many = decision(10_000, 50, 2_000);
-    println!("ten times the pods: {:.2} times the cost; ten times the nodes: {:.2} times", many / few, few / small);
 }

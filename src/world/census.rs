@@ -6,7 +6,7 @@
 //! pods. kube-scheduler counts pods anew in each cycle, by sixteen goroutines; what it finds is the same. The laws
 //! ([`World::check`]) hold a recount against it.
 
-use super::node_set::NodeSet;
+use super::id_set::NodeSet;
 use super::room::Room;
 use super::{NodeId, Owner, PodId, World};
 use crate::plan::{ImageId, TemplateId};
@@ -110,6 +110,8 @@ pub struct Census {
     pub(super) rooms: Vec<Room>,
     /// Nodes that are cordoned.
     pub(super) cordoned: NodeSet,
+    /// How often each node changed.
+    versions: Vec<u32>,
     generation: u64,
 }
 
@@ -195,6 +197,19 @@ impl Census {
         self.cordoned.contains(node)
     }
 
+    /// By node: changes, and is never what it was, whenever the node's room, cordon, kind or pods change. Never 0.
+    #[inline]
+    pub fn versions(&self) -> &[u32] {
+        &self.versions
+    }
+
+    pub(super) fn touch(&mut self, node: NodeId) {
+        if self.versions.len() <= node.index() {
+            self.versions.resize(node.index() + 1, 0);
+        }
+        self.versions[node.index()] += 1;
+    }
+
     fn class(&mut self, template: TemplateId, owner: Owner) -> u32 {
         if self.of_template.len() <= template.index() {
             self.of_template.resize(template.index() + 1, Vec::new());
@@ -211,6 +226,7 @@ impl Census {
     }
 
     fn enlist(&mut self, at: Listed) {
+        self.touch(at.node);
         let one = PodCount { pods: 1, terminating: u32::from(at.terminating) };
         if self.on_node.len() <= at.node.index() {
             self.on_node.resize(at.node.index() + 1, Vec::new());
@@ -230,6 +246,7 @@ impl Census {
     }
 
     fn strike(&mut self, at: Listed) {
+        self.touch(at.node);
         let one = PodCount { pods: 1, terminating: u32::from(at.terminating) };
         let class = &mut self.classes[at.class as usize];
         let held = &mut self.on_node[at.node.index()];

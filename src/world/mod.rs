@@ -16,12 +16,11 @@ pub mod ec2_api;
 pub mod endpoint_slice;
 pub mod eviction;
 pub mod histogram;
+pub mod id_set;
 pub mod ids;
 pub mod ledger;
-pub mod living;
 pub mod losses;
 pub mod node;
-pub mod node_set;
 pub mod node_status;
 pub mod offering;
 pub mod pod;
@@ -41,9 +40,9 @@ pub use custom_metrics::CustomMetrics;
 pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndpoint, SliceWriteCounts, SliceWrites};
 pub use eviction::{Eviction, EvictionRequest};
 pub use histogram::Histogram;
+pub use id_set::{NodeSet, PodSet};
 pub use ids::*;
 pub use ledger::{Ledger, Loss, REQUEST, Tally};
-pub use living::PodSet;
 pub use losses::{LossPlace, LossWindow, Losses};
 pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
@@ -315,11 +314,13 @@ impl World {
     }
 
     /// A pod.
+    #[inline]
     pub fn pod(&self, id: PodId) -> &Pod {
         &self.pods[id.index()]
     }
 
     /// A node.
+    #[inline]
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
@@ -330,11 +331,13 @@ impl World {
     }
 
     /// The template of an id.
+    #[inline]
     pub fn template(&self, id: TemplateId) -> &Arc<PodTemplate> {
         &self.templates[id.index()]
     }
 
     /// The template of a pod.
+    #[inline]
     pub fn template_of(&self, pod: PodId) -> &Arc<PodTemplate> {
         &self.templates[self.pods[pod.index()].template.index()]
     }

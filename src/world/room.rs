@@ -33,6 +33,7 @@ impl World {
     pub(super) fn note_room(&mut self, node: NodeId) {
         let entry = &self.nodes[node.index()];
         let census = &mut self.census;
+        census.touch(node);
         if census.rooms.len() <= node.index() {
             census.rooms.resize(node.index() + 1, Room::default());
         }

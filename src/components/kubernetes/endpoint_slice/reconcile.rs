@@ -61,7 +61,9 @@ fn groups(zones: &[String], world: &World, service: &ServiceSpec, pods: &[PodId]
             let same = groups.iter().position(|group| same_ports(&group.ports, &ports));
             let group = same.unwrap_or(groups.len());
             if group == groups.len() {
-                groups.push(Group { ports, endpoints: Vec::new() });
+                // Most Services have one group.
+                let endpoints = Vec::with_capacity(if group == 0 { pods.len() } else { 0 });
+                groups.push(Group { ports, endpoints });
             }
             group_of_template.push((pod.template, group));
             group
@@ -71,7 +73,9 @@ fn groups(zones: &[String], world: &World, service: &ServiceSpec, pods: &[PodId]
             missing = true;
             continue;
         }
-        groups[group].endpoints.extend(endpoint(zones, service, world.template_of(id), pod, node, ipv6));
+        if let Some(endpoint) = endpoint(zones, service, world.template_of(id), pod, node, ipv6) {
+            groups[group].endpoints.push(endpoint);
+        }
     }
     (groups, missing)
 }
@@ -192,7 +196,7 @@ fn is_placeholder(slice: &EndpointSlice, placeholder: &EndpointSlice) -> bool {
 fn group_writes(
     service: &ServiceSpec,
     ipv6: bool,
-    mut group: Group,
+    group: Group,
     slices: &[EndpointSlice],
     own: &[usize],
     most: usize,
@@ -208,19 +212,14 @@ fn group_writes(
         if changed && kept.is_empty() {
             writes.delete.push(place);
         } else if changed || labels_changed {
-            let labels = service.labels.clone();
             let endpoints = if changed { kept } else { slice.endpoints.clone() };
-            updated.push((place, EndpointSlice { labels, headless: service.headless, endpoints, ..slice.clone() }));
+            updated.push((place, EndpointSlice { endpoints, ..new_slice(service, ipv6, slice.ports.clone()) }));
         } else {
             unchanged.push(place);
         }
     }
-    let mut place = 0;
-    group.endpoints.retain(|_| {
-        place += 1;
-        !found[place - 1]
-    });
-    let mut left = group.endpoints.into_iter().peekable();
+    let new = group.endpoints.into_iter().zip(found).filter(|(_, found)| !found).map(|(endpoint, _)| endpoint);
+    let mut left = new.collect::<Vec<SliceEndpoint>>().into_iter().peekable();
     updated.sort_by_key(|(_, slice)| std::cmp::Reverse(slice.endpoints.len()));
     for (_, slice) in &mut updated {
         let room = most.saturating_sub(slice.endpoints.len());
@@ -268,8 +267,13 @@ fn keep(slice: &EndpointSlice, wanted: &[SliceEndpoint], found: &mut [bool]) -> 
         }
     }
     changed |= places.len() != slice.endpoints.len();
-    let kept = if changed { places.into_iter().map(|place| wanted[place].clone()).collect() } else { Vec::new() };
-    (kept, changed)
+    if !changed {
+        return (Vec::new(), false);
+    }
+    // Room for some that may join them: what is new fills the slices that change anyway.
+    let mut kept = Vec::with_capacity(places.len() + 8);
+    kept.extend(places.into_iter().map(|place| wanted[place].clone()));
+    (kept, true)
 }
 
 fn is_equal_but_for_hints(one: &SliceEndpoint, other: &SliceEndpoint) -> bool {

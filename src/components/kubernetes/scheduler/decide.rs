@@ -3,7 +3,8 @@
 //! Source: `pkg/scheduler/schedule_one.go` (`schedulePod`, `findNodesThatFitPod`, `prioritizeNodes`).
 
 use super::filters::{Filters, Plugin, Plugins, Refusal, Trial};
-use super::scores::{PluginScores, scores};
+use super::scores::{Appraisal, PluginScores, Sums, add_scores};
+use super::standing::{Standing, Standings};
 use super::view::View;
 use crate::rules::requirement::NodeOperator;
 use crate::world::{NodeId, PodId};
@@ -26,7 +27,9 @@ pub struct Decision {
     pub ruled_out: usize,
     /// Nodes that passed, in the order in which they were tried.
     pub feasible: Vec<NodeId>,
-    /// Scores; empty when there was no need to score.
+    /// Somebody wants to know the scores of each plugin.
+    pub tells: bool,
+    /// Scores; empty when there was no need to score, or nobody wants to know.
     pub scores: Vec<PluginScores>,
     /// Their sums, by feasible node.
     pub total: Vec<i64>,
@@ -87,8 +90,13 @@ pub fn feasible_target(nodes: usize, percentage: u32) -> usize {
 
 /// One cycle. `start` is the rotating start index into the node order.
 pub fn decide(view: &View, pod: PodId, start: usize) -> Decision {
+    decide_for(view, pod, start, true)
+}
+
+/// The same; `tells`: with the scores of each plugin.
+pub fn decide_for(view: &View, pod: PodId, start: usize, tells: bool) -> Decision {
     let filters = Filters::new(*view, pod);
-    let mut decision = Decision { next_start: start, ..Decision::default() };
+    let mut decision = Decision { next_start: start, tells, ..Decision::default() };
     let named = named_nodes(view, pod);
     let nodes = view.order();
     decision.nodes = nodes.len();
@@ -110,44 +118,127 @@ pub fn decide(view: &View, pod: PodId, start: usize) -> Decision {
     if nominated_passes(view, &filters, pod, &mut decision) {
         return decision;
     }
-    find_feasible(view, &filters, pod, &candidates, start, &mut decision);
+    let appraisal = Appraisal::new(view, pod);
+    let search = Search { view, filters: &filters, appraisal: &appraisal, pod };
+    let standings = search.find_feasible(&candidates, start, &mut decision);
     if decision.nodes > 0 {
         decision.next_start = (start + decision.evaluated) % decision.nodes;
     }
     match decision.feasible.len() {
         0 => {}
         1 => decision.best = decision.feasible.clone(),
-        _ => choose(view, pod, &mut decision),
+        _ => choose(view, pod, appraisal, &standings, &mut decision),
     }
     decision
 }
 
-fn find_feasible(
-    view: &View,
-    filters: &Filters,
+/// The search for nodes that take the pod.
+struct Search<'s, 'a> {
+    view: &'s View<'a>,
+    filters: &'s Filters<'a>,
+    appraisal: &'s Appraisal<'a>,
     pod: PodId,
-    candidates: &[NodeId],
-    start: usize,
-    decision: &mut Decision,
-) {
-    let count = candidates.len();
-    let target = feasible_target(count, view.plan.flags.scheduler.percentage_of_nodes_to_score);
-    decision.feasible.reserve(target.min(count));
-    let (before, after) = candidates.split_at(if count > 0 { start % count } else { 0 });
-    for &node in after.iter().chain(before) {
-        match check_with_nominated(view, filters, pod, node) {
-            Ok(()) if decision.feasible.len() == target => break,
-            Ok(()) => decision.feasible.push(node),
-            Err(refusal) => decision.refused.push((node, refusal)),
-        }
+}
+
+impl Search<'_, '_> {
+    /// Tries nodes until enough are feasible; how these stand.
+    fn find_feasible(&self, candidates: &[NodeId], start: usize, decision: &mut Decision) -> Vec<Standing> {
+        let count = candidates.len();
+        let target = feasible_target(count, self.view.plan.flags.scheduler.percentage_of_nodes_to_score);
+        decision.feasible.reserve(target.min(count));
+        let mut found =
+            Found { target, feasible: &mut decision.feasible, refused: &mut decision.refused, standings: Vec::new() };
+        found.standings.reserve(target.min(count));
+        let (before, after) = candidates.split_at(if count > 0 { start % count } else { 0 });
+        let mut kept = self.view.standings(self.pod);
+        match &mut kept {
+            Some(kept) => found.is_full(self, after, kept) || found.is_full(self, before, kept),
+            None => after.iter().chain(before).any(|&node| found.has_enough(node, self.check(node))),
+        };
+        let standings = found.standings;
+        decision.evaluated = decision.feasible.len() + decision.refused.len();
+        standings
     }
-    decision.evaluated = decision.feasible.len() + decision.refused.len();
+
+    /// A node of which nothing is kept.
+    fn check(&self, node: NodeId) -> Result<Standing, Refusal> {
+        check_nominated(self.view, self.filters, self.pod, node)?;
+        let standing = self.appraisal.appraise(self.filters, node);
+        standing.refusal.map_or(Ok(()), Err)?;
+        self.filters.check_place(node)?;
+        Ok(standing)
+    }
+}
+
+/// What the search has found so far.
+struct Found<'d> {
+    target: usize,
+    feasible: &'d mut Vec<NodeId>,
+    refused: &'d mut Vec<(NodeId, Refusal)>,
+    standings: Vec<Standing>,
+}
+
+impl Found<'_> {
+    /// Adds what a node said; true if it is feasible and there were enough before.
+    #[inline]
+    fn has_enough(&mut self, node: NodeId, said: Result<Standing, Refusal>) -> bool {
+        match said {
+            Ok(_) if self.feasible.len() == self.target => return true,
+            Ok(standing) => {
+                self.feasible.push(node);
+                self.standings.push(standing);
+            }
+            Err(refusal) => self.refused.push((node, refusal)),
+        }
+        false
+    }
+
+    /// Most pods are refused by no node or by many.
+    fn refuse(&mut self, node: NodeId, refusal: Refusal, more: usize) {
+        if self.refused.len() == self.refused.capacity() {
+            self.refused.reserve(more);
+        }
+        self.refused.push((node, refusal));
+    }
+
+    /// Tries nodes of which is known how they stood; true if there are enough.
+    fn is_full(&mut self, search: &Search, nodes: &[NodeId], kept: &mut Standings) -> bool {
+        let (filters, appraisal) = (search.filters, search.appraisal);
+        let versions = search.view.world.census().versions();
+        let (is_nominated, has_place) = (!search.view.nominated.is_empty(), filters.has_place());
+        for &node in nodes {
+            if is_nominated && let Err(refusal) = check_nominated(search.view, filters, search.pod, node) {
+                self.refused.push((node, refusal));
+                continue;
+            }
+            let standing = kept.of(filters, appraisal, node, versions[node.index()]);
+            if let Some(refusal) = standing.refusal {
+                self.refuse(node, refusal, nodes.len());
+                continue;
+            }
+            if has_place && let Err(refusal) = filters.check_place(node) {
+                self.refused.push((node, refusal));
+                continue;
+            }
+            if self.feasible.len() == self.target {
+                return true;
+            }
+            self.feasible.push(node);
+            self.standings.push(*standing);
+        }
+        false
+    }
 }
 
 /// The pod's own nominated node is tried first and taken without scoring.
 fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut Decision) -> bool {
     let Some(node) = view.world.pod(pod).nominated else { return false };
-    if view.world.node(node).gone.is_some() || check_with_nominated(view, filters, pod, node).is_err() {
+    let passes = || {
+        check_nominated(view, filters, pod, node)?;
+        filters.check_node(node)?;
+        filters.check_place(node)
+    };
+    if view.world.node(node).gone.is_some() || passes().is_err() {
         return false;
     }
     decision.feasible = vec![node];
@@ -158,15 +249,15 @@ fn nominated_passes(view: &View, filters: &Filters, pod: PodId, decision: &mut D
 
 /// Pods of equal or higher priority that are nominated to the node count as if they were there; without them the pod
 /// has to fit as well.
-#[inline]
-fn check_with_nominated(view: &View, filters: &Filters, pod: PodId, node: NodeId) -> Result<(), Refusal> {
-    if !view.nominated.is_empty() {
-        let added = nominated_on(view, pod, node);
-        if !added.is_empty() {
-            filters.check_trial(view.world.node(node), Trial { added: &added, ..Trial::default() })?;
-        }
+fn check_nominated(view: &View, filters: &Filters, pod: PodId, node: NodeId) -> Result<(), Refusal> {
+    if view.nominated.iter().all(|(_, place)| *place != node) {
+        return Ok(());
     }
-    filters.check(node)
+    let added = nominated_on(view, pod, node);
+    if added.is_empty() {
+        return Ok(());
+    }
+    filters.check_trial(view.world.node(node), Trial { added: &added, ..Trial::default() })
 }
 
 /// Other pending pods of at least the pod's priority that are nominated to a node.
@@ -212,14 +303,15 @@ fn named_nodes(view: &View, pod: PodId) -> Named {
     Named::Some(listed.map(|node| node.id).collect())
 }
 
-fn choose(view: &View, pod: PodId, decision: &mut Decision) {
-    decision.scores = scores(view, pod, &decision.feasible);
-    decision.total = vec![0; decision.feasible.len()];
-    for (_, values) in &decision.scores {
-        decision.total.iter_mut().zip(values).for_each(|(total, value)| *total += value);
+fn choose(view: &View, pod: PodId, appraisal: Appraisal, standings: &[Standing], decision: &mut Decision) {
+    let mut sums = Sums::new(standings.len(), decision.tells);
+    add_scores(view, pod, appraisal, &decision.feasible, standings, &mut sums);
+    (decision.total, decision.scores) = sums.finish();
+    let highest = decision.total.iter().fold(i64::MIN, |highest, &total| total.max(highest));
+    for (&node, &total) in decision.feasible.iter().zip(&decision.total) {
+        if total == highest {
+            decision.best.push(node);
+        }
     }
-    let highest = decision.total.iter().copied().max().unwrap_or(0);
-    let all = decision.feasible.iter().zip(&decision.total);
-    decision.best = all.filter(|(_, total)| **total == highest).map(|(node, _)| *node).collect();
     decision.best.sort_unstable();
 }

@@ -4,14 +4,14 @@
 //! noderesources,volumebinding,podtopologyspread,interpodaffinity}`. Left out: limits of volumes a node, dynamic resources.
 
 use super::inter_pod::{AffinityRefusal, Required};
-use super::reading::Verdict;
+use super::reading::{Verdict, untolerated_preferences};
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
 use crate::rules::labels::Labels;
 use crate::rules::requirement::NodeRequirement;
 use crate::rules::requirements::normalized;
-use crate::rules::taint::{Taint, TaintEffect, first_untolerated, tolerated};
+use crate::rules::taint::{Taint, TaintEffect, first_untolerated};
 use crate::world::room::{Amounts, amounts};
 use crate::world::{Node, NodeId, PodId};
 use std::sync::Arc;
@@ -152,7 +152,8 @@ fn resource_reasons(set: u32, template: &PodTemplate) -> Vec<String> {
 /// The filters' state of one cycle: counted once, put to every node.
 #[derive(Clone)]
 pub struct Filters<'a> {
-    view: View<'a>,
+    /// What the cycle sees.
+    pub view: View<'a>,
     template: &'a PodTemplate,
     /// What it requests of what every node has.
     wants: Amounts,
@@ -181,14 +182,14 @@ impl<'a> Filters<'a> {
     /// PreFilter of all plugins.
     pub fn new(view: View<'a>, pod: PodId) -> Filters<'a> {
         let template = view.template(pod);
+        let facts = &view.cluster.templates[view.template_index(pod)];
         Filters {
             view,
             template,
             wants: amounts(&template.requests),
-            ports: host_ports(template).next().is_some(),
+            ports: facts.ports,
             volumes: view.world.volumes.terms_of(template).next().is_some(),
-            tolerates_cordon: !template.tolerations.is_empty()
-                && tolerated(&template.tolerations, &unschedulable_taint()),
+            tolerates_cordon: facts.tolerates_cordon,
             pinned: view.world.pod(pod).pinned,
             kinds: view.verdicts(pod),
             spread: HardSpread::new(&view, pod),
@@ -196,35 +197,44 @@ impl<'a> Filters<'a> {
         }
     }
 
-    /// All filters in order.
+    /// What the filters say of a node that nothing elsewhere has a part in: all but the last ones.
     ///
     /// # Errors
     /// The first refusal.
-    #[inline]
-    pub fn check(&self, node: NodeId) -> Result<(), Refusal> {
+    pub fn check_node(&self, node: NodeId) -> Result<(), Refusal> {
         self.check_alone(node)?;
         if self.ports || self.view.assumed.is_on(node) || !self.template.requests.extended.is_empty() {
-            self.check_room(self.view.world.node(node), Trial::default())?;
-        } else {
-            let room = self.view.world.census().room(node);
-            let (mut missing, mut hopeless) = (0, false);
-            for (index, &want) in self.wants.iter().enumerate() {
-                if want > 0 && want > room.allocatable[index] - room.requested[index] {
-                    missing |= 1 << index;
-                    hopeless |= want > room.allocatable[index];
-                }
-            }
-            if missing != 0 {
-                return Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing));
+            return self.check_room(self.view.world.node(node), Trial::default());
+        }
+        let room = self.view.world.census().room(node);
+        let (mut missing, mut hopeless) = (0, false);
+        for (index, &want) in self.wants.iter().enumerate() {
+            if want > 0 && want > room.allocatable[index] - room.requested[index] {
+                missing |= 1 << index;
+                hopeless |= want > room.allocatable[index];
             }
         }
+        if missing == 0 { Ok(()) } else { Err(Refusal::of(Plugin::NodeResourcesFit, !hopeless, missing)) }
+    }
+
+    /// What the filters say that look beyond the node: at volumes, which are bound while nodes stay as they are, and at
+    /// pods elsewhere.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn check_place(&self, node: NodeId) -> Result<(), Refusal> {
         if self.volumes {
             self.check_volumes(self.view.world.node(node))?;
         }
-        if !self.spread.is_empty() || !self.affinity.is_empty() {
-            self.check_topology(&self.spread, &self.affinity, node)?;
+        if self.spread.is_empty() && self.affinity.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.check_topology(&self.spread, &self.affinity, node)
+    }
+
+    /// These have something to say.
+    pub fn has_place(&self) -> bool {
+        self.volumes || !(self.spread.is_empty() && self.affinity.is_empty())
     }
 
     /// All filters in order, with pods added to and removed from the node.
@@ -256,8 +266,7 @@ impl<'a> Filters<'a> {
         if template.node_name.as_deref().is_some_and(|name| name != &*self.view.world.node(node).name) {
             return Err(Refusal::of(Plugin::NodeName, false, 0));
         }
-        let kind = census.kind_of(node).and_then(|kind| self.kinds.get(kind as usize));
-        let (tolerates, matches) = match kind {
+        let (tolerates, matches) = match self.verdict(node) {
             Some(verdict) => (verdict.tolerates, verdict.matches),
             None => {
                 let node = self.view.world.node(node);
@@ -271,6 +280,17 @@ impl<'a> Filters<'a> {
             return Err(Refusal::of(Plugin::NodeAffinity, false, 0));
         }
         Ok(())
+    }
+
+    /// What the node's kind is to the pod, if kinds are asked.
+    fn verdict(&self, node: NodeId) -> Option<&Verdict> {
+        self.view.world.census().kind_of(node).and_then(|kind| self.kinds.get(kind as usize))
+    }
+
+    /// PreferNoSchedule taints of a node that the pod does not tolerate.
+    pub fn preferences(&self, node: NodeId) -> u32 {
+        let asked = || untolerated_preferences(self.template, &self.view.world.node(node).taints);
+        self.verdict(node).map_or_else(asked, |verdict| verdict.preferences)
     }
 
     /// Host ports, then resources.

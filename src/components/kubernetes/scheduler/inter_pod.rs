@@ -5,7 +5,7 @@
 use super::reading::Selection;
 use super::view::{Column, View};
 use crate::plan::{Plan, PodAffinityTerm, PodTemplate};
-use crate::world::node_set::NodeSet;
+use crate::world::id_set::NodeSet;
 use crate::world::{Node, NodeId, PodId};
 use std::borrow::Cow;
 
@@ -147,6 +147,11 @@ impl<'a> Tally<'a> {
     }
 
     fn at(&self, node: NodeId) -> i64 {
+        if let Counts::Asked(nodes, changes) = &self.counts
+            && !(nodes.contains(node) || self.view.assumed.is_on(node) || !changes.is_empty())
+        {
+            return 0;
+        }
         let Some(domain) = self.column.of(node) else { return 0 };
         match &self.counts {
             Counts::Domains(counts) => counts[domain],
@@ -154,6 +159,17 @@ impl<'a> Tally<'a> {
                 let changed = changes.iter().filter(|(other, _)| *other == node).map(|(_, by)| by);
                 self.on(nodes, node) + changed.sum::<i64>()
             }
+        }
+    }
+
+    /// Adds what is counted, by a weight, to the sums of nodes.
+    fn add_to(&self, feasible: &[NodeId], weight: i64, sums: &mut [i64]) {
+        let sums = sums.iter_mut().zip(feasible);
+        match &self.counts {
+            Counts::Domains(counts) => {
+                sums.for_each(|(sum, &node)| *sum += self.column.of(node).map_or(0, |domain| weight * counts[domain]));
+            }
+            Counts::Asked(..) => sums.for_each(|(sum, &node)| *sum += weight * self.at(node)),
         }
     }
 
@@ -289,8 +305,8 @@ pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> 
     if !terms.iter().any(|(tally, _)| tally.is_any()) {
         return None;
     }
-    let sum = |node: NodeId| -> i64 { terms.iter().map(|(tally, weight)| weight * tally.at(node)).sum() };
-    let raw: Vec<i64> = feasible.iter().map(|&node| sum(node)).collect();
+    let mut raw = vec![0; feasible.len()];
+    terms.iter().for_each(|(tally, weight)| tally.add_to(feasible, *weight, &mut raw));
     let (minimum, maximum) = (raw.iter().min().copied().unwrap_or(0), raw.iter().max().copied().unwrap_or(0));
     let spread = maximum - minimum;
     let rule = |score: i64| if spread > 0 { (100.0 * ((score - minimum) as f64 / spread as f64)) as i64 } else { 0 };

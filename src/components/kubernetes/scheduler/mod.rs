@@ -21,6 +21,7 @@ pub mod queue;
 pub mod reading;
 pub mod scores;
 pub mod spread;
+pub mod standing;
 mod told;
 pub mod view;
 
@@ -29,7 +30,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::{Plan, Stage, TemplateId};
 use crate::record::Decision as Told;
 use crate::world::{DeleteCause, NodeId, PodId, World};
-use decide::{Decision, decide};
+use decide::{Decision, decide_for};
 use filters::Plugins;
 use hints::{Happening, Seen, useful};
 use queue::{Place, SchedulingQueue};
@@ -315,7 +316,7 @@ impl Scheduler {
         }
         self.refresh(cx);
         let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
-        let decision = decide(&view, pod, self.start_index);
+        let decision = decide_for(&view, pod, self.start_index, cx.recorder.explains());
         self.start_index = decision.next_start;
         let span = cx.delay(Stage::SchedulerAttempt, self.attempt_key(cx, pod));
         if let Some(attempt) = &mut self.attempt {
@@ -525,7 +526,7 @@ impl Placer {
             self.cluster.renew(world);
         }
         let view = view(plan, world, &self.cluster, &self.assumed, &[]);
-        let decision = decide(&view, pod, self.start_index);
+        let decision = decide_for(&view, pod, self.start_index, false);
         self.start_index = decision.next_start;
         decision.best.first().copied()
     }
@@ -533,6 +534,7 @@ impl Placer {
 
 #[cfg(test)]
 mod tests {
+    use super::decide::decide;
     use super::*;
     use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
     use crate::plan::{PodTemplate, TopologySpread};

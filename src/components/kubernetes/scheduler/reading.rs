@@ -6,6 +6,7 @@
 //! for ([`super::view::Cluster::is_outdated`]); new kinds of nodes are added when they appear.
 
 use super::filters::{matches_labels, tolerates};
+use super::standing::Standings;
 use super::view::View;
 use super::{inter_pod, spread};
 use crate::plan::PodTemplate;
@@ -84,6 +85,8 @@ pub fn untolerated_preferences(template: &PodTemplate, taints: &[Taint]) -> u32 
 #[derive(Clone, Debug)]
 pub struct Reading {
     verdicts: RefCell<Arc<Vec<Verdict>>>,
+    /// How nodes stood to its pods.
+    pub standings: RefCell<Standings>,
     /// Its spread constraints, or the defaults.
     pub spread: spread::Reading,
     /// Its affinity terms, and those of others that concern it.
@@ -95,6 +98,7 @@ impl Reading {
     pub fn of(view: &View, template: usize) -> Reading {
         Reading {
             verdicts: RefCell::default(),
+            standings: RefCell::default(),
             spread: spread::Reading::of(view.world, &view.world.templates[template]),
             inter_pod: inter_pod::Reading::of(view, template),
         }

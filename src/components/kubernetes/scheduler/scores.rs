@@ -3,12 +3,15 @@
 //! Source: `pkg/scheduler/framework/plugins/{noderesources,tainttoleration,nodeaffinity,imagelocality}`; weights:
 //! `apis/config/v1/default_plugins.go`.
 
-use super::reading::untolerated_preferences;
+use super::filters::Filters;
+use super::inter_pod;
+use super::spread::SoftSpread;
+use super::standing::Standing;
 use super::view::View;
-use super::{inter_pod, spread};
 use crate::plan::{ImageId, PodTemplate};
+use crate::rules::requirement::NodeSelectorTerm;
 use crate::world::room::{CPU, MEMORY};
-use crate::world::{Node, NodeId, PodId, World};
+use crate::world::{NodeId, PodId, World};
 
 /// Bounds of ImageLocality, bytes.
 const IMAGE_MIN: i64 = 23 << 20;
@@ -60,109 +63,166 @@ impl Scorer {
 /// The weighted scores of one plugin, by feasible node.
 pub type PluginScores = (Scorer, Vec<i64>);
 
-/// The scores of all plugins that have something to say.
-pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Vec<PluginScores> {
-    let template = view.template(pod);
-    let world = view.world;
-    let mut all = Vec::with_capacity(7);
-    let mut put = |scorer: Scorer, mut values: Vec<i64>| {
-        if scorer.weight() != 1 {
-            values.iter_mut().for_each(|value| *value *= scorer.weight());
+/// What every node is looked at for, for the scores that a node gets by itself.
+pub struct Appraisal<'a> {
+    template: &'a PodTemplate,
+    /// What defaults add to the pod's requests.
+    own_surplus: (i64, i64),
+    /// Soft constraints.
+    pub spread: SoftSpread<'a>,
+}
+
+impl<'a> Appraisal<'a> {
+    /// For a pod.
+    pub fn new(view: &View<'a>, pod: PodId) -> Appraisal<'a> {
+        let own_surplus = view.cluster.templates[view.template_index(pod)].own_surplus;
+        Appraisal { template: view.template(pod), own_surplus, spread: SoftSpread::new(view, pod) }
+    }
+
+    /// How a node stands.
+    pub fn appraise(&self, filters: &Filters, node: NodeId) -> Standing {
+        if let Err(refusal) = filters.check_node(node) {
+            return Standing { refusal: Some(refusal), ..Standing::default() };
         }
-        all.push((scorer, values));
-    };
-    put(Scorer::TaintToleration, reversed(preferences(view, template, pod, feasible)));
-    if !template.affinity.node_preferred.is_empty() {
-        put(Scorer::NodeAffinity, scaled(each(world, feasible, |node| preferred_affinity(template, node))));
-    }
-    let used: Vec<[(i64, i64); 2]> = feasible.iter().map(|&node| requested(view, template, node)).collect();
-    put(Scorer::NodeResourcesFit, least_allocated(view, pod, feasible, &used));
-    if let Some(values) = spread::scores(view, pod, feasible) {
-        put(Scorer::PodTopologySpread, values);
-    }
-    if let Some(values) = inter_pod::scores(view, pod, feasible) {
-        put(Scorer::InterPodAffinity, values);
-    }
-    if template.requests.cpu.0 != 0 || template.requests.memory.0 != 0 {
-        put(Scorer::BalancedAllocation, used.iter().map(|used| balanced_score(used)).collect());
-    }
-    put(Scorer::ImageLocality, image_locality(view, template, feasible));
-    all
-}
-
-fn each(world: &World, feasible: &[NodeId], rule: impl Fn(&Node) -> i64) -> Vec<i64> {
-    feasible.iter().map(|&node| rule(world.node(node))).collect()
-}
-
-/// 100 x score div max; unchanged if max is 0.
-fn scaled(mut scores: Vec<i64>) -> Vec<i64> {
-    let maximum = scores.iter().copied().max().unwrap_or(0);
-    if maximum != 0 {
-        scores.iter_mut().for_each(|score| *score = 100 * *score / maximum);
-    }
-    scores
-}
-
-/// 100 less that; all 100 if max is 0.
-fn reversed(mut scores: Vec<i64>) -> Vec<i64> {
-    let maximum = scores.iter().copied().max().unwrap_or(0);
-    let rule = |score: i64| if maximum == 0 { 100 } else { 100 - 100 * score / maximum };
-    scores.iter_mut().for_each(|score| *score = rule(*score));
-    scores
-}
-
-/// Untolerated PreferNoSchedule taints of each feasible node.
-fn preferences(view: &View, template: &PodTemplate, pod: PodId, feasible: &[NodeId]) -> Vec<i64> {
-    let verdicts = view.verdicts(pod);
-    if !verdicts.is_empty() && verdicts.iter().all(|verdict| verdict.preferences == 0) {
-        return vec![0; feasible.len()];
-    }
-    let of_kind = |kind: u32| verdicts.get(kind as usize).map(|verdict| verdict.preferences);
-    let of_node = |&node: &NodeId| {
-        let known = view.world.census().kind_of(node).and_then(of_kind);
-        let count = known.unwrap_or_else(|| untolerated_preferences(template, &view.world.node(node).taints));
-        i64::from(count)
-    };
-    feasible.iter().map(of_node).collect()
-}
-
-fn preferred_affinity(template: &PodTemplate, node: &Node) -> i64 {
-    let terms = template.affinity.node_preferred.iter();
-    terms.filter(|(_, term)| term.matches(&node.name, &node.labels)).map(|(weight, _)| i64::from(*weight)).sum()
-}
-
-/// CPU and memory requested on a node with the pod, each with what there is.
-fn requested(view: &View, template: &PodTemplate, node: NodeId) -> [(i64, i64); 2] {
-    let room = view.world.census().room(node);
-    let mut cpu = room.requested[CPU] + template.requests.cpu.0;
-    let mut memory = room.requested[MEMORY] + template.requests.memory.0;
-    if view.assumed.is_on(node) {
-        for requests in view.assumed.on(node).iter().map(|&pod| &view.template(pod).requests) {
-            cpu += requests.cpu.0;
-            memory += requests.memory.0;
+        let view = &filters.view;
+        let used = self.requested(view, node);
+        let least = if view.cluster.any_surplus { self.filled(view, node, used) } else { used };
+        let narrow = |score: i64| i32::try_from(score).unwrap_or(i32::MAX);
+        Standing {
+            refusal: None,
+            least: narrow(least_allocated_score(&least)),
+            preferred: narrow(preferred_affinity(self.template, view.world, node)),
+            held: self.spread.held(view, node),
+            preferences: filters.preferences(node),
+            balanced: narrow(balanced_score(&used)),
         }
     }
-    [(cpu, room.allocatable[CPU]), (memory, room.allocatable[MEMORY])]
-}
 
-fn least_allocated(view: &View, pod: PodId, feasible: &[NodeId], used: &[[(i64, i64); 2]]) -> Vec<i64> {
-    if !view.cluster.any_surplus {
-        return used.iter().map(|used| least_allocated_score(used)).collect();
+    /// CPU and memory requested on a node with the pod, each with what there is.
+    fn requested(&self, view: &View, node: NodeId) -> [(i64, i64); 2] {
+        let room = view.world.census().room(node);
+        let mut cpu = room.requested[CPU] + self.template.requests.cpu.0;
+        let mut memory = room.requested[MEMORY] + self.template.requests.memory.0;
+        if view.assumed.is_on(node) {
+            for requests in view.assumed.on(node).iter().map(|&pod| &view.template(pod).requests) {
+                cpu += requests.cpu.0;
+                memory += requests.memory.0;
+            }
+        }
+        [(cpu, room.allocatable[CPU]), (memory, room.allocatable[MEMORY])]
     }
-    let facts = &view.cluster.templates;
-    let own = facts[view.template_index(pod)].own_surplus;
-    let score = |(&node, used): (&NodeId, &[(i64, i64); 2])| {
-        let mut used = *used;
+
+    /// The same with defaults for what pods do not request.
+    fn filled(&self, view: &View, node: NodeId, mut used: [(i64, i64); 2]) -> [(i64, i64); 2] {
+        let facts = &view.cluster.templates;
         let held = view.world.census().on(node).iter();
         let bound = held.map(|held| (facts[held.template.index()].surplus, i64::from(held.count.pods)));
         let assumed = view.assumed.on(node).iter().map(|&other| (facts[view.template_index(other)].surplus, 1));
-        for (surplus, count) in bound.chain(assumed).chain([(own, 1)]) {
+        for (surplus, count) in bound.chain(assumed).chain([(self.own_surplus, 1)]) {
             used[0].0 += surplus.0 * count;
             used[1].0 += surplus.1 * count;
         }
-        least_allocated_score(&used)
+        used
+    }
+}
+
+/// The sums of the scores of feasible nodes, and the scores of each plugin if somebody wants to know them.
+pub struct Sums {
+    total: Vec<i64>,
+    /// What all nodes get alike.
+    alike: i64,
+    told: Option<Vec<PluginScores>>,
+}
+
+impl Sums {
+    /// Of so many nodes.
+    pub fn new(nodes: usize, tells: bool) -> Sums {
+        Sums { total: vec![0; nodes], alike: 0, told: tells.then(|| Vec::with_capacity(7)) }
+    }
+
+    /// What a plugin gives to each node, before its weight.
+    fn add(&mut self, scorer: Scorer, scores: impl Iterator<Item = i64>) {
+        let weight = scorer.weight();
+        let sums = self.total.iter_mut().zip(scores);
+        match &mut self.told {
+            None => sums.for_each(|(sum, score)| *sum += score * weight),
+            Some(told) => {
+                let weighted = sums.map(|(sum, score)| {
+                    *sum += score * weight;
+                    score * weight
+                });
+                told.push((scorer, weighted.collect()));
+            }
+        }
+    }
+
+    /// What a plugin gives to all nodes alike.
+    fn add_alike(&mut self, scorer: Scorer, score: i64) {
+        self.alike += score * scorer.weight();
+        if let Some(told) = &mut self.told {
+            told.push((scorer, vec![score * scorer.weight(); self.total.len()]));
+        }
+    }
+
+    /// By node; by plugin and node.
+    pub fn finish(mut self) -> (Vec<i64>, Vec<PluginScores>) {
+        self.total.iter_mut().for_each(|sum| *sum += self.alike);
+        (self.total, self.told.unwrap_or_default())
+    }
+}
+
+/// Adds the scores of all plugins that have something to say, for feasible nodes that stand so.
+pub fn add_scores(
+    view: &View,
+    pod: PodId,
+    appraisal: Appraisal,
+    feasible: &[NodeId],
+    standings: &[Standing],
+    sums: &mut Sums,
+) {
+    let template = view.template(pod);
+    match standings.iter().fold(0, |most, standing| standing.preferences.max(most)) {
+        0 => sums.add_alike(Scorer::TaintToleration, 100),
+        most => {
+            let rule = |standing: &Standing| reversed(i64::from(standing.preferences), i64::from(most));
+            sums.add(Scorer::TaintToleration, standings.iter().map(rule));
+        }
+    }
+    if !template.affinity.node_preferred.is_empty() {
+        let most = standings.iter().map(|standing| i64::from(standing.preferred)).max().unwrap_or(0);
+        let rule = |standing: &Standing| scaled(i64::from(standing.preferred), most);
+        sums.add(Scorer::NodeAffinity, standings.iter().map(rule));
+    }
+    sums.add(Scorer::NodeResourcesFit, standings.iter().map(|standing| i64::from(standing.least)));
+    if let Some(cells) = appraisal.spread.scores(view, feasible, standings) {
+        sums.add(Scorer::PodTopologySpread, cells.scores());
+    }
+    if let Some(values) = inter_pod::scores(view, pod, feasible) {
+        sums.add(Scorer::InterPodAffinity, values.into_iter());
+    }
+    if template.requests.cpu.0 != 0 || template.requests.memory.0 != 0 {
+        sums.add(Scorer::BalancedAllocation, standings.iter().map(|standing| i64::from(standing.balanced)));
+    }
+    add_image_locality(view, template, feasible, sums);
+}
+
+/// 100 x score div max; unchanged if max is 0.
+fn scaled(score: i64, maximum: i64) -> i64 {
+    if maximum == 0 { score } else { 100 * score / maximum }
+}
+
+/// 100 less that; 100 if max is 0.
+fn reversed(score: i64, maximum: i64) -> i64 {
+    if maximum == 0 { 100 } else { 100 - 100 * score / maximum }
+}
+
+fn preferred_affinity(template: &PodTemplate, world: &World, node: NodeId) -> i64 {
+    let terms = template.affinity.node_preferred.iter();
+    let matches = |term: &NodeSelectorTerm| {
+        let node = world.node(node);
+        term.matches(&node.name, &node.labels)
     };
-    feasible.iter().zip(used).map(score).collect()
+    terms.filter(|(_, term)| matches(term)).map(|(weight, _)| i64::from(*weight)).sum()
 }
 
 /// LeastAllocated over (requested, allocatable) pairs of weight 1.
@@ -191,26 +251,34 @@ pub fn balanced_score(resources: &[(i64, i64)]) -> i64 {
 }
 
 /// Images of all containers, weighted by the share of nodes that have them.
-fn image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId]) -> Vec<i64> {
+fn add_image_locality(view: &View, template: &PodTemplate, feasible: &[NodeId], sums: &mut Sums) {
     let containers = template.init_containers.iter().chain(&template.containers);
     let count = containers.clone().count() as i64;
-    let images = containers.filter_map(|container| container.image_id);
-    let mut sums = vec![0_i64; feasible.len()];
-    for image in images {
-        let Some(spec) = view.plan.images.get(image.index()) else { continue };
-        if spec.size.0 == 0 {
-            continue;
-        }
+    // What every node has, and what some have.
+    let (mut everywhere, mut somewhere) = (0, Vec::new());
+    for image in containers.filter_map(|container| container.image_id) {
+        let Some(spec) = view.plan.images.get(image.index()).filter(|spec| spec.size.0 != 0) else { continue };
         let (having, total) = nodes_with(view, image, spec.cached);
         let scaled = (spec.size.0 as f64 * (having as f64 / total.max(1) as f64)) as i64;
-        let there = view.world.census().nodes_with(image);
-        for (sum, &node) in sums.iter_mut().zip(feasible) {
-            if spec.cached || there.contains(node) {
-                *sum += scaled;
-            }
+        if spec.cached {
+            everywhere += scaled;
+        } else if having > 0 {
+            somewhere.push((view.world.census().nodes_with(image), scaled));
         }
     }
-    sums.iter().map(|&sum| image_score(sum, count)).collect()
+    if somewhere.is_empty() {
+        return sums.add_alike(Scorer::ImageLocality, image_score(everywhere, count));
+    }
+    let mut last = (everywhere, image_score(everywhere, count));
+    let score = |&node: &NodeId| {
+        let there = somewhere.iter().filter(|(nodes, _)| nodes.contains(node));
+        let sum = everywhere + there.map(|(_, scaled)| scaled).sum::<i64>();
+        if sum != last.0 {
+            last = (sum, image_score(sum, count));
+        }
+        last.1
+    };
+    sums.add(Scorer::ImageLocality, feasible.iter().map(score));
 }
 
 /// Nodes that have an image, and all nodes.
@@ -249,10 +317,10 @@ mod tests {
 
     #[test]
     fn normalisation_divides_whole_numbers() {
-        assert_eq!(scaled(vec![1, 2, 3]), [33, 66, 100]);
-        assert_eq!(scaled(vec![0, 0]), [0, 0]);
-        assert_eq!(reversed(vec![0, 1, 3]), [100, 67, 0]);
-        assert_eq!(reversed(vec![0, 0]), [100, 100]);
+        assert_eq!([1, 2, 3].map(|score| scaled(score, 3)), [33, 66, 100]);
+        assert_eq!(scaled(0, 0), 0);
+        assert_eq!([0, 1, 3].map(|score| reversed(score, 3)), [100, 67, 0]);
+        assert_eq!(reversed(0, 0), 100);
         assert_eq!(image_score(23 << 20, 1), 0);
         assert_eq!(image_score(2000 << 20, 1), 100);
     }

@@ -4,11 +4,12 @@
 
 use super::filters::{matches_node_affinity, tolerates_node};
 use super::reading::{Selection, Verdict};
-use super::view::{Column, View};
+use super::standing::Standing;
+use super::view::{Column, NO_DOMAIN, View};
 use crate::plan::{PodTemplate, TopologySpread};
 use crate::rules::labels::LabelSelector;
 use crate::world::census::HOSTNAME_LABEL;
-use crate::world::node_set::NodeSet;
+use crate::world::id_set::NodeSet;
 use crate::world::{Node, NodeId, Owner, PodId, World};
 use std::borrow::Cow;
 
@@ -297,6 +298,7 @@ fn is_eligible(template: &PodTemplate, constraint: &TopologySpread, node: &Node)
 /// One soft constraint, the pod's own or a default.
 struct Soft<'a> {
     key: &'a str,
+    by_host: bool,
     max_skew: i64,
     column: &'a Column,
     counted: Counted<'a>,
@@ -306,30 +308,144 @@ struct Soft<'a> {
     domains: Vec<Option<i64>>,
 }
 
-/// Normalised scores of the feasible nodes; `None`: the plugin has nothing to say.
-pub fn scores(view: &View, pod: PodId, feasible: &[NodeId]) -> Option<Vec<i64>> {
-    let template = view.template(pod);
-    let (mut soft, defaulted) = soft_constraints(view, pod, template);
-    if soft.is_empty() {
-        return None;
+/// The soft constraints of a pod in one cycle.
+pub struct SoftSpread<'a> {
+    constraints: Vec<Soft<'a>>,
+    /// They are the system's.
+    defaulted: bool,
+    /// The only one by host.
+    by_host: Option<usize>,
+    /// The pod's constraints can be counted by kind of node.
+    by_kind: bool,
+    pod: PodId,
+}
+
+impl<'a> SoftSpread<'a> {
+    /// Of a pod.
+    pub fn new(view: &View<'a>, pod: PodId) -> SoftSpread<'a> {
+        let (constraints, defaulted) = soft_constraints(view, pod, view.template(pod));
+        let mut by_host = (0..constraints.len()).filter(|&index| constraints[index].by_host);
+        let only = by_host.next().filter(|_| by_host.next().is_none());
+        SoftSpread { constraints, defaulted, by_host: only, by_kind: can_ask_kinds(view, pod), pod }
     }
-    let lacks_key = |soft: &[Soft], node: NodeId| soft.iter().any(|entry| entry.column.of(node).is_none());
-    let ignored: Vec<bool> = feasible.iter().map(|&node| !defaulted && lacks_key(&soft, node)).collect();
-    let scored = ignored.iter().filter(|ignored| !**ignored).count();
-    for entry in &mut soft {
-        weigh(entry, feasible, &ignored, scored);
+
+    /// Pods on a node that the constraint by host counts.
+    pub fn held(&self, view: &View, node: NodeId) -> u32 {
+        let count = self.by_host.map_or(0, |index| self.constraints[index].counted.on(view, node));
+        u32::try_from(count).unwrap_or(0)
     }
-    if can_ask_kinds(view, pod) {
-        count_soft_by_kind(view, pod, template, &mut soft, defaulted);
-    } else {
-        for node in view.nodes() {
-            count_soft(template, &mut soft, defaulted, node, &|counted| counted.on(view, node.id));
+
+    /// Normalised scores of the feasible nodes; `None`: the plugin has nothing to say.
+    pub fn scores(mut self, view: &View, feasible: &[NodeId], standings: &[Standing]) -> Option<Cells> {
+        let (soft, template) = (&mut self.constraints, view.template(self.pod));
+        if soft.is_empty() {
+            return None;
         }
+        // Nodes that lack a key of the pod's own constraints are left out.
+        let ignores = !self.defaulted && !soft.iter().all(|entry| entry.column.whole);
+        let lacks_key = |&node: &NodeId| soft.iter().any(|entry| entry.column.of(node).is_none());
+        let ignored: Vec<bool> = if ignores { feasible.iter().map(lacks_key).collect() } else { Vec::new() };
+        let scored = feasible.len() - ignored.iter().filter(|ignored| **ignored).count();
+        for entry in soft.iter_mut() {
+            weigh(entry, feasible, &ignored, scored);
+        }
+        if self.by_kind {
+            count_soft_by_kind(view, self.pod, template, soft, self.defaulted);
+        } else {
+            for node in view.nodes() {
+                count_soft(template, soft, self.defaulted, node, &|counted| counted.on(view, node.id));
+            }
+        }
+        let cells = if view.is_current() { self.cells(feasible, standings, &ignored) } else { None };
+        let cells = cells.unwrap_or_else(|| {
+            let constraints = self.constraints.iter();
+            let score = |(index, &node): (usize, &NodeId)| {
+                let shares = constraints.clone().filter_map(|entry| entry.share_on(view, node));
+                let ignored = ignored.get(index) == Some(&true);
+                (!ignored).then(|| rounded(shares.fold(0.0, |sum, share| sum + share)))
+            };
+            let values = feasible.iter().enumerate().map(score).collect();
+            Raw { of_node: (0..feasible.len() as u32).collect(), values }
+        });
+        Some(cells.normalise())
     }
-    let shares: Vec<Share> = soft.iter().map(Share::of).collect();
-    let score = |(&node, &ignored): (&NodeId, &bool)| if ignored { 0 } else { score(view, &shares, node) };
-    let raw = feasible.iter().zip(&ignored).map(score);
-    Some(normalise(raw.collect(), &ignored))
+
+    /// Nodes in the same domains that hold the same number of pods are one cell: the score of each cell is formed once.
+    /// `None`: there would be too many, or what is counted on a node is not known.
+    fn cells(&self, feasible: &[NodeId], standings: &[Standing], ignored: &[bool]) -> Option<Raw> {
+        let held = standings.iter().fold(0, |most, standing| standing.held.max(most));
+        // The last digit of each constraint stands for nodes without its key.
+        let digits = |index: usize, entry: &Soft| match (entry.by_host, self.by_host == Some(index)) {
+            (true, true) => Some(held as usize + 2),
+            (true, false) => None,
+            (false, _) => Some(entry.column.count + 1),
+        };
+        let soft = self.constraints.iter().enumerate();
+        let digits: Option<Vec<usize>> = soft.map(|(index, entry)| digits(index, entry)).collect();
+        let digits = digits?;
+        let count = digits.iter().try_fold(1, |count: usize, &radix| count.checked_mul(radix))?;
+        if count > feasible.len() {
+            return None;
+        }
+        let mut of_node = vec![0_u32; feasible.len()];
+        for (entry, &radix) in self.constraints.iter().zip(&digits) {
+            entry.add_digits(radix as u32, feasible, standings, &mut of_node);
+        }
+        let mut present = vec![false; count];
+        if ignored.is_empty() {
+            of_node.iter().for_each(|&cell| present[cell as usize] = true);
+        } else {
+            let kept = of_node.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
+            kept.for_each(|(&cell, _)| present[cell as usize] = true);
+        }
+        let score = |(cell, present): (usize, bool)| present.then(|| self.score_of_cell(cell, &digits));
+        let values = present.into_iter().enumerate().map(score).collect();
+        Some(Raw { of_node, values })
+    }
+
+    fn score_of_cell(&self, cell: usize, digits: &[usize]) -> i64 {
+        let mut place: usize = digits.iter().product();
+        let mut sum = 0.0;
+        for (entry, &radix) in self.constraints.iter().zip(digits) {
+            place /= radix;
+            let digit = cell / place % radix;
+            if digit + 1 < radix {
+                let count = if entry.by_host { digit as i64 } else { entry.domains[digit].unwrap_or(0) };
+                sum += entry.share(count);
+            }
+        }
+        rounded(sum)
+    }
+}
+
+/// Scores of cells, and the cell of each feasible node.
+pub struct Cells {
+    of_node: Vec<u32>,
+    values: Vec<i64>,
+}
+
+impl Cells {
+    /// The score of each feasible node.
+    pub fn scores(&self) -> impl Iterator<Item = i64> + '_ {
+        self.of_node.iter().map(|&cell| self.values[cell as usize])
+    }
+}
+
+/// The same before normalisation; `None`: no node that is not ignored.
+struct Raw {
+    of_node: Vec<u32>,
+    values: Vec<Option<i64>>,
+}
+
+impl Raw {
+    /// 100 x (max + min - score) div max over the nodes that are not ignored; these get 0.
+    fn normalise(self) -> Cells {
+        let present = || self.values.iter().flatten().copied();
+        let (minimum, maximum) = (present().min().unwrap_or(0), present().max().unwrap_or(0));
+        let rule = |score: i64| if maximum == 0 { 100 } else { 100 * (maximum + minimum - score) / maximum };
+        let values = self.values.iter().map(|score| score.map_or(0, rule)).collect();
+        Cells { of_node: self.of_node, values }
+    }
 }
 
 /// Adds what each constraint counts on a node to the node's domain, if some feasible node is in it.
@@ -343,7 +459,7 @@ fn count_soft(
     if !defaulted && soft.iter().any(|entry| entry.column.of(node.id).is_none()) {
         return;
     }
-    for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+    for entry in soft.iter_mut().filter(|entry| !entry.by_host) {
         let eligible = match entry.own {
             Some(constraint) => is_eligible(template, constraint, node),
             None => matches_node_affinity(template, node),
@@ -363,7 +479,7 @@ fn count_soft_by_kind(view: &View, pod: PodId, template: &PodTemplate, soft: &mu
             continue;
         }
         let verdict = verdicts[id as usize];
-        for entry in soft.iter_mut().filter(|entry| entry.key != HOSTNAME_LABEL) {
+        for entry in soft.iter_mut().filter(|entry| !entry.by_host) {
             let eligible = entry.own.map_or(verdict.matches, |constraint| is_eligible_kind(verdict, constraint));
             let Some(domain) = entry.column.of_kind(census, id, entry.key).filter(|_| eligible) else { continue };
             if let Some(count) = &mut entry.domains[domain] {
@@ -382,54 +498,47 @@ fn count_soft_by_kind(view: &View, pod: PodId, template: &PodTemplate, soft: &mu
 /// Counts the domains of the feasible nodes. Nodes without a zone are one more domain together.
 fn weigh(entry: &mut Soft, feasible: &[NodeId], ignored: &[bool], scored: usize) {
     let mut size = scored;
-    if entry.key != HOSTNAME_LABEL {
-        let mut unlabelled = false;
-        size = 0;
-        for (&node, _) in feasible.iter().zip(ignored).filter(|(_, ignored)| !**ignored) {
-            match entry.column.of(node) {
-                Some(domain) if entry.domains[domain].is_none() => {
-                    entry.domains[domain] = Some(0);
-                    size += 1;
-                }
-                Some(_) => {}
-                None => unlabelled = true,
-            }
+    if !entry.by_host {
+        // The last stands for nodes without the key.
+        let none = entry.domains.len();
+        let mut seen = vec![false; none + 1];
+        if ignored.is_empty() {
+            feasible.iter().for_each(|&node| seen[entry.column.at(node).min(none as u32) as usize] = true);
+        } else {
+            let kept = feasible.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
+            kept.for_each(|(&node, _)| seen[entry.column.at(node).min(none as u32) as usize] = true);
         }
-        size += usize::from(unlabelled);
+        size = seen.iter().filter(|seen| **seen).count();
+        entry.domains.iter_mut().zip(&seen).filter(|(_, seen)| **seen).for_each(|(count, _)| *count = Some(0));
     }
     entry.weight = (size as f64 + 2.0).ln();
 }
 
-/// What a constraint adds to the score of a node.
-struct Share<'s, 'a> {
-    column: &'a Column,
-    /// By domain; or what is counted on the node itself, the weight and the constant part.
-    by_domain: Result<Vec<f64>, (&'s Counted<'a>, f64, f64)>,
-}
-
-impl<'s, 'a> Share<'s, 'a> {
-    fn of(entry: &'s Soft<'a>) -> Share<'s, 'a> {
-        let (weight, constant) = (entry.weight, (entry.max_skew - 1) as f64);
-        let by_domain = if entry.key == HOSTNAME_LABEL {
-            Err((&entry.counted, weight, constant))
-        } else {
-            let share = |count: &Option<i64>| count.unwrap_or(0) as f64 * weight + constant;
-            Ok(entry.domains.iter().map(share).collect())
-        };
-        Share { column: entry.column, by_domain }
+impl Soft<'_> {
+    /// Appends the constraint's digit to the cell of each node.
+    fn add_digits(&self, radix: u32, feasible: &[NodeId], standings: &[Standing], cells: &mut [u32]) {
+        let nodes = cells.iter_mut().zip(feasible).zip(standings);
+        match (self.by_host, self.column.whole) {
+            (true, true) => nodes.for_each(|((cell, _), standing)| *cell = *cell * radix + standing.held),
+            (true, false) => nodes.for_each(|((cell, &node), standing)| {
+                let digit = if self.column.at(node) == NO_DOMAIN { radix - 1 } else { standing.held };
+                *cell = *cell * radix + digit;
+            }),
+            (false, _) => {
+                nodes.for_each(|((cell, &node), _)| *cell = *cell * radix + self.column.at(node).min(radix - 1))
+            }
+        }
     }
-}
 
-fn score(view: &View, shares: &[Share], node: NodeId) -> i64 {
-    let mut sum = 0.0;
-    for share in shares {
-        let Some(domain) = share.column.of(node) else { continue };
-        sum += match &share.by_domain {
-            Ok(by_domain) => by_domain[domain],
-            Err((counted, weight, constant)) => counted.on(view, node) as f64 * weight + constant,
-        };
+    fn share(&self, count: i64) -> f64 {
+        count as f64 * self.weight + (self.max_skew - 1) as f64
     }
-    rounded(sum)
+
+    /// What the constraint adds to the score of a node; nothing where the key is missing.
+    fn share_on(&self, view: &View, node: NodeId) -> Option<f64> {
+        let domain = self.column.of(node)?;
+        Some(self.share(if self.by_host { self.counted.on(view, node) } else { self.domains[domain].unwrap_or(0) }))
+    }
 }
 
 /// `f64::round` of a number that is not negative, without a call: halves go up.
@@ -438,27 +547,15 @@ fn rounded(sum: f64) -> i64 {
     whole + i64::from(sum - whole as f64 >= 0.5)
 }
 
-/// 100 x (max + min - score) div max over the nodes that are not ignored.
-fn normalise(raw: Vec<i64>, ignored: &[bool]) -> Vec<i64> {
-    let kept = || raw.iter().zip(ignored).filter(|(_, ignored)| !**ignored).map(|(&score, _)| score);
-    let (minimum, maximum) = (kept().min().unwrap_or(0), kept().max().unwrap_or(0));
-    let rule = |score: i64| if maximum == 0 { 100 } else { 100 * (maximum + minimum - score) / maximum };
-    // Few values are met often: the quotients are formed once.
-    let range = usize::try_from(maximum - minimum).unwrap_or(usize::MAX);
-    let known: Vec<i64> = if range < raw.len() { (minimum..=maximum).map(rule).collect() } else { Vec::new() };
-    let quotient = |score: i64| known.get((score - minimum) as usize).copied().unwrap_or_else(|| rule(score));
-    raw.iter().zip(ignored).map(|(&score, &ignored)| if ignored { 0 } else { quotient(score) }).collect()
-}
-
 /// The pod's soft constraints, or the system's defaults (true) for a pod without any constraint that a Service or a
 /// ReplicaSet selects.
 fn soft_constraints<'a>(view: &View<'a>, pod: PodId, template: &'a PodTemplate) -> (Vec<Soft<'a>>, bool) {
     let world = view.world;
     let make = |key: &'a str, max_skew: i32, counted: Counted<'a>, own| {
-        let column = view.cluster.column(key);
-        let domains = vec![None; column.count];
-        let counted = if key == HOSTNAME_LABEL { counted.by_host(world) } else { counted };
-        Soft { key, max_skew: i64::from(max_skew), column, counted, own, weight: 0.0, domains }
+        let (column, by_host) = (view.cluster.column(key), key == HOSTNAME_LABEL);
+        let domains = if by_host { Vec::new() } else { vec![None; column.count] };
+        let counted = if by_host { counted.by_host(world) } else { counted };
+        Soft { key, by_host, max_skew: i64::from(max_skew), column, counted, own, weight: 0.0, domains }
     };
     if !template.topology_spread.is_empty() {
         let own = template.topology_spread.iter().enumerate().filter(|(_, constraint)| !constraint.hard);

@@ -1,13 +1,16 @@
 //! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
 
+use super::filters::unschedulable_taint;
 use super::reading::{Reading, Verdict};
+use super::standing::Standings;
 use crate::plan::{Affinity, Plan, PodTemplate};
 use crate::rules::resources::ResourceList;
+use crate::rules::taint::tolerated;
 use crate::world::census::{Census, HOSTNAME_LABEL, NodeKind};
-use crate::world::node_set::NodeSet;
+use crate::world::id_set::NodeSet;
 use crate::world::{Node, NodeId, PodId, World};
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefMut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +39,8 @@ pub struct TemplateFacts {
     pub score_terms: bool,
     /// It has host ports.
     pub ports: bool,
+    /// It tolerates the taint that stands for a cordon.
+    pub tolerates_cordon: bool,
     /// Its node selector and affinity judge nodes of a kind alike: they name neither nodes nor hosts.
     pub by_kind: bool,
 }
@@ -75,6 +80,8 @@ pub struct Column {
     values: BTreeMap<String, u32>,
     /// No two nodes are in one domain.
     pub single: bool,
+    /// Every node is in one.
+    pub whole: bool,
     /// It is that of the host's name, which kinds of nodes do not know.
     pub by_host: bool,
     /// Domain of each kind of node that there was when this was taken.
@@ -86,6 +93,12 @@ impl Column {
     #[inline]
     pub fn of(&self, node: NodeId) -> Option<usize> {
         self.domain.get(node.index()).filter(|&&domain| domain != NO_DOMAIN).map(|&domain| domain as usize)
+    }
+
+    /// Domain of a node, or [`NO_DOMAIN`].
+    #[inline]
+    pub fn at(&self, node: NodeId) -> u32 {
+        self.domain.get(node.index()).copied().unwrap_or(NO_DOMAIN)
     }
 
     /// Domain of the nodes of a kind; not for that of the host's name.
@@ -167,6 +180,7 @@ impl Cluster {
             count: 0,
             values: BTreeMap::new(),
             single: true,
+            whole: false,
             by_host: false,
             of_kind: Vec::new(),
         };
@@ -188,11 +202,11 @@ impl Cluster {
             }
         }
         let count = known.len();
-        let (single, by_host) = (count == labelled, key == HOSTNAME_LABEL);
+        let (single, whole, by_host) = (count == labelled, labelled == self.order.len(), key == HOSTNAME_LABEL);
         // Kinds of nodes know no names of hosts.
         let named = if by_host { BTreeMap::new() } else { known };
         let values = named.into_iter().map(|(value, domain)| (value.to_string(), domain)).collect();
-        let mut column = Column { domain, count, values, single, by_host, of_kind: Vec::new() };
+        let mut column = Column { domain, count, values, single, whole, by_host, of_kind: Vec::new() };
         column.of_kind = world.census().all_kinds().iter().map(|kind| column.find_kind(kind, key)).collect();
         self.columns.push((key.to_string(), column));
     }
@@ -223,6 +237,7 @@ fn template_facts(template: &PodTemplate) -> TemplateFacts {
         anti_required: !anti_required.is_empty(),
         score_terms: !(pod_required.is_empty() && pod_preferred.is_empty() && anti_preferred.is_empty()),
         ports: host_ports(template).next().is_some(),
+        tolerates_cordon: !template.tolerations.is_empty() && tolerated(&template.tolerations, &unschedulable_taint()),
         by_kind: judges_kinds(template),
     }
 }
@@ -423,6 +438,21 @@ impl<'a> View<'a> {
     pub fn reading(&self, pod: PodId) -> &'a Reading {
         let template = self.template_index(pod);
         self.cluster.readings[template].get_or_init(|| Box::new(Reading::of(self, template)))
+    }
+
+    /// How the nodes stood to pods like this one; `None`: for this pod nothing is kept.
+    pub fn standings(&self, pod: PodId) -> Option<RefMut<'a, Standings>> {
+        let world = self.world;
+        let entry = world.pod(pod);
+        let facts = &self.cluster.templates[entry.template.index()];
+        if facts.ports || entry.pinned.is_some() || !self.is_current() || world.controller_selectors.contains_key(&pod)
+        {
+            return None;
+        }
+        let mut standings = self.reading(pod).standings.borrow_mut();
+        standings.turn_to(entry.owner, world.nodes.len());
+        standings.doubt(self.assumed.all().iter().map(|&(_, node)| node));
+        Some(standings)
     }
 
     /// What each kind of node is to a pod; empty if its template looks at single nodes.

@@ -1,0 +1,79 @@
+//! How each node stands to the pods of one template: whether it takes them and how well it would do, as far as other
+//! nodes have no part in it.
+//!
+//! kube-scheduler works that out for every node and pod anew, by sixteen goroutines. Pods of one controller ask the same,
+//! and from one of them to the next few nodes change: what was worked out is kept with the version of the node
+//! ([`Census::versions`]) and worked out again when the node has another. What pods elsewhere have a part in (spreading
+//! over domains, affinity, normalisation) is no part of it.
+//!
+//! [`Census::versions`]: crate::world::census::Census::versions
+
+use super::filters::{Filters, Refusal};
+use super::scores::Appraisal;
+use crate::world::{NodeId, Owner};
+
+/// How one node stands to a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Why it does not take the pod.
+    pub refusal: Option<Refusal>,
+    /// LeastAllocated, 0..100.
+    pub least: i32,
+    /// Sum of the weights of preferred node affinity that match.
+    pub preferred: i32,
+    /// Pods on it that a soft constraint by host counts.
+    pub held: u32,
+    /// PreferNoSchedule taints that the pod does not tolerate.
+    pub preferences: u32,
+    /// BalancedAllocation, 0..100.
+    pub balanced: i32,
+}
+
+/// What is kept of one node, and the version of the node for which it holds; 0: none.
+type Kept = (u32, Standing);
+
+/// The standings of all nodes to the pods of one template and controller.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    owner: Option<Owner>,
+    nodes: Vec<Kept>,
+}
+
+impl Standings {
+    /// For pods of this controller from now on, on a cluster of so many nodes (gone ones included).
+    pub fn turn_to(&mut self, owner: Owner, nodes: usize) {
+        if self.owner != Some(owner) {
+            self.owner = Some(owner);
+            self.nodes.clear();
+        }
+        if self.nodes.len() < nodes {
+            self.nodes.resize(nodes, Kept::default());
+        }
+    }
+
+    /// How a node stands now that it has a version.
+    #[inline]
+    pub fn of(&mut self, filters: &Filters, appraisal: &Appraisal, node: NodeId, version: u32) -> &Standing {
+        let kept = &mut self.nodes[node.index()];
+        if kept.0 != version {
+            *kept = renewed(filters, appraisal, node, version);
+        }
+        &kept.1
+    }
+
+    /// Nodes that pods are assumed on are worked out anew.
+    pub fn doubt(&mut self, nodes: impl Iterator<Item = NodeId>) {
+        nodes.for_each(|node| self.nodes[node.index()].0 = 0);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn renewed(filters: &Filters, appraisal: &Appraisal, node: NodeId, version: u32) -> Kept {
+    // What pods have a part in that the world does not know on the node yet holds for once only.
+    let lasts = !filters.view.assumed.is_on(node);
+    (if lasts { version } else { 0 }, appraisal.appraise(filters, node))
+}
+
+#[cfg(test)]
+mod tests;
