@@ -4,7 +4,7 @@ use crate::support::{load, root, written};
 use kubelapse::plan::Plan;
 use kubelapse::scenario::{self, LoadOptions};
 use kubelapse::study::{run_once, verdicts};
-use kubelapse::world::{Change, DeleteCause, World};
+use kubelapse::world::{Change, DeleteCause, PodPhase, World};
 
 #[test]
 fn maintenance_keeps_what_it_says() {
@@ -143,4 +143,15 @@ spec:
     let plan = written("operator-daemon", daemon, &format!("{scenario}{actions}"));
     let (times, _) = times(&plan, |_, change| matches!(change, Change::PodCreated(_)));
     assert!(times.len() == 1 && (60.0..60.2).contains(&times[0]), "{times:?}");
+}
+
+#[test]
+fn simulated_kubelets_acknowledge_pods_one_after_the_other() {
+    let scenario = SCENARIO.replace("gone: 4s", "gone: 4s, pace: 500ms");
+    let actions = "actions: [{ at: 1m, scale: { deployment: web, replicas: 5 } }]\n";
+    let plan = written("operator-pace", &deployment("web", 1, ""), &format!("{scenario}{actions}"));
+    let running = |_: &World, change: Change| matches!(change, Change::PodPhase(_, PodPhase::Running));
+    let (times, _) = times(&plan, running);
+    let apart: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.len() == 3 && apart.iter().all(|span| (0.499..0.501).contains(span)), "{times:?}");
 }

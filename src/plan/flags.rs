@@ -358,6 +358,8 @@ pub struct FixedStages {
     pub gone: Span,
     /// The whole second in which the Node object was created until the node is Ready.
     pub node_ready: Span,
+    /// Pods are acknowledged one after the other, so far apart.
+    pub pace: Span,
 }
 
 impl Default for FixedStages {
@@ -369,6 +371,7 @@ impl Default for FixedStages {
             ready: Span::from_secs(3),
             gone: Span::from_secs(3),
             node_ready: Span::from_secs(10),
+            pace: Span::ZERO,
         }
     }
 }

@@ -142,12 +142,13 @@ fn simulated_kubelets(node: &Node, problems: &mut super::Problems) -> Option<Fix
     }
     let mut fields = Fields::of(node, "cluster.simulated_kubelets", problems)?;
     let mut stages = FixedStages::default();
-    let all: [(&'static str, &mut Span); 5] = [
+    let all: [(&'static str, &mut Span); 6] = [
         ("acknowledged", &mut stages.acknowledged),
         ("running", &mut stages.running),
         ("ready", &mut stages.ready),
         ("gone", &mut stages.gone),
         ("node_ready", &mut stages.node_ready),
+        ("pace", &mut stages.pace),
     ];
     for (key, stage) in all {
         *stage = fields.duration(key, problems).unwrap_or(*stage);

@@ -25,6 +25,8 @@ const LATENCIES: [(Stage, u64); 9] = [
 ];
 /// Creating a Node object after the registration delay.
 const NODE_CREATION: Span = Span::from_millis(30);
+/// KWOK's acknowledgements of many pods come so far apart: forty took 0.27 s in a quiet recording.
+const ACKNOWLEDGEMENT: Span = Span::from_millis(7);
 /// Karpenter's loops begin so long before the recorder applies the first object: it applies when Karpenter answers.
 const KARPENTER_LEAD: Span = Span::from_millis(250);
 /// The node controller's first pass comes so long after that: between 1.8 and 3.2 s in the recordings at hand.
@@ -202,6 +204,7 @@ fn set(flag: &str, text: &str, place: Place, flags: &mut Flags, problems: &mut P
         for (gate, on) in text.split(',').filter_map(|gate| gate.split_once('=')) {
             match gate {
                 "SpotToSpotConsolidation" => flags.karpenter.spot_to_spot = on == "true",
+                "NodeRepair" => flags.karpenter.node_repair = on == "true",
                 "ReservedCapacity" => flags.karpenter.reserved_capacity = on == "true",
                 "HPAConfigurableTolerance" => flags.hpa.configurable_tolerance = on == "true",
                 "HPAScaleToZero" => flags.hpa.scale_to_zero = on == "true",
@@ -253,10 +256,12 @@ pub fn apply(constants: &Constants, given: &Given, draft: &mut Draft) {
     let plan = &mut draft.plan;
     plan.flags = constants.flags.clone();
     let flags = &mut plan.flags;
-    flags.kubelet.fixed = Some(constants.stages);
+    flags.kubelet.fixed = Some(FixedStages { pace: ACKNOWLEDGEMENT, ..constants.stages });
     flags.kubelet.lease_period = Span::from_secs(10);
     flags.vpa.period = Span::ZERO;
     flags.karpenter.interruption_queue = false;
+    // KWOK makes machines itself: no account limits it.
+    flags.ec2.limits = [(0.0, 0.0); 3];
     flags.metrics.phase = given.scrape_phase(super::trigger_at, plan.start, flags.metrics.resolution);
     let first = super::trigger_at(given.trigger, given.first);
     flags.karpenter.disruption_phase = Some(first.back(KARPENTER_LEAD).since(plan.start));

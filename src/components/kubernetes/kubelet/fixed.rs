@@ -28,6 +28,8 @@ enum Next {
 #[derive(Default)]
 pub struct Fixed {
     next: Vec<Option<(Next, Time)>>,
+    /// When the next pod can be acknowledged.
+    free: Time,
 }
 
 impl Fixed {
@@ -36,7 +38,11 @@ impl Fixed {
         match event {
             Event::NodeJoined(_) => return false,
             Event::NodeReady(node) => node_ready(cx, node),
-            Event::Added(pod) if self.get(pod).is_none() => self.wait(cx, pod, Next::Acknowledged, stages.acknowledged),
+            Event::Added(pod) if self.get(pod).is_none() => {
+                let turn = self.free.max(cx.now);
+                self.free = turn + stages.pace;
+                self.wait(cx, pod, Next::Acknowledged, stages.acknowledged + turn.since(cx.now));
+            }
             Event::Terminate(pod) => self.terminate(cx, pod, stages),
             Event::Stage(pod) => {
                 if let Some((stage, at)) = self.get(pod)
