@@ -73,7 +73,9 @@ fn every_file_column_and_key_of_a_result_is_described() {
         let section = page.split(&section).nth(1).expect("a section for each table").split(" ## ").next();
         let text = String::from_utf8_lossy(bytes);
         let columns = text.lines().nth(1).expect("a header").split(',');
-        let of_deployment = |column| plan.deployments.iter().find_map(|d| str::strip_prefix(column, &d.name)?.get(1..));
+        let groups = plan.target_groups.iter().map(|group| &group.name);
+        let names: Vec<&String> = plan.deployments.iter().map(|deployment| &deployment.name).chain(groups).collect();
+        let of_deployment = |column| names.iter().find_map(|name| str::strip_prefix(column, name.as_str())?.get(1..));
         let columns = columns.map(|column| of_deployment(column).unwrap_or(column));
         assert_eq!(missing(section.unwrap_or_default(), columns, row), [""; 0], "{name}");
     }

@@ -11,6 +11,7 @@ pub mod churn;
 pub mod error_budget;
 pub mod expectation;
 pub mod explain;
+pub mod exported;
 pub mod gate;
 pub mod grid;
 pub mod history;

@@ -24,7 +24,7 @@ pub mod wiring;
 
 pub use sim::{Outcome, Sim};
 
-use crate::engine::{Purpose, Queue, Random, Span, Time};
+use crate::engine::{Purpose, Queue, Random, Span, Time, TimerId};
 use crate::plan::{InForce, Plan, Program, Stage};
 use crate::record::Recorder;
 use crate::world::World;
@@ -121,6 +121,11 @@ impl Cx<'_> {
     /// Schedules an event at `at` (now, if that is past).
     pub fn at(&mut self, at: Time, event: Event) {
         self.queue.push(at.max(self.now), event);
+    }
+
+    /// Sets a timer to `at` (now, if that is past), in place of what it was set to.
+    pub fn set(&mut self, timer: TimerId, at: Time) {
+        self.queue.set(timer, at.max(self.now));
     }
 
     /// One delay of a stage for the entity with that key: a draw, or the median without noise.

@@ -110,7 +110,6 @@ impl Wiring {
         spot_market(change, plan, &mut wakes);
         self.target_group(change, plan, world, hop, &mut wakes);
         alb(change, &mut wakes);
-        cloudwatch(change, plan, world, &mut wakes);
         traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
         for (span, event) in wakes.drain(..) {
@@ -565,14 +564,6 @@ fn alb(change: Change, wakes: &mut Wakes) {
         _ => return,
     };
     wakes.push((Span::ZERO, Event::Alb(event)));
-}
-
-fn cloudwatch(change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
-    let (Change::TargetStateChanged(target, _) | Change::TargetGone(target)) = change else { return };
-    let group = world.targets[target.index()].group;
-    if plan.alarms.iter().any(|alarm| alarm.target_group == Some(group)) {
-        wakes.push((Span::ZERO, Event::CloudWatch(aws::cloudwatch::Event::Hosts(group))));
-    }
 }
 
 fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {

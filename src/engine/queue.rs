@@ -6,8 +6,11 @@
 //!
 //! A bucket of the ring is only the number of a buffer, and buffers change hands: one that was served goes to the next
 //! bucket that needs one. So a new queue is 32 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
+//!
+//! Beside it lie timers (`timers`): what is set anew far more often than it happens. They share the order of the queue.
 
 use super::time::Time;
+use super::timers::{TimerId, Timers};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -69,6 +72,9 @@ pub struct Queue<E> {
     /// Number of the bucket being served (time >> WIDTH_BITS).
     cursor: u64,
     in_ring: usize,
+    /// Nothing in the ring or the overflow is earlier than this; 0: it has to be looked up.
+    horizon: u64,
+    timers: Timers<E>,
     sequence: u32,
     len: usize,
 }
@@ -93,6 +99,8 @@ impl<E: Copy> Queue<E> {
             overflow: BinaryHeap::new(),
             cursor: 0,
             in_ring: 0,
+            horizon: 0,
+            timers: Timers::default(),
             sequence: 0,
             len: 0,
         }
@@ -104,22 +112,46 @@ impl<E: Copy> Queue<E> {
     /// # Panics
     /// When more than 2^32 events were ever pushed.
     pub fn push(&mut self, at: Time, event: E) {
-        let sequence = self.sequence;
-        self.sequence = sequence.checked_add(1).expect("fewer than 2^32 events in one run");
+        let sequence = self.next_sequence();
         self.len += 1;
         let entry = Entry { at: at.micros(), sequence, event };
         let bucket = entry.at >> WIDTH_BITS;
         if bucket <= self.cursor {
             self.near.push(Reverse(entry));
-        } else if bucket - self.cursor <= MASK {
+            return;
+        }
+        self.horizon = self.horizon.min(bucket << WIDTH_BITS);
+        if bucket - self.cursor <= MASK {
             self.put_in_ring(bucket, entry);
         } else {
             self.overflow.push(Reverse(entry));
         }
     }
 
+    fn next_sequence(&mut self) -> u32 {
+        let sequence = self.sequence;
+        self.sequence = sequence.checked_add(1).expect("fewer than 2^32 events in one run");
+        sequence
+    }
+
+    /// A new timer, which brings `event` each time that it is due. It is not set.
+    pub fn timer(&mut self, event: E) -> TimerId {
+        self.timers.add(event)
+    }
+
+    /// Sets a timer to `at`, behind everything already queued for that instant, in place of what it was set to.
+    pub fn set(&mut self, timer: TimerId, at: Time) {
+        let sequence = self.next_sequence();
+        self.timers.set(timer, at.micros(), sequence);
+    }
+
     /// Takes the earliest event.
     pub fn pop(&mut self) -> Option<(Time, E)> {
+        if let Some(first) = self.timers.first()
+            && !self.is_before(first)
+        {
+            return self.timers.pop().map(|(at, event)| (Time::from_micros(at), event));
+        }
         if self.current.is_empty() && self.near.is_empty() && !self.advance() {
             return None;
         }
@@ -132,23 +164,41 @@ impl<E: Copy> Queue<E> {
         Some((Time::from_micros(entry.at), entry.event))
     }
 
+    /// The queue holds something that comes before that time and sequence.
+    fn is_before(&mut self, key: (u64, u32)) -> bool {
+        if self.current.is_empty() && self.near.is_empty() {
+            if self.horizon == 0 {
+                let far = self.overflow.peek().map(|Reverse(entry)| entry.at >> WIDTH_BITS);
+                let bucket = [self.next_in_ring(), far].into_iter().flatten().min();
+                self.horizon = bucket.map_or(u64::MAX, |bucket| bucket << WIDTH_BITS);
+            }
+            // Only a bucket that the timer has reached is entered.
+            if self.horizon > key.0 || !self.advance() {
+                return false;
+            }
+        }
+        self.current.last().is_some_and(|entry| entry.key() < key)
+            || self.near.peek().is_some_and(|Reverse(entry)| entry.key() < key)
+    }
+
     /// Nothing is queued for `now`, the instant being served, or earlier: an event pushed for it would be the next popped.
     pub fn is_past(&self, now: Time) -> bool {
         // Buckets that have not been entered hold later instants only.
         let later = |at: Option<u64>| at.is_none_or(|at| at > now.micros());
-        now.micros() >> WIDTH_BITS == self.cursor
+        (now.micros() >> WIDTH_BITS <= self.cursor || self.horizon > now.micros())
             && later(self.current.last().map(|entry| entry.at))
             && later(self.near.peek().map(|Reverse(entry)| entry.at))
+            && later(self.timers.first().map(|(at, _)| at))
     }
 
     /// Number of events to come.
     pub fn len(&self) -> usize {
-        self.len
+        self.len + self.timers.len()
     }
 
     /// True when nothing is to come.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     fn put_in_ring(&mut self, bucket: u64, entry: Entry<E>) {
@@ -176,6 +226,7 @@ impl<E: Copy> Queue<E> {
             (None, None) => return false,
         };
         self.cursor = next;
+        self.horizon = 0;
         while let Some(Reverse(entry)) = self.overflow.peek().copied() {
             let bucket = entry.at >> WIDTH_BITS;
             if bucket - self.cursor > MASK {
@@ -262,6 +313,46 @@ mod tests {
             )
         ) {
             agrees_with_a_heap(&script);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_timer_is_an_event_of_which_only_the_last_counts(
+            script in prop::collection::vec(
+                (0usize..8, prop_oneof![Just(0u64), 0u64..3, 0u64..2_000, 0u64..40_000_000, 0u64..4_000_000_000_000]),
+                0..600,
+            )
+        ) {
+            // Events below 4 are those of timers; the others are numbered.
+            let mut queue = Queue::new();
+            let timers: Vec<TimerId> = (0..4).map(|event| queue.timer(event)).collect();
+            let mut all: Vec<(u64, usize, usize)> = Vec::new();
+            let mut now = 0;
+            for (number, (choice, delay)) in script.into_iter().enumerate() {
+                match choice {
+                    0..4 => {
+                        queue.set(timers[choice], Time::from_micros(now + delay));
+                        all.retain(|&(_, _, event)| event != choice);
+                        all.push((now + delay, number, choice));
+                    }
+                    4 | 5 => {
+                        queue.push(Time::from_micros(now + delay), 4 + number);
+                        all.push((now + delay, number, 4 + number));
+                    }
+                    _ => {
+                        all.sort_unstable();
+                        let expected = (!all.is_empty()).then(|| all.remove(0));
+                        let popped = queue.pop();
+                        assert_eq!(popped, expected.map(|(at, _, event)| (Time::from_micros(at), event)));
+                        now = expected.map_or(now, |(at, _, _)| at);
+                        if queue.is_past(Time::from_micros(now)) {
+                            assert!(all.iter().all(|&(at, _, _)| at > now));
+                        }
+                    }
+                }
+                assert_eq!(queue.len(), all.len());
+            }
         }
     }
 

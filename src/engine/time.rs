@@ -88,14 +88,13 @@ impl Span {
     /// The nearest whole microsecond to `seconds`; zero for negative numbers and NaN, [`Span::MAX`] beyond it.
     /// The only place where a float becomes a time.
     pub fn from_seconds(seconds: f64) -> Span {
-        let micros = (seconds * MICROS_PER_SECOND as f64).round();
-        if micros.is_nan() || micros <= 0.0 {
-            Span::ZERO
-        } else if micros >= Span::MAX.0 as f64 {
-            Span::MAX
-        } else {
-            Span(micros as u64)
+        let micros = seconds * MICROS_PER_SECOND as f64;
+        if micros >= Span::MAX.0 as f64 {
+            return Span::MAX;
         }
+        // What `round` does, without a call: from a half on upwards. Large numbers are whole already; NaN becomes zero.
+        let whole = micros.max(0.0) as i64;
+        Span(whole as u64 + u64::from(micros - whole as f64 >= 0.5))
     }
 
     /// Microseconds.
@@ -105,7 +104,8 @@ impl Span {
 
     /// Seconds as a float, for statistics and rates.
     pub fn seconds(self) -> f64 {
-        self.0 as f64 / MICROS_PER_SECOND as f64
+        // Signed: a machine converts those in one step. Nothing is longer than `MAX`.
+        self.0.min(Span::MAX.0) as i64 as f64 / MICROS_PER_SECOND as f64
     }
 
     /// Whole seconds, cut.
@@ -235,6 +235,8 @@ mod tests {
     fn rounds_to_the_nearest_microsecond_and_never_below_zero() {
         assert_eq!(Span::from_seconds(2.8), Span::from_micros(2_800_000));
         assert_eq!(Span::from_seconds(0.000_000_6), Span::from_micros(1));
+        assert_eq!(Span::from_seconds(0.000_000_499_999_999_999_9), Span::ZERO);
+        assert_eq!(Span::from_seconds(2.000_000_5), Span::from_micros(2_000_001));
         assert_eq!(Span::from_seconds(-1.0), Span::ZERO);
         assert_eq!(Span::from_seconds(f64::NAN), Span::ZERO);
         assert_eq!(Span::from_seconds(f64::INFINITY), Span::MAX);

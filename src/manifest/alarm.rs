@@ -4,8 +4,8 @@
 
 use super::common::Found;
 use crate::engine::Span;
-use crate::plan::{AlarmSpec, Comparison, MissingData};
-use crate::scenario::diagnostic::{Diagnostic, Problems};
+use crate::plan::{AlarmSpec, AlbMetric, Comparison, MissingData, find_metric};
+use crate::scenario::diagnostic::{Diagnostic, Problems, suggestion};
 use crate::scenario::reader::Fields;
 use crate::scenario::yaml::Node;
 
@@ -77,6 +77,7 @@ fn read_alarm(node: &Node, id: &str, problems: &mut Problems) -> Option<AlarmObj
         missing: fields.choice("TreatMissingData", &MISSING, problems).unwrap_or(MissingData::Missing),
         target_group: None,
     };
+    tell_limits(&spec, node, problems);
     let target_group = dimension(&mut fields, problems);
     if fields.get("Dimensions").is_none() {
         let message = format!("alarm {} has no dimensions: it would watch nothing in AWS", spec.name);
@@ -86,6 +87,28 @@ fn read_alarm(node: &Node, id: &str, problems: &mut Problems) -> Option<AlarmObj
         );
     }
     Some(AlarmObject { spec, target_group })
+}
+
+/// What of an alarm is not evaluated as it stands.
+fn tell_limits(spec: &AlarmSpec, node: &Node, problems: &mut Problems) {
+    let AlarmSpec { name, metric, namespace, statistic, .. } = spec;
+    let known = AlbMetric::named(metric).filter(|_| namespace == AlbMetric::NAMESPACE);
+    let (message, help) = match known {
+        Some(known) if known.has(statistic) => return,
+        Some(known) => (
+            format!("alarm {name}: {statistic} of {metric} is not modelled, {} stands in for it", known.statistic()),
+            None,
+        ),
+        None => {
+            let names = AlbMetric::ALL.iter().map(|metric| metric.name());
+            let real = find_metric(metric).map(|found| format!("its name is {}", found.name));
+            (
+                format!("alarm {name}: {namespace} {metric} has no data here, it is always missing"),
+                real.or_else(|| suggestion(metric, names)),
+            )
+        }
+    };
+    problems.push(Diagnostic::warning("W131", node.place, message).maybe_help(help));
 }
 
 fn dimension(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<String> {

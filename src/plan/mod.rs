@@ -11,6 +11,7 @@ pub mod fault;
 pub mod flags;
 pub mod ids;
 pub mod load_balancer;
+pub mod metric;
 pub mod node_pool;
 pub mod pod;
 pub mod script;
@@ -29,6 +30,7 @@ pub use ids::*;
 pub use load_balancer::{
     AlarmSpec, Comparison, HealthCheck, MissingData, RoutingAlgorithm, Stickiness, TargetGroup, TargetGroupBindingSpec,
 };
+pub use metric::{AlbMetric, METRICS, Metric, MetricKind, find_metric};
 pub use node_pool::{
     AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,
     Offering, Reservation,
@@ -125,6 +127,8 @@ pub struct Plan {
     pub activations: Vec<Activation>,
     /// Alarms.
     pub alarms: Vec<AlarmSpec>,
+    /// Metrics of the cluster that the series hold.
+    pub metrics: Vec<&'static Metric>,
     /// Nodes that exist at the start.
     pub nodes: Vec<InitialNode>,
     /// Bare pods that exist at the start.
@@ -183,6 +187,7 @@ impl Plan {
             external_metrics: Vec::new(),
             activations: Vec::new(),
             alarms: Vec::new(),
+            metrics: Vec::new(),
             nodes: Vec::new(),
             pods: Vec::new(),
             faults: Vec::new(),

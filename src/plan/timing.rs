@@ -2,6 +2,7 @@
 //!
 //! This is the one file that holds default delays. `noise: off` takes each distribution at its median.
 
+use crate::engine::logarithm::ln;
 use crate::engine::{Purpose, Random, Span};
 
 /// A distribution of a duration.
@@ -101,6 +102,9 @@ impl Distribution {
     pub fn draw(&self, random: &Random, purpose: Purpose, ordinal: u64) -> Span {
         match self {
             Distribution::Constant(span) => *span,
+            Distribution::Exponential { mean } => {
+                Span::from_seconds(-mean.seconds() * ln(1.0 - random.uniform(purpose, ordinal)))
+            }
             _ => self.quantile(random.uniform(purpose, ordinal)),
         }
     }

@@ -3,9 +3,9 @@
 use super::Finished;
 use super::describe::describe;
 use crate::analysis::steps::load_at;
-use crate::analysis::totals;
+use crate::analysis::{exported, totals};
 use crate::engine::{Span, Time};
-use crate::plan::DeploymentId;
+use crate::plan::{AlbMetric, DeploymentId, TargetGroupId};
 use crate::world::{Change, Loss, Owner, TargetState};
 
 /// All tables: names and contents.
@@ -289,7 +289,14 @@ fn series(finished: &Finished, table: &mut Table) {
         header.extend(columns.map(|column| format!("{}_{column}", deployment.name)));
     }
     header.extend(["launching", "not_ready", "ready", "terminating"].map(|state| format!("nodes_{state}")));
+    for group in &plan.target_groups {
+        header.extend(AlbMetric::ALL.map(|metric| format!("{}_{}", group.name, metric.name())));
+    }
+    exported(finished, plan.until, |name, labels, _| {
+        header.push(labels.iter().fold(name.to_string(), |name, (_, value)| format!("{name}:{value}")));
+    });
     table.row(&header);
+    let mut datapoints = (None, Vec::new());
     let samples = &finished.analysis.series.samples;
     let syncs = &finished.recorder.hpa_syncs;
     let (mut next_sample, mut next_sync) = (0, 0);
@@ -311,6 +318,13 @@ fn series(finished: &Finished, table: &mut Table) {
         if changed {
             let mut row = vec![second.to_string()];
             series_row(finished, now, next_sample.saturating_sub(1), &seen, &mut row);
+            let minute = exported::visible_minute(plan, now);
+            if datapoints.0 != minute {
+                datapoints = (minute, cloudwatch(finished, now));
+            }
+            datapoints.1.resize(plan.target_groups.len() * AlbMetric::ALL.len(), String::new());
+            row.extend(datapoints.1.iter().cloned());
+            exported(finished, now, |_, _, value| row.push(value.map(decimal).unwrap_or_default()));
             table.row(&row);
         }
     }
@@ -331,9 +345,48 @@ fn series_row(finished: &Finished, now: Time, sample: usize, seen: &[Option<i32>
     row.extend([nodes.launching, nodes.not_ready, nodes.ready, nodes.terminating].map(|number| number.to_string()));
 }
 
+/// What CloudWatch shows of all target groups.
+fn cloudwatch(finished: &Finished, now: Time) -> Vec<String> {
+    let groups = (0..finished.plan.target_groups.len()).map(TargetGroupId::at);
+    let values = groups.flat_map(|group| AlbMetric::ALL.map(|metric| (group, metric)));
+    values
+        .map(|(group, metric)| exported::visible(finished.plan, finished.world, group, metric, now))
+        .map(|value| value.map(decimal).unwrap_or_default())
+        .collect()
+}
+
+/// The metrics that the scenario asks for, each with its labels; a summary is its quantiles.
+fn exported(finished: &Finished, now: Time, mut tell: impl FnMut(&str, &[(&'static str, String)], Option<f64>)) {
+    let Finished { plan, world, recorder, analysis, .. } = *finished;
+    for metric in &plan.metrics {
+        let moment = exported::Moment { plan, world, recorder, analysis, at: now };
+        for exported::Point { mut labels, value } in exported::points(metric, moment) {
+            // Within a namespace a name says which it is.
+            labels.retain(|(key, _)| *key != "namespace");
+            match value {
+                exported::Value::Number(value) => tell(metric.name, &labels, Some(value)),
+                exported::Value::Durations(seconds) => {
+                    for share in exported::QUANTILES {
+                        let labels = [&labels[..], &[("quantile", share.to_string())]].concat();
+                        tell(metric.name, &labels, exported::quantile(&seconds, share));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// At most three decimals.
 fn rate(value: f64) -> String {
-    let text = format!("{value:.3}");
+    trimmed(&format!("{value:.3}"))
+}
+
+/// At most six decimals.
+pub(super) fn decimal(value: f64) -> String {
+    trimmed(&format!("{value:.6}"))
+}
+
+fn trimmed(text: &str) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  Finished {plan, world, recorder, analysis} ─► csv.rs ─► events, pods, nodes, targets, requests, series, phases
 //!                                             ├► timeline/ ─► timeline.svg, timeline.png (one drawing, two canvases)
-//!                                             ├► summary.json
+//!                                             ├► summary.json, open_metrics.rs ─► metrics.txt
 //!                                             └► text.rs ─► the screen
 //! ```
 //! Each file names scenario, hash, seed and version, and is the same bytes on every machine.
@@ -14,6 +14,7 @@ pub mod describe;
 pub mod drain;
 pub mod explain;
 pub mod losses;
+pub mod open_metrics;
 pub mod plot;
 pub mod replay;
 pub mod runs;
@@ -76,6 +77,7 @@ pub fn files(finished: &Finished) -> Vec<(String, Vec<u8>)> {
         ("timeline.svg".to_string(), timeline::svg::render(&drawing)),
         ("timeline.png".to_string(), timeline::png::render(&drawing, &finished.provenance())),
         ("summary.json".to_string(), format!("{summary:#}\n").into_bytes()),
+        ("metrics.txt".to_string(), open_metrics::render(finished)),
     ];
     files.extend(csv::files(finished));
     files
@@ -150,7 +152,7 @@ mod tests {
             event_hash: 0,
             limit,
         };
-        assert_eq!(files(&finished).len(), 10);
+        assert_eq!(files(&finished).len(), 11);
         assert!(text::summary(&finished).starts_with("empty: No scaling."));
     }
 }

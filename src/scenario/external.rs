@@ -1,14 +1,16 @@
-//! `external_metrics:` and `activations:`: metrics from outside the cluster, and what they take from and to zero.
+//! `external_metrics:`, `activations:` and `metrics:`: metrics from outside the cluster, what they take from and to zero, and
+//! those of the cluster that the series shall hold.
 
 use super::Draft;
 use super::apps::find_deployment;
 use super::cluster::find;
 use super::curve::{self, Measure};
+use super::diagnostic::{Diagnostic, suggestion};
 use super::reader::{self, Fields};
 use super::units::UnitError;
 use super::yaml::Node;
 use crate::engine::Span;
-use crate::plan::{Activation, ExternalMetric};
+use crate::plan::{Activation, AlbMetric, ExternalMetric, METRICS, find_metric};
 use crate::rules::quantity::Quantity;
 
 /// The value of a metric.
@@ -43,6 +45,30 @@ pub(crate) fn read_metrics(items: &[Node], draft: &mut Draft) {
         fields.finish(problems);
         if let (Some(name), Some(value)) = (name, curve) {
             draft.plan.external_metrics.push(ExternalMetric { name, labels, value, every, window });
+        }
+    }
+}
+
+/// `metrics:`, names of metrics that exporters of the cluster have.
+pub(crate) fn read_watched(items: &[Node], draft: &mut Draft) {
+    for (index, item) in items.iter().enumerate() {
+        let problems = &mut draft.problems;
+        let Some(name) = reader::text(item, &format!("metrics[{index}]"), problems) else { continue };
+        let Some(metric) = find_metric(&name) else {
+            let message = match AlbMetric::named(&name) {
+                Some(_) => format!("metrics: {name} is in series.csv for every target group"),
+                None => format!("metrics: no exporter of the cluster has a metric `{name}`"),
+            };
+            let known = METRICS.iter().map(|metric| metric.name);
+            problems.push(Diagnostic::error("E016", item.place, message).maybe_help(suggestion(&name, known)));
+            continue;
+        };
+        if metric.name != name {
+            let message = format!("no version exports {name}: it is reported under its real name, {}", metric.name);
+            problems.push(Diagnostic::note("N110", item.place, message));
+        }
+        if !draft.plan.metrics.contains(&metric) {
+            draft.plan.metrics.push(metric);
         }
     }
 }

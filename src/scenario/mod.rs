@@ -271,6 +271,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
     apps::read_apps(services, traffic, load, draft);
     external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);
+    external::read_watched(fields.list("metrics", &mut draft.problems), draft);
     if let Some(activations) = fields.get("activations") {
         external::read_activations(activations, draft);
     }

@@ -467,6 +467,40 @@ faults:
 }
 
 #[test]
+fn a_metric_that_nothing_exports_is_reported_under_its_real_name() {
+    let folder = Folder::new("metrics");
+    folder.write("web/web.yaml", DEPLOYMENT);
+    let text = "manifests: [web/]\nmetrics: [karpenter_nodes_total, kube_deployment_spec_replicas]\n";
+    let loaded = load(&folder.write("s.yaml", text), &LoadOptions::default()).expect("it is fine");
+    let names: Vec<&str> = loaded.plan.metrics.iter().map(|metric| metric.name).collect();
+    assert_eq!(names, ["karpenter_cluster_state_node_count", "kube_deployment_spec_replicas"]);
+    let note = loaded.warnings.iter().find(|warning| warning.code == "N110").expect("it is said");
+    assert!(note.message.contains("karpenter_nodes_total") && note.message.contains(names[0]), "{}", note.message);
+    let text = folder.problems("manifests: [web/]\nmetrics: [karpenter_nodes_creatd_total, HealthyHostCount]\n");
+    assert!(text.contains("did you mean `karpenter_nodes_created_total`?"), "{text}");
+    assert!(text.contains("HealthyHostCount is in series.csv for every target group"), "{text}");
+}
+
+#[test]
+fn an_alarm_that_has_no_data_here_is_told() {
+    let folder = Folder::new("alarm");
+    folder.write("web/web.yaml", DEPLOYMENT);
+    let alarm = |metric: &str, statistic: &str| {
+        format!(
+            "A{statistic}: {{ Type: 'AWS::CloudWatch::Alarm', Properties: {{ MetricName: {metric}, Namespace: AWS/ApplicationELB, \
+             Statistic: {statistic}, EvaluationPeriods: 1, Threshold: 1, ComparisonOperator: GreaterThanThreshold, Dimensions: [] }} }}\n"
+        )
+    };
+    folder.write("web/a.yaml", alarm("UnhealthyHostCount", "Average") + &alarm("TargetResponseTime", "p99"));
+    let loaded = load(&folder.write("s.yaml", "manifests: [web/]\n"), &LoadOptions::default()).expect("it runs");
+    let told: Vec<String> =
+        loaded.warnings.iter().filter(|warning| warning.code == "W131").map(|w| w.message.clone()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("UnhealthyHostCount has no data here"), "{told:?}");
+    assert!(told[1].contains("p99 of TargetResponseTime is not modelled, Average stands in"), "{told:?}");
+}
+
+#[test]
 fn external_metrics_and_activations_are_read() {
     let folder = Folder::new("external");
     folder.write("web/web.yaml", DEPLOYMENT);

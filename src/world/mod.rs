@@ -10,6 +10,7 @@ pub mod capacity;
 pub mod census;
 mod change;
 pub mod check;
+pub mod cloud_metrics;
 pub mod credits;
 pub mod custom_metrics;
 pub mod ec2_api;
@@ -35,6 +36,8 @@ pub mod workload;
 
 pub use advice::{Recommendation, RecommendedAmounts};
 pub use bill::Bill;
+use cloud_metrics::HostCount;
+
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
 pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndpoint, SliceWriteCounts, SliceWrites};
@@ -158,6 +161,8 @@ pub struct World {
     pub targets: Vec<Target>,
     /// Targets of each group that have not left it.
     pub group_targets: Vec<Vec<TargetId>>,
+    /// How many targets of each group were healthy and unhealthy, over time.
+    hosts: Vec<Vec<HostCount>>,
     /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
     pub recommendations: Vec<Recommendation>,
     /// Resource metrics by pod.
@@ -285,6 +290,7 @@ impl World {
             slice_writes: SliceWriteCounts::default(),
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
+            hosts: vec![Vec::new(); plan.target_groups.len()],
             recommendations: Vec::new(),
             pod_metrics: Vec::new(),
             custom_metrics: CustomMetrics::default(),
@@ -378,6 +384,11 @@ impl World {
     /// Notes that a batch of the provisioner closed.
     pub fn note_batch(&mut self, pods: u32) {
         self.push(Change::BatchClosed(pods));
+    }
+
+    /// Anything has changed since the last [`World::take_journal`].
+    pub fn has_changes(&self) -> bool {
+        !self.journal.is_empty()
     }
 
     /// Takes what has changed since the last call.

@@ -386,6 +386,11 @@ impl World {
         self.requests.routed.push(Routed::Flow(app));
     }
 
+    /// Anything was handed over since the last [`World::take_routed`].
+    pub fn has_routed(&self) -> bool {
+        !self.requests.routed.is_empty()
+    }
+
     /// Takes what clients handed over since the last call.
     pub fn take_routed(&mut self, into: &mut Vec<Routed>) {
         into.append(&mut self.requests.routed);

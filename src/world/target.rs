@@ -196,13 +196,14 @@ impl World {
         let entry = &mut self.targets[target.index()];
         entry.reason = reason;
         if entry.state != state {
-            entry.state = state;
+            let (group, before) = (entry.group, std::mem::replace(&mut entry.state, state));
             match state {
                 TargetState::Healthy => entry.healthy_since = Some(now),
                 TargetState::Draining => entry.deregistered = Some(now),
                 TargetState::Unhealthy => entry.failures.push((now, reason)),
                 _ => {}
             }
+            self.count_host(group, before, Some(state));
             self.push(Change::TargetStateChanged(target, state));
         }
     }
@@ -228,8 +229,9 @@ impl World {
         let entry = &mut self.targets[target.index()];
         if entry.gone.is_none() {
             entry.gone = Some(self.now);
-            let group = entry.group;
+            let (group, state) = (entry.group, entry.state);
             self.group_targets[group.index()].retain(|&other| other != target);
+            self.count_host(group, state, None);
             self.push(Change::TargetGone(target));
         }
     }

@@ -12,8 +12,11 @@ use std::collections::VecDeque;
 /// Nanocores of one core: a request runs on one core at most.
 pub const CORE: u64 = 1_000_000_000;
 
+/// So many requests are few.
+const FEW: usize = 24;
+
 /// What one request needs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Needs {
     /// Time without CPU, before it computes.
     pub wait: Span,
@@ -131,7 +134,9 @@ impl Server {
     fn set_speed(&mut self) {
         self.speed = match self.running.len() as u64 {
             0 => 0,
-            running => CORE.min(self.share / running),
+            // A quotient is only taken where CPU is short.
+            running if running.saturating_mul(CORE) <= self.share => CORE,
+            running => self.share / running,
         };
         self.pace = match self.rise {
             None => self.speed,
@@ -141,6 +146,9 @@ impl Server {
 
     /// Lets time pass.
     pub fn advance(&mut self, now: Time) {
+        if now == self.since {
+            return;
+        }
         let micros = now.since(self.since).micros();
         self.attained += self.pace * micros;
         self.used += u128::from(self.speed * self.running.len() as u64) * u128::from(micros);
@@ -187,11 +195,17 @@ impl Server {
     fn compute(&mut self, request: RequestId, needs: Needs, work: Work) {
         let mark = self.attained + work.cpu(needs);
         // Equal needs come in the order of their marks: only chance and a slowdown that ends put one before others.
-        if self.running.back().is_none_or(|&(other, _)| other <= mark) {
-            self.running.push_back((mark, request));
-        } else {
+        if self.running.len() > FEW && self.running.back().is_some_and(|&(other, _)| other > mark) {
             let index = self.running.partition_point(|&(other, _)| other <= mark);
             self.running.insert(index, (mark, request));
+        } else {
+            // Among few it is quicker to change places until the order is right.
+            self.running.push_back((mark, request));
+            let mut index = self.running.len() - 1;
+            while index > 0 && self.running[index - 1].0 > mark {
+                self.running.swap(index - 1, index);
+                index -= 1;
+            }
         }
         self.set_speed();
     }
@@ -228,7 +242,9 @@ impl Server {
         let waiting = self.waiting.front().map(|&(end, _, _)| end);
         let running = self.running.front().and_then(|&(mark, _)| {
             let left = mark.saturating_sub(self.attained);
-            (self.pace > 0 || left == 0).then(|| self.since + Span::from_micros(left.div_ceil(self.pace.max(1))))
+            // A division by a constant is a multiplication.
+            let micros = if self.pace == CORE { left.div_ceil(CORE) } else { left.div_ceil(self.pace.max(1)) };
+            (self.pace > 0 || left == 0).then(|| self.since + Span::from_micros(micros))
         });
         match (waiting, running) {
             (Some(waiting), Some(running)) => Some(waiting.min(running)),

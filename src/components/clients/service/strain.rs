@@ -4,6 +4,7 @@
 //! its checks as requests. While a pod answers soon, a check is no event: its outcome is known.
 
 use super::Service;
+use super::server::Work;
 use crate::components::Cx;
 use crate::plan::{AppId, TrafficMode};
 use crate::world::{Loss, PodId, REQUEST, RequestId};
@@ -11,12 +12,12 @@ use crate::world::{Loss, PodId, REQUEST, RequestId};
 impl Service {
     /// A pod may answer sooner or later than before. The delay of one more request is estimated from below by the CPU
     /// and by the workers; it only decides whether checks are simulated, never how they end.
-    pub(super) fn strain(&self, cx: &mut Cx, pod: PodId, app: AppId) {
+    pub(super) fn strain(&self, cx: &mut Cx, pod: PodId, app: AppId, work: Work) {
         let spec = &cx.plan.apps[app.index()];
         if spec.target_group.is_none() || spec.mode == TrafficMode::Fluid {
             return;
         }
-        let (state, work) = (&self.pods[pod.index()], self.terms(cx.plan, app, pod, cx.now));
+        let state = &self.pods[pod.index()];
         let wait = spec.wait_per_request.seconds() * work.wait_factor;
         let cpu = spec.cpu_per_request.seconds() * work.cpu_factor;
         let (in_flight, workers) = (state.server.in_flight(), spec.workers.max(1) as usize);
@@ -34,7 +35,8 @@ impl Service {
     pub(super) fn strain_all(&self, cx: &mut Cx, app: AppId) {
         for index in 0..self.pods.len() {
             if self.pods[index].app == Some(app) {
-                self.strain(cx, PodId::at(index), app);
+                let pod = PodId::at(index);
+                self.strain(cx, pod, app, self.terms(cx.plan, app, pod, cx.now));
             }
         }
     }

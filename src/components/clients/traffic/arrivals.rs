@@ -1,5 +1,6 @@
 //! When the next request comes: the instant at which the integral of the rate has grown by what is still needed.
 
+use crate::engine::logarithm::ln;
 use crate::engine::{Span, Time};
 use crate::plan::Curve;
 
@@ -59,8 +60,7 @@ impl Arrivals {
     /// The instant of the next arrival; `None`: never.
     pub fn next(&mut self) -> Option<Time> {
         loop {
-            let rate = self.stretch.rate + self.stretch.slope * self.at.since(self.stretch.start).seconds();
-            if let Some(span) = crossing(rate, self.stretch.slope, self.need)
+            if let Some(span) = crossing(self.rate(), self.stretch.slope, self.need)
                 && self.at + span <= self.stretch.end
                 && span < Span::MAX
             {
@@ -79,6 +79,14 @@ impl Arrivals {
         self.need += need;
     }
 
+    /// The rate at `at`.
+    fn rate(&self) -> f64 {
+        if self.stretch.slope == 0.0 {
+            return self.stretch.rate;
+        }
+        self.stretch.rate + self.stretch.slope * self.at.since(self.stretch.start).seconds()
+    }
+
     /// Takes the integral up to `to`.
     fn pass(&mut self, to: Time) {
         while self.at < to {
@@ -87,7 +95,7 @@ impl Arrivals {
             }
             let end = to.min(self.stretch.end);
             let seconds = (end - self.at).seconds();
-            let rate = self.stretch.rate + self.stretch.slope * self.at.since(self.stretch.start).seconds();
+            let rate = self.rate();
             self.need -= (rate + self.stretch.slope * seconds / 2.0) * seconds;
             self.at = end;
         }
@@ -103,14 +111,14 @@ impl Arrivals {
 /// balanced means (Tijms, "A First Course in Stochastic Models", appendix B): many short gaps and few long ones.
 pub fn gap(variation: f64, uniform: f64) -> f64 {
     if variation <= 1.0 {
-        return (1.0 - variation) - variation * (-uniform).ln_1p();
+        return (1.0 - variation) - variation * ln(1.0 - uniform);
     }
     let square = variation * variation;
     let spread = ((square - 1.0) / (square + 1.0)).sqrt();
     let (often, rare) = ((1.0 + spread) / 2.0, (1.0 - spread) / 2.0);
     // One uniform chooses the part and the value within it.
     let (part, rest) = if uniform < often { (often, uniform / often) } else { (rare, (uniform - often) / rare) };
-    -(-rest).ln_1p() / (2.0 * part)
+    -ln(1.0 - rest) / (2.0 * part)
 }
 
 /// The straight stretch of a curve that begins at or contains `at`.

@@ -15,20 +15,23 @@
 //! random.
 
 mod arrivals;
+mod choice;
 mod reactions;
+mod routes;
 mod sticky;
 
 use crate::components::Cx;
-use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, AppId, Plan, RoutingAlgorithm, ServiceId, TargetGroup, TrafficMode, ZoneId};
-use crate::world::{Answer, Loss, NodeId, PodId, Process, RequestId, Sent, Share, Target, TargetId, World};
+use crate::engine::{Ahead, Purpose, Time, TimerId};
+use crate::plan::{App, AppId, ServiceId, TrafficMode};
+use crate::world::{Answer, Loss, PodId, Process, RequestId, Sent, TargetId};
 use arrivals::Arrivals;
+use choice::choose;
 use reactions::Reactions;
+use routes::{Route, is_loaded, pods_behind, pods_of, routes, service_of, shares};
 use std::collections::VecDeque;
 use sticky::Sticky;
 
 const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
-const CHOICE: Purpose = Purpose::named("traffic.choice");
 
 /// Its memory.
 #[derive(Default)]
@@ -40,10 +43,14 @@ pub struct Traffic {
 /// What it knows of an application.
 struct AppTraffic {
     arrivals: Arrivals,
+    /// Brings `Next`.
+    timer: TimerId,
     /// When the pending `Next` is due.
     due: Option<Time>,
     /// Requests that have arrived so far: keys their draws.
     number: u64,
+    /// What the integral of the rate must grow by until the next arrival, by number.
+    gaps: Ahead<f64>,
     /// Users of a closed loop, and retries.
     reactions: Reactions,
     /// Requests held for a pod, with the time when that ends.
@@ -63,25 +70,6 @@ struct AppTraffic {
     refresh: bool,
     /// Clients with cookies, where the target group has sticky sessions.
     sticky: Option<Sticky>,
-}
-
-/// Somewhere a request can go.
-#[derive(Clone, Copy, Debug)]
-struct Route {
-    pod: PodId,
-    target: Option<TargetId>,
-    node: Option<NodeId>,
-    /// The zone whose nodes of the load balancer alone reach it; `None`: all do.
-    zone: Option<ZoneId>,
-    weight: f64,
-    /// Credit of smooth weighted round robin.
-    credit: f64,
-}
-
-impl Route {
-    fn key(&self) -> u32 {
-        self.target.map_or(self.pod.0, |target| target.0)
-    }
 }
 
 /// Why it may be woken.
@@ -109,10 +97,13 @@ impl Traffic {
         for index in 0..cx.plan.apps.len() {
             let id = AppId::at(index);
             let need = need(cx, id, 0, 0.5);
+            let timer = cx.queue.timer(crate::components::Event::Traffic(Event::Next(id)));
             self.apps.push(AppTraffic {
+                timer,
                 arrivals: Arrivals::new(cx.world.loads[index].clone(), cx.now, need),
                 due: None,
                 number: 0,
+                gaps: Ahead::default(),
                 reactions: Reactions::default(),
                 held: VecDeque::new(),
                 routes: Vec::new(),
@@ -187,7 +178,8 @@ impl Traffic {
             let arrival = !has_more(app) || state.arrivals.next().is_some_and(|at| at <= cx.now);
             if app.clients.think.is_none() && arrival {
                 state.number += 1;
-                let need = need(cx, id, state.number, 1.0);
+                let gap = |number| need(cx, id, number, 1.0);
+                let need = state.gaps.get(state.number, gap);
                 state.arrivals.arrived(cx.now, need);
                 state.reactions.tried();
                 let sent = Sent { app: id, number: state.number, attempt: 0 };
@@ -258,7 +250,7 @@ impl Traffic {
         }
         let due = self.apps[id.index()].due.filter(|&due| due <= cx.plan.until && before != Some(due));
         if let Some(due) = due {
-            cx.at(due, crate::components::Event::Traffic(Event::Next(id)));
+            cx.set(self.apps[id.index()].timer, due);
         }
     }
 
@@ -390,204 +382,6 @@ fn key(app: AppId, number: u64) -> u64 {
 fn need(cx: &Cx, app: AppId, number: u64, even: f64) -> f64 {
     let variation = cx.plan.apps[app.index()].clients.variation;
     cx.random.map_or(even, |random| arrivals::gap(variation, random.uniform(ARRIVAL, key(app, number))))
-}
-
-/// The route of the next request (position).
-fn choose(state: &mut AppTraffic, cx: &Cx, sent: Sent, group: Option<&TargetGroup>) -> usize {
-    let count = state.routes.len();
-    let next = if state.pointer < count { state.pointer } else { 0 };
-    let key = key(sent.app, sent.number) ^ u64::from(sent.attempt) << 56;
-    match group.map(|group| group.algorithm) {
-        // kube-proxy in its default mode picks by chance.
-        None if cx.random.is_some() => cx.pick(CHOICE, key, count),
-        None => next,
-        Some(RoutingAlgorithm::LeastOutstandingRequests) => {
-            // Without cross-zone balancing the request is at a node of some zone already.
-            let is_zonal = group.is_some_and(|group| !group.cross_zone);
-            let at = if is_zonal { smooth(&mut state.routes, next) } else { next };
-            let zone = state.routes[at].zone;
-            let reachable = |index: &usize| state.routes[*index].zone == zone;
-            let outstanding = |index: &usize| {
-                let target = state.routes[*index].target;
-                target.map_or(0, |target| cx.world.targets[target.index()].outstanding)
-            };
-            (at..count).chain(0..at).filter(reachable).min_by_key(outstanding).unwrap_or(at)
-        }
-        Some(RoutingAlgorithm::WeightedRandom) if cx.random.is_some() => {
-            let uniform = cx.random.map_or(0.0, |random| random.uniform(CHOICE, key));
-            by_weight(&state.routes, uniform)
-        }
-        Some(RoutingAlgorithm::RoundRobin | RoutingAlgorithm::WeightedRandom) if state.even => next,
-        Some(RoutingAlgorithm::RoundRobin | RoutingAlgorithm::WeightedRandom) => smooth(&mut state.routes, next),
-    }
-}
-
-/// The route at `uniform` of the sum of weights.
-fn by_weight(routes: &[Route], uniform: f64) -> usize {
-    let mut left = uniform * routes.iter().map(|route| route.weight).sum::<f64>();
-    for (index, route) in routes.iter().enumerate() {
-        left -= route.weight;
-        if left < 0.0 {
-            return index;
-        }
-    }
-    routes.len().saturating_sub(1)
-}
-
-/// Smooth weighted round robin: every route earns its weight, the richest is served and pays for all.
-fn smooth(routes: &mut [Route], next: usize) -> usize {
-    let total: f64 = routes.iter().map(|route| route.weight).sum();
-    routes.iter_mut().for_each(|route| route.credit += route.weight);
-    let count = routes.len();
-    let mut best = next;
-    for index in (next..count).chain(0..next) {
-        if routes[index].credit > routes[best].credit {
-            best = index;
-        }
-    }
-    routes[best].credit -= total;
-    best
-}
-
-/// Where requests of an application can go now, and whether a weight grows with time.
-fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
-    let Some(id) = app.target_group else {
-        let route = |pod| Route { pod, target: None, node: None, zone: None, weight: 1.0, credit: 0.0 };
-        return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
-    };
-    let group = &plan.target_groups[id.index()];
-    let routable = || world.group_targets[id.index()].iter().map(|target| &world.targets[target.index()]);
-    let starting = |target: &Target| slow_start(group, target, world.now).is_some();
-    // Slow start has no effect while nobody is outside it.
-    let settled = routable().any(|target| target.routable && !starting(target));
-    let weight = |target: &Target| {
-        let ramp = slow_start(group, target, world.now).filter(|_| settled).unwrap_or(1.0);
-        f64::from(target.weight.max(1)) * ramp
-    };
-    let mut chosen: Vec<Route> = routable()
-        .filter(|target| target.routable)
-        .map(|target| Route {
-            pod: target.pod,
-            target: Some(target.id),
-            node: target.node,
-            zone: zone_of(world, target).filter(|_| !group.cross_zone),
-            weight: weight(target),
-            credit: 0.0,
-        })
-        .collect();
-    if !group.cross_zone {
-        share_zones(&mut chosen);
-    }
-    let ramps = routable().any(|target| target.routable && starting(target));
-    (chosen, ramps)
-}
-
-/// The zone of a target: its node's.
-fn zone_of(world: &World, target: &Target) -> Option<ZoneId> {
-    let node = target.node.or(world.pod(target.pod).node)?;
-    world.node(node).zone
-}
-
-/// Every zone that has targets gets the same share, which its targets divide by their weights.
-fn share_zones(routes: &mut [Route]) {
-    let mut sums: Vec<(Option<ZoneId>, f64)> = Vec::new();
-    for route in routes.iter() {
-        match sums.iter_mut().find(|(zone, _)| *zone == route.zone) {
-            Some((_, sum)) => *sum += route.weight,
-            None => sums.push((route.zone, route.weight)),
-        }
-    }
-    for route in routes {
-        let sum = sums.iter().find(|(zone, _)| *zone == route.zone).map_or(1.0, |&(_, sum)| sum);
-        route.weight /= sum;
-    }
-}
-
-/// The part of its share that a target in slow start gets; `None`: it is not in slow start.
-fn slow_start(group: &TargetGroup, target: &Target, now: Time) -> Option<f64> {
-    let since = target.healthy_since.filter(|_| !group.slow_start.is_zero())?;
-    let passed = now.since(since);
-    // Its first requests come within the first step: a share of zero would keep it out for good.
-    let least = Span::from_secs(1).min(group.slow_start);
-    (passed < group.slow_start).then(|| passed.max(least).seconds() / group.slow_start.seconds())
-}
-
-/// Pods that get requests without a target group: ready endpoints, or ready pods if there is no Service.
-fn direct_pods(plan: &Plan, world: &World, app: &App) -> Vec<PodId> {
-    let mut pods: Vec<PodId> = match service_of(plan, world, app) {
-        Some(service) => {
-            let endpoints = world.endpoints[service.index()].iter();
-            endpoints.filter(|endpoint| endpoint.ready).map(|endpoint| endpoint.pod).collect()
-        }
-        None => pods_of(world, app).filter(|&pod| is_loaded(world, pod)).collect(),
-    };
-    pods.sort_unstable();
-    pods
-}
-
-/// The first Service that selects the pods of an application.
-fn service_of(plan: &Plan, world: &World, app: &App) -> Option<ServiceId> {
-    let spec = &world.deployments[app.deployment.index()].spec;
-    let template = world.template(spec.template);
-    let selects = |service: &&std::sync::Arc<crate::plan::ServiceSpec>| {
-        let selector = service.selector.as_ref();
-        service.namespace == template.namespace && selector.is_some_and(|selector| selector.matches(&template.labels))
-    };
-    plan.services.iter().position(|service| selects(&service)).map(ServiceId::at)
-}
-
-/// All pods of an application.
-fn pods_of<'a>(world: &'a World, app: &App) -> impl Iterator<Item = PodId> + 'a {
-    let sets = world.deployments[app.deployment.index()].replica_sets.iter();
-    sets.flat_map(|set| world.replica_sets[set.index()].pods.iter().copied())
-}
-
-/// Ready and not on its way out.
-fn is_loaded(world: &World, pod: PodId) -> bool {
-    world.pod(pod).is_ready() && world.pod(pod).deleting_since.is_none()
-}
-
-/// Pods to which a node passes requests: those on it, else all.
-fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId) -> Vec<PodId> {
-    let group = route.target.map(|target| world.targets[target.index()].group);
-    let ready = plan.bindings.iter().filter(|binding| Some(binding.target_group) == group).flat_map(|binding| {
-        let named = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
-            service.namespace == binding.namespace && service.name == binding.service_name
-        };
-        let service = plan.services.iter().position(named);
-        service.map_or(&[][..], |service| &world.endpoints[service]).iter().filter(|endpoint| endpoint.ready)
-    });
-    let all: Vec<_> = ready.collect();
-    let here: Vec<PodId> = all.iter().filter(|point| point.node == Some(node)).map(|point| point.pod).collect();
-    if here.is_empty() { all.iter().map(|point| point.pod).collect() } else { here }
-}
-
-/// Shares of a flow: one entry a pod, adding up to 1.
-fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
-    let total: f64 = routes.iter().map(|route| route.weight).sum();
-    let mut shares: Vec<Share> = Vec::with_capacity(routes.len());
-    let mut add =
-        |pod: PodId, target, share: f64, merge: bool| match shares.iter_mut().find(|other| merge && other.pod == pod) {
-            Some(other) => *other = Share { target, share: other.share + share, ..*other },
-            None => shares.push(Share { pod, target, share }),
-        };
-    // Only nodes, or an address registered again while it drains, lead to a pod twice.
-    let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
-    seen.sort_unstable();
-    let merge = seen.windows(2).any(|pair| pair[0] == pair[1]) || routes.iter().any(|route| route.node.is_some());
-    for route in routes.iter().filter(|route| route.weight > 0.0) {
-        let share = route.weight / total;
-        match route.node {
-            None => add(route.pod, route.target, share, merge),
-            Some(node) => {
-                let pods = pods_behind(plan, world, *route, node);
-                for &pod in &pods {
-                    add(pod, route.target, share / pods.len() as f64, merge);
-                }
-            }
-        }
-    }
-    shares
 }
 
 /// Load as cores: shared by the ready pods, each at most its limit, or one core without a limit.

@@ -1,5 +1,6 @@
 //! Arrivals and routing, alone.
 
+use super::choice::{by_weight, smooth};
 use super::*;
 
 fn route(pod: u32, weight: f64) -> Route {

@@ -1,0 +1,178 @@
+//! The flow of an application through its pods: lanes, their rates, and when to look again.
+//!
+//! In: World::flows, processes, slowdowns. Out: what `fluid` books in the ledger.
+
+use super::fluid::{self, Inlet, Lane, Terms};
+use super::inlet::inlet_through;
+use super::process::alive;
+use super::{Event, Service, crowd, patience, server};
+use crate::components::Cx;
+use crate::engine::Span;
+use crate::plan::{AppId, TargetGroupId};
+use crate::world::{PodId, Process};
+
+impl Service {
+    pub(super) fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {
+        for index in 0..self.apps.len() {
+            if cx.plan.apps[index].target_group == Some(group) {
+                self.flow(cx, AppId::at(index));
+            }
+        }
+    }
+
+    pub(super) fn book(&mut self, cx: &mut Cx) {
+        for index in 0..self.apps.len() {
+            self.integrate(cx, AppId::at(index));
+        }
+        let period = Span::from_secs(60);
+        if !cx.plan.alarms.is_empty() && cx.now + period < cx.plan.until {
+            cx.after(period, crate::components::Event::Service(Event::Book));
+        }
+    }
+
+    pub(super) fn integrate(&mut self, cx: &mut Cx, app: AppId) {
+        let spec = &cx.plan.apps[app.index()];
+        let terms = Terms {
+            objective: spec.latency_objective,
+            connect_timeout: cx.plan.flags.serving.connect_timeout,
+            origin: cx.plan.start,
+            until: cx.plan.until,
+        };
+        self.apps[app.index()].stream.integrate(cx.now, terms, &mut cx.world.ledgers[app.index()]);
+    }
+
+    /// Books the flow of an application until now and takes up what is true from now on.
+    pub(super) fn flow(&mut self, cx: &mut Cx, app: AppId) {
+        if cx.plan.apps[app.index()].mode != crate::plan::TrafficMode::Fluid {
+            return;
+        }
+        self.integrate(cx, app);
+        self.adopt_lanes(cx, app);
+        let lanes = self.apps[app.index()].stream.lanes.len();
+        for lane in 0..lanes {
+            self.load_lane(cx, app, lane);
+        }
+        for lane in 0..lanes {
+            self.rate_lane(cx, app, lane);
+            self.strain_lane(cx, app, lane);
+        }
+        self.look_again(cx, app);
+        let stream = &mut self.apps[app.index()].stream;
+        let edge = stream.lanes.iter().filter_map(|lane| lane.empties(cx.now, stream.rate)).min();
+        let before = std::mem::replace(&mut stream.edge, edge);
+        if let Some(edge) = edge.filter(|&edge| before != Some(edge) || edge <= cx.now) {
+            cx.at(edge, crate::components::Event::Service(Event::Edge(app)));
+        }
+    }
+
+    /// While a process is cold its capacity grows.
+    pub(super) fn look_again(&mut self, cx: &mut Cx, app: AppId) {
+        let Some(warm_up) = &cx.plan.apps[app.index()].demand.warm_up else { return };
+        let state = &mut self.apps[app.index()];
+        let cold = |lane: &Lane| cx.now.since(self.pods[lane.pod.index()].answers_since) < warm_up.lasts;
+        if state.warms.is_none_or(|at| at <= cx.now) && state.stream.lanes.iter().any(cold) {
+            let at = cx.now + cx.plan.flags.serving.ramp_step;
+            state.warms = Some(at);
+            cx.at(at, crate::components::Event::Service(Event::Flow(app)));
+        }
+    }
+
+    /// The lanes of the present flow, and those of before that still have backlog.
+    pub(super) fn adopt_lanes(&mut self, cx: &mut Cx, app: AppId) {
+        let flow = &cx.world.flows[app.index()];
+        let stream = &mut self.apps[app.index()].stream;
+        stream.rate = flow.rate;
+        let same = stream.lanes.len() == flow.shares.len()
+            && stream.lanes.iter().zip(&flow.shares).all(|(lane, share)| lane.pod == share.pod);
+        if same {
+            for (lane, share) in stream.lanes.iter_mut().zip(&flow.shares) {
+                lane.share = share.share;
+                lane.target = share.target;
+            }
+            return;
+        }
+        let mut before = std::mem::take(&mut stream.lanes);
+        for share in &flow.shares {
+            let lane = match before.iter().position(|lane| lane.pod == share.pod) {
+                Some(index) => before.swap_remove(index).with_share(share.target, share.share),
+                None => Lane::new(share.pod, share.target, share.share),
+            };
+            stream.lanes.push(lane);
+        }
+        let mut released = Vec::new();
+        before.sort_by_key(|lane| lane.pod);
+        for lane in before {
+            if lane.backlog > 0 {
+                stream.lanes.push(lane.with_share(lane.target, 0.0));
+            } else {
+                released.push(lane.pod);
+            }
+        }
+        for pod in released {
+            self.pods[pod.index()].flow_usage = 0;
+            self.balance(cx, pod);
+        }
+    }
+
+    /// What a lane wants of its node.
+    pub(super) fn load_lane(&mut self, cx: &mut Cx, app: AppId, lane: usize) {
+        let state = &self.apps[app.index()];
+        let spec = &cx.plan.apps[app.index()];
+        let entry = state.stream.lanes[lane];
+        self.know(cx, entry.pod);
+        let inlet = inlet_through(cx, entry.pod, spec, entry.target);
+        let state = &mut self.apps[app.index()];
+        state.stream.lanes[lane].inlet = inlet;
+        let arriving = if inlet == Inlet::Open { state.stream.rate * entry.share } else { 0.0 };
+        let limit = self.pods[entry.pod.index()].limit;
+        let (cpu, _) = self.lane_cpu(cx, app, entry.pod, arriving, limit);
+        let wanted = arriving * cpu * server::CORE as f64;
+        let works = alive(cx.world, entry.pod)
+            && matches!(cx.world.pod(entry.pod).process, Process::Answering | Process::Stopping);
+        let wanted = match (works, entry.backlog > 10) {
+            (false, _) => 0,
+            (true, true) if cpu > 0.0 => limit,
+            (true, _) => (wanted as u64).min(limit),
+        };
+        self.pods[entry.pod.index()].flow_usage = wanted;
+        self.balance(cx, entry.pod);
+    }
+
+    /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and
+    /// how long it computes, where that follows from the crowd.
+    pub(super) fn lane_cpu(&self, cx: &Cx, app: AppId, pod: PodId, arriving: f64, cores: u64) -> (f64, Option<Span>) {
+        let spec = &cx.plan.apps[app.index()];
+        let cpu = spec.cpu_per_request.seconds() * self.terms(cx.plan, app, pod, cx.now).cpu_factor;
+        let Some(rise) = spec.demand.rise else { return (cpu, None) };
+        match crowd::steady(arriving, cpu, cores, rise) {
+            Some((cpu, time)) => (cpu, Some(time)),
+            None => (cpu * rise.factor(f64::from(spec.workers.max(1))), None),
+        }
+    }
+
+    /// What a lane can serve, now that the CPU is divided.
+    pub(super) fn rate_lane(&mut self, cx: &mut Cx, app: AppId, lane: usize) {
+        let spec = &cx.plan.apps[app.index()];
+        let state = &self.apps[app.index()];
+        let (rate, entry) = (state.stream.rate, state.stream.lanes[lane]);
+        let pod = &self.pods[entry.pod.index()];
+        let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
+        let cores = if contended { pod.share } else { pod.limit };
+        let wait = spec.wait_per_request.seconds() * state.work.wait_factor;
+        let arriving = if entry.inlet == Inlet::Open { rate * entry.share } else { 0.0 };
+        // While there is a backlog the wait is in it, not in the formula of the steady state.
+        let arriving = if entry.backlog > 10 { f64::INFINITY } else { arriving };
+        let (cpu, time) = self.lane_cpu(cx, app, entry.pod, arriving, cores);
+        let lane = &mut self.apps[app.index()].stream.lanes[lane];
+        let works = alive(cx.world, lane.pod)
+            && matches!(cx.world.pod(lane.pod).process, Process::Answering | Process::Stopping);
+        let workers = f64::from(spec.workers.max(1));
+        let by_cpu = cores as f64 / server::CORE as f64 / cpu;
+        let by_workers = workers / (wait + cpu);
+        lane.capacity = if works { by_cpu.min(by_workers).min(1e9) } else { 0.0 };
+        let room = workers + f64::from(spec.queue);
+        let time = time.unwrap_or_else(|| fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room));
+        lane.latency = Span::from_seconds(wait) + time;
+        lane.limit(spec.workers.max(1).into(), spec.queue.into(), patience(cx.plan, spec));
+    }
+}

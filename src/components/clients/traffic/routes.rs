@@ -1,0 +1,168 @@
+//! Where requests of an application can go: the routable targets of its group, or the ready endpoints of its Service.
+//!
+//! ELB user guide, "Target groups": slow start, and cross-zone load balancing (when it is off, every zone that has targets gets
+//! the same share). Without a target group: all ready endpoints of the Service alike, as kube-proxy does.
+
+use crate::engine::{Span, Time};
+use crate::plan::{App, Plan, ServiceId, TargetGroup, ZoneId};
+use crate::world::{NodeId, PodId, Share, Target, TargetId, World};
+
+/// Somewhere a request can go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) pod: PodId,
+    pub(super) target: Option<TargetId>,
+    pub(super) node: Option<NodeId>,
+    /// The zone whose nodes of the load balancer alone reach it; `None`: all do.
+    pub(super) zone: Option<ZoneId>,
+    pub(super) weight: f64,
+    /// Credit of smooth weighted round robin.
+    pub(super) credit: f64,
+}
+
+impl Route {
+    pub(super) fn key(&self) -> u32 {
+        self.target.map_or(self.pod.0, |target| target.0)
+    }
+}
+
+/// Where requests of an application can go now, and whether a weight grows with time.
+pub(super) fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
+    let Some(id) = app.target_group else {
+        let route = |pod| Route { pod, target: None, node: None, zone: None, weight: 1.0, credit: 0.0 };
+        return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
+    };
+    let group = &plan.target_groups[id.index()];
+    let routable = || world.group_targets[id.index()].iter().map(|target| &world.targets[target.index()]);
+    let starting = |target: &Target| slow_start(group, target, world.now).is_some();
+    // Slow start has no effect while nobody is outside it.
+    let settled = routable().any(|target| target.routable && !starting(target));
+    let weight = |target: &Target| {
+        let ramp = slow_start(group, target, world.now).filter(|_| settled).unwrap_or(1.0);
+        f64::from(target.weight.max(1)) * ramp
+    };
+    let mut chosen: Vec<Route> = routable()
+        .filter(|target| target.routable)
+        .map(|target| Route {
+            pod: target.pod,
+            target: Some(target.id),
+            node: target.node,
+            zone: zone_of(world, target).filter(|_| !group.cross_zone),
+            weight: weight(target),
+            credit: 0.0,
+        })
+        .collect();
+    if !group.cross_zone {
+        share_zones(&mut chosen);
+    }
+    let ramps = routable().any(|target| target.routable && starting(target));
+    (chosen, ramps)
+}
+
+/// The zone of a target: its node's.
+pub(super) fn zone_of(world: &World, target: &Target) -> Option<ZoneId> {
+    let node = target.node.or(world.pod(target.pod).node)?;
+    world.node(node).zone
+}
+
+/// Every zone that has targets gets the same share, which its targets divide by their weights.
+pub(super) fn share_zones(routes: &mut [Route]) {
+    let mut sums: Vec<(Option<ZoneId>, f64)> = Vec::new();
+    for route in routes.iter() {
+        match sums.iter_mut().find(|(zone, _)| *zone == route.zone) {
+            Some((_, sum)) => *sum += route.weight,
+            None => sums.push((route.zone, route.weight)),
+        }
+    }
+    for route in routes {
+        let sum = sums.iter().find(|(zone, _)| *zone == route.zone).map_or(1.0, |&(_, sum)| sum);
+        route.weight /= sum;
+    }
+}
+
+/// The part of its share that a target in slow start gets; `None`: it is not in slow start.
+pub(super) fn slow_start(group: &TargetGroup, target: &Target, now: Time) -> Option<f64> {
+    let since = target.healthy_since.filter(|_| !group.slow_start.is_zero())?;
+    let passed = now.since(since);
+    // Its first requests come within the first step: a share of zero would keep it out for good.
+    let least = Span::from_secs(1).min(group.slow_start);
+    (passed < group.slow_start).then(|| passed.max(least).seconds() / group.slow_start.seconds())
+}
+
+/// Pods that get requests without a target group: ready endpoints, or ready pods if there is no Service.
+pub(super) fn direct_pods(plan: &Plan, world: &World, app: &App) -> Vec<PodId> {
+    let mut pods: Vec<PodId> = match service_of(plan, world, app) {
+        Some(service) => {
+            let endpoints = world.endpoints[service.index()].iter();
+            endpoints.filter(|endpoint| endpoint.ready).map(|endpoint| endpoint.pod).collect()
+        }
+        None => pods_of(world, app).filter(|&pod| is_loaded(world, pod)).collect(),
+    };
+    pods.sort_unstable();
+    pods
+}
+
+/// The first Service that selects the pods of an application.
+pub(super) fn service_of(plan: &Plan, world: &World, app: &App) -> Option<ServiceId> {
+    let spec = &world.deployments[app.deployment.index()].spec;
+    let template = world.template(spec.template);
+    let selects = |service: &&std::sync::Arc<crate::plan::ServiceSpec>| {
+        let selector = service.selector.as_ref();
+        service.namespace == template.namespace && selector.is_some_and(|selector| selector.matches(&template.labels))
+    };
+    plan.services.iter().position(|service| selects(&service)).map(ServiceId::at)
+}
+
+/// All pods of an application.
+pub(super) fn pods_of<'a>(world: &'a World, app: &App) -> impl Iterator<Item = PodId> + 'a {
+    let sets = world.deployments[app.deployment.index()].replica_sets.iter();
+    sets.flat_map(|set| world.replica_sets[set.index()].pods.iter().copied())
+}
+
+/// Ready and not on its way out.
+pub(super) fn is_loaded(world: &World, pod: PodId) -> bool {
+    world.pod(pod).is_ready() && world.pod(pod).deleting_since.is_none()
+}
+
+/// Pods to which a node passes requests: those on it, else all.
+pub(super) fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId) -> Vec<PodId> {
+    let group = route.target.map(|target| world.targets[target.index()].group);
+    let ready = plan.bindings.iter().filter(|binding| Some(binding.target_group) == group).flat_map(|binding| {
+        let named = |service: &std::sync::Arc<crate::plan::ServiceSpec>| {
+            service.namespace == binding.namespace && service.name == binding.service_name
+        };
+        let service = plan.services.iter().position(named);
+        service.map_or(&[][..], |service| &world.endpoints[service]).iter().filter(|endpoint| endpoint.ready)
+    });
+    let all: Vec<_> = ready.collect();
+    let here: Vec<PodId> = all.iter().filter(|point| point.node == Some(node)).map(|point| point.pod).collect();
+    if here.is_empty() { all.iter().map(|point| point.pod).collect() } else { here }
+}
+
+/// Shares of a flow: one entry a pod, adding up to 1.
+pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
+    let total: f64 = routes.iter().map(|route| route.weight).sum();
+    let mut shares: Vec<Share> = Vec::with_capacity(routes.len());
+    let mut add =
+        |pod: PodId, target, share: f64, merge: bool| match shares.iter_mut().find(|other| merge && other.pod == pod) {
+            Some(other) => *other = Share { target, share: other.share + share, ..*other },
+            None => shares.push(Share { pod, target, share }),
+        };
+    // Only nodes, or an address registered again while it drains, lead to a pod twice.
+    let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
+    seen.sort_unstable();
+    let merge = seen.windows(2).any(|pair| pair[0] == pair[1]) || routes.iter().any(|route| route.node.is_some());
+    for route in routes.iter().filter(|route| route.weight > 0.0) {
+        let share = route.weight / total;
+        match route.node {
+            None => add(route.pod, route.target, share, merge),
+            Some(node) => {
+                let pods = pods_behind(plan, world, *route, node);
+                for &pod in &pods {
+                    add(pod, route.target, share / pods.len() as f64, merge);
+                }
+            }
+        }
+    }
+    shares
+}
