@@ -39,7 +39,7 @@ pub struct Question {
 
 impl Question {
     /// It asks about a thing.
-    fn is_about_a_thing(&self) -> bool {
+    pub fn is_about_a_thing(&self) -> bool {
         self.pod.is_some() || self.node.is_some() || !self.targets.is_empty()
     }
 }

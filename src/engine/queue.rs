@@ -182,7 +182,7 @@ impl<E: Copy> Queue<E> {
     }
 
     /// Nothing is queued for `now`, the instant being served, or earlier: an event pushed for it would be the next popped.
-    pub fn is_past(&self, now: Time) -> bool {
+    pub fn is_past(&mut self, now: Time) -> bool {
         // Buckets that have not been entered hold later instants only.
         let later = |at: Option<u64>| at.is_none_or(|at| at > now.micros());
         (now.micros() >> WIDTH_BITS <= self.cursor || self.horizon > now.micros())

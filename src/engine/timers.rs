@@ -36,11 +36,13 @@ pub struct Timers<E> {
     /// Where a timer lies in the heap.
     places: Vec<u32>,
     events: Vec<E>,
+    /// The first one was taken and lies there still: most often it is set anew at once, and then has only to sink.
+    taken: bool,
 }
 
 impl<E> Default for Timers<E> {
     fn default() -> Timers<E> {
-        Timers { heap: Vec::new(), places: Vec::new(), events: Vec::new() }
+        Timers { heap: Vec::new(), places: Vec::new(), events: Vec::new(), taken: false }
     }
 }
 
@@ -55,18 +57,30 @@ impl<E: Copy> Timers<E> {
 
     /// Timers that are set.
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() - usize::from(self.taken)
     }
 
     /// None is set.
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.len() == 0
     }
 
     /// Time and sequence of the first one that is due.
     #[inline]
-    pub fn first(&self) -> Option<(u64, u32)> {
+    pub fn first(&mut self) -> Option<(u64, u32)> {
+        if self.taken {
+            self.drop_first();
+        }
         self.heap.first().map(Due::key)
+    }
+
+    fn drop_first(&mut self) {
+        self.taken = false;
+        let (Some(first), Some(last)) = (self.heap.first().copied(), self.heap.pop()) else { return };
+        self.places[first.timer as usize] = NOWHERE;
+        if last.timer != first.timer {
+            self.sink(0, last);
+        }
     }
 
     /// Sets a timer, in place of what it was set to.
@@ -78,6 +92,10 @@ impl<E: Copy> Timers<E> {
                 self.heap.push(due);
                 self.rise(self.heap.len() - 1, due);
             }
+            0 => {
+                self.taken = false;
+                self.sink(0, due);
+            }
             place if due.is_before(&self.heap[place as usize]) => self.rise(place as usize, due),
             place => self.sink(place as usize, due),
         }
@@ -86,12 +104,11 @@ impl<E: Copy> Timers<E> {
     /// Takes the first one.
     #[inline]
     pub fn pop(&mut self) -> Option<(u64, E)> {
-        let first = *self.heap.first()?;
-        let last = self.heap.pop()?;
-        self.places[first.timer as usize] = NOWHERE;
-        if last.timer != first.timer {
-            self.sink(0, last);
+        if self.taken {
+            self.drop_first();
         }
+        let first = *self.heap.first()?;
+        self.taken = true;
         Some((first.at, self.events[first.timer as usize]))
     }
 

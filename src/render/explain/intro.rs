@@ -20,6 +20,29 @@ impl Page<'_> {
             let text = self.target_intro(target);
             self.paragraph(&text);
         }
+        if question.pod.is_none() && question.node.is_none() && question.targets.is_empty() && question.hpa.is_none() {
+            self.faults();
+        }
+    }
+
+    /// What the scenario breaks, as far as the question goes.
+    fn faults(&mut self) {
+        let plan = self.plan;
+        let until = self.question.at.unwrap_or(plan.until).min(plan.until);
+        let struck: Vec<_> = plan.faults.iter().filter(|fault| fault.at <= until).collect();
+        if struck.is_empty() {
+            return;
+        }
+        self.paragraph("Faults that struck:");
+        for fault in struck {
+            let end = match fault.until {
+                Some(end) if end <= plan.until => format!(", until {}", end.since(plan.start)),
+                Some(_) => ", until after the end of the run".to_string(),
+                None => String::new(),
+            };
+            let text = format!("{}: {}{end}", fault.at.since(plan.start), fault.words(plan));
+            line(&mut self.out, "  ", &text);
+        }
     }
 
     fn paragraph(&mut self, text: &str) {

@@ -62,7 +62,8 @@ pub fn page(plan: &Plan, world: &World, entries: &[Entry], question: &Question, 
         }
     }
     if entries.is_empty() {
-        page.out.push_str("\nNothing was decided about it.\n");
+        let about = if question.is_about_a_thing() { " about it" } else { "" };
+        page.out.push_str(&format!("\nNothing was decided{about}.\n"));
     }
     for (at, entry) in entries {
         page.said(*at, entry);

@@ -3,6 +3,7 @@
 //! ```text
 //!  title, one sentence                               mod.rs     axis, markers
 //!  load, capacity, lost requests                     panels.rs
+//!  faults; targets by state, if any was unhealthy    health.rs
 //!  replicas: desired, ready, in service
 //!  nodes by state
 //!  a lane per node and pod, critical path marked     lanes.rs
@@ -12,6 +13,7 @@
 
 mod breakdown;
 pub mod canvas;
+mod health;
 mod lanes;
 mod panels;
 pub mod png;
@@ -110,6 +112,8 @@ pub fn draw(finished: &Finished) -> Drawing {
     let behind = drawing.shapes.len();
     let top = y;
     y = panels::load(&mut drawing, finished, &axis, y) + 26.0;
+    y = health::faults(&mut drawing, finished, &axis, y).map_or(y, |y| y + 26.0);
+    y = health::targets(&mut drawing, finished, &axis, y).map_or(y, |y| y + 26.0);
     y = panels::replicas(&mut drawing, finished, &axis, y) + 26.0;
     y = panels::nodes(&mut drawing, finished, &axis, y);
     tick_labels(&mut drawing, &axis, y + 16.0);

@@ -19,7 +19,7 @@ pub fn short(value: f64) -> String {
 
 /// A vertical scale from zero.
 #[derive(Clone, Copy)]
-struct Scale {
+pub(super) struct Scale {
     top: f64,
     bottom: f64,
     most: f64,
@@ -32,7 +32,7 @@ impl Scale {
 }
 
 /// Frame, level grid lines and their numbers; returns the scale.
-fn frame(drawing: &mut Drawing, (top, height): (f64, f64), most: f64, whole: bool) -> Scale {
+pub(super) fn frame(drawing: &mut Drawing, (top, height): (f64, f64), most: f64, whole: bool) -> Scale {
     let bottom = top + height;
     let step = nice(most / 3.0, whole);
     let most = (most / step).ceil().max(1.0) * step;
@@ -81,7 +81,7 @@ fn scaled(points: &[(f64, f64)], scale: &Scale) -> Vec<(f64, f64)> {
     points.iter().map(|&(x, value)| (x, scale.y(value))).collect()
 }
 
-fn filled(drawing: &mut Drawing, points: &[(f64, f64)], scale: &Scale, fill: Colour) {
+pub(super) fn filled(drawing: &mut Drawing, points: &[(f64, f64)], scale: &Scale, fill: Colour) {
     // One polygon for each stretch above zero.
     for stretch in points.chunk_by(|one, other| one.1 > 0.0 && other.1 > 0.0) {
         let (Some(&(first, value)), Some(&(last, _))) = (stretch.first(), stretch.last()) else { continue };

@@ -284,25 +284,23 @@ fn oracle_16_a_closed_loop_follows_mean_value_analysis() {
     }
 }
 
-/// What is in flight lags behind a wave of arrivals and is flatter: of 600 s when requests stay 60 s.
-#[test]
-fn oracle_18_waves_are_damped_and_late() {
-    const PERIOD: f64 = 600.0;
-    const STAY: f64 = 60.0;
-    const CYCLES: f64 = 4.0;
+/// Amplitude and lag of what is in flight, against a wave of arrivals of that period and mean rate. What there was at the
+/// start is forgotten after ten stays.
+fn wave(period: f64, cycles: f64, rate: f64, stays: &Distribution, stay: f64) -> [Estimate; 2] {
+    let warm = (10.0 * stay / period).ceil();
     let wave = || {
         plan(0.0, 0.0, |plan| {
             plan.noise = true;
             let app = &mut plan.apps[0];
             app.cpu_per_request = Span::ZERO;
-            app.wait_per_request = seconds(STAY);
-            app.demand.wait = Some(Distribution::Exponential { mean: seconds(STAY) });
+            app.wait_per_request = seconds(stay);
+            app.demand.wait = Some(stays.clone());
             let turn = |step: u32| f64::from(step) / 64.0 * std::f64::consts::TAU;
-            let point = |step| (at(f64::from(step) * PERIOD / 64.0), 4.0 * (1.0 + 0.9 * turn(step).sin()));
-            app.traffic.points = (0..=(64.0 * (CYCLES + 1.0)) as u32).map(point).collect();
+            let point = |step| (at(f64::from(step) * period / 64.0), rate * (1.0 + 0.9 * turn(step).sin()));
+            app.traffic.points = (0..=(64.0 * (cycles + warm)) as u32).map(point).collect();
         })
     };
-    let [amplitude, lag] = study(wave, 1, (PERIOD, PERIOD * CYCLES), |rig, _| {
+    study(wave, 1, (period * warm, period * cycles), |rig, _| {
         let mut waves = [(0.0, 0.0); 2];
         let mut in_flight = 0.0;
         for (second, bin) in rig.world.ledgers[0].bins.iter().enumerate() {
@@ -310,18 +308,73 @@ fn oracle_18_waves_are_damped_and_late() {
             let start = second as f64;
             // Arrivals lie in the middle of their second, what is in flight is known at its end.
             for (wave, value, time) in [(0, bin.offered as f64, start + 0.5), (1, in_flight, start + 1.0)] {
-                let turn = time / PERIOD * std::f64::consts::TAU;
-                let counts = f64::from(start >= PERIOD);
+                let turn = time / period * std::f64::consts::TAU;
+                let counts = f64::from(start >= period * warm);
                 waves[wave].0 += counts * value * turn.cos();
                 waves[wave].1 += counts * value * turn.sin();
             }
         }
         let [arrivals, there] = waves.map(|(cosine, sine): (f64, f64)| (cosine.hypot(sine), sine.atan2(cosine)));
         let late = (there.1 - arrivals.1).rem_euclid(std::f64::consts::TAU);
-        [there.0 / arrivals.0 / STAY, late / std::f64::consts::TAU * PERIOD]
+        [there.0 / arrivals.0 / stay, late / std::f64::consts::TAU * period]
+    })
+}
+
+/// What is in flight lags behind a wave of arrivals and is flatter, by 1/sqrt(1 + (w/m)^2) and atan(w/m)/w: waves that are
+/// as long as ten stays, as twelve and as one.
+#[test]
+fn oracle_18_waves_are_damped_and_late() {
+    for (period, cycles, rate, stay, narrow) in [
+        (600.0, 4.0, 4.0, 60.0, [0.05, 0.1]),
+        (3600.0, 2.0, 1.0, 300.0, [0.05, 0.15]),
+        (60.0, 20.0, 8.0, 60.0, [0.2, 0.1]),
+    ] {
+        let [amplitude, lag] = wave(period, cycles, rate, &Distribution::Exponential { mean: seconds(stay) }, stay);
+        let speed = std::f64::consts::TAU / period;
+        amplitude.holds("amplitude of a wave", 1.0 / (1.0 + (speed * stay).powi(2)).sqrt(), narrow[0]);
+        lag.holds("lag of a wave", (speed * stay).atan() / speed, narrow[1]);
+    }
+}
+
+/// Stays that are all the same are a moving average: sin(wD/2)/(wD/2) of the amplitude, half a stay late.
+#[test]
+fn oracle_18_equal_stays_are_a_moving_average() {
+    let [amplitude, lag] = wave(600.0, 2.0, 4.0, &Distribution::Constant(seconds(120.0)), 120.0);
+    let half = std::f64::consts::PI * 120.0 / 600.0;
+    amplitude.holds("amplitude of a wave", half.sin() / half, 0.05);
+    lag.holds("lag of a wave", 60.0, 0.1);
+}
+
+/// L = lambda W and U = X S without any error, from the path itself: what is in flight, summed over time after every event,
+/// is the sum of the times in flight; the CPU used by the pods of a node is the sum of what their requests need.
+#[test]
+fn oracle_17_the_laws_of_little_and_of_utilisation_are_exact() {
+    let mut plan = plan(400.0, 15.0, |plan| {
+        workers(plan, 10, 1_000_000);
+        plan.apps[0].traffic.points.push((at(200.0), 15.0));
+        plan.apps[0].traffic.points.push((at(200.0), 0.0));
     });
-    amplitude.holds("amplitude of a wave", 0.8467, 0.05);
-    lag.holds("lag of a wave", 53.57, 0.1);
+    without_checks(&mut plan);
+    plan.seed = 17;
+    let mut rig = Rig::new(&plan, 2);
+    let path = std::cell::Cell::new((START, 0u64, 0u128));
+    rig.run_while(plan.until, |world| {
+        let (since, in_flight, area) = path.get();
+        let grown = u128::from(in_flight) * u128::from((world.now - since).micros());
+        path.set((world.now, world.ledgers[0].in_flight, area + grown));
+        true
+    });
+    let total = rig.tally();
+    assert_eq!((total.offered, rig.world.ledgers[0].in_flight), (total.served, 0), "all are through");
+    assert_eq!(path.get().2, total.latency, "L = lambda W");
+    let (random, work) = (rig.random.unwrap(), exponential().unwrap());
+    let needs = (1..=total.served / REQUEST).map(|number| {
+        let need = work.draw(&random, Purpose::named("app.cpu_per_request"), number);
+        u128::from(need.micros()) * 1000
+    });
+    let used = rig.world.cpu_used(PodId(0)) + rig.world.cpu_used(PodId(1));
+    assert_eq!(used, needs.sum::<u128>(), "U = X S");
+    assert!(total.served > 2_500 * REQUEST);
 }
 
 /// Of requests in flight when a target is deregistered, those that last longer than the delay are cut off: exp(-30/10).

@@ -75,7 +75,13 @@ impl Arrivals {
 
     /// The request at `now` has come; the next needs so much more.
     pub fn arrived(&mut self, now: Time, need: f64) {
-        self.pass(now);
+        if self.stretch.slope == 0.0 && now < self.stretch.end {
+            // Within a level stretch, which is where nearly all arrivals are.
+            self.need -= self.stretch.rate * now.since(self.at).seconds();
+            self.at = now;
+        } else {
+            self.pass(now);
+        }
         self.need += need;
     }
 
