@@ -52,7 +52,7 @@ impl Service {
     }
 
     /// Divides a node's CPU among its pods.
-    fn divide(&mut self, cx: &mut Cx, pod: PodId) {
+    pub(super) fn divide(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(node) = self.pods[pod.index()].node else { return };
         let there: Vec<PodId> = (cx.world.node(node).pods.iter().copied())
             .filter(|&other| other == pod || self.pods.get(other.index()).is_some_and(|state| state.demand > 0))
