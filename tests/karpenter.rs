@@ -68,6 +68,11 @@ fn prefix_delegation() {
 }
 
 #[test]
+fn spot_prices() {
+    keeps("spot-prices");
+}
+
+#[test]
 fn drift() {
     keeps("drift");
 }
@@ -94,6 +99,7 @@ fn every_scenario_of_the_folder_is_named_here() {
         "prefix-delegation",
         "rebalance",
         "spot-pool-lost",
+        "spot-prices",
         "volumes",
         "volumes-v0",
     ];

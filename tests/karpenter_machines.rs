@@ -4,7 +4,7 @@
 use crate::support::written;
 use kubelapse::components::Outcome;
 use kubelapse::engine::{Span, Time};
-use kubelapse::plan::{Plan, Stage};
+use kubelapse::plan::{CapacityType, Plan, Stage};
 use kubelapse::study::run_once;
 use kubelapse::world::Change;
 
@@ -422,4 +422,83 @@ fn a_burstable_node_without_credits_computes_at_its_baseline_or_costs_more() {
     }
     let (served, surplus, _) = play("off", "20/s");
     assert!(served > 19.7 && surplus == 0.0);
+}
+
+/// What runs pays the spot price of now, never more than on demand; a bill is what was paid for each stretch of time.
+#[test]
+fn running_spot_nodes_pay_the_price_of_now() {
+    let what = "faults: [{ at: 10m, for: 10m, spot_price: { instance_type: m5.large, factor: 2 } }, { at: 30m, for: 10m, spot_price: \
+                { factor: 1000 } }]\nrun: { until: 1h }";
+    let plan = planned("spot-price", what);
+    let outcome = run_once(&plan, 0, false);
+    let instance = &outcome.world.instances[0];
+    let offering = |kind: CapacityType| {
+        let entry = plan.instance_type(instance.instance_type);
+        entry.offerings.iter().find(|one| one.capacity_type == kind).expect("it is offered").price.0
+    };
+    let (spot, on_demand) = (offering(CapacityType::Spot), offering(CapacityType::OnDemand));
+    let dearer = (2 * spot).min(on_demand);
+    let expected = (spot * 40 + dearer * 10 + on_demand * 10) as f64 / 60.0;
+    let cost = kubelapse::analysis::totals::cost(&plan, instance).0;
+    assert!((cost as f64 - expected).abs() <= 1.0, "{cost}, {expected}");
+    outcome.world.check().expect("the bill of all is that of each");
+}
+
+/// EC2 chooses by the price of now among what Karpenter asks for; Karpenter itself knows what it read last.
+#[test]
+fn a_launch_goes_by_the_price_of_now_and_karpenter_by_what_it_has_read() {
+    let manifests = POOL.replace("values: [m5.large]", "values: [m5.large, m6i.large]");
+    let manifests = manifests.replace(
+        "requirements: [",
+        "requirements: [{ key: karpenter.sh/capacity-type, operator: In, values: [spot] }, ",
+    );
+    let play = |name: &str, faults: &str| {
+        let scenario = format!(
+            "name: {name}\nmanifests: [manifests.yaml]\ncluster: {{ zones: [us-east-1a], prices: {{ m5.large: {{ spot: 0.03 }}, \
+             m6i.large: {{ spot: 0.04 }} }} }}\ncontrollers: {{ karpenter.pricing_period: 20m }}\n\
+             images: {{ web: {{ cached: true }} }}\nfaults: [{faults}]\n\
+             actions: [{{ at: 1m, scale: {{ deployment: web, replicas: 3 }} }}]\nrun: {{ until: 15m }}\n"
+        );
+        let plan = written(name, &manifests.replace("replicas: 2", "replicas: 0"), &scenario);
+        let outcome = run_once(&plan, 0, false);
+        let bought = plan.instance_type(outcome.world.instances[0].instance_type).name.clone();
+        (bought, outcome, plan)
+    };
+    assert_eq!(play("price-still", "").0, "m5.large");
+    let (bought, outcome, plan) =
+        play("price-moved", "{ at: 0s, spot_price: { instance_type: m5.large, factor: 1.5 } }");
+    assert_eq!(bought, "m6i.large", "0.045 is more than 0.04");
+    let prices = outcome.world.prices.all();
+    let of = |name: &str| prices.iter().find(|price| price.name.starts_with(name)).expect("it moves");
+    // The period is 20 min; without noise its first end is half of it after the start.
+    assert_eq!((of("m5.large").actual.0, of("m5.large").known.0), (45_000, 45_000));
+    let before = plan.start + Span::from_secs(600);
+    assert!(
+        times(&outcome, |change| matches!(change, Change::InstanceLaunched(_)))[0] < before,
+        "bought before it read that"
+    );
+}
+
+/// About three changes a day for each type and zone (price logs of 2021), slow ones; without noise none.
+#[test]
+fn prices_move_three_times_a_day_and_not_without_noise() {
+    let manifests = POOL.replace("values: [m5.large]", "values: [m5.large, m6i.large, c5.large, r5.large, m6a.large]");
+    let manifests = manifests.replace("replicas: 2", "replicas: 0");
+    let play = |noise: &str| {
+        let scenario = format!(
+            "name: walk-{noise}\nmanifests: [manifests.yaml]\nspot_market: {{ interruptions: off, shortage: 0%, prices: moving }}\n\
+             run: {{ until: 10d, noise: {noise}, seed: 3 }}\n"
+        );
+        let plan = written(&format!("walk-{noise}"), &manifests, &scenario);
+        let outcome = run_once(&plan, 0, false);
+        let moved = times(&outcome, |change| matches!(change, Change::SpotPrice(..))).len();
+        (moved, outcome)
+    };
+    assert_eq!(play("off").0, 0);
+    let (moved, outcome) = play("on");
+    let prices = outcome.world.prices.all();
+    assert_eq!(prices.len(), 15);
+    // 15 prices, 10 days: 450 changes, within 99.9 % of a Poisson count; a few round to the same price.
+    assert!((moved as f64 - 450.0).abs() < 3.29 * 450.0_f64.sqrt(), "{moved}");
+    assert!(prices.iter().all(|price| price.walk.abs() < 0.3), "they stay near where they were");
 }

@@ -265,6 +265,7 @@ fn begin(cx: &mut Cx, id: FaultId) {
             let hit = spot_instances(cx, *instance_type, *zone);
             hit.into_iter().for_each(|instance| cx.world.recommend_rebalance(instance));
         }
+        FaultKind::SpotPrice { .. } => reprice(cx),
         FaultKind::NodeFailure(choice) => {
             for node in chosen(cx.world, choice) {
                 fail(cx, node, fault.until.is_none());
@@ -291,6 +292,12 @@ fn begin(cx: &mut Cx, id: FaultId) {
         | FaultKind::SlowRegistry(_)
         | FaultKind::PodCallsFail(_) => {}
     }
+}
+
+/// All spot prices are what they ought to be now.
+fn reprice(cx: &mut Cx) {
+    let prices: Vec<_> = cx.world.prices.all().iter().map(|price| price.id).collect();
+    prices.into_iter().for_each(|price| cx.world.reprice(cx.plan, price));
 }
 
 /// Running spot instances of a type and a zone.
@@ -331,6 +338,9 @@ fn end(cx: &mut Cx, id: FaultId) {
     let fault = &cx.plan.faults[id.index()];
     let plan = cx.plan;
     cx.explain(|| format!("fault {} ends: {}", id.index() + 1, fault.words(plan)));
+    if matches!(fault.kind, FaultKind::SpotPrice { .. }) {
+        reprice(cx);
+    }
     if let FaultKind::NodeUnhealthy { problem, .. } = &fault.kind {
         for node in self_healing(cx.world, *problem) {
             set_health(cx, node, *problem, true);

@@ -209,6 +209,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
         Change::NodeProblem(id, ..) => other(19, id.0),
         Change::NodeThrottled(id, _) => other(20, id.0),
+        Change::SpotPrice(id, _) => other(21, id.0),
         Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
         Change::DeploymentChanged(id)
         | Change::DeploymentScaled { deployment: id, .. }

@@ -47,6 +47,17 @@ impl CapacityPool {
     }
 }
 
+/// How the spot price of a type in a zone moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriceMoves {
+    /// From one change to the next.
+    pub every: Distribution,
+    /// Standard deviation of a change, of the logarithm.
+    pub step: f64,
+    /// With each change this part of the distance to the price of the start is made up.
+    pub pull: f64,
+}
+
 /// All pools, and which of them an offering draws on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CapacityPools {

@@ -3,7 +3,7 @@
 //! In: the faults of a plan and which of them are in force. Out: answers to what components ask (is this zone lost, is this
 //! call denied), and words for events and explanations. Each question is a fold over a short list.
 
-use super::ids::{AppId, TargetGroupId, ZoneId};
+use super::ids::{AppId, InstanceTypeId, TargetGroupId, ZoneId};
 use super::script::{Fault, FaultKind, NodeChoice, PodCall};
 use super::{CapacityType, Plan};
 use crate::engine::Time;
@@ -200,6 +200,15 @@ impl<'a> InForce<'a> {
         self.faults().filter_map(factor).product()
     }
 
+    /// Spot prices are so many times what they were; `is_meant` says whether a fault about that type and zone counts.
+    pub fn price_factor(self, is_meant: impl Fn(Option<InstanceTypeId>, Option<ZoneId>) -> bool) -> f64 {
+        let factor = |fault: &Fault| match fault.kind {
+            FaultKind::SpotPrice { instance_type, zone, factor } if is_meant(instance_type, zone) => Some(factor),
+            _ => None,
+        };
+        self.faults().filter_map(factor).product()
+    }
+
     /// A part of an application's requests takes so many times as long.
     pub fn slowdown(self, app: AppId, part: SlowPart) -> f64 {
         let factor = |fault: &Fault| match fault.kind {
@@ -239,6 +248,11 @@ impl Fault {
             FaultKind::RebalanceRecommendation { instance_type, zone: of } => format!(
                 "EC2 recommends to replace spot instances{}{}",
                 kind(instance_type).unwrap_or_default(),
+                zone(of).unwrap_or_default()
+            ),
+            FaultKind::SpotPrice { instance_type, zone: of, factor } => format!(
+                "spot prices{}{} are {factor} times what they were",
+                kind(instance_type).map(|name| format!(" of{name}")).unwrap_or_default(),
                 zone(of).unwrap_or_default()
             ),
             FaultKind::NodeFailure(NodeChoice::All) => "all nodes fail".to_string(),

@@ -454,6 +454,8 @@ pub struct KarpenterFlags {
     pub ends_at_once: bool,
     /// Eviction back-off: first and largest.
     pub eviction_backoff: (Span, Span),
+    /// Spot prices are read so often (provider `pkg/controllers/providers/pricing`: 12 h).
+    pub pricing_period: Span,
     /// A sold-out offering is avoided so long.
     pub unavailable_offering: Span,
     /// Sweep of that cache.
@@ -527,6 +529,7 @@ impl Default for KarpenterFlags {
             termination_period: Span::from_secs(5),
             ends_at_once: false,
             eviction_backoff: (Span::from_millis(100), Span::from_secs(10)),
+            pricing_period: Span::from_secs(43_200),
             unavailable_offering: Span::from_secs(180),
             unavailable_sweep: Span::from_secs(10),
             pod_event_dedupe: Span::from_secs(10),
@@ -701,6 +704,13 @@ pub struct SpotFlags {
     pub rebalance: (f64, f64),
     /// How long before: median and sigma of a log-normal distribution (the same nine: 17 min to 8 h 42 min).
     pub rebalance_lead: (Span, f64),
+    /// A spot price changes so often, where it moves (price logs of 2021: about three changes a day for each type and zone).
+    pub price_change: Span,
+    /// Standard deviation of a change, of the logarithm (no distribution is published; 2 % is a choice: spot prices have moved slowly
+    /// since 2017).
+    pub price_step: f64,
+    /// With each change this part of the distance to the price of the start is made up (a choice: so prices stay within a fifth).
+    pub price_pull: f64,
 }
 
 impl Default for SpotFlags {
@@ -714,6 +724,9 @@ impl Default for SpotFlags {
             shortage: 0.02,
             rebalance: (0.6, 0.3),
             rebalance_lead: (Span::from_secs(5_640), 1.15),
+            price_change: Span::from_secs(28_800),
+            price_step: 0.02,
+            price_pull: 0.05,
         }
     }
 }

@@ -21,7 +21,7 @@ pub mod work;
 pub mod workload;
 
 pub use app::{App, Curve, Drains, TrafficMode};
-pub use capacity_pool::{CapacityPool, CapacityPools};
+pub use capacity_pool::{CapacityPool, CapacityPools, PriceMoves};
 pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
 pub use fault::{InForce, LoadBalancerCall, NodeProblem, Passage, Program, SlowPart};
@@ -113,6 +113,8 @@ pub struct Plan {
     pub reservations: Vec<Reservation>,
     /// Pools of EC2 capacity that can fail by themselves.
     pub capacity_pools: CapacityPools,
+    /// How spot prices move by themselves; `None`: they do not.
+    pub price_moves: Option<PriceMoves>,
     /// Persistent volumes and their claims.
     pub volumes: Volumes,
     /// Target groups.
@@ -180,6 +182,7 @@ impl Plan {
             pool_types: Vec::new(),
             reservations: Vec::new(),
             capacity_pools: CapacityPools::default(),
+            price_moves: None,
             volumes: Volumes::default(),
             target_groups: Vec::new(),
             bindings: Vec::new(),

@@ -201,6 +201,15 @@ pub enum FaultKind {
         /// Only this zone.
         zone: Option<ZoneId>,
     },
+    /// Spot prices of a type and a zone (`None`: any) are so many times what they were, at most the price on demand.
+    SpotPrice {
+        /// Only this type.
+        instance_type: Option<InstanceTypeId>,
+        /// Only this zone.
+        zone: Option<ZoneId>,
+        /// How many times.
+        factor: f64,
+    },
     /// A node fails without notice: kubelet and pods stop answering.
     NodeFailure(NodeChoice),
     /// A node is unhealthy while it lasts: its kubelet reports that it is not Ready, or an agent that something is wrong.

@@ -120,6 +120,7 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::InstanceShuttingDown(_)
         | Change::InstanceTerminated(_)
         | Change::CapacityChanged(..)
+        | Change::SpotPrice(..)
         | Change::AlarmChanged(..)
         | Change::ActionDone(_)
         | Change::FaultChanged(..)
@@ -149,6 +150,10 @@ fn outside(change: Change, world: &World) -> Row {
             let (from, to) = if sells { ("none", "available") } else { ("available", "none") };
             let name = world.capacity_pools[pool.index()].name.replace(' ', "/");
             Row::new("ec2", format!("pool/{name}"), "capacity").from(from).to(to)
+        }
+        Change::SpotPrice(id, price) => {
+            let name = &world.prices.get(id).name;
+            Row::new("ec2", format!("spot/{name}"), "price").to(format!("{:.4}", price.dollars()))
         }
         Change::AlarmChanged(alarm, state) => {
             Row::new("cloudwatch", format!("alarm/{}", alarm.index()), "state").to(state.name())

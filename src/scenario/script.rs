@@ -59,6 +59,7 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
         let kinds = [
             "spot_interruption",
             "rebalance_recommendation",
+            "spot_price",
             "node_failure",
             "node_unhealthy",
             "insufficient_capacity",
@@ -105,7 +106,8 @@ fn one_of<'n>(fields: &mut Fields<'n>, kinds: &[&'static str], draft: &mut Draft
 
 fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
     match key {
-        "spot_interruption" | "rebalance_recommendation" | "insufficient_capacity" => {
+        "spot_interruption" | "rebalance_recommendation" | "spot_price" | "insufficient_capacity" => {
+            let mut factor = 1.0;
             let (mut instance_type, mut zone, mut capacity_type) = (None, None, None);
             if !node.is_null() {
                 let mut fields = Fields::of(node, path, &mut draft.problems)?;
@@ -115,6 +117,10 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
                 if let Some(node) = fields.get("zone") {
                     zone = Some(find_zone(node, &fields.at("zone"), draft)?);
                 }
+                if key == "spot_price" {
+                    let node = fields.required("factor", &mut draft.problems)?;
+                    factor = factor_of(node, &fields.at("factor"), draft)?;
+                }
                 if key == "insufficient_capacity" {
                     capacity_type = fields.choice("capacity_type", &CAPACITY_TYPES, &mut draft.problems);
                 }
@@ -123,6 +129,7 @@ fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<F
             Some(match key {
                 "spot_interruption" => FaultKind::SpotInterruption { instance_type, zone },
                 "rebalance_recommendation" => FaultKind::RebalanceRecommendation { instance_type, zone },
+                "spot_price" => FaultKind::SpotPrice { instance_type, zone, factor },
                 _ => FaultKind::InsufficientCapacity { instance_type, zone, capacity_type },
             })
         }

@@ -11,7 +11,7 @@ use super::units::{self, UnitError};
 use super::yaml::Node;
 use crate::catalog::price::{INTERRUPTION_BANDS, interrupted_in_a_month};
 use crate::engine::Span;
-use crate::plan::{CapacityPool, CapacityPools, CapacityType, Distribution, InstanceTypeId, ZoneId};
+use crate::plan::{CapacityPool, CapacityPools, CapacityType, Distribution, InstanceTypeId, PriceMoves, ZoneId};
 use std::collections::BTreeMap;
 
 /// Hours of a month, as the Spot Instance Advisor's bands are turned into rates.
@@ -80,6 +80,9 @@ pub(crate) fn read(node: &Node, draft: &mut Draft) {
     };
     let by_family = fields.choice("by", &[("type", false), ("family", true)], &mut draft.problems).unwrap_or(false);
     let settings = settings(&mut fields, default, draft);
+    if let Some(node) = fields.get("prices") {
+        prices(node, draft);
+    }
     let overrides: Vec<Override> = fields
         .list("pools", &mut draft.problems)
         .iter()
@@ -94,6 +97,25 @@ pub(crate) fn read(node: &Node, draft: &mut Draft) {
             .push(Diagnostic::note("N107", node.place, text).help("use --noise on, or faults for one sure event"));
     }
     place(by_family, &settings, &overrides, draft);
+}
+
+/// `prices`: fixed, moving, or how they move.
+fn prices(node: &Node, draft: &mut Draft) {
+    let flags = draft.plan.flags.spot.clone();
+    let every = Distribution::Exponential { mean: flags.price_change };
+    let mut moves = PriceMoves { every, step: flags.price_step, pull: flags.price_pull };
+    match node.text() {
+        Some("fixed" | "off" | "false") => return,
+        Some("moving" | "on" | "true") => {}
+        _ => {
+            let Some(mut fields) = Fields::of(node, "spot_market.prices", &mut draft.problems) else { return };
+            moves.every = distribution(&mut fields, "every", draft).unwrap_or(moves.every);
+            moves.step = share(&mut fields, "step", 1.0, draft).unwrap_or(moves.step);
+            moves.pull = share(&mut fields, "pull", 1.0, draft).unwrap_or(moves.pull);
+            fields.finish(&mut draft.problems);
+        }
+    }
+    draft.plan.price_moves = Some(moves);
 }
 
 /// The fields that the section and its exceptions share, over what holds otherwise.

@@ -1,11 +1,12 @@
 //! Everything that can change in the world, as plain data. The record of a run is a list of these with their times.
 
-use super::ids::{AttachmentId, ClaimId, InstanceId, NodeId, PodId, ReplicaSetId, TargetId};
+use super::ids::{AttachmentId, ClaimId, InstanceId, NodeId, PodId, PriceId, ReplicaSetId, TargetId};
 use super::pod::{PodPhase, Process};
 use super::rollout::DeploymentReason;
 use super::target::TargetState;
 use crate::plan::{
-    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, NodePoolId, NodeProblem, PdbId, ServiceId,
+    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, MicroDollars, NodePoolId, NodeProblem,
+    PdbId, ServiceId,
 };
 
 /// One change of the world.
@@ -177,6 +178,8 @@ pub enum Change {
     InstanceTerminated(InstanceId),
     /// A pool of EC2 capacity ran out (false) or sells again.
     CapacityChanged(CapacityPoolId, bool),
+    /// A spot price moved to this.
+    SpotPrice(PriceId, MicroDollars),
     /// An alarm changed its state.
     AlarmChanged(AlarmId, AlarmState),
     /// A scripted action was carried out.

@@ -70,8 +70,7 @@ impl World {
                 ));
             }
             let until = instance.stopped.unwrap_or(self.now);
-            let paid_for = i128::from(until.micros()) - i128::from(instance.launched.micros());
-            paid += i128::from(instance.price.0) * paid_for;
+            paid += instance.paid_until(until);
         }
         if paid != self.bill.until(self.now) {
             return Err(format!("instances cost {paid} by their times but {} by the meter", self.bill.until(self.now)));

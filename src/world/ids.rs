@@ -17,4 +17,6 @@ ids! {
     TargetId;
     /// A VolumeAttachment.
     AttachmentId;
+    /// The spot price of a type in a zone.
+    PriceId;
 }

@@ -25,6 +25,7 @@ pub mod node;
 pub mod node_status;
 pub mod offering;
 pub mod pod;
+pub mod price;
 pub mod request;
 pub mod rollout;
 pub mod room;
@@ -185,6 +186,8 @@ pub struct World {
     pub capacity_pools: Vec<capacity::PoolState>,
     /// Offerings that Karpenter believes sold out.
     pub unavailable_offerings: UnavailableOfferings,
+    /// Spot prices that move.
+    pub prices: price::Prices,
     /// What the EC2 API admits.
     pub ec2: ec2_api::Ec2Api,
     /// Persistent volumes as they are now.
@@ -307,6 +310,7 @@ impl World {
                 .map(|pool| capacity::PoolState::named(&pool.name))
                 .collect(),
             unavailable_offerings: UnavailableOfferings::default(),
+            prices: price::Prices::of(plan),
             ec2: ec2_api::Ec2Api::default(),
             volumes: Arc::new(plan.volumes.clone()),
             attachments: Vec::new(),

@@ -240,6 +240,8 @@ pub struct Instance {
     pub launched: Time,
     /// State.
     pub state: InstanceState,
+    /// Prices that it paid before, each with the time until which it did.
+    pub paid_before: Vec<(Time, MicroDollars)>,
     /// CPU credits of a burstable machine, where they are counted.
     pub credits: Option<super::credits::Credits>,
     /// When EC2 recommended to replace it.
@@ -253,11 +255,21 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// What it pays from its launch until then if it runs for so long, micro-dollars an hour times microseconds.
+    pub fn paid_until(&self, end: Time) -> i128 {
+        let (mut from, mut sum) = (self.launched, 0);
+        for &(until, price) in self.paid_before.iter().filter(|&&(until, _)| until < end) {
+            sum += i128::from(price.0) * i128::from(until.since(from).micros());
+            from = until;
+        }
+        let last = self.paid_before.iter().find(|&&(until, _)| until >= end).map_or(self.price, |&(_, price)| price);
+        sum + i128::from(last.0) * (i128::from(end.micros()) - i128::from(from.micros()))
+    }
+
     /// Cost until `now`: per second, at least 60 s. Source: EC2 "On-Demand Pricing", per-second billing for Linux.
     pub fn cost(&self, now: Time) -> MicroDollars {
         let end = self.stopped.unwrap_or(now).max(self.launched);
-        let paid = (end - self.launched).max(Span::from_secs(60));
-        let micro = i128::from(self.price.0) * i128::from(paid.micros());
+        let micro = self.paid_until(end.max(self.launched + Span::from_secs(60)));
         MicroDollars(i64::try_from((micro + 1_800_000_000) / 3_600_000_000).unwrap_or(i64::MAX))
     }
 }
@@ -649,6 +661,7 @@ impl World {
             price,
             launched: self.now,
             state: InstanceState::Running,
+            paid_before: Vec::new(),
             credits: None,
             rebalance: None,
             interrupted: None,

@@ -222,7 +222,7 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
             instance_type: id,
             zone: offering.zone,
             capacity_type: offering.capacity_type,
-            price: offering.price,
+            price: world.prices.known(id, offering),
         }));
     }
     let metal = |entry: &Override| plan.instance_type(entry.instance_type).name.contains("metal");
@@ -246,6 +246,13 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
         }
         types.contains(&entry.instance_type)
     });
+    // EC2 goes by the prices of now.
+    for entry in &mut all {
+        let offerings = plan.instance_type(entry.instance_type).offerings.iter();
+        let mut same = offerings.filter(|one| one.zone == entry.zone && one.capacity_type == entry.capacity_type);
+        entry.price = same.next().map_or(entry.price, |one| world.prices.actual(entry.instance_type, one));
+    }
+    all.sort_by_key(|entry| entry.price);
     all
 }
 
@@ -278,7 +285,7 @@ fn told(plan: &Plan, world: &World, id: ClaimId, answer: &Answer) -> Launch {
             instance_type: id,
             zone: offering.zone,
             capacity_type: offering.capacity_type,
-            price: offering.price,
+            price: world.prices.known(id, offering),
         }));
     }
     let refused: Vec<Offer> = answer.refused.iter().map(offer).collect();

@@ -67,7 +67,8 @@ pub fn offerings<'a>(
 
 /// Price of the cheapest offering that can be had, dollars an hour; the largest float when there is none.
 pub fn cheapest_price(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> f64 {
-    offerings(plan, world, id, requirements).map(|offering| offering.price.dollars()).fold(f64::MAX, f64::min)
+    let price = |offering: &Offering| world.prices.known(id, offering).dollars();
+    offerings(plan, world, id, requirements).map(price).fold(f64::MAX, f64::min)
 }
 
 /// The most expensive offering of the capacity type that would be used: reserved, else spot, else on demand.
@@ -77,7 +78,7 @@ pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requir
         .into_iter()
         .find_map(|kind| {
             let of_kind = found.iter().filter(|offering| offering.capacity_type == kind);
-            of_kind.map(|offering| offering.price.dollars()).reduce(f64::max)
+            of_kind.map(|offering| world.prices.known(id, offering).dollars()).reduce(f64::max)
         })
         .unwrap_or(f64::MAX)
 }
@@ -89,7 +90,7 @@ pub fn order_by_price(plan: &Plan, world: &World, types: &mut Vec<InstanceTypeId
         let entry = plan.instance_type(id);
         let offered = entry.offerings.iter().filter(|offering| wanted.allows(offering));
         let offered = offered.filter(|offering| is_available(world, entry, offering));
-        offered.map(|offering| offering.price.dollars()).fold(f64::MAX, f64::min)
+        offered.map(|offering| world.prices.known(id, offering).dollars()).fold(f64::MAX, f64::min)
     };
     let mut priced: Vec<(f64, InstanceTypeId)> = types.iter().map(|&id| (cheapest(id), id)).collect();
     priced.sort_by(|one, two| one.0.total_cmp(&two.0));

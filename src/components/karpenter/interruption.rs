@@ -1,4 +1,4 @@
-//! Karpenter interruption poller.
+//! Karpenter interruption poller, and the controller that reads spot prices every 12 h.
 //!
 //! ```text
 //!  two-minute notice ─ EventBridge, SQS ─► avoid the spot offering for 3 min, delete the NodeClaim (drain begins)
@@ -6,13 +6,16 @@
 //!  rebalance recommendation ─────────────► an event on the NodeClaim, nothing else
 //! ```
 //!
-//! Source: provider `pkg/controllers/interruption/controller.go`. Nothing happens without `--interruption-queue`. Left out:
-//! scheduled changes, the instance-status poller.
+//! Source: provider `pkg/controllers/{interruption,providers/pricing}/controller.go`. Nothing comes of messages without
+//! `--interruption-queue`. Left out: scheduled changes, the instance-status poller.
 
 use super::cluster::avoided_until;
 use crate::components::{Cx, Event as Any};
+use crate::engine::Purpose;
 use crate::plan::{CapacityType, Stage};
 use crate::world::{DisruptionReason, InstanceId};
+
+const PRICING: Purpose = Purpose::named("karpenter.pricing");
 
 /// Its memory.
 #[derive(Default)]
@@ -33,14 +36,27 @@ pub enum Event {
     Rebalance(InstanceId),
     /// The message about it has arrived.
     RebalanceRead(InstanceId),
+    /// The pricing controller reads the spot prices.
+    Prices,
 }
 
 impl Interruption {
     /// Schedules the first events.
-    pub fn start(&mut self, _cx: &mut Cx) {}
+    pub fn start(&mut self, cx: &mut Cx) {
+        if !cx.world.prices.all().is_empty() {
+            let period = cx.plan.flags.karpenter.pricing_period;
+            let phase = cx.phase(PRICING, 0, period);
+            cx.after(phase, Any::Interruption(Event::Prices));
+        }
+    }
 
     /// Observe, decide, apply, schedule.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+        if event == Event::Prices {
+            cx.world.learn_prices();
+            cx.explain(|| "Karpenter reads the spot prices of now".to_string());
+            return cx.after(cx.plan.flags.karpenter.pricing_period, Any::Interruption(Event::Prices));
+        }
         if !cx.plan.flags.karpenter.interruption_queue {
             return;
         }
@@ -49,6 +65,7 @@ impl Interruption {
             Event::StateChange(instance) => deliver(cx, instance, 1 << 63, Event::StateChangeRead(instance)),
             Event::Rebalance(instance) => deliver(cx, instance, 1 << 62, Event::RebalanceRead(instance)),
             Event::RebalanceRead(id) => rebalance(cx, id),
+            Event::Prices => {}
             Event::NoticeRead(id) => {
                 let instance = &cx.world.instances[id.index()];
                 if instance.capacity_type == CapacityType::Spot {

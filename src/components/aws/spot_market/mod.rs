@@ -10,13 +10,14 @@
 //! Source: arXiv 2604.16457: more than 92 % of co-interruptions in one type and zone fall within three minutes, so the pool has
 //! the clock, not the instance. The numbers come with the plan ([`CapacityPool`]). A run begins at a random instant of a pool's
 //! history. Nothing of it happens without noise. Scripted interruptions come from the script. Left out: that a pool feels
-//! what is bought from it, prices that move.
+//! what is bought from it. Prices move by themselves, as they do since 2017: they are no sign of interruptions.
 
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Random, Span};
+use crate::plan::timing::normal_quantile;
 use crate::plan::{CapacityPool, CapacityPoolId, CapacityType, Distribution};
 use crate::world::capacity::Want;
-use crate::world::{Instance, InstanceId, InstanceState};
+use crate::world::{Instance, InstanceId, InstanceState, PriceId};
 
 const LIFETIME: Purpose = Purpose::named("spot.lifetime");
 const OUTAGE: Purpose = Purpose::named("spot.outage");
@@ -28,6 +29,8 @@ const SPREAD: Purpose = Purpose::named("spot.spread");
 const ALONE: Purpose = Purpose::named("spot.alone");
 const WARNED: Purpose = Purpose::named("spot.warned");
 const LEAD: Purpose = Purpose::named("spot.lead");
+const PRICE_AT: Purpose = Purpose::named("spot.price_at");
+const PRICE_STEP: Purpose = Purpose::named("spot.price_step");
 const FALSE_ALARM: Purpose = Purpose::named("spot.false_alarm");
 
 /// The history of a pool from which the instant of the start is taken: so many spells of each kind.
@@ -38,6 +41,8 @@ const HISTORY: u64 = 128;
 pub struct SpotMarket {
     shocks: Vec<u64>,
     shortages: Vec<u64>,
+    /// Changes so far, by price.
+    moves: Vec<u64>,
 }
 
 /// Why it may be woken.
@@ -59,6 +64,8 @@ pub enum Event {
     Warning(CapacityPoolId),
     /// An instance gets a rebalance recommendation.
     Rebalance(InstanceId),
+    /// A price moves.
+    Move(PriceId),
 }
 
 impl SpotMarket {
@@ -84,6 +91,8 @@ impl SpotMarket {
             cx.world.set_pool_want(id, Want::Shortage, !sells);
             later(cx, left, if sells { Event::Shortage(id) } else { Event::Plenty(id) });
         }
+        self.moves = vec![0; cx.world.prices.all().len()];
+        (0..self.moves.len()).map(PriceId::at).for_each(|price| self.await_move(cx, price));
         let running: Vec<InstanceId> = cx.world.instances.iter().map(|instance| instance.id).collect();
         running.into_iter().for_each(|instance| launched(cx, instance));
     }
@@ -115,7 +124,27 @@ impl SpotMarket {
             Event::Notice(instance) => cx.world.interrupt_instance(instance),
             Event::Warning(id) => self.warn(cx, id),
             Event::Rebalance(instance) => cx.world.recommend_rebalance(instance),
+            Event::Move(price) => self.move_price(cx, price),
         }
+    }
+
+    /// The next change of a price.
+    fn await_move(&self, cx: &mut Cx, id: PriceId) {
+        if let (Some(random), Some(moves)) = (cx.random, &cx.plan.price_moves) {
+            let key = price_key(cx, id).wrapping_add(self.moves[id.index()]);
+            later(cx, moves.every.draw(random, PRICE_AT, key), Event::Move(id));
+        }
+    }
+
+    /// A step up or down, and some of the way back to where it was at the start.
+    fn move_price(&mut self, cx: &mut Cx, id: PriceId) {
+        let (Some(random), Some(moves)) = (cx.random, &cx.plan.price_moves) else { return };
+        let key = price_key(cx, id).wrapping_add(self.moves[id.index()]);
+        let normal = normal_quantile(random.uniform(PRICE_STEP, key));
+        let walk = cx.world.prices.get(id).walk * (1.0 - moves.pull) + moves.step * normal;
+        self.moves[id.index()] += 1;
+        cx.world.walk_price(cx.plan, id, walk);
+        self.await_move(cx, id);
     }
 
     /// The next shock of a pool, and a lead before it the moment in which EC2 can see it coming.
@@ -156,6 +185,12 @@ impl SpotMarket {
         let span = spell(cx, pool, &pool.outage, OUTAGE, number);
         later(cx, span, Event::Back(id));
     }
+}
+
+/// The key of a price's draws: FNV-1a of its name, so that other prices leave them as they are.
+fn price_key(cx: &Cx, id: PriceId) -> u64 {
+    let name = &cx.world.prices.get(id).name;
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Running instances of a pool.

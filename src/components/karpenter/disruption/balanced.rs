@@ -59,7 +59,7 @@ fn claim_price(scene: Scene, claim: &NodeClaim) -> f64 {
     let zone = label(ZONE).and_then(|name| zone_named(scene.plan, name));
     let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
     let kind = label(CAPACITY_TYPE).and_then(|name| kinds.into_iter().find(|kind| kind.name() == name));
-    price(scene.plan, id, zone, kind)
+    price((scene.plan, scene.world), id, zone, kind)
 }
 
 /// One, and what its pods cost, those of DaemonSets excepted.
@@ -83,7 +83,7 @@ pub fn estimated_savings(scene: Scene, found: &Move) -> f64 {
 fn cheapest(scene: Scene, id: InstanceTypeId) -> Option<f64> {
     let entry = scene.plan.instance_type(id);
     let available = entry.offerings.iter().filter(|offering| is_available(scene.world, entry, offering));
-    available.map(|offering| offering.price.dollars()).reduce(f64::min)
+    available.map(|offering| scene.world.prices.known(id, offering).dollars()).reduce(f64::min)
 }
 
 /// The share of the cost that is saved for each share of the disruption.

@@ -192,7 +192,7 @@ fn weigh(plan: &Plan, world: &World, id: ClaimId, node_id: NodeId) -> Candidate 
         capacity_type: kind,
         has_capacity_type: label(CAPACITY_TYPE).is_some(),
         has_zone: label(ZONE).is_some(),
-        price: price(plan, instance_type, zone, kind),
+        price: price((plan, world), instance_type, zone, kind),
         reschedule,
         legacy: all * remaining_life(world, id),
         pods,
@@ -200,10 +200,16 @@ fn weigh(plan: &Plan, world: &World, id: ClaimId, node_id: NodeId) -> Candidate 
 }
 
 /// Price of a type in a zone, to be had now or not; 0 when it is unknown.
-pub fn price(plan: &Plan, id: Option<InstanceTypeId>, zone: Option<ZoneId>, kind: Option<CapacityType>) -> f64 {
-    let offerings = id.into_iter().flat_map(|id| &plan.instance_type(id).offerings);
+pub fn price(
+    (plan, world): (&Plan, &World),
+    id: Option<InstanceTypeId>,
+    zone: Option<ZoneId>,
+    kind: Option<CapacityType>,
+) -> f64 {
+    let Some(id) = id else { return 0.0 };
+    let offerings = plan.instance_type(id).offerings.iter();
     let mut fitting = offerings.filter(|one| Some(one.zone) == zone && Some(one.capacity_type) == kind);
-    fitting.next().map_or(0.0, |offering| offering.price.dollars())
+    fitting.next().map_or(0.0, |offering| world.prices.known(id, offering).dollars())
 }
 
 /// The share of its life that a claim has before it; 1 without expiry.

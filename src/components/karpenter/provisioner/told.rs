@@ -80,8 +80,8 @@ pub fn cheapest(
     count: usize,
 ) -> Vec<Offer> {
     let offer = |&id: &InstanceTypeId| {
-        let cheapest = offerings(plan, world, id, requirements).min_by_key(|offering| offering.price)?;
-        let (zone, capacity_type, price) = (cheapest.zone, cheapest.capacity_type, cheapest.price);
+        let cheapest = offerings(plan, world, id, requirements).min_by_key(|one| world.prices.known(id, one))?;
+        let (zone, capacity_type, price) = (cheapest.zone, cheapest.capacity_type, world.prices.known(id, cheapest));
         Some(Offer { instance_type: id, zone, capacity_type, price })
     };
     let mut offers: Vec<Offer> = types.iter().filter_map(offer).collect();
