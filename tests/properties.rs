@@ -3,7 +3,8 @@
 use crate::support::shipped;
 use kubelapse::engine::{Span, Time};
 use kubelapse::plan::{
-    Curve, Fault, FaultKind, IntOrPercent, NodeChoice, NodePoolId, NodePoolSpec, PdbSpec, Plan, TrafficMode,
+    Curve, Fault, FaultKind, IntOrPercent, NodeChoice, NodePoolId, NodePoolSpec, NodeProblem, PdbSpec, Plan,
+    TrafficMode,
 };
 use kubelapse::rules::taint::{Taint, TaintEffect};
 use kubelapse::study::run_once;
@@ -40,7 +41,7 @@ fn variants() -> impl Strategy<Value = Variant> {
         0u64..90,
         prop::option::weighted(0.9, 0u64..120),
         prop::option::weighted(0.3, 420u64..900),
-        prop::collection::vec((0u64..600, 0u8..5, 1u64..300), 0..3),
+        prop::collection::vec((0u64..600, 0u8..9, 1u64..300), 0..3),
     );
     (any::<u64>(), any::<bool>(), any::<bool>(), load, policy).prop_map(|(seed, noise, fluid, load, policy)| {
         let (minutes, replicas, extra, nodes, rates) = load;
@@ -68,6 +69,13 @@ fn plan_of(variant: &Variant) -> Plan {
     let mut plan = base().clone();
     let seconds = |n: u64| plan.start + Span::from_secs(n);
     plan.seed = variant.seed;
+    // What is off by default is on in some of them.
+    plan.flags.credits.unlimited = [None, Some(true), Some(false)][variant.seed as usize % 3];
+    plan.flags.karpenter.node_repair = variant.seed.is_multiple_of(2);
+    plan.flags.karpenter.repair_toleration = Span::from_secs(60);
+    if variant.seed.is_multiple_of(5) {
+        plan.flags.ec2.limits = [(0.05, 1.0); 3];
+    }
     plan.noise = variant.noise;
     plan.until = seconds(variant.minutes * 60);
     let mut points: Vec<(Time, f64)> = variant.rates.iter().map(|&(at, rate)| (seconds(at), f64::from(rate))).collect();
@@ -122,6 +130,10 @@ fn scripted(plan: &Plan, (at, kind, length): (u64, u8, u64)) -> Fault {
         1 => FaultKind::NodeFailure(NodeChoice::Fullest),
         2 => FaultKind::InsufficientCapacity { instance_type: None, zone: None, capacity_type: None },
         3 => FaultKind::SlowRegistry(3.0),
+        4 => FaultKind::RebalanceRecommendation { instance_type: None, zone: None },
+        5 => FaultKind::SpotPrice { instance_type: None, zone: None, factor: 1.0 + length as f64 / 100.0 },
+        6 => FaultKind::NodeUnhealthy { node: NodeChoice::Fullest, problem: None },
+        7 => FaultKind::NodeUnhealthy { node: NodeChoice::All, problem: Some(NodeProblem::Kernel) },
         _ => FaultKind::Slowdown(kubelapse::plan::AppId(0), 2.5, kubelapse::plan::SlowPart::All),
     };
     Fault { at, until: Some(at + Span::from_secs(length)), kind }

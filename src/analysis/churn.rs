@@ -43,8 +43,9 @@ pub fn by_reason(plan: &Plan, world: &World, replacements: &[Replacement]) -> BT
         let ends = old.iter().filter_map(|claim| Some(end(instance_of(world, claim)?, plan)));
         let until = ends.max().unwrap_or(instance.launched).min(end(instance, plan));
         let overlap = until.since(instance.launched);
-        let overlap_cost = (overlap.seconds() * instance.price.0 as f64 / 3_600.0).round() as i64;
-        let (cost, overlap_cost) = (cost(plan, instance), MicroDollars(overlap_cost));
+        let paid = instance.paid_until(until.max(instance.launched));
+        let overlap_cost = MicroDollars(i64::try_from((paid + 1_800_000_000) / 3_600_000_000).unwrap_or(i64::MAX));
+        let cost = cost(plan, instance);
         by.entry(reason.name()).or_default().add(Churn { nodes: 1, cost, overlap, overlap_cost });
     }
     by

@@ -5,9 +5,9 @@
 //! Source: EKS's class gp2; csi external-provisioner `pkg/controller/topology.go` for the zone.
 
 use super::Draft;
-use super::diagnostic::{Diagnostic, suggestion};
+use super::diagnostic::{Diagnostic, Place, suggestion};
 use crate::manifest::common::Found;
-use crate::plan::{Plan, StorageClass, Volume, VolumeClaim, Volumes};
+use crate::plan::{Plan, PodTemplate, StorageClass, Volume, VolumeClaim, Volumes};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::rules::requirements::{ZONE, normalized};
 use std::collections::BTreeSet;
@@ -101,10 +101,18 @@ pub(crate) fn drop_unknown(draft: &mut Draft) {
         missing.extend(lost.iter().map(|name| (template.namespace.clone(), name.clone())));
         Arc::make_mut(template).volume_claims.retain(|name| !lost.contains(name));
     }
-    let Some(place) = draft.objects.deployments.first().map(|found| found.place) else { return };
-    for (_, name) in missing {
+    let objects = &draft.objects;
+    let deployments = objects.deployments.iter().map(|found| (&found.value.1, found.place));
+    let daemon_sets = objects.daemon_sets.iter().map(|found| (&found.value.1, found.place));
+    let pods = objects.pods.iter().map(|found| (&found.value.1, found.place));
+    let mounting: Vec<(&PodTemplate, Place)> = deployments.chain(daemon_sets).chain(pods).collect();
+    for (namespace, name) in missing {
+        let mounts = |template: &PodTemplate| template.namespace == namespace && template.volume_claims.contains(&name);
+        // What only an applied manifest mounts has no place here.
+        let Some(&(_, place)) = mounting.iter().find(|(template, _)| mounts(template)) else { continue };
         let text = format!("PersistentVolumeClaim {name} is not among the manifests: the volume is passed over");
-        problems.push(Diagnostic::note("N108", place, text));
+        let known = plan.volumes.claims.keys().filter(|(other, _)| *other == namespace).map(|(_, name)| name.as_str());
+        problems.push(Diagnostic::note("N108", place, text).maybe_help(suggestion(&name, known)));
     }
 }
 

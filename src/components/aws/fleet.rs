@@ -119,9 +119,9 @@ impl Fleet {
         let is_like = |other: &ClaimId| {
             let other = cx.world.claim(*other);
             other.pool == claim.pool
-                && other.instance_types == claim.instance_types
-                && other.requirements == claim.requirements
                 && other.labels == claim.labels
+                && other.requirements == claim.requirements
+                && other.instance_types == claim.instance_types
         };
         let open = self.batches.iter().rposition(|batch| {
             now <= batch.joined + idle && now <= batch.opened + most && batch.members.first().is_some_and(is_like)

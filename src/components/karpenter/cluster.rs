@@ -1,7 +1,7 @@
 //! What Karpenter's controllers see of the cluster: nodes with the machines on their way, and what may be done to pods.
 //!
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
-//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`. Left out: volumes.
+//! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`.
 
 mod catalog;
 
