@@ -86,24 +86,21 @@ fn counts(finished: &Finished) -> Vec<(Time, Counts)> {
     targets.iter().for_each(|&target| now.add(target, 1));
     let mut all = vec![(finished.plan.start, now)];
     for fact in &finished.recorder.facts {
-        let (target, after): (_, fn(&mut (Option<TargetState>, bool), Change)) = match fact.change {
-            Change::TargetRegistered(target) => (target, |entry, _| entry.0 = Some(TargetState::Initial)),
-            Change::TargetGone(target) => (target, |entry, _| *entry = (None, false)),
-            Change::TargetStateChanged(target, _) => (target, |entry, change| {
-                if let Change::TargetStateChanged(_, state) = change {
-                    entry.0 = Some(state);
-                }
-            }),
-            Change::TargetRoutable(target, _) => (target, |entry, change| {
-                if let Change::TargetRoutable(_, routable) = change {
-                    entry.1 = routable;
-                }
-            }),
-            _ => continue,
+        let (Change::TargetRegistered(target)
+        | Change::TargetGone(target)
+        | Change::TargetStateChanged(target, _)
+        | Change::TargetRoutable(target, _)) = fact.change
+        else {
+            continue;
         };
         let entry = &mut targets[target.index()];
         now.add(*entry, -1);
-        after(entry, fact.change);
+        match fact.change {
+            Change::TargetStateChanged(_, state) => entry.0 = Some(state),
+            Change::TargetRoutable(_, routable) => entry.1 = routable,
+            Change::TargetGone(_) => *entry = (None, false),
+            _ => entry.0 = Some(TargetState::Initial),
+        }
         now.add(*entry, 1);
         match all.last_mut() {
             Some(last) if last.0 == fact.at => last.1 = now,
