@@ -5,7 +5,7 @@
 //!  splitting : P(reach the top) = P(level 1) * P(level 2 | level 1) * ..., the same effort at each level
 //! ```
 //! In: what a draw or a stretch of the process gives, keyed by its number. Out: an estimate, and whether to believe it.
-//! Source: Asmussen and Glynn, Stochastic Simulation, chapters V and VI. For users of the library; no command uses it.
+//! Source: Asmussen and Glynn, Stochastic Simulation, chapters V and VI. `study::rare` weighs runs with the first; splitting is for users of the library.
 
 use super::statistics::{Estimate, LEVEL, normal_quantile};
 

@@ -8,6 +8,7 @@ mod compare;
 mod drain;
 mod explain;
 mod output;
+mod rare;
 mod replay;
 mod run;
 mod studies;
@@ -46,6 +47,8 @@ enum Command {
     Explain(explain::Arguments),
     /// The smallest preStop and grace period with which pods on their way out lose no request
     Drain(drain::Arguments),
+    /// How likely a bad run is, by way of a spot pool that is lost: rare events, without waiting for them
+    Rare(rare::Arguments),
     /// Predict a recording of a real control plane, event by event, and say how far off that is
     Replay(replay::Arguments),
 }
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::sweep(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Rare(arguments) => rare::rare(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
     };
     result.unwrap_or_else(|failure| {

@@ -5,6 +5,7 @@
 use super::ids::{CapacityPoolId, InstanceTypeId, ZoneId};
 use super::node_pool::CapacityType;
 use super::timing::Distribution;
+use crate::engine::Span;
 use std::collections::BTreeMap;
 
 /// One pool.
@@ -88,4 +89,16 @@ impl CapacityPools {
     pub fn of(&self, id: InstanceTypeId, zone: ZoneId, capacity_type: CapacityType) -> Option<CapacityPoolId> {
         self.index.get(&(id, zone, capacity_type)).copied()
     }
+}
+
+/// Which of all runs are made: those in which a pool that holds instances at the start is shocked for the first time within
+/// a window, or the others. What such a run stands for is [`World::likelihood`](crate::world::World).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShockCondition {
+    /// Start of the window, from the start of the run.
+    pub from: Span,
+    /// Its end.
+    pub to: Span,
+    /// Some pool is shocked in it; otherwise none is.
+    pub strikes: bool,
 }

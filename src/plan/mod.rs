@@ -21,7 +21,7 @@ pub mod work;
 pub mod workload;
 
 pub use app::{App, Curve, Drains, TrafficMode};
-pub use capacity_pool::{CapacityPool, CapacityPools, PriceMoves};
+pub use capacity_pool::{CapacityPool, CapacityPools, PriceMoves, ShockCondition};
 pub use clients::{Clients, Retries};
 pub use external::{Activation, ExternalMetric};
 pub use fault::{InForce, LoadBalancerCall, NodeProblem, Passage, Program, SlowPart};
@@ -115,6 +115,8 @@ pub struct Plan {
     pub capacity_pools: CapacityPools,
     /// How spot prices move by themselves; `None`: they do not.
     pub price_moves: Option<PriceMoves>,
+    /// Only runs with, or only runs without, an early shock of a pool are made.
+    pub shock_condition: Option<ShockCondition>,
     /// Persistent volumes and their claims.
     pub volumes: Volumes,
     /// Target groups.
@@ -183,6 +185,7 @@ impl Plan {
             reservations: Vec::new(),
             capacity_pools: CapacityPools::default(),
             price_moves: None,
+            shock_condition: None,
             volumes: Volumes::default(),
             target_groups: Vec::new(),
             bindings: Vec::new(),

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod losses;
 pub mod open_metrics;
 pub mod plot;
+pub mod rare;
 pub mod replay;
 pub mod runs;
 pub mod sweep;

@@ -5,6 +5,7 @@
 pub mod drain;
 pub mod gates;
 pub mod many;
+pub mod rare;
 pub mod replay;
 pub mod replications;
 pub mod sweep;

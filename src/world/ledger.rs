@@ -140,6 +140,12 @@ impl Ledger {
         Ledger { start, since: start, ..Ledger::default() }
     }
 
+    /// An empty ledger with memory for a run of so long, or for the first hour of it.
+    pub fn lasting(start: Time, span: Span) -> Ledger {
+        let bins = Vec::with_capacity(span.whole_seconds().min(3600) as usize + 1);
+        Ledger { bins, ..Ledger::new(start) }
+    }
+
     fn bin(&mut self, at: Time) -> &mut Tally {
         let index = usize::try_from(at.since(self.start).whole_seconds()).unwrap_or(usize::MAX);
         if self.bins.len() <= index {

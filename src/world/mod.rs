@@ -184,6 +184,8 @@ pub struct World {
     pub faults: Vec<bool>,
     /// Pools of EC2 capacity, as in the plan.
     pub capacity_pools: Vec<capacity::PoolState>,
+    /// The chance of the condition under which this run was drawn; 1 without one. What is counted in such runs is worth so much.
+    pub likelihood: f64,
     /// Offerings that Karpenter believes sold out.
     pub unavailable_offerings: UnavailableOfferings,
     /// Spot prices that move.
@@ -297,7 +299,7 @@ impl World {
             recommendations: Vec::new(),
             pod_metrics: Vec::new(),
             custom_metrics: CustomMetrics::default(),
-            ledgers: plan.apps.iter().map(|_| Ledger::new(plan.start)).collect(),
+            ledgers: plan.apps.iter().map(|_| Ledger::lasting(plan.start, plan.until.since(plan.start))).collect(),
             requests: Requests::new(plan),
             loads: plan.apps.iter().map(|app| app.cores.as_ref().unwrap_or(&app.traffic).clone()).collect(),
             flows: vec![Flow::default(); plan.apps.len()],
@@ -309,6 +311,7 @@ impl World {
                 .iter()
                 .map(|pool| capacity::PoolState::named(&pool.name))
                 .collect(),
+            likelihood: 1.0,
             unavailable_offerings: UnavailableOfferings::default(),
             prices: price::Prices::of(plan),
             ec2: ec2_api::Ec2Api::default(),

@@ -24,6 +24,7 @@ const OUTAGE: Purpose = Purpose::named("spot.outage");
 const PLENTY: Purpose = Purpose::named("spot.plenty");
 const SHORTAGE: Purpose = Purpose::named("spot.shortage");
 const BEGIN: Purpose = Purpose::named("spot.begin");
+const STRUCK: Purpose = Purpose::named("spot.struck");
 const MEMBER: Purpose = Purpose::named("spot.member");
 const SPREAD: Purpose = Purpose::named("spot.spread");
 const ALONE: Purpose = Purpose::named("spot.alone");
@@ -75,19 +76,18 @@ impl SpotMarket {
         let pools = cx.plan.capacity_pools.all();
         self.shocks = vec![HISTORY; pools.len()];
         self.shortages = vec![HISTORY; pools.len()];
-        for (index, pool) in pools.iter().enumerate() {
+        let first = self.first_shocks(cx, random);
+        for (index, (pool, shocks)) in pools.iter().zip(first).enumerate() {
             let (id, key) = (CapacityPoolId::at(index), pool.key());
-            let occupied = members(cx, id).next().is_some();
-            let spells =
-                |up: &Distribution, purposes, occupied| begin(random, key, (up, &pool.outage), purposes, occupied);
-            let (sells, left) = spells(&pool.lifetime, (LIFETIME, OUTAGE), occupied);
+            let (sells, left) = shocks;
             cx.world.set_pool_want(id, Want::Shock, !sells);
             if sells {
                 self.await_shock(cx, id, left);
             } else {
                 later(cx, left, Event::Back(id));
             }
-            let (sells, left) = spells(&pool.plenty, (PLENTY, SHORTAGE), false);
+            let shortages = History::draw(random, key, (&pool.plenty, &pool.outage), (PLENTY, SHORTAGE), false);
+            let (sells, left) = shortages.at(random.uniform(BEGIN, key ^ 1));
             cx.world.set_pool_want(id, Want::Shortage, !sells);
             later(cx, left, if sells { Event::Shortage(id) } else { Event::Plenty(id) });
         }
@@ -95,6 +95,31 @@ impl SpotMarket {
         (0..self.moves.len()).map(PriceId::at).for_each(|price| self.await_move(cx, price));
         let running: Vec<InstanceId> = cx.world.instances.iter().map(|instance| instance.id).collect();
         running.into_iter().for_each(|instance| launched(cx, instance));
+    }
+
+    /// By pool: whether it has capacity at the start, and how long that stays so.
+    fn first_shocks(&self, cx: &mut Cx, random: &Random) -> Vec<(bool, Span)> {
+        let pools = cx.plan.capacity_pools.all();
+        let occupied: Vec<bool> =
+            (0..pools.len()).map(|index| members(cx, CapacityPoolId::at(index)).next().is_some()).collect();
+        let history = |(pool, &occupied): (&CapacityPool, &bool)| {
+            History::draw(random, pool.key(), (&pool.lifetime, &pool.outage), (LIFETIME, OUTAGE), occupied)
+        };
+        let histories: Vec<History> = pools.iter().zip(&occupied).map(history).collect();
+        let uniform = |index: usize| random.uniform(BEGIN, pools[index].key());
+        let free = |index: usize| histories[index].at(uniform(index));
+        let Some(condition) = cx.plan.shock_condition else { return (0..pools.len()).map(free).collect() };
+        let ends = (condition.from.seconds(), condition.to.seconds());
+        let chance = |index: usize| if occupied[index] { histories[index].chance(ends) } else { 0.0 };
+        let (first, likelihood) = pick(random, &(0..pools.len()).map(chance).collect::<Vec<_>>(), condition.strikes);
+        cx.world.likelihood = likelihood;
+        // Those before the first that is struck are spared, those behind it are free.
+        let first = first.unwrap_or(pools.len());
+        let drawn = |index: usize| match index {
+            _ if !occupied[index] || index > first || likelihood <= 0.0 => free(index),
+            _ => histories[index].given(ends, index == first, uniform(index)),
+        };
+        (0..pools.len()).map(drawn).collect()
     }
 
     /// Observe, decide, apply, schedule.
@@ -234,35 +259,92 @@ fn later(cx: &mut Cx, span: Span, event: Event) {
     }
 }
 
-/// A random instant of a history of alternating spells: whether it is one of capacity, and what is left of it. A pool that
-/// has instances is in one of capacity.
-fn begin(
-    random: &Random,
-    key: u64,
-    (up, down): (&Distribution, &Distribution),
-    (of_up, of_down): (Purpose, Purpose),
-    occupied: bool,
-) -> (bool, Span) {
-    if *up == Distribution::Never {
-        return (true, Span::MAX);
+/// Which pool is the first in the list that is struck, of pools that are so with these chances; and the chance that some
+/// is, or (without `strikes`) that none is.
+fn pick(random: &Random, chances: &[f64], strikes: bool) -> (Option<usize>, f64) {
+    let none: f64 = chances.iter().map(|chance| 1.0 - chance).product();
+    if !strikes {
+        return (None, none);
     }
-    // What never comes back has not gone yet.
-    let occupied = occupied || *down == Distribution::Never;
-    let spells = (0..HISTORY).flat_map(|number| {
-        let key = key.wrapping_add(number);
-        let down = if occupied { Span::ZERO } else { down.draw(random, of_down, key) };
-        [(true, up.draw(random, of_up, key)), (false, down)]
-    });
-    let spells: Vec<(bool, Span)> = spells.collect();
-    let whole: f64 = spells.iter().map(|(_, span)| span.seconds()).sum();
-    let mut left = random.uniform(BEGIN, key ^ u64::from(of_up == PLENTY)) * whole;
-    for (sells, span) in spells {
-        left -= span.seconds();
-        if left <= 0.0 {
-            return (sells, Span::from_seconds(-left));
+    let mut left = random.uniform(STRUCK, 0) * (1.0 - none);
+    let mut spared = 1.0;
+    for (index, chance) in chances.iter().enumerate() {
+        left -= spared * chance;
+        spared *= 1.0 - chance;
+        if left <= 0.0 && *chance > 0.0 {
+            return (Some(index), 1.0 - none);
         }
     }
-    (true, Span::ZERO)
+    (chances.iter().rposition(|chance| *chance > 0.0), 1.0 - none)
+}
+
+/// Spells of capacity and of none, one after the other; a run begins at a random instant of them. A pool that has instances
+/// begins in one of capacity.
+struct History {
+    /// Whether it sells, and for how many seconds.
+    spells: Vec<(bool, f64)>,
+}
+
+impl History {
+    fn draw(
+        random: &Random,
+        key: u64,
+        (up, down): (&Distribution, &Distribution),
+        (of_up, of_down): (Purpose, Purpose),
+        occupied: bool,
+    ) -> History {
+        if *up == Distribution::Never {
+            return History { spells: Vec::new() };
+        }
+        // What never comes back has not gone yet.
+        let occupied = occupied || *down == Distribution::Never;
+        let spells = (0..HISTORY).flat_map(|number| {
+            let key = key.wrapping_add(number);
+            let down = if occupied { Span::ZERO } else { down.draw(random, of_down, key) };
+            [(true, up.draw(random, of_up, key).seconds()), (false, down.seconds())]
+        });
+        History { spells: spells.collect() }
+    }
+
+    /// The instant at this share of it: whether the pool sells then, and how long that stays so.
+    fn at(&self, share: f64) -> (bool, Span) {
+        if self.spells.is_empty() {
+            return (true, Span::MAX);
+        }
+        let mut left = share * self.spells.iter().map(|(_, seconds)| seconds).sum::<f64>();
+        for &(sells, seconds) in &self.spells {
+            left -= seconds;
+            if left <= 0.0 {
+                return (sells, Span::from_seconds(-left));
+            }
+        }
+        (true, Span::ZERO)
+    }
+
+    /// The chance that capacity ends within so many seconds from a random instant of it.
+    fn chance(&self, (from, to): (f64, f64)) -> f64 {
+        let inside = |seconds: f64| (seconds.min(to) - from).max(0.0);
+        let all: f64 = self.spells.iter().map(|(_, seconds)| seconds).sum();
+        if all > 0.0 { self.spells.iter().map(|(_, seconds)| inside(*seconds)).sum::<f64>() / all } else { 0.0 }
+    }
+
+    /// As [`History::at`], of the instants from which capacity ends within those seconds, or of the others.
+    fn given(&self, (from, to): (f64, f64), inside: bool, share: f64) -> (bool, Span) {
+        // What is left of a spell at an instant that counts: from here to there.
+        let pieces = |seconds: f64| {
+            let within = (from.min(seconds), to.min(seconds));
+            if inside { [within, (seconds, seconds)] } else { [(0.0, within.0), (within.1, seconds)] }
+        };
+        let pieces = || self.spells.iter().flat_map(|(_, seconds)| pieces(*seconds));
+        let mut left = share * pieces().map(|(low, high)| high - low).sum::<f64>();
+        for (low, high) in pieces() {
+            left -= high - low;
+            if left <= 0.0 && high > low {
+                return (true, Span::from_seconds(high + left));
+            }
+        }
+        self.at(share)
+    }
 }
 
 #[cfg(test)]

@@ -80,16 +80,15 @@ impl Lane {
         (self.room, self.overflow) = if line < places { (line, Loss::TimedOut) } else { (places, Loss::QueueFull) };
     }
 
-    /// Of `served`, what clients still wait for; `kept` came to a backlog of `before`. Books who has come too late.
-    fn in_time(&mut self, before: u64, kept: u64, served: u64, booked: &mut Tally) -> u64 {
+    /// Of `served`, what clients still wait for; `kept` came to a backlog of `before`. And who has come too late.
+    fn in_time(&mut self, before: u64, kept: u64, served: u64) -> (u64, u64) {
         let doomed = if before >= self.late { kept } else { kept.min(self.backlog.saturating_sub(self.late)) };
-        booked.lost[Loss::TimedOut as usize] += doomed;
         let in_vain = self.in_vain + doomed;
-        let wasted = (u128::from(served) * u128::from(in_vain) / u128::from((before + kept).max(1))) as u64;
+        let wasted = part(served, in_vain, (before + kept).max(1));
         // No more of the backlog is for naught than there is of it.
         let wasted = wasted.max(in_vain.saturating_sub(self.backlog)).min(served);
         self.in_vain = in_vain - wasted;
-        served - wasted
+        (served - wasted, doomed)
     }
 
     /// The same pod with another share.
@@ -98,8 +97,8 @@ impl Lane {
     }
 
     /// All of it that time alone changes.
-    fn state(&self) -> [u64; 4] {
-        [self.backlog, self.in_vain, self.carry.to_bits(), self.waited.to_bits()]
+    fn state(&self) -> (u64, u64, u64, u64) {
+        (self.backlog, self.in_vain, self.carry.to_bits(), self.waited.to_bits())
     }
 
     /// How long one more request would take, seconds.
@@ -154,6 +153,8 @@ pub struct Stream {
     /// When a backlog will be gone; the pending event.
     pub edge: Option<Time>,
     carry: f64,
+    /// What the last stretch came to; its memory serves the next.
+    booked: Booked,
 }
 
 impl Stream {
@@ -167,31 +168,31 @@ impl Stream {
         if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
             self.since = now;
         }
-        let mut steady: Option<Booked> = None;
+        let mut steady = false;
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
             let is_whole = end - self.since == Span::from_secs(1);
-            let booked = match steady.take().filter(|_| is_whole) {
-                Some(booked) => booked,
-                None => self.segment(end, terms),
-            };
-            booked.enter(self.since, terms, ledger);
-            steady = Some(booked).filter(|booked| is_whole && booked.left_all_as_it_was);
+            if !(steady && is_whole) {
+                self.segment(end, terms);
+            }
+            self.booked.enter(self.since, terms, ledger);
+            steady = is_whole && self.booked.left_all_as_it_was;
             self.since = end;
         }
     }
 
-    fn segment(&mut self, end: Time, terms: Terms) -> Booked {
+    fn segment(&mut self, end: Time, terms: Terms) {
         let micros = (end - self.since).micros() as f64;
         // Requests a second times microseconds are micro-requests.
         let exact = self.rate * micros + self.carry;
         let amount = exact as u64;
         let carry = exact - amount as f64;
-        let mut left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
+        let booked = &mut self.booked;
+        booked.begin(amount);
+        booked.left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
         self.carry = carry;
-        let mut booked = Tally { offered: amount, ..Tally::default() };
-        let (mut cumulated, mut given, mut lost, mut unreachable) = (0.0, 0, Vec::new(), Vec::new());
+        let (mut cumulated, mut given) = (0.0, 0);
         let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             cumulated += lane.share;
@@ -199,31 +200,37 @@ impl Stream {
                 if Some(index) == last { amount } else { ((amount as f64 * cumulated + 0.5) as u64).min(amount) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
-            let (before, booked_before) = (lane.state(), booked.lost);
-            let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
-            pass(lane, micros, taken, terms, &mut booked);
             match lane.inlet {
                 Inlet::Open => {}
-                Inlet::Refused => booked.lost[Loss::Refused as usize] += arrived,
-                Inlet::Unreachable => unreachable.push((lane.place(), arrived)),
+                Inlet::Refused => booked.lose(lane.place(), Loss::Refused, arrived),
+                Inlet::Unreachable => booked.unreachable.push((lane.place(), arrived)),
             }
-            if booked.lost != booked_before {
-                let of = |loss: Loss| booked.lost[loss as usize] - booked_before[loss as usize];
-                let here = Loss::ALL.into_iter().map(|loss| (loss, of(loss))).filter(|(_, amount)| *amount > 0);
-                lost.extend(here.map(|(loss, amount)| (lane.place(), loss, amount)));
+            let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
+            if taken == 0 && lane.backlog == 0 {
+                booked.left_all_as_it_was &= lane.carry == 0.0;
+                lane.carry = 0.0;
+            } else {
+                let before = lane.state();
+                pass(lane, micros, taken, terms, booked);
+                booked.left_all_as_it_was &= lane.state() == before;
             }
-            left_all_as_it_was &= lane.state() == before;
         }
         if last.is_none() {
-            booked.lost[Loss::NoTarget as usize] += amount;
-            lost.push((LossPlace::default(), Loss::NoTarget, amount));
+            booked.lose(LossPlace::default(), Loss::NoTarget, amount);
         }
-        Booked { tally: booked, lost, unreachable, left_all_as_it_was }
+    }
+}
+
+/// So many of `all`, in the proportion of `count`.
+fn part(count: u64, of: u64, all: u64) -> u64 {
+    match count.checked_mul(of) {
+        Some(product) => product / all,
+        None => (u128::from(count) * u128::from(of) / u128::from(all)) as u64,
     }
 }
 
 /// What a stretch within one second came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Booked {
     tally: Tally,
     /// Where micro-requests were lost, and why.
@@ -235,6 +242,20 @@ struct Booked {
 }
 
 impl Booked {
+    /// So much is offered; nothing has become of it yet.
+    fn begin(&mut self, amount: u64) {
+        self.tally = Tally { offered: amount, ..Tally::default() };
+        self.lost.clear();
+        self.unreachable.clear();
+    }
+
+    fn lose(&mut self, place: LossPlace, loss: Loss, amount: u64) {
+        if amount > 0 {
+            self.tally.lost[loss as usize] += amount;
+            self.lost.push((place, loss, amount));
+        }
+    }
+
     fn enter(&self, at: Time, terms: Terms, ledger: &mut Ledger) {
         ledger.book(at, &self.tally);
         self.lost.iter().for_each(|&(place, loss, amount)| ledger.losses.note(at, amount, loss, place));
@@ -248,12 +269,8 @@ impl Booked {
 }
 
 /// One pod over one stretch of constant rates within one second, in which it takes in `taken` micro-requests.
-fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Tally) {
+fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Booked) {
     let before = lane.backlog;
-    if taken == 0 && before == 0 {
-        lane.carry = 0.0;
-        return;
-    }
     let able = (lane.capacity * micros + lane.carry).min(1e18);
     let whole = able as u64;
     let served = whole.min(before + taken);
@@ -264,25 +281,30 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Tal
     if before > 0 || lane.backlog > 0 {
         lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
     }
-    let (mut served, mut lost) = (served, lost);
+    let (mut served, mut lost, mut doomed) = (served, lost, 0);
     if lane.in_vain > 0 || lane.backlog > lane.late {
         // Beyond what has just come, the line is cut from work for naught first.
         let cut = lost.saturating_sub(taken).min(lane.in_vain);
         lane.in_vain -= cut;
         let all = served.max(1) as f64;
-        served = lane.in_time(before - cut, taken - lost.min(taken), served, booked);
+        (served, doomed) = lane.in_time(before - cut, taken - lost.min(taken), served);
         lane.waited *= served as f64 / all;
         lost -= cut;
     }
     if served > 0 {
         let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / served as f64 / 1e6) } else { Span::ZERO };
         let latency = lane.latency + waited;
-        booked.served += served;
-        booked.slow += if latency > terms.objective { served } else { 0 };
-        booked.latency += u128::from(served) * u128::from(latency.micros());
+        booked.tally.served += served;
+        booked.tally.slow += if latency > terms.objective { served } else { 0 };
+        booked.tally.latency += u128::from(served) * u128::from(latency.micros());
         lane.waited = 0.0;
     }
-    booked.lost[lane.overflow as usize] += lost;
+    if lane.overflow == Loss::TimedOut {
+        (lost, doomed) = (0, doomed + lost);
+    }
+    // In the order of the causes, as they are noted.
+    booked.lose(lane.place(), Loss::TimedOut, doomed);
+    booked.lose(lane.place(), lane.overflow, lost);
 }
 
 /// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`

@@ -59,10 +59,14 @@ impl VpaRecommender {
             Event::Tick => {}
         }
         let flags = &cx.plan.flags.vpa;
+        // Nobody reads a recommendation before the end of the run: only the last one is worth computing.
+        let is_last = cx.now + flags.period > cx.plan.until;
         for (deployment, workload) in &mut self.workloads {
             observe(workload, *deployment, cx.world, flags);
-            let recommendations = decide(workload, *deployment, flags);
-            cx.world.set_recommendations(*deployment, recommendations);
+            if is_last {
+                let recommendations = decide(workload, *deployment, flags);
+                cx.world.set_recommendations(*deployment, recommendations);
+            }
         }
         cx.after(flags.period, components::Event::VpaRecommender(Event::Tick));
     }
@@ -232,6 +236,8 @@ mod tests {
 
         fn tick(&mut self) {
             let (now, _) = self.queue.pop().expect("a tick is due");
+            // As if the run ended now: its last recommendation is the one that is made.
+            self.plan.until = now;
             self.with(now, |recommender, cx| recommender.handle(cx, Event::Tick));
         }
     }

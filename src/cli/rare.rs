@@ -1,0 +1,95 @@
+//! `kubelapse rare`: the chance of an event that seldom happens, by way of a spot pool that is lost.
+
+use super::{Failure, ScenarioArguments, print, studies};
+use crate::engine::Span;
+use crate::render::rare::{page, window};
+use crate::rules::expectation::{self, Expectation};
+use crate::scenario;
+use crate::study::rare::{Answer, Question, Refusal, rare as study};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Scenario file, with a `spot_market:` and spot nodes at the start
+    #[arg(value_name = "SCENARIO")]
+    scenario: PathBuf,
+    /// The event: what is true of a run in which it comes about, such as 'lost_requests > 100'
+    #[arg(value_name = "EVENT", value_parser = event)]
+    event: Expectation,
+    /// When the pool is lost, such as 5m..10m [default: at any time of the run]
+    #[arg(long, value_name = "FROM..TO", value_parser = span)]
+    during: Option<(Span, Span)>,
+    /// Runs; a quarter of them are made without a loss
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(4..=10_000_000))]
+    runs: u64,
+    /// Gate: both a loss and the event happen in at most this share of runs, such as 0.1%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    at_most: Option<f64>,
+    #[command(flatten)]
+    common: ScenarioArguments,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn event(text: &str) -> Result<Expectation, String> {
+    let parsed = expectation::parse(text).map_err(|error| error.to_string())?;
+    if parsed.subject.is_about_runs() {
+        return Err("expected a statement about one run, such as lost_requests > 100".to_string());
+    }
+    Ok(parsed)
+}
+
+fn span(text: &str) -> Result<(Span, Span), String> {
+    let (from, to) = text.split_once("..").ok_or("expected FROM..TO, such as 5m..10m")?;
+    let (from, to) = (scenario::parse_duration(from.trim())?, scenario::parse_duration(to.trim())?);
+    if from < to { Ok((from, to)) } else { Err("the window ends before it begins".to_string()) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let share = percent.map(|percent| percent / 100.0).or_else(|| text.parse().ok());
+    share.filter(|share| (0.0..1.0).contains(share)).ok_or_else(|| "expected a share such as 0.1%".to_string())
+}
+
+pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = arguments.common.load(&arguments.scenario)?;
+    let plan = &loaded.plan;
+    let window = window(plan, arguments.during);
+    if window.0 >= plan.until.since(plan.start) {
+        return Err(Failure::Input("error: --during begins after the end of the run\n".to_string()));
+    }
+    let question = Question { event: &arguments.event, window, runs: arguments.runs };
+    let how = (arguments.common.check, false);
+    let answer = arguments.common.with_threads(|| {
+        studies::with_progress(arguments.runs, arguments.quiet, how, |control| study(plan, question, control))
+    })??;
+    let answer = answer.map_err(|refusal| Failure::Input(refused(refusal)))?;
+    print(&page(plan, question, &answer));
+    Ok(verdict(&answer, arguments.at_most))
+}
+
+fn refused(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::NothingToLose => "error: no spot pool that can be lost holds a node at the start\n  help: give the scenario a \
+                                   `spot_market:` and `cluster.nodes` with `capacity_type: spot`; with `together: 0%` pools \
+                                   are never lost as a whole\n"
+            .to_string(),
+        Refusal::NoRuns => "interrupted before runs of both kinds were finished\n".to_string(),
+    }
+}
+
+/// 0 known (and within the bound), 1 beyond it, 3 not known well enough.
+fn verdict(answer: &Answer, at_most: Option<f64>) -> ExitCode {
+    let (trusted, chance) = (answer.both.is_trusted(), answer.both.chance);
+    let never_seen = answer.struck_runs.1 == 0;
+    let high = if never_seen { answer.given.high * answer.struck } else { chance.high };
+    ExitCode::from(match at_most {
+        None if trusted || never_seen => 0,
+        None => 3,
+        Some(bound) if high <= bound && (trusted || never_seen) => 0,
+        Some(bound) if chance.low > bound && trusted => 1,
+        Some(_) => 3,
+    })
+}

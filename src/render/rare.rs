@@ -1,0 +1,104 @@
+//! The answer about a rare event: 80 columns of plain text.
+
+use super::drain::paragraphs;
+use crate::analysis::statistics::Estimate;
+use crate::engine::Span;
+use crate::plan::Plan;
+use crate::study::rare::{Answer, Question};
+
+/// The page.
+pub fn page(plan: &Plan, question: Question, answer: &Answer) -> String {
+    let (from, to) = question.window;
+    let head = format!(
+        "{}: how likely is `{}`, by way of a spot pool that is lost between {from} and {to}?",
+        plan.name, question.event.text
+    );
+    let (struck, hits) = answer.struck_runs;
+    let (spared, spared_hits) = answer.spared_runs;
+    let rows = [
+        ("a pool that holds nodes is lost then", percent(answer.struck), seldom(answer.struck)),
+        ("and if so, the event comes about", percent(answer.given.point), interval(answer.given)),
+        ("both", percent(answer.both.chance.point), interval(answer.both.chance)),
+        ("the event without such a loss", percent(answer.spared.point), interval(answer.spared)),
+    ];
+    let table = rows.map(|(what, value, more)| format!("{what:<38}{value:>9}  {more}").trim_end().to_string());
+    let mut out = paragraphs(&[head]).trim_start().to_string();
+    out += &format!("\n{}\n", table.join("\n"));
+    let mut texts = vec![format!(
+        "{struck} runs with a loss, {hits} of them with the event; {spared} without, {spared_hits} of them with it."
+    )];
+    match answer.worth {
+        _ if hits == 0 => texts.push(format!(
+            "The event was not seen. With 95% confidence both together happen in less than {} of runs.",
+            percent(answer.given.high * answer.struck)
+        )),
+        Some(worth) if answer.both.is_trusted() => texts.push(format!(
+            "Both together: {}. To know that as well, {} ordinary runs would be needed.",
+            seldom(answer.both.chance.point),
+            rounded(worth)
+        )),
+        _ => texts.push(format!(
+            "Too little stands behind this: {:.0} effective hits, where {:.0} are wanted. Give more --runs.",
+            answer.both.effective_hits,
+            crate::analysis::rare::LEAST_EFFECTIVE
+        )),
+    }
+    if answer.interrupted {
+        texts.push("Interrupted: the answer rests on the runs that were finished.".to_string());
+    }
+    out + &paragraphs(&texts)
+}
+
+/// `once in 58 000 such runs`.
+fn seldom(chance: f64) -> String {
+    if chance > 0.0 { format!("once in {} such runs", rounded(1.0 / chance)) } else { String::new() }
+}
+
+fn interval(estimate: Estimate) -> String {
+    if estimate.high.is_finite() {
+        format!("({} to {})", percent(estimate.low), percent(estimate.high))
+    } else {
+        String::new()
+    }
+}
+
+/// Two significant digits, at most to 1e-12.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        0.0 => "0%".to_string(),
+        ..1e-4 => format!("{percent:.1e}%"),
+        ..10.0 => {
+            let digits = (1.0 - percent.log10().floor()).max(0.0) as usize;
+            format!("{percent:.digits$}%")
+        }
+        _ => format!("{percent:.0}%"),
+    }
+}
+
+/// Two significant digits, thousands apart.
+fn rounded(number: f64) -> String {
+    let unit = 10_f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
+    let whole = ((number / unit).round() * unit) as u64;
+    let digits = whole.to_string();
+    let lead = digits.len() % 3;
+    let groups = digits.as_bytes()[lead..].chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
+    let first = (lead > 0).then(|| digits[..lead].to_string());
+    first.into_iter().chain(groups).collect::<Vec<_>>().join(" ")
+}
+
+/// A window without an end of its own ends with the run.
+pub fn window(plan: &Plan, given: Option<(Span, Span)>) -> (Span, Span) {
+    given.unwrap_or((Span::ZERO, plan.until.since(plan.start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_two_digits_and_thousands_stand_apart() {
+        assert_eq!([61.4, 58_123.0, 1_234_567.0, 3.0].map(rounded), ["61", "58 000", "1 200 000", "3"]);
+        assert_eq!([0.0, 0.25e-4, 0.0123, 0.5, 1.0, 1e-9].map(percent), ["0%", "0.0025%", "1.2%", "50%", "100%", "1.0e-7%"]);
+    }
+}
