@@ -3,8 +3,10 @@
 use kubelapse::analysis;
 use kubelapse::engine::{Purpose, Random, Span};
 use kubelapse::plan::{Distribution, Stage};
+use kubelapse::scenario::{self, LoadOptions};
 use kubelapse::study::run_once;
 use kubelapse::world::{Change, NodeReadiness};
+use std::path::Path;
 
 const STUDIES: u64 = 40_000;
 
@@ -358,4 +360,19 @@ fn oracle_24_pods_that_need_more_than_the_notice_are_cut_off() {
     assert!(all.len() == 300 && all.iter().flatten().all(|stop| *stop <= Span::from_secs(120)), "{}", all.len());
     let (p, half) = (1.0 / 3.0, 3.29 * (count * (1.0 / 3.0) * (2.0 / 3.0)).sqrt());
     assert!((cut - count * p).abs() <= half, "{cut} of {count}");
+}
+
+/// Three pods, each at a limit of one core, on one t3.medium: together they serve what the node's CPU gives, not three cores'
+/// worth; and alone without a limit no more than the node either.
+#[test]
+fn capacity_in_service_ends_with_the_cpu_of_the_node() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scale-up.yaml");
+    let options = LoadOptions { until: Some(Span::from_secs(60)), ..LoadOptions::default() };
+    let plan = scenario::load(&path, &options).unwrap_or_else(|problems| panic!("{}", problems.render(false))).plan;
+    let outcome = run_once(&plan, 0, false);
+    let series = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder).series;
+    let cores = outcome.world.nodes[0].allocatable.cpu.0 as f64 / 1_000.0;
+    let replicas = series.samples[0].replicas[0];
+    assert_eq!(replicas.in_service, 3);
+    assert!((replicas.capacity - cores / 0.120).abs() < 1e-3, "{} of {cores} cores", replicas.capacity);
 }

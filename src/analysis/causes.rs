@@ -64,7 +64,7 @@ pub fn of_run(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analy
             Some(critical.phases.iter().map(|span| span.length().micros()).collect())
         }
         Measure::TimeToReplace => {
-            let all = analysis.replacements.iter().filter(|one| inside(one.trigger));
+            let all = analysis.replacements.iter().filter(|one| !one.needless && inside(one.trigger));
             let one = all.max_by_key(|one| one.time_to_replace())?;
             let served = one.served?;
             let last = one.replacements.iter().map(|pod| &analysis.history.pods[pod.index()]);

@@ -156,7 +156,7 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
             within.contains(emptied).then(|| gone.since(emptied).seconds())
         })),
         Measure::TimeToReplace => {
-            let meant = analysis.replacements.iter().filter(|replacement| within.contains(replacement.trigger));
+            let meant = analysis.replacements.iter().filter(|one| !one.needless && within.contains(one.trigger));
             longest(meant.map(|replacement| seconds(replacement.time_to_replace())))
         }
         Measure::NodesLaunched => count(within.windowed(totals.nodes_launched, |node| node.launched)),

@@ -94,6 +94,23 @@ enum NodeState {
     Terminating,
 }
 
+/// Micro-requests a second that a pod serves at most by itself, millicores that it asks for, and seconds of CPU a request.
+#[derive(Clone, Copy, Default)]
+struct PodCapacity {
+    alone: u64,
+    requested: u64,
+    cpu: f64,
+}
+
+/// Pods of a Deployment that are in service on a node.
+#[derive(Clone, Copy)]
+struct InService {
+    deployment: usize,
+    pods: u64,
+    /// Micro-requests a second.
+    capacity: u64,
+}
+
 struct Replay<'a> {
     world: &'a World,
     history: &'a History,
@@ -102,8 +119,12 @@ struct Replay<'a> {
     nodes: Vec<NodeState>,
     of_node: Vec<Option<usize>>,
     of_claim: Vec<Option<usize>>,
-    /// Requests a second that one pod serves, by Deployment.
-    pod_capacity: Vec<f64>,
+    /// What one pod serves and needs, by Deployment.
+    pod_capacity: Vec<PodCapacity>,
+    /// By node, and for pods without one: pods in service by Deployment, and what they can serve together.
+    in_service: Vec<Vec<InService>>,
+    /// Micro-requests a second that the pods in service can serve, by Deployment.
+    capacity: Vec<u64>,
     now: Sample,
 }
 
@@ -139,7 +160,7 @@ impl<'a> Replay<'a> {
         }
         let capacity = |deployment: usize| {
             let app = plan.app_of(DeploymentId::at(deployment));
-            app.map_or(0.0, |app| pod_capacity(&plan.apps[app.index()], world))
+            app.map_or_else(PodCapacity::default, |app| pod_capacity(&plan.apps[app.index()], world))
         };
         let mut replay = Replay {
             world,
@@ -149,6 +170,8 @@ impl<'a> Replay<'a> {
             of_node,
             of_claim,
             pod_capacity: (0..plan.deployments.len()).map(capacity).collect(),
+            in_service: vec![Vec::new(); world.nodes.len() + 1],
+            capacity: vec![0; plan.deployments.len()],
             now: Sample {
                 at: plan.start,
                 replicas: vec![Replicas::default(); plan.deployments.len()],
@@ -188,9 +211,37 @@ impl<'a> Replay<'a> {
         let difference = |of: fn(PodState) -> bool| i32::from(of(after)) - i32::from(of(before));
         entry.existing += difference(|state| state.active);
         entry.ready += difference(|state| state.ready && state.active);
-        entry.in_service += i32::from(after.in_service(serving)) - i32::from(before.in_service(serving));
-        entry.capacity = f64::from(entry.in_service) * self.pod_capacity[deployment.index()];
+        let (was, is) = (before.in_service(serving), after.in_service(serving));
+        entry.in_service += i32::from(is) - i32::from(was);
+        if was != is {
+            self.count_in_service(pod, deployment.index(), is);
+        }
         true
+    }
+
+    /// A pod comes into service or leaves it: what its node can serve is divided anew.
+    fn count_in_service(&mut self, pod: PodId, deployment: usize, is: bool) {
+        let node = self.world.pod(pod).node;
+        let here = &mut self.in_service[node.map_or(self.world.nodes.len(), crate::world::NodeId::index)];
+        match here.iter_mut().find(|entry| entry.deployment == deployment) {
+            Some(entry) if is => entry.pods += 1,
+            Some(entry) => entry.pods -= 1,
+            None => here.push(InService { deployment, pods: 1, capacity: 0 }),
+        }
+        let of = |entry: &InService| self.pod_capacity[entry.deployment];
+        let asked: u64 = here.iter().map(|entry| entry.pods * of(entry).requested.max(1)).sum();
+        let cores = node.map_or(f64::INFINITY, |node| self.world.node(node).allocatable.cpu.0 as f64 / 1_000.0);
+        for entry in here {
+            let one = self.pod_capacity[entry.deployment];
+            // When all want more than there is, a pod gets the part that it asked for.
+            let part = (entry.pods * one.requested.max(1)) as f64 / asked.max(1) as f64;
+            let by_node = if one.cpu > 0.0 && cores > 0.0 { cores * part / one.cpu * 1e6 } else { f64::INFINITY };
+            let capacity = (entry.pods * one.alone).min(by_node as u64);
+            let before = std::mem::replace(&mut entry.capacity, capacity);
+            let total = &mut self.capacity[entry.deployment];
+            *total = *total - before + capacity;
+            self.now.replicas[entry.deployment].capacity = *total as f64 / 1e6;
+        }
     }
 
     fn node(&mut self, index: usize, state: NodeState) -> bool {
@@ -244,14 +295,15 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Requests a second that one pod serves: as many as its workers turn over, and no more than its CPU limit allows.
-pub fn pod_capacity(app: &App, world: &World) -> f64 {
+/// What one pod serves: as many as its workers turn over, and no more than its CPU limit allows. Its node may allow less.
+fn pod_capacity(app: &App, world: &World) -> PodCapacity {
     let template = world.template(world.deployments[app.deployment.index()].spec.template);
     let busy = (app.cpu_per_request + app.wait_per_request).seconds();
     let by_workers = if busy > 0.0 { f64::from(app.workers.max(1)) / busy } else { f64::INFINITY };
     let cpu = app.cpu_per_request.seconds();
     let limit = template.cpu_limit().map(|limit| limit.0 as f64 / 1_000.0);
     let by_cpu = limit.filter(|_| cpu > 0.0).map_or(f64::INFINITY, |cores| cores / cpu);
-    let capacity = by_workers.min(by_cpu);
-    if capacity.is_finite() { capacity } else { 0.0 }
+    let alone = by_workers.min(by_cpu);
+    let alone = if alone.is_finite() { (alone * 1e6).min(1e15) as u64 } else { 0 };
+    PodCapacity { alone, requested: template.requests.cpu.0.unsigned_abs(), cpu }
 }

@@ -102,6 +102,8 @@ pub struct Replacement {
     pub replacements: Vec<PodId>,
     /// The last of those is in service; `None`: not all are by the end.
     pub served: Option<Time>,
+    /// Nobody had to take their place, or those who were to were let go before: fewer were wanted by then.
+    pub needless: bool,
 }
 
 /// Why a node goes.
@@ -346,7 +348,7 @@ pub fn replacements(history: &History, world: &World, ups: &[Step]) -> Vec<Repla
     begun.sort_by_key(|&(at, _, node)| (at, node));
     let found = begun.into_iter().filter_map(|(trigger, why, node)| {
         let displaced = displaced(history, world, node, trigger);
-        (!displaced.is_empty()).then(|| replace(history, (trigger, why, node), displaced, &mut taken))
+        (!displaced.is_empty()).then(|| replace(history, world, (trigger, why, node), displaced, &mut taken))
     });
     found.collect()
 }
@@ -374,6 +376,7 @@ fn displaced(history: &History, world: &World, node: NodeId, trigger: Time) -> V
 
 fn replace(
     history: &History,
+    world: &World,
     (trigger, why, node): (Time, Why, NodeId),
     displaced: Vec<PodId>,
     taken: &mut [bool],
@@ -394,14 +397,31 @@ fn replace(
         let ends: Option<Vec<Time>> = pods.iter().map(|pod| end(&history.pods[pod.index()])).collect();
         ends.and_then(|ends| ends.into_iter().max())
     };
-    let served = ends(&replacements, |pod| pod.serving);
+    // Where no pod is missing in the end, a place that nobody took, or whose taker went before it served, was not needed.
+    let complete = displaced.iter().all(|&old| !is_short(world, old));
+    let let_go = |pod: &PodId| {
+        let pod = &history.pods[pod.index()];
+        complete && pod.serving.is_none() && pod.deleting.is_some()
+    };
+    let needed: Vec<PodId> = replacements.iter().copied().filter(|pod| !let_go(pod)).collect();
+    let served = ends(&needed, |pod| pod.serving);
     Replacement {
         node,
         why,
         trigger,
         gone: ends(&displaced, |pod| pod.gone),
-        served: served.filter(|_| replacements.len() == displaced.len()),
+        served: served.filter(|_| complete || replacements.len() == displaced.len()),
+        needless: complete && needed.is_empty(),
         displaced,
         replacements,
     }
+}
+
+/// The Deployment of a pod has fewer pods at the end than it wants.
+fn is_short(world: &World, pod: PodId) -> bool {
+    let Some(deployment) = world.deployment_of(pod) else { return false };
+    let entry = &world.deployments[deployment.index()];
+    let pods = entry.replica_sets.iter().flat_map(|&set| &world.replica_sets[set.index()].pods);
+    let active = pods.filter(|&&pod| world.pod(pod).is_active() && world.pod(pod).deleting_since.is_none());
+    (active.count() as i32) < entry.replicas
 }

@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         (outcome, files, text)
     })?;
     // The committed reference is the run without noise: a run with noise never overwrites it.
-    let folder = if plan.noise { format!("{}-runs", plan.name) } else { plan.name.clone() };
+    let folder = if plan.noise { format!("{}-seed{}", plan.name, plan.seed) } else { plan.name.clone() };
     let place = arguments.out.join(folder);
     output::replace_folder(&place, &files)
         .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;

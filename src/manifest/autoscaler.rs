@@ -72,6 +72,16 @@ fn metric(node: &Node, path: String, problems: &mut Problems) -> Option<MetricSp
     let mut source = fields.fields(key, problems)?;
     source.required("target", problems)?;
     let target = target(source.fields("target", problems)?, problems);
+    let has = (target.average_utilization.is_some(), target.average_value.is_some(), target.value.is_some());
+    let lacks = match (key, has) {
+        ("resource" | "containerResource", (false, false, _)) => Some("`averageUtilization` or `averageValue`"),
+        ("pods", (_, false, _)) => Some("`averageValue`"),
+        ("object" | "external", (_, false, false)) => Some("`value` or `averageValue`"),
+        _ => None,
+    };
+    if let Some(lacks) = lacks {
+        problems.error("E011", source.place(), format!("{}: needs {lacks}", source.at("target")));
+    }
     if key == "resource" {
         return Some(MetricSpec::Resource { name: source.required_text("name", problems)?, target });
     }

@@ -8,6 +8,7 @@ pub mod autoscaler;
 pub mod binding;
 pub mod budget;
 pub mod common;
+mod fields;
 pub mod namespace;
 pub mod node_class;
 pub mod node_pool;
@@ -180,6 +181,7 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
         return;
     }
     objects.seen.insert(key, place);
+    fields::check(kind, node, problems);
     fn keep<T>(list: &mut Vec<Found<T>>, value: Option<T>, place: Place) {
         list.extend(value.map(|value| Found { value, place }));
     }

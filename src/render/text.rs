@@ -236,10 +236,11 @@ fn step_down(finished: &Finished, down: &StepDown) -> String {
 }
 
 fn replacement(finished: &Finished, one: &Replacement) -> String {
-    let end = one.time_to_replace().map_or_else(
-        || "replacements were not all in service by the end".to_string(),
-        |span| format!("replacements in service after {}", tenths(span)),
-    );
+    let end = match one.time_to_replace() {
+        Some(span) => format!("replacements in service after {}", tenths(span)),
+        None if one.needless => "no replacement was needed".to_string(),
+        None => "replacements were not all in service by the end".to_string(),
+    };
     let pods = plural(one.displaced.len(), "pod");
     let node = &finished.world.node(one.node).name;
     format!("Lost: node {node} with {pods} at {} ({}); {end}", at(finished, one.trigger), one.why.name())

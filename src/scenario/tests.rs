@@ -623,3 +623,28 @@ fn mistakes_in_a_spot_market_are_said_together() {
         assert!(text.contains(said), "{said}\nis missing from\n{text}");
     }
 }
+
+/// What `kubectl apply` refuses: fields that nobody knows, at any depth, and a target without a value.
+#[test]
+fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
+    let folder = Folder::new("misspelt-manifests");
+    folder.write(
+        "all.yaml",
+        "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec:\n  scaleTargetRef: { kind: Deployment, \
+         name: web }\n  minReplica: 4\n  maxReplicas: 8\n  metrics:\n    - { type: Resource, resource: { name: cpu, target: { type: \
+         Utilization, averageUtilisation: 60 } } }\n---\napiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: { name: general }\nspec:\n  \
+         disruption: { consolidateAftr: 30s, flavour: sweet }\n  template: { spec: { nodeClassRef: { group: karpenter.k8s.aws, kind: \
+         EC2NodeClass, name: x }, requirements: [] } }\n",
+    );
+    let text = folder.problems("manifests: [all.yaml]\n");
+    for said in [
+        "HorizontalPodAutoscaler has no field `minReplica` here",
+        "did you mean `minReplicas`?",
+        "did you mean `averageUtilization`?",
+        "needs `averageUtilization` or `averageValue`",
+        "did you mean `consolidateAfter`?",
+        "warning[W116]: NodePool has no field `flavour` here",
+    ] {
+        assert!(text.contains(said), "{said}\nis missing from\n{text}");
+    }
+}

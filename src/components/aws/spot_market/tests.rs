@@ -3,7 +3,7 @@
 use super::*;
 use crate::components::Cx;
 use crate::engine::{Queue, Time};
-use crate::plan::{CapacityPools, InstanceTypeId, MicroDollars, Plan, ZoneId};
+use crate::plan::{CapacityPools, InstanceTypeId, MicroDollars, Plan, ShockCondition, ZoneId};
 use crate::record::{Detail, Recorder};
 use crate::world::{Change, World};
 
@@ -38,11 +38,24 @@ struct Story {
     warned: std::collections::BTreeMap<InstanceId, (Option<Time>, Option<Time>)>,
     capacity: Vec<(Time, bool)>,
     start: Time,
+    likelihood: f64,
 }
 
 /// `nodes` instances of the pool for so many seconds; each is replaced at once, at no loss of time.
 fn play(pool: &CapacityPool, nodes: u32, seconds: f64, replication: u64) -> Story {
+    play_given(pool, nodes, seconds, replication, None)
+}
+
+/// The same, under a condition on the first shock.
+fn play_given(
+    pool: &CapacityPool,
+    nodes: u32,
+    seconds: f64,
+    replication: u64,
+    condition: Option<ShockCondition>,
+) -> Story {
     let mut plan = Plan::empty(Time::from_unix_seconds(1_700_000_000), Span::from_seconds(seconds));
+    plan.shock_condition = condition;
     plan.zones = vec!["a".to_string()];
     plan.capacity_pools = CapacityPools::new(vec![pool.clone()]);
     let (mut world, mut queue) = (World::new(&plan), Queue::new());
@@ -85,7 +98,7 @@ fn play(pool: &CapacityPool, nodes: u32, seconds: f64, replication: u64) -> Stor
         world.take_journal(&mut Vec::new());
         next = queue.pop();
         if next.is_none_or(|(at, _)| at > plan.until) {
-            return story;
+            return Story { likelihood: world.likelihood, ..story };
         }
     }
 }
@@ -268,4 +281,27 @@ fn a_shock_is_announced_to_the_instances_that_run_then() {
         story.warned.values().filter_map(|(warned, notice)| Some((warned.as_ref()?, notice.as_ref()?))).collect();
     assert!(!hit.is_empty());
     assert!(hit.iter().all(|(warned, notice)| notice.since(**warned) == Span::from_secs(1_200)));
+}
+
+/// A memoryless pool is shocked for the first time between 60 s and 600 s with chance e^-60r - e^-600r. Runs drawn under that
+/// condition have their shock there and stand for that chance on average; the others have none there and stand for the rest.
+#[test]
+fn runs_under_a_condition_keep_it_and_stand_for_its_chance() {
+    let (runs, rate) = (1_500, 2.0_f64);
+    let pool = CapacityPool { lifetime: per_hour(rate), ..calm("spot m5.large a") };
+    let (from, to) = (Span::from_secs(60), Span::from_secs(600));
+    let truth = (-rate / 60.0).exp() - (-rate / 6.0).exp();
+    for strikes in [true, false] {
+        let stories: Vec<Story> =
+            (0..runs).map(|run| play_given(&pool, 3, 900.0, run, Some(ShockCondition { from, to, strikes }))).collect();
+        for story in &stories {
+            let first = story.notices.first().map(|at| at.since(story.start));
+            let inside = first.is_some_and(|span| (from..=to).contains(&span));
+            assert_eq!(inside, strikes, "{first:?}");
+        }
+        let mean = stories.iter().map(|story| story.likelihood).sum::<f64>() / runs as f64;
+        let expected = if strikes { truth } else { 1.0 - truth };
+        // The chance is read from the drawn history of a pool, 128 lifetimes: it varies by about a tenth from run to run.
+        assert!((mean - expected).abs() < 3.29 * 0.15 * truth / (runs as f64).sqrt(), "{mean} {expected}");
+    }
 }
