@@ -5,9 +5,12 @@
 //!  splitting : P(reach the top) = P(level 1) * P(level 2 | level 1) * ..., the same effort at each level
 //! ```
 //! In: what a draw or a stretch of the process gives, keyed by its number. Out: an estimate, and whether to believe it.
-//! Source: Asmussen and Glynn, Stochastic Simulation, chapters V and VI. `study::rare` weighs runs with the first; splitting is for users of the library.
+//! Source: Asmussen and Glynn, Stochastic Simulation, chapters V and VI.
+//! `kubelapse rare` weighs runs with the first; splitting is for users of the library.
 
-use super::statistics::{Estimate, LEVEL, normal_quantile};
+use super::statistics::{Estimate, LEVEL, normal_quantile, share};
+use crate::engine::Span;
+use crate::rules::expectation::Expectation;
 
 /// Fewest effective hits that are believed.
 pub const LEAST_EFFECTIVE: f64 = 100.0;
@@ -66,6 +69,61 @@ fn around(point: f64, deviation: f64) -> Estimate {
     Estimate { point, low: (point - half).max(0.0), high: point + half }
 }
 
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The event: it comes about in a run of which this is true.
+    pub event: &'a Expectation,
+    /// A pool is lost between these two, from the start of the run.
+    pub window: (Span, Span),
+    /// Runs, all together.
+    pub runs: u64,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The chance that a pool that holds nodes is lost in the window.
+    pub struck: f64,
+    /// The chance of the event in a run with such a loss.
+    pub given: Estimate,
+    /// The chance of both, with the hits that stand behind it.
+    pub both: Rare,
+    /// Runs with a loss, and those of them with the event.
+    pub struck_runs: (u64, u64),
+    /// Runs without a loss, and those of them with the event.
+    pub spared_runs: (u64, u64),
+    /// The chance of the event in a run without a loss.
+    pub spared: Estimate,
+    /// Ordinary runs that would know the chance of both as well; `None`: it was never seen.
+    pub worth: Option<f64>,
+    /// It was told to stop before its end.
+    pub interrupted: bool,
+}
+
+/// Weighs runs: what each stands for, and whether the event came about in it.
+pub fn weigh(struck: &[(f64, bool)], spared: &[(f64, bool)], interrupted: bool) -> Answer {
+    let hits = |runs: &[(f64, bool)]| runs.iter().filter(|(_, hit)| *hit).count();
+    let both = importance(struck.len() as u64, |run| {
+        let (likelihood, hit) = struck[run as usize];
+        hit.then(|| likelihood.ln())
+    });
+    let chance = struck.iter().map(|(likelihood, _)| likelihood).sum::<f64>() / struck.len() as f64;
+    let given = share(hits(struck), struck.len(), LEVEL);
+    let deviation = (both.chance.high - both.chance.point) / 1.96;
+    let point = both.chance.point;
+    Answer {
+        struck: chance,
+        given,
+        worth: (deviation > 0.0).then(|| point * (1.0 - point) / (deviation * deviation)),
+        both,
+        struck_runs: (struck.len() as u64, hits(struck) as u64),
+        spared_runs: (spared.len() as u64, hits(spared) as u64),
+        spared: share(hits(spared), spared.len(), LEVEL),
+        interrupted,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +172,26 @@ mod tests {
         let deviation = (estimate.high - estimate.point) / 1.96;
         assert!((estimate.point - truth).abs() < 3.29 * deviation, "{found:?}");
         assert!(deviation < 0.1 * truth && found.is_trusted(), "{found:?}");
+    }
+
+    #[test]
+    fn runs_of_equal_weight_are_a_share_times_the_chance_of_a_loss() {
+        let struck: Vec<(f64, bool)> = (0..400).map(|run| (1e-4, run % 4 == 0)).collect();
+        let spared = vec![(0.9999, false); 100];
+        let answer = weigh(&struck, &spared, false);
+        assert!((answer.struck - 1e-4).abs() < 1e-12);
+        assert!((answer.both.chance.point - 0.25e-4).abs() < 1e-12);
+        assert!((answer.both.effective_hits - 100.0).abs() < 1e-6);
+        assert_eq!((answer.struck_runs, answer.spared_runs), ((400, 100), (100, 0)));
+        // A share of a quarter of 400 has a deviation of 0.02165; seen as rarely as 0.25e-4 it takes 5.3 million runs.
+        let worth = answer.worth.unwrap();
+        assert!((worth / 5.333e6 - 1.0).abs() < 1e-3, "{worth}");
+    }
+
+    #[test]
+    fn few_heavy_runs_are_not_believed() {
+        let struck: Vec<(f64, bool)> = (0..400).map(|run| (if run == 0 { 1e-2 } else { 1e-6 }, run < 200)).collect();
+        let answer = weigh(&struck, &[(0.99, false)], false);
+        assert!(!answer.both.is_trusted(), "{:?}", answer.both);
     }
 }

@@ -1,11 +1,12 @@
 //! `kubelapse rare`: the chance of an event that seldom happens, by way of a spot pool that is lost.
 
 use super::{Failure, ScenarioArguments, print, studies};
+use crate::analysis::rare::{Answer, Question};
 use crate::engine::Span;
 use crate::render::rare::{page, window};
 use crate::rules::expectation::{self, Expectation};
 use crate::scenario;
-use crate::study::rare::{Answer, Question, Refusal, rare as study};
+use crate::study::rare::{Refusal, rare as study};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
 //! The answer about a rare event: 80 columns of plain text.
 
 use super::drain::paragraphs;
+use crate::analysis::rare::{Answer, Question};
 use crate::analysis::statistics::Estimate;
 use crate::engine::Span;
 use crate::plan::Plan;
-use crate::study::rare::{Answer, Question};
 
 /// The page.
 pub fn page(plan: &Plan, question: Question, answer: &Answer) -> String {
