@@ -633,8 +633,8 @@ fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
         "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec:\n  \
          scaleTargetRef: { kind: Deployment, name: web }\n  minReplica: 4\n  maxReplicas: 8\n  metrics:\n    - { \
          type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilisation: 60 } } }\n---\napiVersion: \
-         karpenter.sh/v1\nkind: NodePool\nmetadata: { name: general }\nspec:\n  disruption: { consolidateAftr: 30s, flavour: sweet }\n  template: { spec: { nodeClassRef: { group: karpenter.k8s.aws, kind: \
-         EC2NodeClass, name: x }, requirements: [] } }\n",
+         karpenter.sh/v1\nkind: NodePool\nmetadata: { name: general }\nspec:\n  disruption: { consolidateAftr: 30s, flavour: sweet }\n  \
+         template: { spec: { nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: x }, requirements: [] } }\n",
     );
     let text = folder.problems("manifests: [all.yaml]\n");
     for said in [
