@@ -172,3 +172,26 @@ fn the_smallest_scenario_runs() {
         |fact: &kubelapse::record::Fact| matches!(fact.change, kubelapse::world::Change::DeploymentScaled { .. });
     assert!(outcome.recorder.facts.iter().any(scaled), "it shows what it is for");
 }
+
+/// What the README gives under `expect:` is what a scenario may say.
+#[test]
+fn the_expectations_of_the_readme_are_read() {
+    let text = fs::read_to_string(root().join("README.md")).expect("the README is there");
+    let mut blocks = 0;
+    for block in text.split("\n    expect:\n").skip(1) {
+        blocks += 1;
+        let lines = block.lines().map_while(|line| line.strip_prefix("      - "));
+        let found: Vec<&str> = lines.collect();
+        assert!(!found.is_empty());
+        for line in found {
+            let path = root().join("scenarios").join("scale-up.yaml");
+            let set =
+                kubelapse::scenario::vary::Setting { field: "expect".to_string(), value: format!("[\"{line}\"]") };
+            let options = kubelapse::scenario::LoadOptions { set: vec![set], ..Default::default() };
+            let plan =
+                kubelapse::scenario::load(&path, &options).unwrap_or_else(|p| panic!("{}", p.render(false))).plan;
+            assert_eq!(plan.expectations[0].text, line);
+        }
+    }
+    assert_eq!(blocks, 1);
+}

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 static RUNS: LazyLock<Vec<(&str, Plan, Outcome)>> = LazyLock::new(|| {
     let run = |name: &'static str| {
         let plan = shipped(name);
-        let outcome = study::run_explained(&plan);
+        let outcome = study::run_explained(&plan, 0);
         (name, plan, outcome)
     };
     SHIPPED.into_iter().map(run).collect()
@@ -139,7 +139,7 @@ fn every_story_of_the_shipped_scenarios_fits_and_is_in_order() {
 fn explained(name: &str, manifests: &str, scenario: &str) -> (Plan, Outcome) {
     let scenario = scenario.replace("TIMINGS\n", include_str!("explain/timings.yaml"));
     let plan = written(&format!("explain-{name}"), manifests, &scenario);
-    let outcome = study::run_explained(&plan);
+    let outcome = study::run_explained(&plan, 0);
     (plan, outcome)
 }
 

@@ -159,7 +159,7 @@ fn without_its_controller_the_load_balancer_sends_to_pods_that_are_gone() {
         plan.actions[0].at = plan.start + seconds(65);
         let (at, until) = (plan.start + seconds(60), Some(plan.start + seconds(180)));
         plan.faults = vec![Fault { at, until, kind: kind.clone() }];
-        let outcome = study::run_explained(&plan);
+        let outcome = study::run_explained(&plan, 0);
         let total = &outcome.world.ledgers[0].total;
         assert!(total.lost[Loss::Unreachable as usize] > 100 * REQUEST, "{kind:?}: {total:?}");
         let groups = losses::groups(&plan, &outcome.world, &outcome.recorder);

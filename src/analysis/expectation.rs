@@ -62,18 +62,26 @@ pub fn expectations(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<Judg
 
 /// One expectation, held against one run.
 pub fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
-    judge(expectation, &[value(expectation.subject.measure(), &expectation.scope, plan, world, analysis)])
+    let value = value(expectation.subject.measure(), &expectation.scope, plan, world, analysis);
+    let of = if plan.noise { "of one run" } else { "of one run, without chance" };
+    held(expectation, &[value], of)
 }
 
 /// Holds an expectation against the values of runs; `None`: that run had nothing to measure.
 pub fn judge(expectation: &Expectation, values: &[Option<f64>]) -> Judgement {
+    let known = values.iter().flatten().filter(|value| !value.is_nan()).count();
+    let of = if values.len() == 1 { "of one run".to_string() } else { format!("of {known} runs") };
+    held(expectation, values, &of)
+}
+
+/// The same; `of` says what runs these are.
+fn held(expectation: &Expectation, values: &[Option<f64>], of: &str) -> Judgement {
     let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
     known.sort_by(f64::total_cmp);
     let (Some(&low), Some(&high)) = (known.first(), known.last()) else {
         let measure = expectation.subject.measure().name();
         return decide(expectation, None, format!("no {measure} to measure"));
     };
-    let of = if values.len() == 1 { "of one run".to_string() } else { format!("of {} runs", known.len()) };
     let show = |value: f64| expectation.subject.unit().show(value);
     match expectation.subject {
         // Every run must meet it: the interval is that of all runs.
@@ -81,10 +89,21 @@ pub fn judge(expectation: &Expectation, values: &[Option<f64>]) -> Judgement {
             decide(expectation, Some((high, low, high)), format!("{} to {} {of}", show(low), show(high)))
         }
         Subject::Each(_) => decide(expectation, Some((low, low, low)), show(low)),
-        Subject::Statistic(Statistic::Percentile(percent), _) if values.len() == 1 => {
-            let least = super::statistics::least_runs(percent);
-            let judged = decide(expectation, None, format!("{} of one run; p{percent} needs {least} runs", show(low)));
+        // One run says nothing about many: whatever it shows, the statement stays open.
+        Subject::Statistic(statistic, _) if values.len() == 1 => {
+            let needs = match statistic {
+                Statistic::Percentile(percent) => {
+                    format!("p{percent} needs {} runs", super::statistics::least_runs(percent))
+                }
+                Statistic::Mean => "a mean needs many runs".to_string(),
+                Statistic::Min | Statistic::Max => "an extreme needs many runs".to_string(),
+            };
+            let judged = decide(expectation, None, format!("{} {of}; {needs}", show(low)));
             Judgement { measured: Some(low), ..judged }
+        }
+        Subject::Share(measure, ..) if values.len() == 1 => {
+            let value = measure.unit().show(low);
+            decide(expectation, None, format!("{} is {value} {of}; a share needs many runs", measure.name()))
         }
         Subject::Statistic(statistic, _) => {
             let point = statistic_of(statistic, &known);
@@ -364,6 +383,21 @@ mod tests {
         let judged = judge(&expectation, &[Some(138.1)]);
         assert_eq!((judged.verdict, judged.measured), (Verdict::Undecided, Some(138.1)));
         assert_eq!(judged.explanation, "2m18.1s of one run; p95 needs 59 runs");
+    }
+
+    /// None of a thousand runs lost anything, or every tenth did: one run shows the same.
+    #[test]
+    fn one_run_decides_nothing_that_speaks_of_many() {
+        for text in
+            ["share(lost_requests > 0) <= 5%", "mean(cost) < $1", "max(lost_requests) == 0", "min(nodes_end) >= 1"]
+        {
+            let judged = judge(&parse(text).unwrap(), &[Some(0.0)]);
+            assert_eq!(judged.verdict, Verdict::Undecided, "{text}");
+            assert!(judged.explanation.contains("of one run; a"), "{}", judged.explanation);
+        }
+        let share = judge(&parse("share(lost_requests > 0) <= 5%").unwrap(), &[Some(0.0)]);
+        assert_eq!(share.measured, None, "a run is no share of runs");
+        assert_eq!(verdict("lost_requests == 0", &[0.0]), Verdict::Holds, "what speaks of one run is decided by it");
     }
 
     #[test]

@@ -60,6 +60,21 @@ pub fn rounded(unit: Unit, value: f64) -> String {
     }
 }
 
+/// The same with two digits of `scale` at least, as far as the unit is ever shown.
+pub fn resolved(unit: Unit, value: f64, scale: f64) -> String {
+    let coarse = match unit {
+        Unit::Seconds if scale >= 10.0 => 0.1,
+        Unit::Seconds => 0.001,
+        Unit::Count if scale >= 1_000.0 => 1.0,
+        Unit::Count => 0.01,
+        Unit::Share | Unit::Dollars => 0.000_1,
+    };
+    let fine = if scale > 0.0 { 10_f64.powf(scale.log10().floor() - 1.0) } else { coarse };
+    let least = if unit == Unit::Dollars { 1e-6 } else { 1e-5 };
+    let step = fine.max(least).min(coarse);
+    unit.show((value / step).round() * step)
+}
+
 /// Holds an expectation against the values of runs. `None`: that run had nothing to measure.
 pub fn judge(expectation: &Expectation, values: &[Option<f64>], level: f64) -> Gate {
     let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();

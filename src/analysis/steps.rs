@@ -312,6 +312,15 @@ pub fn load_at(plan: &Plan, app: AppId, at: Time) -> f64 {
     loads.iter().rev().find(|&&(from, _)| from <= at).or(loads.first()).map_or(0.0, |(_, curve)| curve.at(at))
 }
 
+/// Does the load of a Deployment begin to climb or fall along a slope at `at`, rather than at one stroke?
+pub fn begins_ramp(plan: &Plan, deployment: DeploymentId, at: Time) -> bool {
+    let Some(app) = plan.app_of(deployment) else { return false };
+    let loads = loads(plan, app);
+    let Some((_, curve)) = loads.iter().rev().find(|&&(from, _)| from <= at) else { return false };
+    let changes = || curve.points.windows(2).filter(|pair| pair[0].0 == at && pair[0].1 != pair[1].1);
+    changes().next().is_some() && changes().all(|pair| pair[1].0 > at)
+}
+
 /// Instants at which a curve really changes: a step, or the start of a slope.
 pub fn corners(curve: &Curve) -> Vec<Time> {
     let mut changes = Vec::new();

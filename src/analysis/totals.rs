@@ -112,6 +112,13 @@ pub fn cost(plan: &Plan, instance: &Instance) -> MicroDollars {
     MicroDollars(end.0 - before.cost(plan.start).0)
 }
 
+/// What the nodes of the start would have cost, had all of them been kept until the end.
+pub fn cost_of_keeping(plan: &Plan, world: &World) -> MicroDollars {
+    let initial = world.instances.iter().filter(|instance| instance.launched <= plan.start);
+    let kept = initial.map(|instance| cost(plan, &Instance { stopped: None, ..instance.clone() }).0);
+    MicroDollars(kept.sum())
+}
+
 /// A cost for each million of requests that were served; `None` where none was.
 pub fn per_million(world: &World, cost: MicroDollars) -> Option<f64> {
     let served: u64 = world.ledgers.iter().map(|ledger| ledger.total.served).sum();

@@ -3,6 +3,8 @@
 use super::{Failure, ScenarioArguments, output, print, studies, tell};
 use crate::analysis::verdicts::Report;
 use crate::render::verdicts::{self, github, junit, markdown};
+use crate::scenario::Loaded;
+use crate::scenario::vary::Setting;
 use crate::study::gates::{self, Length};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -30,30 +32,23 @@ pub struct Arguments {
     /// Print annotations of GitHub Actions for what is not as expected
     #[arg(long)]
     github: bool,
-    /// Show no progress
+    /// Show no progress, and of what is wrong only errors
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // Every file is read before the first run, so that all problems show at once.
-    let (mut loaded, mut problems) = (Vec::new(), String::new());
-    for path in &arguments.scenarios {
-        match arguments.common.load(path) {
-            Ok(scenario) => loaded.push((path, scenario)),
-            Err(Failure::Input(text) | Failure::Output(text)) => problems.push_str(&text),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(Failure::Input(problems));
-    }
+    let wanted: Vec<(&Path, &[Setting])> = arguments.scenarios.iter().map(|path| (path.as_path(), &[][..])).collect();
+    let loaded = arguments.common.load_all(&wanted, arguments.quiet)?;
+    let loaded: Vec<(&PathBuf, Loaded)> = arguments.scenarios.iter().zip(loaded).collect();
     let length = arguments.runs.map_or(Length::UntilDecided(arguments.runs_max), Length::Fixed);
     let many = loaded.iter().filter(|(_, scenario)| gates::speaks_of_runs(&scenario.plan)).count() as u64;
     let most = many * arguments.runs.unwrap_or(arguments.runs_max);
     let checked = (arguments.common.check, false);
     let reports = arguments.common.with_threads(|| {
         studies::with_progress(most, arguments.quiet || most == 0, checked, |control| {
-            let report = |(path, scenario): &(&PathBuf, crate::scenario::Loaded)| {
+            let report = |(path, scenario): &(&PathBuf, Loaded)| {
                 gates::report(&scenario.plan, &path.display().to_string(), length, control)
             };
             loaded.par_iter().map(report).collect::<Vec<Report>>()

@@ -1,9 +1,10 @@
-//! `kubelapse compare`: how two scenarios differ, run by run under the same chance.
+//! `kubelapse compare`: how two scenarios differ, run by run under the same chance. `--set` is of both, `--set-b` of B alone.
 
-use super::{Failure, ScenarioArguments, output, print, studies, tell};
+use super::{Failure, ScenarioArguments, output, print, setting, studies, tell};
 use crate::render::compare as page;
+use crate::scenario::vary::Setting;
 use crate::study::what_if;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -16,29 +17,24 @@ pub struct Arguments {
     second: PathBuf,
     #[command(flatten)]
     common: ScenarioArguments,
+    /// Give a field of B alone another value (--set gives it to both): compare A A --set-b FIELD=VALUE
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    set_b: Vec<Setting>,
     /// Pairs of runs
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     runs: u64,
     /// Write the differences as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Show no progress
+    /// Show no progress, and of what is wrong only errors
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (first, second) = (arguments.common.load(&arguments.first), arguments.common.load(&arguments.second));
-    let (first, second) = match (first, second) {
-        (Ok(first), Ok(second)) => (first.plan, second.plan),
-        (first, second) => {
-            let text = |failure: Failure| {
-                let (Failure::Input(text) | Failure::Output(text)) = failure;
-                text
-            };
-            return Err(Failure::Input([first.err(), second.err()].into_iter().flatten().map(text).collect()));
-        }
-    };
+    let wanted: [(&Path, &[Setting]); 2] = [(&arguments.first, &[]), (&arguments.second, &arguments.set_b)];
+    let mut plans = arguments.common.load_all(&wanted, arguments.quiet)?.into_iter().map(|loaded| loaded.plan);
+    let (Some(first), Some(second)) = (plans.next(), plans.next()) else { unreachable!("two were read") };
     let how = (arguments.common.check, false);
     let (runs, differences) = arguments.common.with_threads(|| {
         studies::with_progress(2 * arguments.runs, arguments.quiet, how, |control| {
@@ -51,7 +47,12 @@ pub fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if studies::stopped() {
         tell(&format!("interrupted: the {runs} pairs of runs that were finished are kept\n"));
     }
-    print(&page::text((&first.name, &second.name), runs, &differences));
+    let words = |settings: &[Setting]| -> Vec<String> {
+        settings.iter().map(|setting| format!("{}={}", setting.field, setting.value)).collect()
+    };
+    let (both, of_second) = (words(&arguments.common.set), words(&arguments.set_b));
+    let sides = page::Sides { first: &first.name, second: &second.name, both: &both, of_second: &of_second };
+    print(&page::text(&sides, runs, &differences));
     if let Some(path) = &arguments.csv {
         let table = page::table((&first.hash, &second.hash), first.seed, &differences);
         output::replace_file(path, &table)

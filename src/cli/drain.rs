@@ -3,6 +3,7 @@
 use super::{Failure, ScenarioArguments, print, tell};
 use crate::plan::{AppId, Plan, TrafficMode};
 use crate::render::drain::{Row, chart, clock, manifest, paragraphs, requests};
+use crate::rules::expectation::Verdict;
 use crate::study::drain::{Answer, Point, Question, Refusal, drain as study};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario)?;
+    let loaded = arguments.common.load(&arguments.scenario, false)?;
     let plan = &loaded.plan;
     let app = app(plan, arguments.service.as_deref())?;
     let Arguments { runs, share, confidence, .. } = *arguments;
@@ -60,6 +61,7 @@ pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     print(&page(plan, &answer));
     Ok(match (&answer.best, answer.allowed) {
         (_, None) => ExitCode::from(3),
+        (None, Some(_)) if answer.may_hold() => ExitCode::from(3),
         (None, Some(_)) => ExitCode::from(1),
         (Some(_), Some(_)) => ExitCode::SUCCESS,
     })
@@ -90,6 +92,9 @@ fn page(plan: &Plan, answer: &Answer) -> String {
         "{}: requests lost at pods of {name} on their way out, {replications} runs of each preStop with the same draws.",
         plan.name
     );
+    if let Some(left) = answer.points.iter().map(|point| point.lost.len() as u64).find(|&runs| runs < replications) {
+        head += &format!(" A preStop that has lost too often by then is left after {left}.");
+    }
     if let Some(at) = answer.added {
         head += &format!(" Nothing is deleted in this scenario: a rolling restart at {} was added.", clock(plan, at));
     }
@@ -126,6 +131,11 @@ fn verdict(answer: &Answer, share: f64, confidence: f64) -> String {
             answer.question.replications,
             (1..).find(|&runs| crate::study::drain::losses_allowed(runs, share, confidence).is_some()).unwrap_or(0)
         ),
+        (None, Some(_)) if answer.may_hold() => format!(
+            "Undecided: no preStop is sure to hold with {} runs, but with more one may ({meaning}). Give --runs {}.",
+            answer.question.replications,
+            answer.question.replications * 4
+        ),
         (None, Some(_)) => format!(
             "No preStop up to {} holds: not even with ample grace. Losses then have another cause than propagation, such as \
              a controller that is down; `kubelapse explain --lost-requests` tells.",
@@ -140,15 +150,18 @@ fn verdict(answer: &Answer, share: f64, confidence: f64) -> String {
 fn present(answer: &Answer) -> String {
     let (pre_stop, grace) = answer.present;
     let point = &answer.as_is;
-    let holds = answer.allowed.is_some_and(|allowed| point.losing() <= allowed);
     let losses = if point.losing() == 0 {
         "no run lost a request".to_string()
     } else {
         let (mean, runs) = (requests(point.mean()), point.lost.len());
         format!("{} of {runs} runs lost requests, {mean} on average", point.losing())
     };
-    let verdict = if holds { "holds" } else { "does not hold" };
-    format!("The manifests say preStop {pre_stop}, grace period {grace}: that {verdict} ({losses}).")
+    let verdict = match answer.verdict(point) {
+        Verdict::Holds => "that holds",
+        Verdict::Fails => "that does not hold",
+        Verdict::Undecided => "these runs are too few to tell whether that holds; give more by --runs",
+    };
+    format!("The manifests say preStop {pre_stop}, grace period {grace}: {verdict} ({losses}).")
 }
 
 fn remarks(plan: &Plan, answer: &Answer) -> Vec<String> {

@@ -31,14 +31,21 @@ pub struct Arguments {
     /// The requests that were lost: by cause, with the window in which they fell, the pods, and what had happened there
     #[arg(long, conflicts_with_all = ["pod", "node", "hpa", "at"])]
     lost_requests: bool,
+    /// Which of many runs: N is the row `run` of runs.csv (with --noise on, or a scenario that says so)
+    #[arg(long, value_name = "N")]
+    replication: Option<u64>,
     #[command(flatten)]
     common: ScenarioArguments,
 }
 
 pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario)?;
+    let loaded = arguments.common.load(&arguments.scenario, false)?;
     let plan = &loaded.plan;
-    let outcome = study::run_explained(plan);
+    if arguments.replication.is_some() && !plan.noise {
+        let text = "error: without chance there is one run: give --noise on with --replication\n";
+        return Err(Failure::Input(text.to_string()));
+    }
+    let outcome = study::run_explained(plan, arguments.replication.unwrap_or(0));
     if arguments.lost_requests {
         print(&study::explain_losses(plan, &outcome));
         return Ok(ExitCode::SUCCESS);

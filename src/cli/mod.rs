@@ -63,10 +63,10 @@ struct ScenarioArguments {
     #[arg(long, value_name = "WHICH")]
     noise: Option<Noise>,
     /// Seed of all chance [default: what the scenario says]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
     seed: Option<u64>,
     /// End of the run, such as 20m [default: what the scenario says]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = scenario::parse_until)]
     until: Option<Span>,
     /// A data file from elsewhere that the scenario names as NAME
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
@@ -78,7 +78,7 @@ struct ScenarioArguments {
     #[arg(long)]
     check: bool,
     /// Threads [default: one a core]; results are the same for any number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = threads)]
     threads: Option<usize>,
 }
 
@@ -100,15 +100,39 @@ impl ScenarioArguments {
         }
     }
 
-    /// Reads a scenario; its diagnostics go to stderr.
-    fn load(&self, path: &Path) -> Result<Loaded, Failure> {
-        match scenario::load(path, &self.load_options()) {
-            Ok(loaded) => {
-                tell(&loaded.render_warnings(color()));
-                Ok(loaded)
+    /// Reads a scenario; its diagnostics go to stderr, if `quiet` only errors.
+    fn load(&self, path: &Path, quiet: bool) -> Result<Loaded, Failure> {
+        let mut loaded = self.load_all(&[(path, &[])], quiet)?;
+        Ok(loaded.swap_remove(0))
+    }
+
+    /// Reads several, each with settings of its own behind those of all: all errors at once and before anything else,
+    /// and nothing twice.
+    fn load_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> Result<Vec<Loaded>, Failure> {
+        let (mut all, mut errors, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (path, own) in wanted {
+            let mut options = self.load_options();
+            options.set.extend_from_slice(own);
+            match scenario::load(path, &options) {
+                Ok(loaded) => {
+                    others.push(loaded.render_warnings(color()));
+                    all.push(loaded);
+                }
+                Err(problems) => {
+                    errors.push(problems.render_errors(color()));
+                    others.push(problems.render_others(color()));
+                }
             }
-            Err(problems) => Err(Failure::Input(problems.render(color()))),
         }
+        let (mut text, count) = scenario::without_repeats(errors.iter().map(String::as_str));
+        if !quiet {
+            text += &scenario::without_repeats(others.iter().map(String::as_str)).0;
+        }
+        if count > 0 {
+            return Err(Failure::Input(text + &scenario::counted(count)));
+        }
+        tell(&text);
+        Ok(all)
     }
 
     /// Runs `work` on as many threads as asked for.
@@ -130,6 +154,19 @@ enum Failure {
 
 fn duration(text: &str) -> Result<Span, String> {
     scenario::parse_duration(text)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    whole_number(text, 0, i64::MAX.unsigned_abs())
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    whole_number(text, 1, 1_024).map(|number| number as usize)
+}
+
+fn whole_number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
 }
 
 fn setting(text: &str) -> Result<Setting, String> {

@@ -4,7 +4,7 @@ use super::{Failure, output, print, tell};
 use crate::scenario::recording;
 use crate::{render, study};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -21,6 +21,7 @@ pub struct Arguments {
 }
 
 pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    is_recording(&arguments.recording)?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let loaded = recording::load(&arguments.recording).map_err(|problems| Failure::Input(problems.render(color)))?;
     tell(&loaded.render_warnings(color));
@@ -36,4 +37,23 @@ pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
         print(&format!("\nboth timelines: {}/replay.svg, replay.png, replay.csv\n", place.display()));
     }
     Ok(if replayed.comparison.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Says what a recording is, where the folder is something else.
+fn is_recording(folder: &Path) -> Result<(), Failure> {
+    const NEEDED: [&str; 4] = ["manifests/", "constants.json", "timeline.csv", "summary.json"];
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !folder.join(name).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let place = folder.display();
+    Err(Failure::Input(if folder.is_dir() {
+        format!(
+            "error: {place} is not a recording folder; it needs {}\n  not there: {}\n  help: docs/recordings.md describes them\n",
+            NEEDED.join(", "),
+            missing.join(", ")
+        )
+    } else {
+        format!("error: there is no folder {place}: a recording is one with {}\n", NEEDED.join(", "))
+    }))
 }

@@ -31,7 +31,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario)?;
+    let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
     let plan = &loaded.plan;
     let checked = arguments.common.check;
     if arguments.runs.is_some() || arguments.precision.is_some() {

@@ -1,45 +1,84 @@
 //! The difference of two scenarios: a table for the screen and `differences.csv`.
 
-use super::text::line;
-use crate::analysis::gate::rounded;
+use super::text::{line, table_cell, wrapped};
 use crate::analysis::paired::Difference;
 use crate::analysis::summary::{VERSION, measured};
 use std::fmt::Write;
 
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Sides<'a> {
+    /// The scenario that is compared with.
+    pub first: &'a str,
+    /// The scenario that is compared.
+    pub second: &'a str,
+    /// Fields set on both sides, as `field=value`.
+    pub both: &'a [String],
+    /// Fields set on the second alone.
+    pub of_second: &'a [String],
+}
+
 /// The screen: 80 columns.
-pub fn text(names: (&str, &str), runs: usize, differences: &[Difference]) -> String {
+pub fn text(sides: &Sides, runs: usize, differences: &[Difference]) -> String {
     let mut out = String::new();
     let same = differences.iter().all(|one| one.differing == 0);
-    let (first, second) = names;
     let head = if same {
-        format!("{first} and {second} are the same in each of {runs} runs: every measure differs by exactly 0.")
+        format!("A and B are the same in each of {runs} runs: every measure differs by exactly 0.")
     } else {
-        format!("{second} less {first}, run by run over {runs} pairs of runs with the same chance.")
+        format!("B less A, run by run over {runs} pairs of runs with the same chance.")
     };
     line(&mut out, "", &head);
     out.push('\n');
-    let _ = writeln!(out, "{:<20}{:>9} {:>9}  {:<30} {:>7}", "mean", "first", "second", "difference", "runs");
-    for one in differences.iter().filter(|one| !same && (one.first != 0.0 || one.second != 0.0)) {
-        let unit = one.measure.unit();
-        let name: String = one.measure.name().replace('_', " ").chars().take(19).collect();
-        let (first, second, words) = (rounded(unit, one.first), rounded(unit, one.second), one.words());
-        // So many times fewer runs than with chances of their own.
-        let won = match one.variance_ratio {
-            ratio if ratio.is_infinite() => String::new(),
-            ratio if ratio >= 10.0 => format!("/{ratio:.0}"),
-            ratio => format!("/{ratio:.1}"),
-        };
-        let _ = writeln!(out, "{}", format!("{name:<20}{first:>9} {second:>9}  {words:<30} {won:>7}").trim_end());
+    line(&mut out, "  A  ", sides.first);
+    let with = if sides.of_second.is_empty() { String::new() } else { format!(" with {}", sides.of_second.join(", ")) };
+    line(&mut out, "  B  ", &format!("{}{with}", sides.second));
+    if !sides.both.is_empty() {
+        line(&mut out, "  both with ", &sides.both.join(", "));
     }
     if same {
-        out.truncate(out.trim_end().rfind('\n').map_or(out.len(), |end| end + 1));
-    } else {
-        out.push('\n');
-        let note = "Differences with 95 % intervals of their mean. /4 in the last column: pairing took a quarter of the \
-                    runs that separate chances would.";
-        line(&mut out, "", note);
+        if !sides.both.is_empty() && sides.of_second.is_empty() {
+            out.push('\n');
+            line(&mut out, "", "--set changes both sides; --set-b FIELD=VALUE changes B alone.");
+        }
+        return out;
     }
+    out.push('\n');
+    table_of(&mut out, differences);
+    out.push('\n');
+    let note = "Means, and their differences with 95 % intervals. /4 in the last column: pairing took a quarter of the runs \
+                that separate chances would; - where nothing scatters.";
+    line(&mut out, "", note);
     out
+}
+
+/// One row a measure; a name that is too long goes on in the next line.
+fn table_of(out: &mut String, differences: &[Difference]) {
+    let shown = differences.iter().filter(|one| one.first != 0.0 || one.second != 0.0);
+    let mut rows = vec![["mean", "A", "B", "difference", "runs"].map(str::to_string)];
+    rows.extend(shown.map(|one| {
+        let unit = one.measure.unit();
+        let (first, second) = (table_cell(unit, one.first), table_cell(unit, one.second));
+        [one.measure.name().replace('_', " "), first, second, one.words(), saved(one.variance_ratio)]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let [first, second, difference, runs] = [1, 2, 3, 4].map(width);
+    let name_width = 80_usize.saturating_sub(first + second + difference + runs + 7).clamp(12, width(0).max(12));
+    for [name, one, other, words, won] in &rows {
+        let mut names = wrapped(name, name_width).into_iter();
+        let name = names.next().unwrap_or_default();
+        let text = format!("{name:<name_width$} {one:>first$} {other:>second$}  {words:<difference$} {won:>runs$}");
+        let _ = writeln!(out, "{}", text.trim_end());
+        names.for_each(|more| out.push_str(&format!("  {more}\n")));
+    }
+}
+
+/// So many times fewer runs than with chances of their own.
+fn saved(ratio: f64) -> String {
+    match ratio {
+        ratio if !ratio.is_finite() => "-".to_string(),
+        ratio if ratio >= 10.0 => format!("/{ratio:.0}"),
+        ratio => format!("/{ratio:.1}"),
+    }
 }
 
 /// `differences.csv`.
@@ -54,4 +93,44 @@ pub fn table(hashes: (&str, &str), seed: u64, differences: &[Difference]) -> Vec
         let _ = writeln!(out, "{name},{},{},{},{ratio}", cells.join(","), one.pairs, one.differing);
     }
     out.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::statistics::Estimate;
+    use crate::rules::expectation::Measure;
+
+    fn one(measure: Measure, (point, low, high): (f64, f64, f64), variance_ratio: f64) -> Difference {
+        let difference = Estimate { point, low, high };
+        Difference { measure, first: 110.0, second: 110.0 + point, difference, differing: 4, pairs: 4, variance_ratio }
+    }
+
+    fn sides<'a>(both: &'a [String], of_second: &'a [String]) -> Sides<'a> {
+        Sides { first: "shop", second: "shop", both, of_second }
+    }
+
+    #[test]
+    fn the_page_fits_and_says_what_was_set_on_which_side() {
+        let differences = [
+            one(Measure::NodeTerminationAfterEmpty, (-691.6, -700.1, -684.5), 1.93),
+            one(Measure::LaunchesWithoutCapacity, (3.0, 3.0, 3.0), f64::INFINITY),
+        ];
+        let (both, of_second) = (["run.until=20m".to_string()], ["services.shop.workers=20".to_string()]);
+        let text = text(&sides(&both, &of_second), 200, &differences);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("B  shop with services.shop.workers=20\n  both with run.until=20m\n"), "{text}");
+        for name in ["node termination after", "\n  empty\n", "launches without", "\n  capacity\n"] {
+            assert!(text.contains(name), "{name} is cut:\n{text}");
+        }
+        assert!(text.lines().any(|line| line.starts_with("launches") && line.ends_with('-')), "{text}");
+    }
+
+    #[test]
+    fn what_is_set_on_both_sides_makes_no_difference_and_the_page_says_so() {
+        let same = [Difference { differing: 0, ..one(Measure::Cost, (0.0, 0.0, 0.0), f64::INFINITY) }];
+        let both = ["services.shop.workers=20".to_string()];
+        assert!(text(&sides(&both, &[]), 4, &same).contains("--set-b FIELD=VALUE changes B alone"));
+        assert!(!text(&sides(&both, &both), 4, &same).contains("--set-b"));
+    }
 }

@@ -13,6 +13,7 @@ pub mod csv;
 pub mod describe;
 pub mod drain;
 pub mod explain;
+pub mod headline;
 pub mod losses;
 pub mod open_metrics;
 pub mod plot;
@@ -154,6 +155,6 @@ mod tests {
             limit,
         };
         assert_eq!(files(&finished).len(), 11);
-        assert!(text::summary(&finished).starts_with("empty: No scaling."));
+        assert!(text::summary(&finished).starts_with("empty: without chance, no scaling."));
     }
 }

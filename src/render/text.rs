@@ -1,13 +1,17 @@
 //! The one-screen summary: 80 columns, plain text.
 
 use super::Finished;
+use super::headline::{after_load_change, headline};
 use crate::analysis::expectation::{claims, expectations};
+use crate::analysis::gate::rounded;
 use crate::analysis::right_sizing::advice;
+use crate::analysis::steps::Why;
 use crate::analysis::totals::per_million;
 use crate::analysis::{Churn, Replacement, Step, StepDown, churn};
 use crate::engine::{Span, Time};
+use crate::rules::expectation::{Expectation, Unit, Verdict};
 use crate::rules::quantity::{Bytes, Millicores};
-use crate::world::{Loss, REQUEST, Tally};
+use crate::world::{Loss, REQUEST};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -15,45 +19,6 @@ const WIDTH: usize = 80;
 const BAR: usize = 34;
 /// Longer lists are cut: the summary is one screen, the tables have everything.
 const LINES_MAX: usize = 6;
-
-/// One sentence that says how the run came out.
-pub fn headline(finished: &Finished) -> String {
-    let steps = &finished.analysis.steps;
-    let mut tally = Tally::default();
-    finished.world.ledgers.iter().for_each(|ledger| tally += &ledger.total);
-    let lost = format!("{} requests lost", whole(tally.lost_all()));
-    let pods: usize = steps.iter().map(|step| step.pods.iter().filter(|pod| !pod.cancelled).count()).sum();
-    let served: Option<Vec<Span>> = steps.iter().map(Step::time_to_serve).collect();
-    let replaced = finished.analysis.replacements.iter().filter_map(Replacement::time_to_replace).max();
-    let grown = match (steps.len(), served.as_deref()) {
-        (0, _) => match replaced {
-            Some(span) => format!("Replacements served {} after the node was lost", tenths(span)),
-            None if finished.analysis.steps_down.is_empty() => "No scaling".to_string(),
-            None => format!("{} scaled down", plural(finished.analysis.steps_down.len(), "step")),
-        },
-        (1, Some([span])) => {
-            let detection = steps[0]
-                .detection()
-                .map(|detection| format!(" ({} after the load changed)", tenths(detection + *span)));
-            let detection = detection.unwrap_or_default();
-            format!("{} served {} after the trigger{detection}", plural(pods, "new pod"), tenths(*span))
-        }
-        (_, Some(spans)) => {
-            let longest = spans.iter().max().copied().unwrap_or_default();
-            format!(
-                "{} in {} served at most {} after their trigger",
-                plural(pods, "new pod"),
-                plural(steps.len(), "step"),
-                tenths(longest)
-            )
-        }
-        (_, None) => {
-            let open = steps.iter().filter(|step| step.served.is_none()).count();
-            format!("{} of {} not served by the end", open, plural(steps.len(), "scaling step"))
-        }
-    };
-    if tally.offered == 0 { grown } else { format!("{grown}; {lost}") }
-}
 
 /// A span for people: to a tenth of a second, below a second to ten milliseconds.
 pub fn tenths(span: Span) -> String {
@@ -100,8 +65,24 @@ pub fn summary(finished: &Finished) -> String {
         plan.remarks.iter().for_each(|remark| line(&mut out, "  - ", remark));
     }
     out.push('\n');
+    chance(&mut out, finished);
     line(&mut out, "", &finished.provenance());
     out
+}
+
+/// What a run without chance leaves open.
+fn chance(out: &mut String, finished: &Finished) {
+    let (plan, analysis) = (finished.plan, finished.analysis);
+    let of_runs = |check: &Expectation| check.subject.is_about_runs();
+    let gates = plan.claims.iter().map(|claim| &claim.check).chain(&plan.expectations).any(of_runs);
+    let moved = !analysis.steps.is_empty() || !analysis.steps_down.is_empty() || !analysis.replacements.is_empty();
+    if plan.noise || !(gates || moved) {
+        return;
+    }
+    let more =
+        if gates { "tells how it scatters and decides what speaks of many runs" } else { "tells how it scatters" };
+    line(out, "", &format!("Every delay here is at its median: `--runs 200` {more}."));
+    out.push('\n');
 }
 
 /// Wraps `text` at 80 columns; further lines are indented as the first one's prefix is wide.
@@ -124,6 +105,36 @@ pub(super) fn line(out: &mut String, prefix: &str, text: &str) {
     }
     out.push_str(current.trim_end());
     out.push('\n');
+}
+
+/// A text in lines of so many columns, broken between words; a longer word is cut with an ellipsis.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = shortened(word, width);
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => *last += &format!(" {word}"),
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
+/// At most so many characters; what is cut ends in an ellipsis.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_string();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// A value in a column of values: dollars with as many digits in every row.
+pub(super) fn table_cell(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Dollars if value.is_finite() && (value == 0.0 || value.abs() >= 0.000_1) => format!("${value:.4}"),
+        _ => rounded(unit, value),
+    }
 }
 
 fn at(finished: &Finished, time: Time) -> String {
@@ -173,7 +184,7 @@ fn step_line(finished: &Finished, step: &Step) -> String {
 
 fn step_up(out: &mut String, finished: &Finished, step: &Step) {
     let name = &finished.plan.deployments[step.deployment.index()].name;
-    let detection = step.detection().map(|span| format!(", {} after the load changed", tenths(span)));
+    let detection = step.detection().map(|span| format!(", {} {}", tenths(span), after_load_change(finished, step)));
     let title = format!(
         "Step {}: {name} {} -> {} at {}{}",
         step.number,
@@ -243,7 +254,13 @@ fn replacement(finished: &Finished, one: &Replacement) -> String {
     };
     let pods = plural(one.displaced.len(), "pod");
     let node = &finished.world.node(one.node).name;
-    format!("Lost: node {node} with {pods} at {} ({}); {end}", at(finished, one.trigger), one.why.name())
+    let (when, why) = (at(finished, one.trigger), one.why.name());
+    match one.why {
+        Why::Interruption | Why::Failure => format!("Lost: node {node} with {pods} at {when} ({why}); {end}"),
+        Why::Disruption(_) | Why::Deletion => {
+            format!("Moved: {pods} off node {node} at {when} (drained: {why}); {end}")
+        }
+    }
 }
 
 fn requests(out: &mut String, finished: &Finished) {
@@ -260,7 +277,7 @@ fn requests(out: &mut String, finished: &Finished) {
     for (app, ledger) in apps {
         let total = &ledger.total;
         let latency = total.mean_latency().map(|span| Span::from_millis(span.micros() / 1_000).to_string());
-        let name: String = app.name.chars().take(19).collect();
+        let name = shortened(&app.name, 19);
         let cells = [total.offered, total.served, total.slow, total.lost_all()].map(whole);
         let [offered, served, slow, lost] = cells;
         let latency = latency.unwrap_or_default();
@@ -351,7 +368,7 @@ fn right_sizing(out: &mut String, finished: &Finished) {
     let title = "Right-sizing";
     let _ = writeln!(out, "\n{title:<36}{:>10}{:>10}{:>12}{:>12}", "cpu now", "advised", "memory now", "advised");
     for one in advice.iter().take(LINES_MAX) {
-        let name: String = format!("{} {}", one.deployment, one.container).chars().take(33).collect();
+        let name = shortened(&format!("{} {}", one.deployment, one.container), 33);
         let cpu = |cpu: Option<Millicores>| cpu.map_or("-".to_string(), |cpu| cpu.to_string());
         let memory = |memory: Option<Bytes>| memory.map_or("-".to_string(), |memory| format!("{}Mi", memory.0 >> 20));
         let (now, target) = (one.request, one.target);
@@ -364,6 +381,15 @@ fn right_sizing(out: &mut String, finished: &Finished) {
     }
 }
 
+/// How a claim is marked: what is open is not yet wrong.
+pub(super) fn sign(as_expected: bool, verdict: Verdict) -> &'static str {
+    match (as_expected, verdict) {
+        (true, _) => "ok ",
+        (false, Verdict::Undecided) => "open ",
+        (false, Verdict::Holds | Verdict::Fails) => "NOT AS EXPECTED ",
+    }
+}
+
 fn verdicts(out: &mut String, finished: &Finished) {
     let (plan, world, analysis) = (finished.plan, finished.world, finished.analysis);
     let claims = claims(plan, world, analysis);
@@ -371,8 +397,8 @@ fn verdicts(out: &mut String, finished: &Finished) {
         out.push_str("\nClaims\n");
     }
     for claim in &claims {
-        let sign = if claim.as_expected() { "ok " } else { "NOT AS EXPECTED " };
         let judgement = &claim.judgement;
+        let sign = sign(claim.as_expected(), judgement.verdict);
         let verdict = judgement.verdict.name();
         line(
             out,
@@ -415,7 +441,10 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
-        assert!(text.starts_with("scale-up: 2 new pods served 1m58.4s after the trigger (2m50.9s after"), "{text}");
+        assert!(
+            text.starts_with("scale-up: without chance, 2 new pods served 1m58.4s after the trigger (2m50.9s"),
+            "{text}"
+        );
         assert!(text.contains("image pull"), "{text}");
         assert!(text.contains("holds"), "{text}");
     }

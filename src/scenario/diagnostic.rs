@@ -38,6 +38,12 @@ impl Place {
         Place { file, start: 0, end: 0, line: 1, column: 1 }
     }
 
+    /// The same place when its text stands behind so many bytes and characters of its first line.
+    pub(crate) fn behind(self, bytes: u32, characters: u32) -> Place {
+        let column = if self.line == 1 { self.column + characters } else { self.column };
+        Place { start: self.start + bytes, end: self.end + bytes, column, ..self }
+    }
+
     /// The bytes, cut to a text of `length` bytes.
     fn range(self, length: usize) -> Range<usize> {
         let start = (self.start as usize).min(length);
@@ -211,14 +217,25 @@ impl Problems {
 
     /// All problems as text, with a last line that counts them.
     pub fn render(&self, color: bool) -> String {
-        let mut text = render_all(self.sorted(), &self.sources, color);
-        if self.dropped > 0 {
-            text.push_str(&format!("... and {} more\n", self.dropped));
-        }
+        let (errors, others) = (self.render_errors(color), self.render_others(color));
+        let mut text = errors + &others;
         if self.errors > 0 {
-            text.push_str(&format!("{} error{}\n", self.errors, if self.errors == 1 { "" } else { "s" }));
+            text.push_str(&counted(self.errors));
         }
         text
+    }
+
+    /// The errors as text, and how many more there are than were kept.
+    pub fn render_errors(&self, color: bool) -> String {
+        let errors = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        let text = render_all(errors, &self.sources, color);
+        if self.dropped > 0 { format!("{text}... and {} more\n\n", self.dropped) } else { text }
+    }
+
+    /// Warnings and notes as text.
+    pub fn render_others(&self, color: bool) -> String {
+        let others = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity != Severity::Error);
+        render_all(others, &self.sources, color)
     }
 }
 
@@ -226,6 +243,22 @@ impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.render(false))
     }
+}
+
+/// `3 errors`, with its line end.
+pub fn counted(errors: usize) -> String {
+    format!("{errors} error{}\n", if errors == 1 { "" } else { "s" })
+}
+
+/// Texts of several files, one after the other; what was said already is left out.
+pub fn without_repeats<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String, usize) {
+    let mut said: Vec<&str> = Vec::new();
+    for block in texts.into_iter().flat_map(|text| text.split("\n\n")).map(|block| block.trim_end_matches('\n')) {
+        if !block.is_empty() && !said.contains(&block) {
+            said.push(block);
+        }
+    }
+    (said.iter().map(|block| format!("{block}\n\n")).collect(), said.len())
 }
 
 /// Several problems as text, an empty line after each.
@@ -392,6 +425,21 @@ mod tests {
         }
         assert_eq!(problems.error_count(), 2 * KEPT_MAX + 2);
         assert!(problems.render(false).contains("... and 502 more"));
+    }
+
+    #[test]
+    fn errors_come_before_notes_and_nothing_is_said_twice() {
+        let mut problems = Problems::new();
+        let file = problems.add_source("a.yaml", "one\ntwo\n".into());
+        let at = |start, line| Place { file, start, end: start + 3, line, column: 1 };
+        problems.push(Diagnostic::note("N001", at(0, 1), "assumed"));
+        problems.error("E012", at(4, 2), "wrong");
+        let shown = problems.render(false);
+        assert!(shown.find("wrong") < shown.find("assumed"), "{shown}");
+        assert!(!problems.render_errors(false).contains("assumed"));
+        let (errors, others) = (problems.render_errors(false), problems.render_others(false));
+        let (once, count) = without_repeats([&*errors, &others, &errors]);
+        assert_eq!((once, count), (errors + &others, 2));
     }
 
     #[test]

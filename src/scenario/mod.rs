@@ -27,7 +27,7 @@ pub mod vary;
 pub mod volumes;
 pub mod yaml;
 
-pub use diagnostic::{Diagnostic, Problems, Severity, Source, render_all};
+pub use diagnostic::{Diagnostic, Problems, Severity, Source, counted, render_all, without_repeats};
 pub use units::timings;
 
 use crate::engine::{Span, Time};
@@ -40,6 +40,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use yaml::Node;
 
+/// The end of a run as the command line gives it, within the same bounds as in a file.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn parse_until(text: &str) -> Result<Span, String> {
+    let until = parse_duration(text)?;
+    let fits = !until.is_zero() && until <= UNTIL_MAX;
+    fits.then_some(until).ok_or_else(|| format!("a run takes {UNTIL_RANGE}"))
+}
+
+/// What a run may take, in words.
+const UNTIL_RANGE: &str = "more than 0s and at most 30d";
 /// Longest run.
 const UNTIL_MAX: Span = Span::from_secs(30 * 86_400);
 /// 2026-01-05T00:00:00Z, a Monday.
@@ -219,7 +231,7 @@ fn report_unused_settings(draft: &mut Draft) {
     for ((setting, node), _) in unused {
         let message = format!("{}: the scenario has no such manifest", setting.field);
         let help = "write it as Kind/name.path, such as HorizontalPodAutoscaler/shop.spec.minReplicas";
-        draft.problems.push(Diagnostic::error("E016", node.place, message).help(help));
+        draft.problems.push(Diagnostic::error("E016", vary::key_place(setting, node), message).help(help));
     }
 }
 
@@ -310,7 +322,7 @@ fn read_run(node: Option<&Node>, draft: &mut Draft, options: &LoadOptions) {
             length = until;
             if until.is_zero() || until > UNTIL_MAX {
                 let node = fields.get("until").unwrap_or(fields.node());
-                reader::out_of_range(node, "run.until", "more than 0s and at most 30d", problems);
+                reader::out_of_range(node, "run.until", UNTIL_RANGE, problems);
             }
         }
         if let Some(noise) = fields.boolean("noise", problems) {

@@ -45,11 +45,37 @@ pub fn overlay(base: &mut Node, over: &Node) {
     }
 }
 
+/// A part of a path that is not there.
+#[derive(Debug)]
+pub struct Missing {
+    /// Where the setting names it.
+    pub place: Place,
+    /// What is wrong with it.
+    pub message: String,
+    /// What it could be instead.
+    pub help: Option<String>,
+}
+
+/// Where a setting names its field.
+pub fn key_place(setting: &Setting, value: &Node) -> Place {
+    Place { end: setting.field.len() as u32, ..Place::top(value.place.file) }
+}
+
+/// The first bytes of what is left of a path, as a place of the setting that ends with it.
+fn part(field: Place, path: &str, length: usize) -> Place {
+    let start = field.end.saturating_sub(path.len() as u32);
+    Place { start, end: start + length as u32, column: start + 1, ..field }
+}
+
 /// Sets a field of a tree. A list item must exist; the last key of a mapping may be new.
 ///
 /// # Errors
 /// Which part of the path is not there, and what is.
-pub fn set(tree: &mut Node, path: &str, value: &Node) -> Result<(), (String, Option<String>)> {
+pub fn set(tree: &mut Node, path: &str, value: &Node, field: Place) -> Result<(), Missing> {
+    let missing = |length: usize, message: String, help: Option<String>| {
+        let place = part(field, path, length);
+        Err(Missing { place, message, help })
+    };
     if path.is_empty() {
         *tree = value.clone();
         return Ok(());
@@ -57,18 +83,21 @@ pub fn set(tree: &mut Node, path: &str, value: &Node) -> Result<(), (String, Opt
     if let Some(rest) = path.strip_prefix('[') {
         let (number, rest) = rest.split_once(']').unwrap_or((rest, ""));
         let Value::Sequence(items) = &mut tree.value else {
-            return Err((format!("`[{number}]` asks for an item, but here is {}", tree.describe()), None));
+            let message = format!("`[{number}]` asks for an item, but here is {}", tree.describe());
+            return missing(number.len() + 2, message, None);
         };
         let count = items.len();
         let item = number.parse::<usize>().ok().and_then(|index| items.get_mut(index));
-        let item =
-            item.ok_or_else(|| (format!("there is no item [{number}]: the list has {count}, from [0]"), None))?;
-        return set(item, rest.strip_prefix('.').unwrap_or(rest), value);
+        let Some(item) = item else {
+            let message = format!("there is no item [{number}]: the list has {count}, from [0]");
+            return missing(number.len() + 2, message, None);
+        };
+        return set(item, rest.strip_prefix('.').unwrap_or(rest), value, field);
     }
     let described = tree.describe();
     let place = tree.place;
     let Value::Mapping(entries) = &mut tree.value else {
-        return Err((format!("`{path}` asks for a field, but here is {described}"), None));
+        return missing(path.len(), format!("`{path}` asks for a field, but here is {described}"), None);
     };
     // The longest key that is there: keys may hold dots themselves.
     let fits = |key: &str| {
@@ -77,7 +106,7 @@ pub fn set(tree: &mut Node, path: &str, value: &Node) -> Result<(), (String, Opt
     let found = entries.iter_mut().filter(|entry| fits(&entry.key)).max_by_key(|entry| entry.key.len());
     if let Some(entry) = found {
         let rest = &path[entry.key.len()..];
-        return set(&mut entry.value, rest.strip_prefix('.').unwrap_or(rest), value);
+        return set(&mut entry.value, rest.strip_prefix('.').unwrap_or(rest), value, field);
     }
     // A field below one that is not written: `services.shop.start` where there are no services yet.
     let first = path.split(['.', '[']).next().unwrap_or(path);
@@ -86,14 +115,16 @@ pub fn set(tree: &mut Node, path: &str, value: &Node) -> Result<(), (String, Opt
         let known: Vec<&str> = entries.iter().map(|entry| &*entry.key).collect();
         let near = super::diagnostic::nearest(first, known.iter().copied());
         if near.is_some() || rest.starts_with('[') {
-            return Err((format!("there is no `{first}` here"), suggestion(first, known.iter().copied())));
+            let help = suggestion(first, known.iter().copied());
+            return missing(first.len(), format!("there is no `{first}` here"), help);
         }
         let mut fresh = Node { place, value: Value::Mapping(Vec::new()) };
-        set(&mut fresh, rest.trim_start_matches('.'), value)?;
-        entries.push(Entry { key: first.into(), key_place: value.place, value: fresh });
+        set(&mut fresh, rest.trim_start_matches('.'), value, field)?;
+        entries.push(Entry { key: first.into(), key_place: part(field, path, first.len()), value: fresh });
         return Ok(());
     }
-    entries.push(Entry { key: path.into(), key_place: value.place, value: value.clone() });
+    let key_place = part(field, path, path.len());
+    entries.push(Entry { key: path.into(), key_place, value: value.clone() });
     Ok(())
 }
 
@@ -108,24 +139,43 @@ pub fn apply(
     for (index, (setting, value)) in settings.iter().enumerate() {
         let Some(path) = what(setting) else { continue };
         used.push(index);
-        if let Err((message, help)) = set(tree, &path, value) {
-            let message = format!("{}: {message}", setting.field);
-            problems.push(Diagnostic::error("E016", value.place, message).maybe_help(help));
+        if let Err(missing) = set(tree, &path, value, key_place(setting, value)) {
+            let message = format!("{}: {}", setting.field, missing.message);
+            problems.push(Diagnostic::error("E016", missing.place, message).maybe_help(missing.help));
         }
     }
     used
 }
 
-/// The values of settings as trees, each a source of its own so that a problem with it can be shown.
+/// The values of settings as trees, each with its setting as source so that a problem with either side can be shown.
 pub fn parse(settings: &[Setting], problems: &mut Problems) -> Vec<(Setting, Node)> {
     let mut parsed = Vec::new();
     for setting in settings {
-        let source = problems.add_source(format!("set {}", setting.field), setting.value.as_str().into());
-        let node = super::yaml::parse_one(source, &setting.value, problems);
-        let node = node.unwrap_or(Node { place: Place::top(source), value: Value::Null });
+        let source = problems.add_source("--set", format!("{}={}", setting.field, setting.value).into());
+        let (bytes, characters) = (setting.field.len() as u32 + 1, setting.field.chars().count() as u32 + 1);
+        let mut own = Problems::new();
+        let node = super::yaml::parse_one(source, &setting.value, &mut own);
+        for problem in own.sorted() {
+            let place = problem.place.map(|place| place.behind(bytes, characters));
+            problems.push(Diagnostic { place, ..problem.clone() });
+        }
+        let mut node = node.unwrap_or(Node { place: Place::top(source), value: Value::Null });
+        move_behind(&mut node, bytes, characters);
         parsed.push((setting.clone(), node));
     }
     parsed
+}
+
+fn move_behind(node: &mut Node, bytes: u32, characters: u32) {
+    node.place = node.place.behind(bytes, characters);
+    match &mut node.value {
+        Value::Sequence(items) => items.iter_mut().for_each(|item| move_behind(item, bytes, characters)),
+        Value::Mapping(entries) => entries.iter_mut().for_each(|entry| {
+            entry.key_place = entry.key_place.behind(bytes, characters);
+            move_behind(&mut entry.value, bytes, characters);
+        }),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +204,8 @@ mod tests {
         let text = "timings: { instance.boot: 3s }\nlist: [{ at: 1s }, { at: 2s }]\n";
         let mut base = tree(text);
         let value = tree("9s");
+        let field = |path: &str| Place { end: path.len() as u32, ..Place::top(value.place.file) };
+        let set = |tree: &mut Node, path: &str, value: &Node| super::set(tree, path, value, field(path));
         set(&mut base, "timings.instance.boot", &value).unwrap();
         set(&mut base, "list[1].at", &value).unwrap();
         set(&mut base, "services.shop.start", &value).unwrap();
@@ -161,9 +213,12 @@ mod tests {
         assert_eq!(base.get("timings").unwrap().entries().len(), 1);
         assert_eq!(base.get("list").unwrap().items()[1].get("at").unwrap().text(), Some("9s"));
         assert_eq!(base.get("services").unwrap().get("shop").unwrap().get("start").unwrap().text(), Some("9s"));
-        assert!(set(&mut base, "list[2].at", &value).unwrap_err().0.contains("the list has 2"));
-        let (_, help) = set(&mut base, "timigs.x", &value).unwrap_err();
-        assert!(help.unwrap().contains("timings"));
+        assert!(set(&mut base, "list[2].at", &value).unwrap_err().message.contains("the list has 2"));
+        let missing = set(&mut base, "timigs.x", &value).unwrap_err();
+        assert!(missing.help.unwrap().contains("timings"));
+        assert_eq!((missing.place.start, missing.place.end), (0, 6), "the caret is under the key that is wrong");
+        let missing = set(&mut base, "list[2].at", &value).unwrap_err();
+        assert_eq!((missing.place.start, missing.place.end), (4, 7));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use crate::components::Outcome;
 use crate::engine::{Span, Time};
 use crate::plan::{Action, ActionKind, AppId, DeploymentId, Plan, TemplateId};
+use crate::rules::expectation::Verdict;
 use crate::study::run_once;
 use crate::world::{Loss, PodId, World};
 use rayon::prelude::*;
@@ -90,6 +91,35 @@ pub struct Answer {
     pub best: Option<Point>,
     /// The present setting as it is.
     pub as_is: Point,
+}
+
+impl Answer {
+    /// Does a setting hold? It fails only where its losses would be as unlikely, if it held, as the confidence asks.
+    pub fn verdict(&self, point: &Point) -> Verdict {
+        let (runs, losing) = (point.lost.len() as u64, point.losing());
+        let whole = runs == self.question.replications;
+        if whole && self.allowed.is_some_and(|allowed| losing <= allowed) {
+            return Verdict::Holds;
+        }
+        let fails = surely_lost(losing, runs, self.question.share, self.question.confidence);
+        if fails { Verdict::Fails } else { Verdict::Undecided }
+    }
+
+    /// None may hold as far as these runs show, or more runs may tell.
+    pub fn may_hold(&self) -> bool {
+        self.points.iter().any(|point| self.verdict(point) != Verdict::Fails)
+    }
+}
+
+/// So many of these runs lost something that fewer than the share lose nothing, with this confidence.
+pub fn surely_lost(losing: u64, runs: u64, share: f64, confidence: f64) -> bool {
+    let (n, p) = (runs as f64, 1.0 - share);
+    let (mut term, mut below) = ((1.0 - p).powf(n), 0.0);
+    for k in 0..losing {
+        below += term;
+        term *= (n - k as f64) / (k as f64 + 1.0) * p / (1.0 - p);
+    }
+    losing > 0 && 1.0 - below <= 1.0 - confidence
 }
 
 /// Why there is no answer.
@@ -299,5 +329,14 @@ mod tests {
         assert_eq!(losses_allowed(124, 0.95, 0.95), Some(2));
         assert_eq!(losses_allowed(298, 0.99, 0.95), None);
         assert_eq!(losses_allowed(299, 0.99, 0.95), Some(0));
+    }
+
+    /// Of 60 runs that each lose with chance 5 %, 7 or more lose with chance 3.0 %, 6 or more with 7.9 %.
+    #[test]
+    fn few_losses_in_few_runs_are_not_yet_a_failure() {
+        assert!(!surely_lost(2, 60, 0.95, 0.95), "58 of 60 without a loss is still open");
+        assert!(!surely_lost(6, 60, 0.95, 0.95));
+        assert!(surely_lost(7, 60, 0.95, 0.95));
+        assert!(!surely_lost(0, 1, 0.95, 0.95));
     }
 }

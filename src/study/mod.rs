@@ -31,8 +31,8 @@ pub fn run_once(plan: &Plan, replication: u64, check: bool) -> Outcome {
 }
 
 /// One replication that keeps its decisions, for `explain`.
-pub fn run_explained(plan: &Plan) -> Outcome {
-    Sim::new(plan, 0, Detail::Explain).run()
+pub fn run_explained(plan: &Plan, replication: u64) -> Outcome {
+    Sim::new(plan, replication, Detail::Explain).run()
 }
 
 /// The decisions that a question asks for, as text.
@@ -92,7 +92,7 @@ pub(crate) struct Exact<'p> {
 
 pub(crate) fn exact(plan: &Plan, check: bool) -> Exact<'_> {
     let outcome = run_once(plan, 0, check);
-    let headline = finished(plan, &outcome, render::text::headline);
+    let headline = finished(plan, &outcome, render::headline::headline);
     let analysis = analysis::analyze(plan, &outcome.world, &outcome.recorder);
     Exact { plan, outcome, analysis, headline }
 }
@@ -116,7 +116,7 @@ pub struct Verdicts {
 /// Holds one run against the claims and expectations of its scenario.
 pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
     let analysis = analysis::analyze(plan, &outcome.world, &outcome.recorder);
-    let headline = finished(plan, outcome, render::text::headline);
+    let headline = finished(plan, outcome, render::headline::headline);
     let judged = |check: &Expectation| line(check, plan, outcome, &analysis);
     let claims = plan.claims.iter().map(|claim| Line {
         claim: Some(claim.text.clone()),
@@ -141,13 +141,16 @@ pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
 fn line(check: &Expectation, plan: &Plan, outcome: &Outcome, analysis: &analysis::Analysis) -> Line {
     let judgement = expectation::judge_run(check, plan, &outcome.world, analysis);
     let unit = check.subject.unit();
+    let run = if plan.noise { "of one run" } else { "of one run, without chance" };
+    let said = judgement.explanation.contains(run) || judgement.measured.is_none();
+    let explanation = if said { judgement.explanation } else { format!("{} {run}", judgement.explanation) };
     Line {
         claim: None,
         check: judgement.text,
         verdict: judgement.verdict,
         expected: Verdict::Holds,
         interval: judgement.measured.map_or_else(|| "-".to_string(), |value| unit.show(value)),
-        explanation: judgement.explanation,
+        explanation,
         cause: None,
         because: String::new(),
         runs: 1,

@@ -20,7 +20,8 @@ pub mod png;
 pub mod svg;
 
 use super::Finished;
-use super::text::{headline, plural, tenths};
+use super::headline::headline;
+use super::text::{plural, tenths};
 use crate::analysis::{Step, Why};
 use crate::engine::{Span, Time};
 use canvas::{Anchor, Colour, Drawing, fitted, text_width};

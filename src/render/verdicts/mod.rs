@@ -6,9 +6,9 @@ pub mod github;
 pub mod junit;
 pub mod markdown;
 
-use super::text::line;
+use super::text::{line, sign};
 use crate::analysis::verdicts::{Line, Report};
-use crate::rules::expectation::Verdict;
+use crate::rules::expectation::{Subject, Unit, Verdict, parse};
 
 /// The page that `check` prints for one scenario, 80 columns.
 pub fn page(report: &Report) -> String {
@@ -25,7 +25,7 @@ pub fn page(report: &Report) -> String {
         out.push_str("\nClaims\n");
     }
     for one in claims {
-        let sign = if one.is_as_expected() { "ok " } else { "NOT AS EXPECTED " };
+        let sign = sign(one.is_as_expected(), one.verdict);
         let (claim, verdict) = (one.claim.as_deref().unwrap_or_default(), one.verdict.name());
         line(&mut out, "  ", &format!("{sign} \"{claim}\": {verdict} ({}: {})", one.check, one.explanation));
         more(&mut out, "      ", one);
@@ -37,8 +37,26 @@ pub fn page(report: &Report) -> String {
         line(&mut out, &format!("  {:<9} ", one.verdict.name()), &format!("{}: {}", one.check, one.explanation));
         more(&mut out, "            ", one);
     }
+    if let Some(hint) = report.lines.iter().find_map(hint) {
+        out.push('\n');
+        line(&mut out, "", &hint);
+    }
     out.push('\n');
     out
+}
+
+/// A duration that is judged on one run alone may come out otherwise in the next.
+fn hint(one: &Line) -> Option<String> {
+    let check = parse(&one.check).ok().filter(|_| one.runs == 1)?;
+    let Subject::Each(measure) = check.subject else { return None };
+    let bound = one.check.strip_prefix(measure.name())?;
+    (measure.unit() == Unit::Seconds).then(|| {
+        format!(
+            "{} is of one run; p95({}){bound} asks whether 95 of 100 runs with chance keep it, with as many runs as that takes.",
+            measure.name(),
+            measure.name()
+        )
+    })
 }
 
 fn more(out: &mut String, indent: &str, one: &Line) {
@@ -104,6 +122,18 @@ pub(crate) mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("NOT AS EXPECTED") && text.contains("41% of the tail is boot"), "{text}");
         assert!(text.starts_with("scenarios/shop.yaml: 400 runs with chance, seed 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_duration_of_one_run_is_answered_with_a_percentile_once() {
+        let mut report = example();
+        assert!(!page(&report).contains("of one run"), "these are decided by many runs");
+        for line in &mut report.lines {
+            line.check = "time_to_serve <= 2m".to_string();
+            line.runs = 1;
+        }
+        let text = page(&report);
+        assert_eq!(text.matches("p95(time_to_serve) <= 2m asks").count(), 1, "{text}");
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! The sentence that says how a run came out: what was added, or what left, or what was replaced, and what it took away
+//! from requests.
+//!
+//! In: a finished run. Out: one sentence without its full stop.
+
+use super::Finished;
+use super::text::{plural, tenths, whole};
+use crate::analysis::steps::{Why, begins_ramp};
+use crate::analysis::totals::cost_of_keeping;
+use crate::analysis::{Replacement, Step};
+use crate::engine::Span;
+use crate::world::Tally;
+
+/// One sentence that says how the run came out.
+pub fn headline(finished: &Finished) -> String {
+    let analysis = finished.analysis;
+    let mut tally = Tally::default();
+    finished.world.ledgers.iter().for_each(|ledger| tally += &ledger.total);
+    let what = if !analysis.steps.is_empty() {
+        grown(finished)
+    } else if let Some(lost) = replaced(finished, true) {
+        lost
+    } else if !analysis.steps_down.is_empty() {
+        shrunk(finished)
+    } else {
+        replaced(finished, false).unwrap_or_else(|| "no scaling".to_string())
+    };
+    let chance = if finished.plan.noise { "" } else { "without chance, " };
+    let lost = if tally.offered == 0 { String::new() } else { format!("; {} requests lost", whole(tally.lost_all())) };
+    format!("{chance}{what}{lost}")
+}
+
+/// `after the load changed`, or `after the ramp began` where the load goes along a slope.
+pub fn after_load_change(finished: &Finished, step: &Step) -> &'static str {
+    let ramp = step.load_change.is_some_and(|at| begins_ramp(finished.plan, step.deployment, at));
+    if ramp { "after the ramp began" } else { "after the load changed" }
+}
+
+fn grown(finished: &Finished) -> String {
+    let steps = &finished.analysis.steps;
+    let pods: usize = steps.iter().map(|step| step.pods.iter().filter(|pod| !pod.cancelled).count()).sum();
+    let served: Option<Vec<Span>> = steps.iter().map(Step::time_to_serve).collect();
+    match served.as_deref() {
+        Some([span]) => {
+            let detection = steps[0].detection().map(|detection| {
+                format!(" ({} {})", tenths(detection + *span), after_load_change(finished, &steps[0]))
+            });
+            let detection = detection.unwrap_or_default();
+            format!("{} served {} after the trigger{detection}", plural(pods, "new pod"), tenths(*span))
+        }
+        Some(spans) => {
+            let longest = tenths(spans.iter().max().copied().unwrap_or_default());
+            let (pods, steps) = (plural(pods, "new pod"), plural(steps.len(), "step"));
+            format!("{pods} in {steps} served at most {longest} after their trigger")
+        }
+        None => {
+            let open = steps.iter().filter(|step| step.served.is_none()).count();
+            format!("{open} of {} not served by the end", plural(steps.len(), "scaling step"))
+        }
+    }
+}
+
+/// Pods that left, nodes that went with them, and what that saved.
+fn shrunk(finished: &Finished) -> String {
+    let analysis = finished.analysis;
+    let (mut pods, mut longest) = (0, Some(Span::ZERO));
+    for down in &analysis.steps_down {
+        for pod in &down.victims {
+            let gone = analysis.history.pods[pod.index()].gone.map(|gone| gone.since(down.trigger));
+            (pods, longest) = (pods + 1, longest.zip(gone).map(|(most, span)| most.max(span)));
+        }
+    }
+    let steps = plural(analysis.steps_down.len(), "step");
+    let within =
+        longest.map_or_else(|| ", not all of them by the end".to_string(), |span| format!(" within {}", tenths(span)));
+    let mut out = format!("{} left in {steps}{within}", plural(pods, "pod"));
+    let nodes = analysis.totals.nodes_terminated as usize;
+    if nodes > 0 {
+        let (kept, paid) = (cost_of_keeping(finished.plan, finished.world).dollars(), analysis.totals.cost.dollars());
+        out += &format!(", {} terminated", plural(nodes, "node"));
+        if kept - paid >= 0.000_05 {
+            out += &format!(" (saves ${:.4} of ${kept:.4})", kept - paid);
+        }
+    }
+    out
+}
+
+/// Pods that a node took with it, or that had to move.
+fn replaced(finished: &Finished, by_force: bool) -> Option<String> {
+    let forced = |one: &&Replacement| matches!(one.why, Why::Interruption | Why::Failure) == by_force;
+    let meant: Vec<&Replacement> = finished.analysis.replacements.iter().filter(forced).collect();
+    let (first, nodes) = (meant.first()?, meant.len());
+    let served: Option<Vec<Span>> = meant.iter().map(|one| one.time_to_replace()).collect();
+    let longest = served.map(|spans| tenths(spans.into_iter().max().unwrap_or_default()));
+    if !by_force {
+        let pods: usize = meant.iter().map(|one| one.displaced.len()).sum();
+        let end = longest
+            .map_or_else(|| ", not all in service again by the end".to_string(), |span| format!(" within {span}"));
+        return Some(format!("{} moved off {}{end}", plural(pods, "pod"), drained(nodes, first.why)));
+    }
+    let after = match first.why {
+        Why::Interruption => "after the notice",
+        Why::Failure | Why::Disruption(_) | Why::Deletion => "after the node was lost",
+    };
+    Some(longest.map_or_else(
+        || format!("replacements of {} were not all in service by the end", plural(nodes, "lost node")),
+        |span| format!("replacements served {}{span} {after}", if nodes > 1 { "at most " } else { "" }),
+    ))
+}
+
+fn drained(nodes: usize, why: Why) -> String {
+    format!("{} ({})", plural(nodes, "drained node"), why.name())
+}
