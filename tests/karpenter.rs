@@ -98,6 +98,7 @@ fn every_scenario_of_the_folder_is_named_here() {
         "node-repair",
         "prefix-delegation",
         "rebalance",
+        "spot-pool-at-peak",
         "spot-pool-lost",
         "spot-prices",
         "volumes",

@@ -55,7 +55,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario)?;
+    let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
     let plan = &loaded.plan;
     let window = window(plan, arguments.during);
     if window.0 >= plan.until.since(plan.start) {
