@@ -33,6 +33,7 @@ fn budget_on_a_schedule() {
 #[test]
 fn spot_pool_lost() {
     keeps("spot-pool-lost");
+    keeps("spot-pool-at-peak");
 }
 
 #[test]
