@@ -1,21 +1,25 @@
 //! The results of a sweep: the sentence that answers, a table for the screen, `results.csv`, and a picture: lines for one
 //! parameter, a heat map with the feasible region for two.
 
+mod lines;
+
 use super::gate_words;
-use super::plot::{AXIS, Frame, GRID, INK, caption, drawing, legend, round_ticks, short};
-use super::text::line;
+use super::plot::{AXIS, GRID, INK, caption, drawing, legend};
+use super::text::{line, shortened, table_cell};
 use super::timeline::canvas::{Anchor, Colour, Drawing, fitted};
 use super::timeline::{png, svg};
 use crate::analysis::gate::{self, Gate};
 use crate::analysis::grid::{Grid, Point};
-use crate::analysis::statistics::Estimate;
 use crate::analysis::summary::{VERSION, measured};
 use crate::rules::expectation::{Unit, Verdict};
 use std::fmt::Write;
 
-const BLUE: Colour = Colour::hex(0x1f6fb4);
 /// The screen shows so many points; the file has all.
 const ROWS_MAX: usize = 24;
+/// Columns of the screen.
+const SCREEN: usize = 80;
+/// A longer word of a head may be broken.
+const LONG_WORD: usize = 16;
 
 /// The line that every file carries.
 pub fn provenance(grid: &Grid) -> String {
@@ -110,92 +114,124 @@ pub fn text(grid: &Grid) -> String {
     }
     line(&mut out, "", &answer(grid));
     out.push('\n');
-    let shown: Vec<&String> = grid.measures.iter().chain(least_column(grid)).collect();
-    let columns = (80usize.saturating_sub(12 + 14 * grid.parameters.len()) / 16).clamp(1, shown.len().max(1));
-    let head: String = grid.parameters.iter().map(|name| format!("{:<14}", cut(name, 13))).collect();
-    let heads: String = shown.iter().take(columns).map(|text| format!("{:>16}", cut(text, 15))).collect();
-    let _ = writeln!(out, "{}", format!("{head}{heads}  ").trim_end());
-    for point in grid.points.iter().take(ROWS_MAX) {
-        let values: String = point.values.iter().map(|value| format!("{:<14}", cut(value, 13))).collect();
-        let gates = point.measures.iter().chain(&point.minimise).take(columns);
-        let cells: String = gates.map(|gate| format!("{:>16}", number(gate))).collect();
-        let verdict = if point.holds.is_empty() { "" } else { point.verdict().name() };
-        let _ = writeln!(out, "{}", format!("{values}{cells}  {verdict}").trim_end());
-    }
-    if grid.points.len() > ROWS_MAX {
-        line(&mut out, "", &format!("and {} more in results.csv", grid.points.len() - ROWS_MAX));
-    }
+    screen_table(&mut out, grid);
     out.push('\n');
     line(&mut out, "", &provenance(grid));
     out
 }
 
-fn cut(text: &str, width: usize) -> String {
-    text.chars().take(width).collect()
+/// One row a point. Columns are as wide as what they hold; where that is more than a screen, heads are broken into
+/// lines, and what still finds no room is named below.
+fn screen_table(out: &mut String, grid: &Grid) {
+    let shown: Vec<&String> = grid.measures.iter().chain(least_column(grid)).collect();
+    let rows: Vec<&Point> = grid.points.iter().take(ROWS_MAX).collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|point| {
+            let gates = point.measures.iter().chain(&point.minimise).take(shown.len()).map(number);
+            point.values.iter().cloned().chain(gates).collect()
+        })
+        .collect();
+    let names: Vec<&String> = grid.parameters.iter().chain(shown).collect();
+    let verdict = if grid.holds.is_empty() { 0 } else { 2 + Verdict::Undecided.name().len() };
+    let widest = |index: usize| cells.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
+    let whole = |index: usize| widest(index).max(names[index].chars().count());
+    let broken = |index: usize| {
+        widest(index).max(parts(names[index]).iter().map(|part| part.chars().count()).max().unwrap_or(0))
+    };
+    // Heads are broken where that saves most, no more of them than it takes.
+    let mut widths: Vec<usize> = (0..names.len()).map(whole).collect();
+    let all = |widths: &[usize]| widths.iter().map(|width| width + 2).sum::<usize>() - 2 + verdict;
+    let saved = |widths: &[usize], index: usize| widths[index].saturating_sub(broken(index));
+    while all(&widths) > SCREEN {
+        let most = (0..names.len()).max_by_key(|&index| (saved(&widths, index), std::cmp::Reverse(index)));
+        match most.filter(|&index| saved(&widths, index) > 0) {
+            Some(index) => widths[index] = broken(index),
+            None => break,
+        }
+    }
+    widths.iter_mut().for_each(|width| *width = (*width).min(SCREEN * 2 / 5));
+    let mut room = SCREEN - verdict;
+    let fits = |width: &&usize| {
+        let fit = **width <= room;
+        room = room.saturating_sub(**width + 2);
+        fit
+    };
+    let count = widths.iter().take_while(fits).count();
+    let heads: Vec<Vec<String>> = names.iter().zip(&widths).map(|(name, &width)| head(name, width)).collect();
+    let deep = heads[..count].iter().map(Vec::len).max().unwrap_or(0);
+    let parameters = grid.parameters.len();
+    let row = |texts: &dyn Fn(usize) -> String, end: &str| {
+        let columns = (0..count).map(|index| {
+            let (text, width) = (shortened(&texts(index), widths[index]), widths[index]);
+            if index < parameters { format!("{text:<width$}") } else { format!("{text:>width$}") }
+        });
+        let text = columns.collect::<Vec<_>>().join("  ");
+        format!("{text}  {end}").trim_end().to_string()
+    };
+    for level in 0..deep {
+        // Heads stand on their columns: short ones begin lower.
+        let part = |index: usize| {
+            let head: &Vec<String> = &heads[index];
+            (level + head.len()).checked_sub(deep).map_or_else(String::new, |at| head[at].clone())
+        };
+        let _ = writeln!(out, "{}", row(&part, ""));
+    }
+    for (point, cells) in rows.iter().zip(&cells) {
+        let end = if point.holds.is_empty() { "" } else { point.verdict().name() };
+        let _ = writeln!(out, "{}", row(&|index| cells[index].clone(), end));
+    }
+    if grid.points.len() > ROWS_MAX {
+        line(out, "", &format!("and {} more in results.csv", grid.points.len() - ROWS_MAX));
+    }
+    if count < names.len() {
+        let left: Vec<String> = names[count..].iter().map(ToString::to_string).collect();
+        line(out, "", &format!("in results.csv also: {}", left.join(", ")));
+    }
+}
+
+/// Where a head may be broken: after a bracket, between words and, in long words, after an underscore.
+fn parts(name: &str) -> Vec<String> {
+    let spaced = name.replace('(', "( ");
+    let words = spaced.split_whitespace().flat_map(|word| {
+        let long = word.chars().count() > LONG_WORD;
+        if long { word.split_inclusive('_').collect::<Vec<_>>() } else { vec![word] }
+    });
+    words.map(str::to_string).collect()
+}
+
+/// The lines of a head in a column of this width.
+fn head(name: &str, width: usize) -> Vec<String> {
+    if name.chars().count() <= width {
+        return vec![name.to_string()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts(name) {
+        match lines.last_mut() {
+            Some(last) => {
+                let gap = if last.ends_with(['(', '_']) { "" } else { " " };
+                if last.chars().count() + gap.len() + part.chars().count() <= width {
+                    *last += &format!("{gap}{part}");
+                } else {
+                    lines.push(part);
+                }
+            }
+            None => lines.push(part),
+        }
+    }
+    lines
 }
 
 fn number(gate: &Gate) -> String {
-    gate.estimate.map_or_else(|| "-".to_string(), |estimate| gate::rounded(gate.unit, estimate.point))
+    gate.estimate.map_or_else(|| "-".to_string(), |estimate| table_cell(gate.unit, estimate.point))
 }
 
 fn picture(grid: &Grid) -> Option<Drawing> {
     match grid.parameters.len() {
-        1 => lines(grid),
+        1 => lines::draw(grid),
         2 => heat_map(grid),
         _ => None,
     }
-}
-
-/// What a parameter's value is as a number: `30s` is 30.
-fn numeric(value: &str) -> Option<f64> {
-    let end = value.find(|c: char| !(c.is_ascii_digit() || ".-".contains(c))).unwrap_or(value.len());
-    value[..end].parse().ok()
-}
-
-/// One panel for each measure, with its band.
-fn lines(grid: &Grid) -> Option<Drawing> {
-    let measures: Vec<usize> = (0..grid.measures.len()).take(3).collect();
-    if measures.is_empty() || grid.points.len() < 2 {
-        return None;
-    }
-    let height = 100.0 + 260.0 * measures.len() as f64;
-    let mut out = drawing(900.0, height, &grid.name, &grid.about);
-    let written: Option<Vec<f64>> = grid.points.iter().map(|point| numeric(&point.values[0])).collect();
-    let xs = written.unwrap_or_else(|| (0..grid.points.len()).map(|index| index as f64).collect());
-    let range = (xs.iter().copied().fold(f64::INFINITY, f64::min), xs.iter().copied().fold(f64::MIN, f64::max));
-    for &index in &measures {
-        let found: Vec<(f64, Estimate, Verdict)> = grid
-            .points
-            .iter()
-            .zip(&xs)
-            .filter_map(|(point, &x)| Some((x, point.measures[index].estimate?, point.verdict())))
-            .filter(|(_, estimate, _)| estimate.point.is_finite())
-            .collect();
-        let end = |value: f64, point: f64| if value.is_finite() { value } else { point };
-        let low = found.iter().map(|(_, e, _)| end(e.low, e.point)).fold(f64::INFINITY, f64::min);
-        let high = found.iter().map(|(_, e, _)| end(e.high, e.point)).fold(f64::MIN, f64::max);
-        if found.is_empty() {
-            continue;
-        }
-        let pad = ((high - low) * 0.1).max(high.abs() * 0.01).max(1e-9);
-        let top = 70.0 + 260.0 * index as f64;
-        let frame = Frame::new([80.0, top, 780.0, 180.0], range, (low - pad, high + pad));
-        let ticks = round_ticks((low - pad, high + pad), 5);
-        frame.draw(&mut out, &grid.parameters[0], &grid.measures[index], &ticks, "");
-        let upper = found.iter().map(|(x, e, _)| frame.at(*x, end(e.high, e.point)));
-        let lower = found.iter().rev().map(|(x, e, _)| frame.at(*x, end(e.low, e.point)));
-        out.area(upper.chain(lower).collect(), BLUE.opacity(0.18));
-        out.line(found.iter().map(|(x, e, _)| frame.at(*x, e.point)).collect(), BLUE, 2.0, false);
-        for (x, estimate, verdict) in &found {
-            let (x, y) = frame.at(*x, estimate.point);
-            out.rect([x - 4.0, y - 4.0, 8.0, 8.0], mark(*verdict), verdict.name());
-        }
-    }
-    if !grid.holds.is_empty() {
-        let marks = [Verdict::Holds, Verdict::Undecided, Verdict::Fails].map(|verdict| (mark(verdict), verdict.name()));
-        legend(&mut out, 80.0, height - 26.0, &marks);
-    }
-    Some(out)
 }
 
 fn mark(verdict: Verdict) -> Colour {
@@ -254,7 +290,8 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     }
     out.text((left - 8.0, top - 8.0), (12.0, true), Anchor::End, AXIS, grid.parameters[0].clone());
     out.text((left + width, top + height + 38.0), (12.0, true), Anchor::End, AXIS, grid.parameters[1].clone());
-    let ends = (format!("{} least", short(low)), format!("{} most", short(high)));
+    let unit = grid.points.iter().find_map(of).map_or(Unit::Count, |(unit, _)| unit);
+    let ends = (format!("{} least", gate::rounded(unit, low)), format!("{} most", gate::rounded(unit, high)));
     let marks = [(shade(0.0), ends.0.as_str()), (shade(1.0), ends.1.as_str()), (mark(Verdict::Holds), "holds")];
     legend(&mut out, left, top + height + 62.0, &marks);
     Some(out)
@@ -270,6 +307,7 @@ fn shade(part: f64) -> Colour {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::statistics::Estimate;
 
     fn grid() -> Grid {
         let gate = |value: f64, verdict| Gate {
@@ -334,6 +372,23 @@ mod tests {
                 std::fs::write(format!("{folder}/{name}"), bytes).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn heads_are_broken_rather_than_cut() {
+        let mut grid = grid();
+        grid.measures = vec!["p95(node_termination_after_empty)".into(), "share(lost_requests > 0)".into()];
+        for point in &mut grid.points {
+            let share = Gate { unit: Unit::Share, estimate: Some(Estimate::exact(0.25)), ..point.measures[0].clone() };
+            point.measures.push(share);
+        }
+        let text = text(&grid);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in ["after_", "empty)", "lost_requests", "> 0)", "mean(cost)", "$0.0100", "$0.0240"] {
+            assert!(words.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains('…'), "{text}");
     }
 
     #[test]

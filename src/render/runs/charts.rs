@@ -2,17 +2,22 @@
 //! over time as a fan.
 
 use super::{provenance, subject};
+use crate::analysis::Phase;
+use crate::analysis::gate::rounded;
 use crate::analysis::runs::Runs;
 use crate::analysis::sample::FAN_POINTS;
 use crate::analysis::statistics::{self, percentile_ranks};
 use crate::plan::Plan;
-use crate::render::plot::{Frame, INK, PALETTE, caption, drawing, legend};
-use crate::render::timeline::canvas::{Anchor, Colour, Drawing};
+use crate::render::plot::{Frame, INK, PALETTE, Tick, caption, drawing, legend, short, ticks};
+use crate::render::timeline::breakdown;
+use crate::render::timeline::canvas::{Anchor, Colour, Drawing, text_width};
 use crate::render::timeline::{png, svg};
-use crate::rules::expectation::{Bound, Comparison, Measure, Scope};
+use crate::rules::expectation::{Bound, Comparison, Expectation, Measure, Scope, Unit};
 
 const BLUE: Colour = Colour::hex(0x1f6fb4);
 const RED: Colour = Colour::hex(0xc0392b);
+/// Bounds in one picture, at most.
+const BOUNDS_MAX: usize = 4;
 
 /// The charts that these runs have data for, each as SVG and PNG.
 pub fn files(plan: &Plan, runs: &Runs) -> Vec<(String, Vec<u8>)> {
@@ -32,48 +37,54 @@ pub fn files(plan: &Plan, runs: &Runs) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The bound that the scenario sets to a measure, if it sets one.
-fn bound(plan: &Plan, measure: Measure) -> Option<f64> {
+/// The bounds that the scenario sets to a measure, each with the check that sets it.
+fn bounds(plan: &Plan, measure: Measure) -> Vec<(f64, String)> {
     let checks = plan.claims.iter().map(|claim| &claim.check).chain(&plan.expectations);
-    let mut bounds = checks.filter(|check| check.subject.measure() == measure).filter_map(|check| match check.bound {
-        Bound::Compare(Comparison::Less | Comparison::LessOrEqual, bound) => Some(bound),
-        Bound::Within(_, high) => Some(high),
+    let of_measure = |check: &&Expectation| check.subject.measure() == measure && check.subject.unit() == Unit::Seconds;
+    let found = checks.filter(of_measure).filter_map(|check| match check.bound {
+        Bound::Compare(Comparison::Less | Comparison::LessOrEqual, bound) => Some((bound, check.text.clone())),
+        Bound::Within(_, high) => Some((high, check.text.clone())),
         Bound::Compare(..) => None,
     });
-    bounds.next()
+    found.take(BOUNDS_MAX).collect()
 }
 
 /// Left the share of runs that are done by then, right the share that are not, on a logarithmic scale.
 fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     let mut known: Vec<f64> = runs.values_of(measure, &Scope::default())?.into_iter().flatten().collect();
-    known.retain(|value| value.is_finite());
+    known.retain(|value| !value.is_nan());
     known.sort_by(f64::total_cmp);
-    let count = known.len();
-    if count < 2 {
+    // Runs in which it never came to be count among all runs: the curve then ends below all of them.
+    let (count, ended) = (known.len(), known.iter().filter(|value| value.is_finite()).count());
+    if ended < 2 {
         return None;
     }
     let words = measure.name().replace('_', " ");
     let title = format!("{}: {words}", plan.name);
     let mut out = drawing(1_000.0, 400.0, &title, "the share of runs by time, with the band of confidence");
-    let limit = bound(plan, measure);
-    let (first, last) = (known[0], known[count - 1].max(limit.unwrap_or(0.0)));
+    let limits = bounds(plan, measure);
+    let ends = limits.iter().map(|(limit, _)| *limit).chain([known[0], known[ended - 1]]);
+    let (first, last) = (ends.clone().fold(f64::INFINITY, f64::min), ends.fold(f64::MIN, f64::max));
     let pad = ((last - first) * 0.04).max(0.5);
     let range = (first - pad, last + pad);
     let floor = (0.5 / count as f64).log10();
     let left = Frame::new([60.0, 60.0, 420.0, 260.0], range, (0.0, 100.0));
     let right = Frame::new([550.0, 60.0, 420.0, 260.0], range, (floor, 0.0));
-    left.draw(&mut out, &format!("{words}, s"), "% of runs that are done", &[0.0, 25.0, 50.0, 75.0, 95.0, 100.0], "");
-    let decades: Vec<f64> = (0..=(-floor).floor() as i32).map(|power| -f64::from(power)).collect();
-    right.draw_log(&mut out, &format!("{words}, s"), "share of runs that take longer", &decades);
-    // At each rank the band is what the ranks of that percentile enclose.
-    let points = 200.min(count);
-    let ranks: Vec<usize> = (1..=points).map(|point| (point * count / points).max(1)).collect();
+    let times = ticks(Unit::Seconds, range, 6);
+    let shares: Vec<Tick> = [0.0, 25.0, 50.0, 75.0, 95.0].map(|share| (share, format!("{share:.0} %"))).into();
+    left.draw(&mut out, (&words, &times), ("share of runs that are done by then", &shares));
+    let decade = |power: i32| (-f64::from(power), format!("{} %", short(100.0 * 10_f64.powi(-power))));
+    let decades: Vec<Tick> = (0..=(-floor).floor() as i32).map(decade).collect();
+    right.draw(&mut out, (&words, &times), ("share of runs that take longer, in powers of ten", &decades));
+    // At each rank the band is what the ranks of that percentile enclose; where there are none it is open to the edge.
+    let points = 200.min(ended);
+    let ranks: Vec<usize> = (1..=points).map(|point| (point * ended / points).max(1)).collect();
     let (mut low, mut high) = (Vec::new(), Vec::new());
     for &rank in &ranks {
         let percent = (rank as f64 - 0.5) / count as f64 * 100.0;
         let (from, to) = percentile_ranks(count, percent, runs.level);
-        low.push((known[from.map_or(0, |rank| rank - 1)], percent));
-        high.push((known[to.map_or(count - 1, |rank| rank - 1)], percent));
+        low.push((from.map_or(f64::NEG_INFINITY, |rank| known[rank - 1]), percent));
+        high.push((to.map_or(f64::INFINITY, |rank| known[rank - 1]), percent));
     }
     let exceeds = |percent: f64| ((100.0 - percent) / 100.0).max(0.5 / count as f64).log10();
     let band = |frame: &Frame, value: &dyn Fn(f64) -> f64| {
@@ -88,61 +99,158 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     };
     out.line(line(&left, &|percent| percent), BLUE, 2.0, false);
     out.line(line(&right, &exceeds), BLUE, 2.0, false);
-    if let Some(limit) = limit {
-        for frame in [&left, &right] {
-            let (x, top, bottom) = frame.vertical(limit);
-            out.line(vec![(x, top), (x, bottom)], RED, 1.5, true);
-            out.text((x - 4.0, top + 12.0), (11.0, false), Anchor::End, RED, "the bound");
-        }
-    }
+    mark_bounds(&mut out, (&left, &right), range, &limits);
+    let never = if ended < count { format!(", {} of them never", count - ended) } else { String::new() };
     let confidence = format!("{:.0} % band of each percentile", runs.level * 100.0);
-    legend(&mut out, 60.0, 372.0, &[(BLUE, &format!("{count} runs")), (BLUE.opacity(0.18), &confidence)]);
+    legend(&mut out, 60.0, 372.0, &[(BLUE, &format!("{count} runs{never}")), (BLUE.opacity(0.18), &confidence)]);
     Some(out)
 }
 
-/// Phases stacked, in the runs around p50, p95 and p99.
+/// Upright lines at the bounds with the checks that set them. The curve is high at the right of the left panel and low at its
+/// left: words stand at the foot there, and at the top of the right panel.
+fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, f64), limits: &[(f64, String)]) {
+    let mut drawn: Vec<f64> = Vec::new();
+    for (row, (limit, text)) in limits.iter().enumerate() {
+        let width = text_width(text, 11.0, false);
+        let words = |out: &mut Drawing, from: f64, base: f64, start: bool| {
+            let back = if start { from - 2.0 } else { from - width - 2.0 };
+            out.rect([back, base - 11.0, width + 4.0, 14.0], Colour::hex(0xffffff).opacity(0.85), "");
+            let anchor = if start { Anchor::Start } else { Anchor::End };
+            out.text((from, base), (11.0, false), anchor, RED, text.clone());
+        };
+        let new = !drawn.contains(limit);
+        drawn.push(*limit);
+        for frame in [left, right] {
+            let (x, top, bottom) = frame.vertical(*limit);
+            if new {
+                out.line(vec![(x, top), (x, bottom)], RED, 1.5, true);
+            }
+        }
+        let down = 15.0 * row as f64;
+        let (x, _, bottom) = left.vertical(*limit);
+        let after = width + 8.0 > x - left.at(range.0, 0.0).0;
+        words(out, if after { x + 5.0 } else { x - 5.0 }, bottom - 8.0 - down, after);
+        let (x, top, _) = right.vertical(*limit);
+        let after = width + 8.0 <= right.at(range.1, 0.0).0 - x;
+        words(out, if after { x + 5.0 } else { x - 5.0 }, top + 14.0 + down, after);
+    }
+}
+
+/// A part of a bar.
+struct Part {
+    name: String,
+    colour: Colour,
+    length: f64,
+}
+
+/// Phases stacked, in the runs around p50, p95 and p99; what is too short to be seen is "other", so that each bar ends where
+/// its number is.
 fn phases(runs: &Runs, measure: Measure) -> Option<Drawing> {
     let whole = Scope::default();
     let count = runs.stages(measure, &whole)?.len();
     let shown: Vec<f64> = [50.0, 95.0, 99.0].into_iter().filter(|&p| count >= statistics::least_runs(p)).collect();
-    let found: Vec<_> = shown.iter().filter_map(|&percent| runs.attribution_of(measure, &whole, percent)).collect();
-    let longest = found.iter().map(|one| one.tail_total).fold(0.0, f64::max);
-    let first = found.first()?;
-    let kept: Vec<usize> =
-        (0..first.stages.len()).filter(|&index| found.iter().any(|one| one.tail[index] >= longest * 0.005)).collect();
-    let height = 130.0 + 44.0 * found.len() as f64 + 20.0 * kept.len().div_ceil(4) as f64;
-    let title = format!("Where the {} goes", measure.name().replace('_', " "));
-    let mut out = drawing(1_000.0, height, &title, "stages of the critical path at percentiles");
-    let frame = Frame::new([60.0, 60.0, 900.0, 44.0 * found.len() as f64], (0.0, longest * 1.08), (0.0, 1.0));
-    frame.draw(&mut out, "s", "", &[], "");
-    for (row, (one, percent)) in found.iter().zip(&shown).enumerate() {
-        let top = 66.0 + 44.0 * row as f64;
-        out.text((52.0, top + 21.0), (12.0, true), Anchor::End, INK, format!("p{percent}"));
-        let mut from = 0.0;
-        for &index in &kept {
-            let length = one.tail[index].max(0.0);
-            let (x, to) = (frame.at(from, 0.0).0, frame.at(from + length, 0.0).0);
-            let tip = format!("{} at p{percent}: {length:.1} s", one.stages[index]);
-            out.rect([x, top, (to - x).max(0.0), 32.0], colour(index), tip);
-            if to - x > 34.0 {
-                let middle = (f64::midpoint(x, to), top + 20.0);
-                out.text(middle, (11.0, false), Anchor::Middle, Colour::hex(0xffffff), format!("{length:.0}"));
-            }
-            from += length;
+    let found: Vec<_> =
+        shown.iter().filter_map(|&percent| Some((percent, runs.attribution_of(measure, &whole, percent)?))).collect();
+    let longest = found.iter().map(|(_, one)| one.tail_total).fold(0.0, f64::max);
+    let (_, first) = found.first()?;
+    let kept: Vec<usize> = (0..first.stages.len())
+        .filter(|&index| found.iter().any(|(_, one)| one.tail[index] >= longest * 0.01))
+        .collect();
+    let bars: Vec<(f64, f64, Vec<Part>)> = found
+        .iter()
+        .map(|(percent, one)| (*percent, one.tail_total, parts(&one.stages, &one.tail, &kept, one.tail_total)))
+        .collect();
+    let mut entries: Vec<(Colour, String)> = Vec::new();
+    for part in bars.iter().flat_map(|(_, _, parts)| parts) {
+        match entries.iter_mut().find(|(colour, _)| *colour == part.colour) {
+            Some((_, names)) if names.split(", ").any(|name| name == part.name) => {}
+            Some((_, names)) => *names += &format!(", {}", part.name),
+            None => entries.push((part.colour, part.name.clone())),
         }
-        let total = format!("{:.1} s", one.tail_total);
-        out.text((frame.at(from, 0.0).0 + 6.0, top + 20.0), (12.0, true), Anchor::Start, INK, total);
     }
-    let top = 60.0 + 44.0 * found.len() as f64 + 52.0;
-    for (place, &index) in kept.iter().enumerate() {
-        let (x, y) = (60.0 + 225.0 * (place % 4) as f64, top + 20.0 * (place / 4) as f64);
-        legend(&mut out, x, y, &[(colour(index), first.stages[index])]);
+    let below = 60.0 + 44.0 * bars.len() as f64;
+    let rows = legend_rows(&entries, 900.0);
+    let mut out = drawing(
+        1_000.0,
+        below + 66.0 + 20.0 * rows.len() as f64,
+        &format!("Where the {} goes", measure.name().replace('_', " ")),
+        "stages of the critical path at percentiles",
+    );
+    let frame = Frame::new([60.0, 60.0, 900.0, 44.0 * bars.len() as f64], (0.0, longest * 1.12), (0.0, 1.0));
+    frame.draw(&mut out, ("", &ticks(Unit::Seconds, (0.0, longest * 1.12), 7)), ("", &[]));
+    for (row, (percent, total, parts)) in bars.iter().enumerate() {
+        bar(&mut out, &frame, 66.0 + 44.0 * row as f64, (*percent, *total), parts);
+    }
+    for (row, entries) in rows.iter().enumerate() {
+        let entries: Vec<(Colour, &str)> = entries.iter().map(|(colour, name)| (*colour, name.as_str())).collect();
+        legend(&mut out, 60.0, below + 46.0 + 20.0 * row as f64, &entries);
     }
     Some(out)
 }
 
-fn colour(index: usize) -> Colour {
-    PALETTE[index % PALETTE.len()]
+/// The parts of a bar, to its whole length.
+fn parts(stages: &[&str], lengths: &[f64], kept: &[usize], total: f64) -> Vec<Part> {
+    let seen = |index: usize| lengths[index].max(0.0);
+    let sum: f64 = kept.iter().map(|&index| seen(index)).sum();
+    // Estimates near a percentile may come out a little below nothing; the others are then a little too long.
+    let fit = if sum > total && sum > 0.0 { total / sum } else { 1.0 };
+    let part = |&index: &usize| Part {
+        name: stages[index].to_string(),
+        colour: colour(stages[index], index),
+        length: seen(index) * fit,
+    };
+    let mut parts: Vec<Part> = kept.iter().map(part).filter(|part| part.length > 0.0).collect();
+    if total - sum * fit > total * 1e-6 {
+        parts.push(Part { name: "other".to_string(), colour: OTHER, length: total - sum * fit });
+    }
+    parts
+}
+
+fn bar(out: &mut Drawing, frame: &Frame, top: f64, (percent, total): (f64, f64), parts: &[Part]) {
+    out.text((52.0, top + 21.0), (12.0, true), Anchor::End, INK, format!("p{percent}"));
+    let mut from = 0.0;
+    for part in parts {
+        let (x, to) = (frame.at(from, 0.0).0, frame.at(from + part.length, 0.0).0);
+        let time = rounded(Unit::Seconds, (part.length * 10.0).round() / 10.0);
+        let gap = if to - x > 3.0 { 1.0 } else { 0.0 };
+        out.rect([x, top, (to - x - gap).max(0.0), 32.0], part.colour, format!("{} at p{percent}: {time}", part.name));
+        let words = [format!("{} {time}", part.name), time];
+        if let Some(words) = words.into_iter().find(|words| text_width(words, 11.0, false) + 8.0 < to - x) {
+            let Colour(red, green, blue, _) = part.colour;
+            let light = 0.299 * f64::from(red) + 0.587 * f64::from(green) + 0.114 * f64::from(blue) > 125.0;
+            let ink = if light { Colour::hex(0x000000) } else { Colour::hex(0xffffff) };
+            out.text((f64::midpoint(x, to), top + 20.0), (11.0, false), Anchor::Middle, ink, words);
+        }
+        from += part.length;
+    }
+    let end = (frame.at(from, 0.0).0 + 6.0, top + 20.0);
+    out.text(end, (12.0, true), Anchor::Start, INK, rounded(Unit::Seconds, total));
+}
+
+/// Entries of a legend in rows that fit.
+fn legend_rows(entries: &[(Colour, String)], width: f64) -> Vec<Vec<(Colour, String)>> {
+    let mut rows: Vec<Vec<(Colour, String)>> = vec![Vec::new()];
+    let mut used = 0.0;
+    for (colour, name) in entries {
+        let wide = 40.0 + text_width(name, 12.0, false);
+        if used + wide > width && used > 0.0 {
+            rows.push(Vec::new());
+            used = 0.0;
+        }
+        used += wide;
+        if let Some(row) = rows.last_mut() {
+            row.push((*colour, name.clone()));
+        }
+    }
+    rows
+}
+
+const OTHER: Colour = Colour::hex(0xe4e7eb);
+
+/// The colour of a stage: that of the same phase in the picture of one run.
+fn colour(stage: &str, index: usize) -> Colour {
+    let phase = Phase::ALL.into_iter().find(|phase| phase.name() == stage);
+    phase.map_or(PALETTE[(5 + index) % PALETTE.len()], breakdown::colour)
 }
 
 /// Replicas in service over time: the middle, and where half and where nine tenths of the runs lie.
@@ -161,8 +269,11 @@ fn fan(plan: &Plan, runs: &Runs) -> Option<Drawing> {
     let mut out = drawing(1_000.0, 400.0, &title, "replicas in service over time in all runs");
     let frame = Frame::new([60.0, 60.0, 900.0, 260.0], (0.0, length), (0.0, f64::from(most) * 1.05));
     let step = (f64::from(most) / 5.0).ceil().max(1.0);
-    let ticks: Vec<f64> = (0..=(f64::from(most) / step) as u32).map(|tick| f64::from(tick) * step).collect();
-    frame.draw(&mut out, "minutes after the start", "replicas in service", &ticks, "");
+    let counts = (0..=(f64::from(most) / step) as u32).map(|tick| f64::from(tick) * step);
+    let counts: Vec<Tick> = counts.map(|count| (count, short(count))).collect();
+    let times: Vec<Tick> = ticks(Unit::Seconds, (0.0, length * 60.0), 8);
+    let times: Vec<Tick> = times.into_iter().map(|(second, words)| (second / 60.0, words)).collect();
+    frame.draw(&mut out, ("after the start", &times), ("replicas in service", &counts));
     let at = |point: usize, percent: f64| {
         let column = &columns[point];
         let rank = (percent / 100.0 * column.len() as f64).ceil() as usize;
@@ -178,4 +289,30 @@ fn fan(plan: &Plan, runs: &Runs) -> Option<Drawing> {
     let marks = [(BLUE, "median"), (BLUE.opacity(0.45), "half of the runs"), (BLUE.opacity(0.18), "nine tenths")];
     legend(&mut out, 60.0, 372.0, &marks);
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_ends_where_its_number_is() {
+        let stages = ["boot", "binding", "readiness"];
+        let sum = |lengths: [f64; 3], total| -> f64 {
+            parts(&stages, &lengths, &[0, 2], total).iter().map(|p| p.length).sum()
+        };
+        assert!((sum([20.0, 0.4, 30.0], 50.4) - 50.4).abs() < 1e-9, "what is not shown is other");
+        assert!((sum([20.0, -0.4, 30.0], 49.6) - 49.6).abs() < 1e-9, "less than nothing shortens the others");
+        assert_eq!(
+            parts(&stages, &[20.0, 0.4, 30.0], &[0, 2], 50.4).last().map(|part| part.name.as_str()),
+            Some("other")
+        );
+    }
+
+    #[test]
+    fn phases_have_the_colours_of_the_timeline() {
+        for phase in Phase::ALL {
+            assert_eq!(colour(phase.name(), 0), breakdown::colour(phase), "{}", phase.name());
+        }
+    }
 }

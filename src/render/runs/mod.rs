@@ -4,7 +4,7 @@
 
 pub mod charts;
 
-use super::text::line;
+use super::text::{line, table_cell};
 use crate::analysis::error_budget::{ALERTS, Budget};
 use crate::analysis::gate::{self, Gate};
 use crate::analysis::runs::Runs;
@@ -185,7 +185,7 @@ pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String
     if runs.interrupted {
         line(&mut out, "", &format!("Interrupted: these are the {count} runs that were finished."));
     }
-    let _ = writeln!(out, "\n{:<22}{:>12}{:>12}{:>12}{:>12}", format!("{count} runs"), "median", "p95", "p99", "worst");
+    let _ = writeln!(out, "\n{:<32}{:>12}{:>12}{:>12}{:>12}", format!("{count} runs"), "median", "p95", "p99", "worst");
     let whole = Scope::default();
     for measure in [
         Measure::Detection,
@@ -203,14 +203,14 @@ pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String
             continue;
         }
         known.sort_by(f64::total_cmp);
-        let show = |value: f64| gate::rounded(measure.unit(), value);
+        let show = |value: f64| table_cell(measure.unit(), value);
         let at = |percent: f64| {
             let found = statistics::percentile(&known, percent, runs.level);
             found.map_or_else(|| "-".to_string(), |estimate| show(estimate.point))
         };
-        let name: String = measure.name().replace('_', " ").chars().take(20).collect();
+        let name = measure.name().replace('_', " ");
         let worst = show(known[known.len() - 1]);
-        let _ = writeln!(out, "  {name:<20}{:>12}{:>12}{:>12}{worst:>12}", at(50.0), at(95.0), at(99.0));
+        let _ = writeln!(out, "  {name:<30}{:>12}{:>12}{:>12}{worst:>12}", at(50.0), at(95.0), at(99.0));
     }
     phases(&mut out, runs);
     budget(&mut out, runs);
@@ -227,9 +227,10 @@ fn phases(out: &mut String, runs: &Runs) {
     let all: f64 = found.mean.iter().sum();
     for index in (0..found.stages.len()).filter(|&index| found.mean[index] >= all * 0.005) {
         let (mean, tail) = (found.mean[index], found.tail[index]);
-        let bar = "█".repeat((tail / found.tail_total * 28.0).round().max(0.0) as usize);
+        let bar = "█".repeat((tail / found.tail_total * 24.0).round().max(0.0) as usize);
         let (name, share) = (found.stages[index], tail / found.tail_total * 100.0);
-        let _ = writeln!(out, "  {name:<30}{mean:>8.1}s{tail:>8.1}s {share:>3.0}% {bar}");
+        let text = format!("  {name:<30}{mean:>8.1}s{tail:>8.1}s {share:>3.0}% {bar}");
+        let _ = writeln!(out, "{}", text.trim_end());
     }
 }
 

@@ -13,7 +13,7 @@ const BAR: f64 = 26.0;
 const WORTH_WORDS: u64 = 1_000;
 
 /// The colour of a phase: that of the state in which its lane shows the pod or node.
-const fn colour(phase: Phase) -> Colour {
+pub(in crate::render) const fn colour(phase: Phase) -> Colour {
     match phase {
         Phase::ReplicaSet | Phase::Scheduling | Phase::Batching | Phase::Binding => palette::PENDING,
         Phase::Planning | Phase::Launch => palette::LAUNCHING,

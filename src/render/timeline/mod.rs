@@ -11,7 +11,7 @@
 //! ```
 //! One drawing of simple shapes (`canvas.rs`); `svg.rs` and `png.rs` write it.
 
-mod breakdown;
+pub(in crate::render) mod breakdown;
 pub mod canvas;
 mod health;
 mod lanes;
