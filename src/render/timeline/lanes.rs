@@ -7,7 +7,8 @@ use crate::analysis::{NodeHistory, Phase, PodHistory, Step};
 use crate::engine::Time;
 use crate::render::Finished;
 use crate::render::text::tenths;
-use crate::world::PodId;
+use crate::world::{Change, PodId, TargetState};
+use std::collections::BTreeMap;
 
 /// More lanes than this are summed up in words.
 const LANES_MAX: usize = 40;
@@ -30,16 +31,59 @@ enum Lane {
     Pod(PodId),
 }
 
+/// What befell a pod that serves: its target turned unhealthy or healthy again, or its machine vanished.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    Unhealthy,
+    Healthy,
+    Vanished,
+}
+
+type Turns = BTreeMap<PodId, Vec<(Time, Turn)>>;
+
+fn turns(finished: &Finished) -> Turns {
+    let (mut turns, mut dead) = (Turns::new(), BTreeMap::new());
+    for fact in &finished.recorder.facts {
+        let of = |target: crate::world::TargetId| finished.world.targets[target.index()].pod;
+        let turn = match fact.change {
+            Change::TargetStateChanged(target, TargetState::Unhealthy) => Some((of(target), Turn::Unhealthy)),
+            Change::TargetStateChanged(target, TargetState::Healthy) => Some((of(target), Turn::Healthy)),
+            Change::NodeAlive(node, alive) => {
+                if let Some(at) = (!alive).then_some(fact.at) {
+                    dead.insert(node, at);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some((pod, turn)) = turn {
+            turns.entry(pod).or_default().push((fact.at, turn));
+        }
+    }
+    for pod in &finished.world.pods {
+        if let Some(&at) = pod.node.and_then(|node| dead.get(&node))
+            && pod.created <= at
+        {
+            turns.entry(pod.id).or_default().push((at, Turn::Vanished));
+        }
+    }
+    turns
+}
+
 /// Draws all lanes; returns where they end.
 pub fn draw(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -> f64 {
     heading(drawing, top, "Nodes and their pods", &[]);
     let (lanes, hidden) = lanes(finished);
+    let turns = turns(finished);
     let first = top + 26.0;
     for (row, &lane) in lanes.iter().enumerate() {
         let y = first + PITCH * row as f64;
         match lane {
             Lane::Node(index) => node_lane(drawing, finished, axis, &finished.analysis.history.nodes[index], y),
-            Lane::Pod(pod) => pod_lane(drawing, finished, axis, &finished.analysis.history.pods[pod.index()], y),
+            Lane::Pod(pod) => {
+                let turns = turns.get(&pod).map_or(&[][..], Vec::as_slice);
+                pod_lane(drawing, finished, axis, (&finished.analysis.history.pods[pod.index()], turns), y);
+            }
         }
     }
     for step in &finished.analysis.steps {
@@ -51,7 +95,9 @@ pub fn draw(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
         drawing.text((EDGE, bottom + 14.0), (12.0, false), Anchor::Start, palette::FAINT_INK, text);
         bottom += PITCH;
     }
-    let entries = [
+    let has = |wanted: Turn| turns.values().flatten().any(|&(_, turn)| turn == wanted);
+    let lost = finished.analysis.history.nodes.iter().any(|node| node.interrupted.or(node.failed).is_some());
+    let mut entries = vec![
         (palette::LAUNCHING, "node: launching"),
         (palette::BOOTING, "node: booting"),
         (palette::JOINING, "node: joining"),
@@ -62,10 +108,18 @@ pub fn draw(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
         (palette::NOT_READY, "pod: not ready"),
         (palette::REGISTERING, "pod: ready, registering"),
         (palette::IN_SERVICE, "pod: in service"),
+        (palette::ALARM.opacity(0.75), "pod: target unhealthy"),
         (palette::TERMINATING, "draining, terminating"),
-        (palette::ALARM, "notice or failure"),
+        (palette::ALARM, "notice, failure, machine gone"),
         (palette::BLACK, "critical path of a step"),
     ];
+    // What never happens needs no colour.
+    entries.retain(|(_, words)| match *words {
+        "pod: target unhealthy" => has(Turn::Unhealthy),
+        "notice, failure, machine gone" => lost || has(Turn::Vanished),
+        "critical path of a step" => !finished.analysis.steps.is_empty(),
+        _ => true,
+    });
     legend(drawing, top + 4.0, &entries);
     bottom.max(top + 4.0 + 17.0 * entries.len() as f64)
 }
@@ -176,7 +230,13 @@ fn node_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, node: &Nod
     draw_segments(drawing, axis, &node.name, &segments(changes, end), (y + 3.0, NODE_HEIGHT));
 }
 
-fn pod_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, pod: &PodHistory, y: f64) {
+fn pod_lane(
+    drawing: &mut Drawing,
+    finished: &Finished,
+    axis: &Axis,
+    (pod, turns): (&PodHistory, &[(Time, Turn)]),
+    y: f64,
+) {
     let plan = finished.plan;
     let name = finished.world.pod_name(pod.id);
     let label = fitted_name(&name, 12.0, false, LEFT - EDGE - 34.0);
@@ -201,11 +261,24 @@ fn pod_lane(drawing: &mut Drawing, finished: &Finished, axis: &Axis, pod: &PodHi
             if ready { (palette::IN_SERVICE, "in service") } else { (palette::NOT_READY, "not ready") };
         changes.push((at, colour, state));
     }
+    for &(at, turn) in turns.iter().filter(|&&(at, _)| pod.serving.is_some_and(|serving| at >= serving) || pod.initial)
+    {
+        match turn {
+            Turn::Unhealthy => changes.push((at, palette::ALARM.opacity(0.75), "target unhealthy")),
+            Turn::Healthy => changes.push((at, palette::IN_SERVICE, "in service")),
+            Turn::Vanished => {}
+        }
+    }
     changes.retain(|&(at, ..)| at < leaves);
     if let Some(at) = pod.deleting {
         changes.push((at, palette::TERMINATING, "draining, terminating"));
     }
     let end = pod.gone.unwrap_or(plan.until).min(plan.until);
+    // Whatever the API server still says, from here on nothing runs.
+    if let Some(&(at, _)) = turns.iter().find(|&&(at, turn)| turn == Turn::Vanished && at < end) {
+        changes.retain(|&(other, ..)| other < at);
+        changes.push((at, palette::ALARM, "its machine is gone"));
+    }
     draw_segments(drawing, axis, &name, &segments(changes, end), (y + 1.0, POD_HEIGHT));
 }
 
