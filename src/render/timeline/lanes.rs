@@ -110,13 +110,13 @@ pub fn draw(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
         (palette::IN_SERVICE, "pod: in service"),
         (palette::ALARM.opacity(0.75), "pod: target unhealthy"),
         (palette::TERMINATING, "draining, terminating"),
-        (palette::ALARM, "notice, failure, machine gone"),
+        (palette::ALARM, "notice or machine gone"),
         (palette::BLACK, "critical path of a step"),
     ];
     // What never happens needs no colour.
     entries.retain(|(_, words)| match *words {
         "pod: target unhealthy" => has(Turn::Unhealthy),
-        "notice, failure, machine gone" => lost || has(Turn::Vanished),
+        "notice or machine gone" => lost || has(Turn::Vanished),
         "critical path of a step" => !finished.analysis.steps.is_empty(),
         _ => true,
     });
