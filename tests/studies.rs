@@ -154,3 +154,18 @@ fn the_table_of_the_readme_has_the_gates_and_their_answers() {
         assert!(row.starts_with(&start), "{row}\ndoes not begin with\n{start}");
     }
 }
+
+/// The pause pods of the study about spare capacity find room, or buy it: otherwise they would hold none.
+#[test]
+fn pause_pods_hold_room_on_nodes_of_the_service() {
+    let path = root().join("scenarios/studies/with-headroom.yaml");
+    let set = kubelapse::scenario::vary::Setting {
+        field: "Deployment/headroom.spec.replicas".to_string(),
+        value: "2".to_string(),
+    };
+    let options = LoadOptions { set: vec![set], ..LoadOptions::default() };
+    let plan = load(&path, &options).unwrap_or_else(|problems| panic!("{}", problems.render(false))).plan;
+    let world = kubelapse::study::run_once(&plan, 0, false).world;
+    let pause = world.pods.iter().filter(|pod| world.pod_name(pod.id).starts_with("headroom"));
+    assert!(pause.filter(|pod| pod.node.is_some()).count() >= 2);
+}

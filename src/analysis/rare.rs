@@ -112,6 +112,10 @@ pub fn weigh(struck: &[(f64, bool)], spared: &[(f64, bool)], interrupted: bool) 
     let given = share(hits(struck), struck.len(), LEVEL);
     let deviation = (both.chance.high - both.chance.point) / 1.96;
     let point = both.chance.point;
+    // Runs of equal weight are a share of a known chance: its interval is exact, however few they are.
+    let equal = both.effective_hits > 0.95 * hits(struck) as f64;
+    let exact = Estimate { point, low: given.low * chance, high: given.high * chance };
+    let both = Rare { chance: if equal { exact } else { both.chance }, ..both };
     Answer {
         struck: chance,
         given,

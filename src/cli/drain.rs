@@ -180,6 +180,11 @@ fn remarks(plan: &Plan, answer: &Answer) -> Vec<String> {
                 .push("A spot interruption leaves 120 s: a grace period of 110 s or more does not fit in.".to_string());
         }
     }
+    if app.target_group.is_none() {
+        let text = "No target group: requests are taken to reach only pods that are ready, at once. Of kube-proxy's delay, which a \
+                    preStop must outlast too, nothing is known here.";
+        remarks.push(text.to_string());
+    }
     if app.mode == TrafficMode::Fluid {
         remarks.push("Traffic is a flow here: parts of a request count as lost.".to_string());
     }

@@ -53,6 +53,20 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     place_pools(draft);
     place_bindings(draft);
     place_alarms(draft);
+    say_lonely_services(draft);
+}
+
+/// A Service that selects no pod of any template is legal, and nearly always a misspelt label.
+fn say_lonely_services(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: service, place } in &objects.services {
+        let selects = plan.templates.iter().any(|template| service.selects(template));
+        if service.selector.is_some() && !service.external_name && !selects {
+            let text = format!("Service {} selects no pod of any manifest", service.name);
+            let help = "its selector must equal labels of the pod template, in the same namespace";
+            problems.push(Diagnostic::warning("W132", *place, text).help(help));
+        }
+    }
 }
 
 fn place_names(draft: &mut Draft) {
