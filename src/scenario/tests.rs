@@ -652,7 +652,7 @@ fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
 #[test]
 fn a_service_that_selects_nothing_is_warned_of() {
     let folder = Folder::new("lonely-service");
-    folder.write("app.yaml", &format!("{DEPLOYMENT}---\n{LONELY}"));
+    folder.write("app.yaml", format!("{DEPLOYMENT}---\n{LONELY}"));
     let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
     let warnings = load(&path, &LoadOptions::default()).expect("it is legal").render_warnings(false);
     assert!(warnings.contains("W132") && warnings.contains("Service web selects no pod"), "{warnings}");
