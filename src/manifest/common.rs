@@ -7,7 +7,7 @@ use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::rules::resources::ResourceList;
 use crate::rules::taint::{Taint, TaintEffect, Toleration, TolerationOperator};
-use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
+use crate::scenario::diagnostic::{Diagnostic, Place, Problems, nearest};
 use crate::scenario::reader::{self, Fields};
 use crate::scenario::yaml::Node;
 
@@ -173,9 +173,65 @@ pub fn requirements(
         let min_values = inner.integer_in("minValues", 1, 50, problems).filter(|_| karpenter).map(|count| count as u32);
         let (Some(key), Some(operator)) = (key, operator) else { continue };
         check_values(operator, &values, inner.place(), &inner.path, problems);
+        if karpenter {
+            say_misspelt_label(&key, inner.place(), problems);
+        }
         found.push(NodeRequirement { key, operator, values, min_values });
     }
     found
+}
+
+/// Labels that nodes of Karpenter on AWS have. Source: karpenter `pkg/apis/v1/labels.go`, provider `pkg/apis/v1/labels.go`.
+const NODE_LABELS: [&str; 39] = [
+    "kubernetes.io/arch",
+    "kubernetes.io/os",
+    "kubernetes.io/hostname",
+    "node.kubernetes.io/instance-type",
+    "node.kubernetes.io/windows-build",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.k8s.aws/zone-id",
+    "karpenter.sh/capacity-type",
+    "karpenter.sh/nodepool",
+    "karpenter.k8s.aws/ec2nodeclass",
+    "karpenter.k8s.aws/capacity-reservation-id",
+    "karpenter.k8s.aws/capacity-reservation-type",
+    "karpenter.k8s.aws/capacity-reservation-interruptible",
+    "karpenter.k8s.aws/instance-accelerator-count",
+    "karpenter.k8s.aws/instance-accelerator-manufacturer",
+    "karpenter.k8s.aws/instance-accelerator-name",
+    "karpenter.k8s.aws/instance-capability-flex",
+    "karpenter.k8s.aws/instance-category",
+    "karpenter.k8s.aws/instance-cpu",
+    "karpenter.k8s.aws/instance-cpu-manufacturer",
+    "karpenter.k8s.aws/instance-cpu-sustained-clock-speed-mhz",
+    "karpenter.k8s.aws/instance-ebs-bandwidth",
+    "karpenter.k8s.aws/instance-encryption-in-transit-supported",
+    "karpenter.k8s.aws/instance-family",
+    "karpenter.k8s.aws/instance-generation",
+    "karpenter.k8s.aws/instance-gpu-count",
+    "karpenter.k8s.aws/instance-gpu-manufacturer",
+    "karpenter.k8s.aws/instance-gpu-memory",
+    "karpenter.k8s.aws/instance-gpu-name",
+    "karpenter.k8s.aws/instance-hypervisor",
+    "karpenter.k8s.aws/instance-local-nvme",
+    "karpenter.k8s.aws/instance-memory",
+    "karpenter.k8s.aws/instance-network-bandwidth",
+    "karpenter.k8s.aws/instance-size",
+    "karpenter.k8s.aws/instance-tenancy",
+    "karpenter.k8s.aws/instance-type",
+    "karpenter.k8s.aws/placement-group-id",
+    "karpenter.k8s.aws/placement-group-partition",
+];
+
+/// A label of these domains that no node has, and that is nearly one: a NodePool that asks for it gets other nodes than meant.
+fn say_misspelt_label(key: &str, place: Place, problems: &mut Problems) {
+    let Some((domain, name)) = key.split_once('/').filter(|_| !NODE_LABELS.contains(&key)) else { return };
+    let names = NODE_LABELS.iter().filter_map(|label| label.strip_prefix(domain)?.strip_prefix('/'));
+    if let Some(near) = nearest(name, names) {
+        let text = format!("no node has the label `{key}`");
+        problems.push(Diagnostic::warning("W133", place, text).help(format!("did you mean `{domain}/{near}`?")));
+    }
 }
 
 fn check_values(operator: NodeOperator, values: &[String], place: Place, path: &str, problems: &mut Problems) {

@@ -634,7 +634,8 @@ fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
          scaleTargetRef: { kind: Deployment, name: web }\n  minReplica: 4\n  maxReplicas: 8\n  metrics:\n    - { \
          type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilisation: 60 } } }\n---\napiVersion: \
          karpenter.sh/v1\nkind: NodePool\nmetadata: { name: general }\nspec:\n  disruption: { consolidateAftr: 30s, flavour: sweet }\n  \
-         template: { spec: { nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: x }, requirements: [] } }\n",
+         template: { spec: { nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: x }, \
+         requirements: [{ key: karpenter.k8s.aws/instance-familly, operator: In, values: [m5] }] } }\n",
     );
     let text = folder.problems("manifests: [all.yaml]\n");
     for said in [
@@ -644,6 +645,7 @@ fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
         "needs `averageUtilization` or `averageValue`",
         "did you mean `consolidateAfter`?",
         "warning[W116]: NodePool has no field `flavour` here",
+        "did you mean `karpenter.k8s.aws/instance-family`?",
     ] {
         assert!(text.contains(said), "{said}\nis missing from\n{text}");
     }
