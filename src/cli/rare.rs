@@ -3,7 +3,7 @@
 use super::{Failure, ScenarioArguments, print, studies};
 use crate::analysis::rare::{Answer, Question};
 use crate::engine::Span;
-use crate::render::rare::{page, window};
+use crate::render::rare::page;
 use crate::rules::expectation::{self, Expectation};
 use crate::scenario;
 use crate::study::rare::{Refusal, rare as study};
@@ -57,8 +57,9 @@ fn share(text: &str) -> Result<f64, String> {
 pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
     let plan = &loaded.plan;
-    let window = window(plan, arguments.during);
-    if window.0 >= plan.until.since(plan.start) {
+    let length = plan.until.since(plan.start);
+    let window = arguments.during.unwrap_or((Span::ZERO, length));
+    if window.0 >= length {
         return Err(Failure::Input("error: --during begins after the end of the run\n".to_string()));
     }
     let question = Question { event: &arguments.event, window, runs: arguments.runs };

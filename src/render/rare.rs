@@ -3,7 +3,6 @@
 use super::drain::paragraphs;
 use crate::analysis::rare::{Answer, Question};
 use crate::analysis::statistics::Estimate;
-use crate::engine::Span;
 use crate::plan::Plan;
 
 /// The page.
@@ -85,11 +84,6 @@ fn rounded(number: f64) -> String {
     let groups = digits.as_bytes()[lead..].chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
     let first = (lead > 0).then(|| digits[..lead].to_string());
     first.into_iter().chain(groups).collect::<Vec<_>>().join(" ")
-}
-
-/// A window without an end of its own ends with the run.
-pub fn window(plan: &Plan, given: Option<(Span, Span)>) -> (Span, Span) {
-    given.unwrap_or((Span::ZERO, plan.until.since(plan.start)))
 }
 
 #[cfg(test)]
