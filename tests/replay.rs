@@ -230,6 +230,20 @@ fn later_states_of_a_recording_do_not_reach_its_prediction() {
 }
 
 #[test]
+fn karpenters_loop_begins_with_the_recorders_watches() {
+    let phase = |timeline: &str| {
+        with_recording("replay-phase", &files("timeline.csv", TIMELINE, timeline), |folder| {
+            let plan = read(folder).plan;
+            plan.start + plan.flags.karpenter.disruption_phase.unwrap()
+        })
+    };
+    let refused = TIMELINE.replace("-30.0,Action", "-30.51,Recorder,,error,\"{}\"\n-30.0,Action");
+    let much_earlier = TIMELINE.replace("-30.0,Action", "-90.0,Recorder,,error,\"{}\"\n-30.0,Action");
+    assert_eq!(phase(TIMELINE).since(phase(&refused)).micros(), 510_000, "tried again half a second later");
+    assert_eq!(phase(TIMELINE), phase(&much_earlier));
+}
+
+#[test]
 fn what_a_recording_lacks_or_says_wrongly_is_said_all_at_once() {
     let problems = |files: &[(&str, Vec<u8>)]| {
         with_recording("replay-problems", files, |folder| match load(folder) {

@@ -391,6 +391,12 @@ impl World {
         self.pods[pod.index()].start_time.get_or_insert(now);
     }
 
+    /// A controller of simulated kubelets writes the first status of a pod, with its start time.
+    pub fn acknowledge_pod(&mut self, pod: PodId) {
+        self.set_start_time(pod);
+        self.push(Change::PodChanged(pod));
+    }
+
     /// Moves `status.phase`.
     ///
     /// # Panics

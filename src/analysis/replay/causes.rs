@@ -46,6 +46,8 @@ const LOOK_SLACK: i64 = 150_000;
 const RESTS_MAX: i64 = 3;
 /// A command of consolidation is decided so long before it starts. Source: Karpenter core, `consolidationTTL`.
 const VALIDATION: i64 = 15_000_000;
+/// The fake kubelets' controller works on so many pods at a time. Source: KWOK, `podPlayStageParallelism`.
+const KUBELET_WORKERS: usize = 4;
 /// A recorder reads watches one after the other: a cause may seem to come so much after its effect, microseconds.
 const SLACK: i64 = 60_000;
 
@@ -55,10 +57,12 @@ enum Cause {
     Latest(&'static [Kind]),
     /// The latest of the first kinds, or of the second ones of the same subject.
     LatestOrOwn(&'static [Kind], Kind),
-    /// That of the same subject.
-    Own(Kind),
+    /// The latest of these kinds of the same subject.
+    Own(&'static [Kind]),
     /// That of the same subject; without one the latest of these kinds.
     OwnOr(Kind, &'static [Kind]),
+    /// That of the same subject, or the happening of its own kind so many before it, whose worker it takes over.
+    Turn(Kind, usize),
     /// That of the same place in the order of its kind.
     Nth(Kind),
     /// The latest of the first kinds or, until so many of them are over, the last look since the latest of the second.
@@ -74,18 +78,19 @@ fn cause_of(one: &Happening) -> Cause {
         Kind::Synced => Cause::OwnOr(Kind::Synced, &[Kind::Action]),
         Kind::Scaled => Cause::Latest(&[Kind::Synced, Kind::Action]),
         Kind::PodCreated => Cause::Latest(&[Kind::Scaled, Kind::PodDeleting, Kind::Action]),
-        Kind::PodScheduled => Cause::LatestOrOwn(&[Kind::NodeReady, Kind::PodGone], Kind::PodCreated),
-        Kind::PodRunning => Cause::Own(Kind::PodScheduled),
-        Kind::PodReady => Cause::Own(Kind::PodRunning),
+        Kind::PodScheduled => Cause::LatestOrOwn(&[Kind::NodeReady, Kind::NodeTaints, Kind::PodGone], Kind::PodCreated),
+        Kind::PodAcknowledged => Cause::Turn(Kind::PodScheduled, KUBELET_WORKERS),
+        Kind::PodRunning => Cause::Own(&[Kind::PodAcknowledged, Kind::PodScheduled]),
+        Kind::PodReady => Cause::Own(&[Kind::PodRunning]),
         // An eviction that was refused comes at the end of its back-off.
         Kind::PodDeleting if one.detail == "eviction" => {
             Cause::OwnOr(Kind::EvictionRefused, &[Kind::NodeDeleting, Kind::PodDeleting])
         }
         Kind::PodDeleting => Cause::Latest(&[Kind::Scaled, Kind::Action, Kind::PodReady]),
-        Kind::PodGone => Cause::Own(Kind::PodDeleting),
+        Kind::PodGone => Cause::Own(&[Kind::PodDeleting]),
         Kind::BatchClosed => Cause::Latest(&[Kind::PodUnschedulable, Kind::NodeDeleting]),
         Kind::ClaimCreated => Cause::Latest(&[Kind::BatchClosed, Kind::Command]),
-        Kind::ClaimLaunched => Cause::Own(Kind::ClaimCreated),
+        Kind::ClaimLaunched => Cause::Own(&[Kind::ClaimCreated]),
         Kind::ClaimRegistered => Cause::Nth(Kind::NodeCreated),
         // After each write of a claim's status its controller rests a second; the first write tells that the node is Ready.
         Kind::ClaimInitialized => Cause::Looked(&[Kind::NodeReady, Kind::NodeTaints], Kind::NodeReady, RESTS_MAX),
@@ -96,7 +101,7 @@ fn cause_of(one: &Happening) -> Cause {
         Kind::ClaimGone => Cause::Latest(&[Kind::NodeGone]),
         Kind::NodeCreated if one.detail == "static" => Cause::Latest(&[Kind::Action]),
         Kind::NodeCreated => Cause::Nth(Kind::ClaimLaunched),
-        Kind::NodeReady => Cause::Own(Kind::NodeCreated),
+        Kind::NodeReady => Cause::Own(&[Kind::NodeCreated]),
         Kind::NodeDeleting => Cause::Latest(&[Kind::ClaimDeleting, Kind::Action]),
         Kind::NodeGone => Cause::LatestOrOwn(&[Kind::PodGone], Kind::NodeDeleting),
         Kind::Command => Cause::Validated(&[
@@ -119,7 +124,8 @@ pub(super) fn cause_at(timeline: &Timeline, one: &Happening, number: usize) -> i
         Cause::Latest(kinds) => reader.latest(kinds),
         Cause::OwnOr(kind, kinds) => reader.of_subject(kind).or_else(|| reader.latest(kinds)),
         Cause::LatestOrOwn(kinds, kind) => reader.latest(kinds).max(reader.of_subject(kind)),
-        Cause::Own(kind) => reader.of_subject(kind),
+        Cause::Own(kinds) => kinds.iter().filter_map(|&kind| reader.of_subject(kind)).max(),
+        Cause::Turn(kind, workers) => reader.of_subject(kind).max(reader.turn(workers)),
         Cause::Nth(kind) => timeline.of_kind(kind).nth(number).map(|other| other.at),
         Cause::Looked(kinds, from, most) => {
             let latest = reader.latest(kinds);
@@ -156,6 +162,13 @@ impl Reader<'_> {
         let can =
             |other: &&Happening| kinds.contains(&other.kind) && (other.kind != self.one.kind || other.at < self.one.at);
         self.before().find(can).map(|other| other.at)
+    }
+
+    /// When the happening of the same kind so many places earlier was.
+    fn turn(&self, places: usize) -> Option<i64> {
+        let same = self.before().filter(|other| other.kind == self.one.kind);
+        let earlier = same.skip_while(|other| other.subject != self.one.subject);
+        earlier.skip(places).map(|other| other.at).next()
     }
 
     fn of_subject(&self, kind: Kind) -> Option<i64> {

@@ -35,6 +35,8 @@ pub enum Kind {
     PodUnschedulable,
     /// A pod was bound. Detail: its node.
     PodScheduled,
+    /// A pod's kubelet took notice of it.
+    PodAcknowledged,
     /// A pod runs.
     PodRunning,
     /// A pod is Ready.
@@ -77,11 +79,12 @@ pub enum Kind {
 
 impl Kind {
     /// Kinds that are compared, in the order of a report.
-    pub const COMPARED: [Kind; 20] = [
+    pub const COMPARED: [Kind; 21] = [
         Kind::Synced,
         Kind::Scaled,
         Kind::PodCreated,
         Kind::PodScheduled,
+        Kind::PodAcknowledged,
         Kind::PodRunning,
         Kind::PodReady,
         Kind::PodDeleting,
@@ -109,7 +112,8 @@ impl Kind {
             Kind::PodCreated => ("pod created", "scale, loss, action"),
             Kind::PodUnschedulable => ("pod unschedulable", ""),
             Kind::PodScheduled => ("pod scheduled", "created, node ready"),
-            Kind::PodRunning => ("pod running", "scheduled"),
+            Kind::PodAcknowledged => ("pod acknowledged", "scheduled, turn"),
+            Kind::PodRunning => ("pod running", "acknowledged"),
             Kind::PodReady => ("pod ready", "running"),
             Kind::EvictionRefused => ("eviction refused", ""),
             Kind::PodDeleting => ("pod deleting", "scale, drain, taint"),

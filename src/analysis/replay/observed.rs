@@ -10,11 +10,11 @@ pub fn observed(recording: &Recording) -> Timeline {
     let mut happenings = Vec::new();
     let mut targets: BTreeMap<&str, &str> = BTreeMap::new();
     let mut seen: BTreeSet<(Kind, &str)> = BTreeSet::new();
+    // The condition is written before the deletion, and may be read after it.
+    for row in recording.rows.iter().filter(|row| row.is("Pod", "disruptiontarget")) {
+        targets.insert(&row.name, row.detail.split(':').next().unwrap_or(""));
+    }
     for row in &recording.rows {
-        if row.is("Pod", "disruptiontarget") {
-            let reason = row.detail.split(':').next().unwrap_or("");
-            targets.insert(&row.name, reason);
-        }
         let Some(kind) = kind_of(row) else { continue };
         let once = matches!(row.kind.as_str(), "Pod" | "Node" | "NodeClaim")
             && !matches!(kind, Kind::PodUnschedulable | Kind::NodeTaints | Kind::ClaimConsolidatable);
@@ -57,6 +57,7 @@ fn kind_of(row: &RecordedRow) -> Option<Kind> {
         ("Pod", "created") => Kind::PodCreated,
         ("Pod", "unschedulable") => Kind::PodUnschedulable,
         ("Pod", "scheduled") => Kind::PodScheduled,
+        ("Pod", "acked") => Kind::PodAcknowledged,
         ("Pod", "running") => Kind::PodRunning,
         ("Pod", "ready") => Kind::PodReady,
         ("Pod", "deleting") => Kind::PodDeleting,

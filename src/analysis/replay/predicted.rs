@@ -103,6 +103,9 @@ impl Reader<'_> {
                 let on = self.world.pod(id).node.map_or_else(none, node);
                 self.once(at, Kind::PodScheduled, pod(id), on);
             }
+            Change::PodChanged(id) if self.seen.contains(&(Kind::PodScheduled, pod(id))) => {
+                self.once(at, Kind::PodAcknowledged, pod(id), none());
+            }
             Change::PodPhase(id, PodPhase::Running) => self.once(at, Kind::PodRunning, pod(id), none()),
             Change::PodReady(id, true) => self.once(at, Kind::PodReady, pod(id), none()),
             Change::PodDeleting(id, cause) => self.once(at, Kind::PodDeleting, pod(id), cause_words(cause).to_string()),

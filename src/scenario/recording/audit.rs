@@ -1,8 +1,10 @@
-//! `audit.csv.gz`: how long requests took, which tells when the recording machine was slow, and which evictions were refused.
-//! Only the comparison reads it, no prediction.
+//! `audit.csv.gz`: how long requests took, which tells when the recording machine was slow, which evictions were refused, and
+//! when things were written that the recorder saw later. Only the comparison reads it, no prediction.
 
+use crate::record::RecordedRow;
 use crate::scenario::Draft;
 use crate::scenario::diagnostic::Diagnostic;
+use std::collections::BTreeMap;
 use std::io::Read;
 
 /// Requests take 5 to 50 ms in quiet, says the recordings' README.
@@ -10,7 +12,28 @@ const QUIET_MILLISECONDS: f64 = 50.0;
 /// Most bytes of an unpacked log.
 const BYTES_MAX: u64 = 64 << 20;
 /// Columns of the log.
-const COLUMNS: [&str; 6] = ["t", "latency_ms", "resource", "subresource", "name", "code"];
+const COLUMNS: [&str; 7] = ["t", "latency_ms", "resource", "subresource", "name", "code", "verb"];
+/// A recorder reads a watch event at most so long after the write that it tells of, microseconds.
+const READ_MICROS: i64 = 1_000_000;
+/// Rows with the writes that they tell of: kind, event, resource, subresource, verbs.
+const WRITES: [(&str, &str, &str, &str, &[&str]); 16] = [
+    ("Pod", "scheduled", "pods", "binding", &["create"]),
+    ("Pod", "acked", "pods", "status", &["patch"]),
+    ("Pod", "running", "pods", "status", &["patch"]),
+    ("Pod", "ready", "pods", "status", &["patch"]),
+    ("Pod", "deleting", "pods", "eviction", &["create"]),
+    ("Pod", "deleting", "pods", "", &["delete"]),
+    ("Pod", "gone", "pods", "", &["delete"]),
+    ("NodeClaim", "launched", "nodeclaims", "status", &["patch"]),
+    ("NodeClaim", "registered", "nodeclaims", "status", &["patch"]),
+    ("NodeClaim", "initialized", "nodeclaims", "status", &["patch"]),
+    ("NodeClaim", "deleting", "nodeclaims", "", &["delete"]),
+    ("Node", "created", "nodes", "", &["create"]),
+    ("Node", "ready", "nodes", "status", &["patch"]),
+    ("Node", "tainted", "nodes", "", &["patch", "update"]),
+    ("Node", "untainted", "nodes", "", &["patch", "update"]),
+    ("Node", "deleting", "nodes", "", &["delete"]),
+];
 
 /// What a comparison needs of it; times are microseconds since the trigger.
 #[derive(Default)]
@@ -19,6 +42,35 @@ pub struct Audit {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that were refused: when, and of which pod.
     pub refused: Vec<(i64, String)>,
+    /// Writes that succeeded, by name of the object: when received, when answered, and the rows that may tell of it.
+    writes: BTreeMap<String, Vec<(i64, i64, u16)>>,
+}
+
+impl Audit {
+    /// A recorder may read late. What a row tells of was there when the API server had answered its write.
+    pub fn correct(&self, rows: &mut [RecordedRow]) {
+        for row in rows.iter_mut() {
+            let Some(writes) = self.writes.get(&row.name) else { continue };
+            let mut told = 0;
+            for (index, (kind, event, ..)) in WRITES.iter().enumerate() {
+                told |= u16::from(row.is(kind, event)) << index;
+            }
+            let last = writes.iter().rfind(|(from, _, rows)| rows & told != 0 && *from <= row.at);
+            if let Some((_, to, _)) = last.filter(|(from, ..)| row.at - from <= READ_MICROS) {
+                row.at = row.at.min(*to);
+            }
+        }
+        rows.sort_by_key(|row| row.at);
+    }
+}
+
+/// The rows that may tell of such a write, a bit each.
+fn rows_of(resource: &str, subresource: &str, verb: &str) -> u16 {
+    let tells = |index: usize| {
+        let (_, _, of, part, verbs) = WRITES[index];
+        of == resource && part == subresource && verbs.contains(&verb)
+    };
+    (0..WRITES.len()).filter(|&index| tells(index)).fold(0, |rows, index| rows | 1 << index)
 }
 
 /// Reads the log, if there is one.
@@ -50,6 +102,10 @@ pub fn read(draft: &mut Draft) -> Audit {
         let from = (at * 1e6) as i64;
         let to = from + (latency * 1e3) as i64;
         let eviction = field(3) == "eviction";
+        let rows = rows_of(field(2), field(3), field(6));
+        if field(5).starts_with('2') && rows != 0 && !field(4).is_empty() {
+            audit.writes.entry(field(4).to_string()).or_default().push((from, to, rows));
+        }
         if eviction && field(5) == "429" {
             audit.refused.push((to, field(4).to_string()));
         }
@@ -58,5 +114,37 @@ pub fn read(draft: &mut Draft) -> Audit {
             audit.slow.push((from + (QUIET_MILLISECONDS * 1e3) as i64, to));
         }
     }
+    audit.writes.values_mut().for_each(|writes| writes.sort_unstable());
     audit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_recorder_read_late_is_as_old_as_the_answer_to_its_write() {
+        let row = |at: i64, event: &str| RecordedRow {
+            at,
+            kind: "Pod".into(),
+            name: "a".into(),
+            event: event.into(),
+            detail: String::new(),
+        };
+        let mut audit = Audit::default();
+        let patch = rows_of("pods", "status", "patch");
+        let binding = rows_of("pods", "binding", "create");
+        audit
+            .writes
+            .insert("a".into(), vec![(0, 20_000, binding), (100_000, 150_000, patch), (2_000_000, 2_900_000, patch)]);
+        let corrected = |rows: &[RecordedRow]| {
+            let mut rows = rows.to_vec();
+            audit.correct(&mut rows);
+            rows.into_iter().map(|row| row.at).collect::<Vec<_>>()
+        };
+        let rows = [row(400_000, "scheduled"), row(500_000, "acked"), row(2_400_000, "running")];
+        assert_eq!(corrected(&rows), [20_000, 150_000, 2_400_000], "a watch may tell of a write before it is answered");
+        assert_eq!(corrected(&[row(1_200_000, "acked")]), [1_200_000], "that write was too long before");
+        assert_eq!(corrected(&[row(400_000, "unschedulable")]), [400_000], "no write is known to tell of it");
+    }
 }

@@ -27,8 +27,10 @@ const LATENCIES: [(Stage, u64); 9] = [
 const NODE_CREATION: Span = Span::from_millis(30);
 /// KWOK's acknowledgements of many pods come so far apart: forty took 0.27 s in a quiet recording.
 const ACKNOWLEDGEMENT: Span = Span::from_millis(7);
-/// Karpenter's loops begin so long before the recorder applies the first object: it applies when Karpenter answers.
-const KARPENTER_LEAD: Span = Span::from_millis(250);
+/// Karpenter's disruption loop first looks so long after the recorder begins to watch, and every ten seconds from then on.
+const KARPENTER_LAG: Span = Span::from_millis(220);
+/// A pass of that loop takes so long in quiet, and the next is ten seconds after its end.
+const KARPENTER_PASS: Span = Span::from_millis(5);
 /// The node controller's first pass comes so long after that: between 1.8 and 3.2 s in the recordings at hand.
 const NODE_MONITOR_LAG: Span = Span::from_millis(2_600);
 /// Evictions that meet at one budget: half a second, and up to a tenth more. Source: `eviction.go` (`EvictionsRetry`).
@@ -264,7 +266,9 @@ pub fn apply(constants: &Constants, given: &Given, draft: &mut Draft) {
     flags.ec2.limits = [(0.0, 0.0); 3];
     flags.metrics.phase = given.scrape_phase(super::trigger_at, plan.start, flags.metrics.resolution);
     let first = super::trigger_at(given.trigger, given.first);
-    flags.karpenter.disruption_phase = Some(first.back(KARPENTER_LEAD).since(plan.start));
+    let watching = super::trigger_at(given.trigger, given.watching);
+    flags.karpenter.disruption_phase = Some((watching + KARPENTER_LAG).since(plan.start));
+    flags.karpenter.disruption_period += KARPENTER_PASS;
     flags.karpenter.ends_at_once = constants.termination.is_zero();
     flags.controllers.eviction_retry = EVICTION_RETRY;
     flags.controllers.node_monitor_start = Some((first + NODE_MONITOR_LAG).since(plan.start));

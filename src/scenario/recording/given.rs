@@ -10,12 +10,17 @@ use std::collections::BTreeMap;
 /// The recorder asks for metrics once a second, and a little more.
 const POLL_MICROS: i64 = 1_010_000;
 
+/// The recorder's first action comes at most so long after it began to watch.
+const WATCH_MICROS: i64 = 1_500_000;
+
 /// What is given.
 pub struct Given {
     /// The trigger.
     pub trigger: Time,
     /// The first action, microseconds from the trigger.
     pub first: i64,
+    /// When the recorder began to watch, which it does before it acts.
+    pub watching: i64,
     /// The end of the recording.
     pub last: i64,
     /// What the script did: when, in its own words.
@@ -43,7 +48,10 @@ pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Giv
     let first = actions.first().map_or(0, |&(at, _)| at).min(last);
     let (claims, delays) = machines(rows);
     let pods = rows.iter().filter(|row| row.is("Pod", "created")).map(|row| row.name.clone()).collect();
-    Given { trigger, first, last, actions, claims, delays, pods, scrapes: scrapes(rows) }
+    // A watch that is refused is tried again half a second later, and the recorder waits for it.
+    let refused = rows.iter().find(|row| row.is("Recorder", "error") && row.at < first).map(|row| row.at);
+    let watching = refused.filter(|&at| first - at < WATCH_MICROS).unwrap_or(first);
+    Given { trigger, first, watching, last, actions, claims, delays, pods, scrapes: scrapes(rows) }
 }
 
 /// NodeClaims in order of creation, and how long their machines took.

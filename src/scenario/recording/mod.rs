@@ -81,9 +81,10 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
         later: Default::default(),
     };
     let constants = constants::read(&path, &mut draft);
-    let rows = read_rows(&mut draft);
+    let mut rows = read_rows(&mut draft);
     let trigger = read_trigger(&mut draft);
     let audit = audit::read(&mut draft);
+    audit.correct(&mut rows);
     if draft.problems.has_errors() {
         return Err(draft.problems);
     }
@@ -103,7 +104,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
     let (timer_lag_ms, end) = (constants.timer_lag_ms, given.last);
-    let audit::Audit { slow, refused } = audit;
+    let audit::Audit { slow, refused, .. } = audit;
     let recording = Recording { name, trigger, rows, timer_lag_ms, slow, refused, end };
     Ok(Loaded { plan, recording, warnings, sources: problems.sources })
 }

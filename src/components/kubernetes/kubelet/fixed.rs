@@ -84,7 +84,7 @@ impl Fixed {
     fn pass(&mut self, cx: &mut Cx, pod: PodId, stage: Next, stages: FixedStages) {
         match stage {
             Next::Acknowledged => {
-                cx.world.set_start_time(pod);
+                cx.world.acknowledge_pod(pod);
                 let rest = Span::from_micros(stages.running.micros().saturating_sub(stages.acknowledged.micros()));
                 self.wait(cx, pod, Next::Running, rest + write(cx, pod));
             }
