@@ -102,7 +102,7 @@ pub struct Chain {
     pub predicted: Option<f64>,
     /// Seconds.
     pub tolerance: f64,
-    /// The value near a boundary that a sync period more is allowed for.
+    /// What was near a boundary, for which a period more is allowed.
     pub boundary: Option<Near>,
 }
 
@@ -221,7 +221,7 @@ fn worst_chain(name: &'static str, [observed, predicted]: [Vec<f64>; 2], near: &
         let tolerance = (observed.or(predicted).unwrap_or(0.0) * 0.03).max(3.0);
         let plain = Chain { name, observed, predicted, tolerance, boundary: None };
         let until = observed.zip(predicted).map_or(f64::NEG_INFINITY, |(real, ours)| real.max(ours));
-        // The sync whose value was nearest to a boundary, of those before.
+        // What was nearest to a boundary, of all before.
         let before = near.iter().filter(|near| near.at as f64 / 1e6 <= until && near.at > 0);
         match before.min_by(|a, b| a.distance.total_cmp(&b.distance)) {
             Some(near) if !plain.holds() => {
@@ -414,9 +414,8 @@ mod tests {
     fn a_sync_period_more_is_allowed_only_after_a_value_near_a_boundary() {
         let near = |at: i64| Near {
             at: at * 1_000_000,
-            name: "web".into(),
-            distance: 0.004,
-            boundary: "77 %".into(),
+            distance: 0.4,
+            words: "web was near 77 %".into(),
             period: Span::from_secs(15),
         };
         let times = || [vec![30.0], vec![45.0]];

@@ -149,18 +149,16 @@ pub struct Happening {
     pub detail: String,
 }
 
-/// A sync of an autoscaler that a value of one percent more or less would have led elsewhere.
+/// Something so near to a boundary that it may lie on its other side, and all that follows a period of a loop later.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Near {
     /// Microseconds since the trigger.
     pub at: i64,
-    /// The autoscaler.
-    pub name: String,
-    /// How far off the boundary is, as a part of the value.
+    /// How far off the boundary is, as a part of how far off it may be.
     pub distance: f64,
-    /// What lies there.
-    pub boundary: String,
-    /// From one sync to the next.
+    /// What was near to what.
+    pub words: String,
+    /// Of the loop.
     pub period: Span,
 }
 

@@ -1,7 +1,7 @@
 //! Facts of a run as happenings.
 
 use super::{Happening, Kind, Near, Timeline};
-use crate::engine::Time;
+use crate::engine::{Span, Time};
 use crate::plan::{MetricSpec, Plan};
 use crate::record::{Fact, Recorder};
 use crate::world::{Change, ClaimId, DeleteCause, NodeReadiness, PodPhase, World};
@@ -32,7 +32,7 @@ const NEAR: f64 = 0.01;
 
 /// Syncs whose decision a value of one percent more or less would have changed.
 fn near(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<Near> {
-    let mut all = Vec::new();
+    let mut all = near_looks(plan, world, recorder, trigger);
     for (at, hpa, status) in &recorder.hpa_syncs {
         let spec = &world.hpas[hpa.index()].spec;
         let targets = spec.metrics.iter().find_map(|metric| match metric {
@@ -54,14 +54,32 @@ fn near(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<N
         if let Some(boundary) = nearest.filter(|one| distance(one) <= NEAR) {
             all.push(Near {
                 at: at.micros() as i64 - trigger.micros() as i64,
-                name: spec.name.clone(),
-                distance: distance(&boundary),
-                boundary: boundary.2,
+                distance: distance(&boundary) / NEAR,
+                words: format!("{} was {:.2} % from {}", spec.name, distance(&boundary) * 100.0, boundary.2),
                 period: plan.flags.hpa.sync_period,
             });
         }
     }
     all
+}
+
+/// The phase of the node controller's loop is only known to within so much.
+const LOOK_KNOWN: Span = Span::from_millis(800);
+
+/// Nodes that became Ready so near to a look of the node controller that a look more or less may have come between.
+fn near_looks(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<Near> {
+    let flags = &plan.flags.controllers;
+    let (Some(start), period) = (flags.node_monitor_start, flags.node_monitor_period) else { return Vec::new() };
+    let near = |fact: &Fact| {
+        let Change::NodeReady(node, NodeReadiness::Ready) = fact.change else { return None };
+        world.node(node).claim?;
+        let since = fact.at.since(plan.start + start).micros() % period.micros().max(1);
+        let off = Span::from_micros(since.min(period.micros() - since));
+        let words = format!("a node was Ready {:.2} s from a look of the node controller", off.seconds());
+        let at = fact.at.micros() as i64 - trigger.micros() as i64;
+        (off <= LOOK_KNOWN).then(|| Near { at, distance: off.seconds() / LOOK_KNOWN.seconds(), words, period })
+    };
+    recorder.facts.iter().filter_map(near).collect()
 }
 
 struct Reader<'a> {

@@ -42,9 +42,8 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
                 chain.tolerance
             );
             if let Some(near) = &chain.boundary {
-                let percent = near.distance * 100.0;
-                let (name, at, what) = (&near.name, near.at as f64 / 1e6, &near.boundary);
-                let _ = writeln!(out, "    a sync period more: {name} at {at:.1} s was {percent:.2} % from {what}");
+                let (more, at, words) = (near.period.seconds(), near.at as f64 / 1e6, &near.words);
+                let _ = writeln!(out, "    {more:.0} s more, for at {at:.1} s {words}");
             }
         }
     }

@@ -14,6 +14,7 @@ mod audit;
 mod constants;
 mod given;
 mod objects;
+mod pairing;
 mod script;
 
 pub(crate) use objects::Key;

@@ -1,11 +1,12 @@
 //! The actions of a recording as actions of a plan: each is paired with the manifest that it sent.
 //!
 //! An action says in words what the recorder did: `apply hpa`, `total load := 4.2 cores`, `delete NodeClaim web-1 (node n,
-//! 5 pods)`. `apply` sends the next manifest of that name, other changes send the next merge patch.
+//! 5 pods)`. `apply` sends the next manifest of that name, other changes send the next merge patch (`pairing.rs`).
 
 use super::constants::Constants;
 use super::given::{Given, owner_of};
 use super::objects::{File, Key, key_of, merged};
+use super::pairing;
 use super::trigger_at;
 use crate::engine::{Span, Time};
 use crate::manifest;
@@ -44,9 +45,10 @@ struct Writer<'a> {
 pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time, draft: &mut Draft) {
     let loads: Vec<(i64, f64)> = given.actions.iter().filter_map(|(at, words)| Some((*at, load(words)?))).collect();
     place_apps(&loads, constants, draft);
-    let mut used = vec![false; files.len()];
+    let words: Vec<&str> = given.actions.iter().map(|(_, words)| words.as_str()).collect();
+    let sent = pairing::pair(&words, files);
     let mut writer = Writer { given, draft, files, objects: BTreeMap::new(), actions: Vec::new() };
-    for (at, words) in &given.actions {
+    for ((at, words), file) in given.actions.iter().zip(&sent) {
         let at = trigger_at(trigger, *at);
         if words == "end of recording" {
             continue;
@@ -58,15 +60,12 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
             }
             continue;
         }
-        if let Some(kinds) = writer.without_file(words) {
-            writer.actions.extend(kinds.into_iter().map(|kind| Action { at: at + WRITE, kind }));
+        if let Some(index) = *file {
+            writer.send(&files[index], at + WRITE, words);
             continue;
         }
-        match file_of(words, files, &used) {
-            Some(index) => {
-                used[index] = true;
-                writer.send(&files[index], at + WRITE, words);
-            }
+        match writer.without_file(words) {
+            Some(kinds) => writer.actions.extend(kinds.into_iter().map(|kind| Action { at: at + WRITE, kind })),
             None => {
                 let text = format!("the action `{words}` has no manifest and is not known: passed over");
                 writer.draft.problems.push(Diagnostic::warning("W124", writer.draft.problems_place(), text));
@@ -78,7 +77,8 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
         let text = format!("NodePool {} is static (`replicas`): the nodes that it keeps are not modelled", pool.name);
         draft.problems.push(Diagnostic::warning("W129", draft.problems_place(), text));
     }
-    for (file, _) in files.iter().zip(&used).filter(|(_, used)| !**used) {
+    let unsent = |index: &usize| !sent.contains(&Some(*index));
+    for file in (0..files.len()).filter(unsent).map(|index| &files[index]) {
         let text = format!("no action sends the manifest `{}`: it is there from the start", file.stem);
         draft.problems.push(Diagnostic::warning("W125", file.place, text));
     }
@@ -87,19 +87,10 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
 }
 
 /// `total load := 4.2 cores`.
-fn load(words: &str) -> Option<f64> {
+pub(super) fn load(words: &str) -> Option<f64> {
     let (what, rest) = words.split_once(":=")?;
     let cores: f64 = rest.split_whitespace().next()?.parse().ok()?;
     (what.trim() == "total load" && (0.0..1e6).contains(&cores)).then_some(cores)
-}
-
-/// The manifest that an action sends: of its name, else the next patch, else the next.
-fn file_of(words: &str, files: &[File], used: &[bool]) -> Option<usize> {
-    let free = |wanted: &dyn Fn(&File) -> bool| (0..files.len()).find(|&index| !used[index] && wanted(&files[index]));
-    match words.strip_prefix("apply ") {
-        Some(name) => free(&|file| file.stem == name.trim()).or_else(|| free(&|file| file.patch.is_none())),
-        None => free(&|file| file.patch.is_some()).or_else(|| free(&|_| true)),
-    }
 }
 
 /// The load model of what autoscalers scale, or of the only Deployment.
@@ -404,21 +395,5 @@ mod tests {
         assert_eq!(load("PDB minAvailable := 9"), None);
         assert_eq!(load("total load := -1 cores"), None);
         assert_eq!(load("total load := NaN cores"), None);
-    }
-
-    #[test]
-    fn an_action_sends_the_manifest_of_its_name_and_a_change_the_next_patch() {
-        let file = |stem: &str, patch: bool| File {
-            stem: stem.into(),
-            patch: patch.then(|| ("Node".into(), "default".into(), "n".into())),
-            documents: Vec::new(),
-            place: Place::top(crate::scenario::diagnostic::FileId(0)),
-        };
-        let files = [file("nodepool", false), file("deployment", false), file("patch", true), file("pdb", false)];
-        let none = [false; 4];
-        assert_eq!(file_of("apply pdb", &files, &none), Some(3));
-        assert_eq!(file_of("scale 24 -> 5", &files, &none), Some(2));
-        assert_eq!(file_of("apply something", &files, &none), Some(0));
-        assert_eq!(file_of("scale 5 -> 6", &files, &[false, false, true, true]), Some(0));
     }
 }
