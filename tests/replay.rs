@@ -1,9 +1,11 @@
 //! Recordings of a real control plane are predicted, and a prediction that is wrong is found out.
 
 use crate::support::root;
-use kubelapse::analysis::replay::Kind;
+use kubelapse::analysis::replay::{Kind, Timeline, predicted};
+use kubelapse::plan::Plan;
 use kubelapse::scenario::recording::{Loaded, load};
 use kubelapse::study::replay::{Replayed, replay};
+use kubelapse::study::run_once;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +56,8 @@ fn every_recording_at_hand_is_inside_its_tolerances_and_in_the_readme() {
     for folder in recordings() {
         let loaded = read(&folder);
         let replayed = replay(&loaded.plan, &loaded.recording);
-        let screen = kubelapse::render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs);
+        let (runs, draw) = (replayed.runs, replayed.draw);
+        let screen = kubelapse::render::replay::screen(&loaded.recording, &replayed.comparison, runs, draw);
         assert!(replayed.comparison.holds(), "{screen}");
         assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
         let row = row(&loaded, &replayed);
@@ -241,6 +244,78 @@ fn karpenters_loop_begins_with_the_recorders_watches() {
     let much_earlier = TIMELINE.replace("-30.0,Action", "-90.0,Recorder,,error,\"{}\"\n-30.0,Action");
     assert_eq!(phase(TIMELINE).since(phase(&refused)).micros(), 510_000, "tried again half a second later");
     assert_eq!(phase(TIMELINE), phase(&much_earlier));
+}
+
+/// A prediction as a recorder would have written it.
+fn written(timeline: &Timeline) -> String {
+    let mut text = "t,kind,name,event,detail\n".to_string();
+    for one in &timeline.happenings {
+        let (at, subject, detail) = (one.at as f64 / 1e6, one.subject.replace("node", "static"), &one.detail);
+        let mut row = |kind: &str, event: &str, detail: &str| {
+            text.push_str(&format!("{at},{kind},{subject},{event},{detail}\n"));
+        };
+        match one.kind {
+            Kind::Scaled => row("Deployment", "scaled", &format!("spec.replicas {detail}")),
+            Kind::PodCreated => row("Pod", "created", ""),
+            Kind::PodScheduled => row("Pod", "scheduled", detail),
+            Kind::PodAcknowledged => row("Pod", "acked", ""),
+            Kind::PodRunning => row("Pod", "running", ""),
+            Kind::PodReady => row("Pod", "ready", ""),
+            Kind::PodDeleting => {
+                let evicted = (detail == "eviction").then_some("EvictionByEvictionAPI: evicting");
+                evicted.into_iter().for_each(|reason| row("Pod", "disruptiontarget", reason));
+                row("Pod", "deleting", "");
+            }
+            Kind::PodGone => row("Pod", "gone", ""),
+            Kind::NodeCreated => row("Node", "created", "type=None"),
+            Kind::NodeReady => row("Node", "ready", ""),
+            Kind::NodeTaints => row("Node", "tainted", ""),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Eight pods on two nodes, four of which a scale-down takes: which, their UIDs decide. Then one of the nodes is drained.
+#[test]
+fn what_kubernetes_leaves_to_chance_may_fall_as_recorded_and_nothing_else_may() {
+    let actions = "t,kind,name,event,detail\n-30.0,Action,,action,apply node\n-15.0,Action,,action,apply deployment\n\
+                   0.0,Action,,trigger,scale 8 -> 4\n9.0,Action,,action,drain node static-0\n20.0,Action,,action,end of recording\n";
+    let recording = |timeline: &str| {
+        let mut files = files("timeline.csv", TIMELINE, timeline);
+        for (name, text) in &mut files {
+            match *name {
+                "manifests/01-node.yaml" => {
+                    *text = format!("{NODE}---\n{}", NODE.replace("static-0", "static-1")).into_bytes()
+                }
+                "manifests/02-deployment.yaml" => *text = DEPLOYMENT.replace("replicas: 2", "replicas: 8").into_bytes(),
+                "manifests/03-patch.yaml" => *text = PATCH.replace("replicas: 3", "replicas: 4").into_bytes(),
+                _ => {}
+            }
+        }
+        files
+    };
+    let loaded = with_recording("replay-chance", &recording(actions), read);
+    let trigger = loaded.recording.trigger;
+    let drawn = |number: u64| {
+        let plan = Plan { noise: true, ..loaded.plan.clone() };
+        let outcome = run_once(&plan, number, false);
+        predicted(&plan, &outcome.world, &outcome.recorder, trigger)
+    };
+    let plain = replayed("replay-first-of-equals", &recording(actions)).predicted;
+    let other = (1..=24).map(drawn).find(|other| other.evicted != plain.evicted).expect("chance decides");
+    let recorded = |timeline: &Timeline| {
+        let rows: String = actions.lines().skip(1).map(|line| format!("{line}\n")).collect();
+        replayed("replay-by-chance", &recording(&(written(timeline) + &rows)))
+    };
+    let (same, by_chance) = (recorded(&plain), recorded(&other));
+    assert!(same.comparison.holds() && same.draw.is_none(), "{:?}", same.comparison.lists);
+    assert!(by_chance.comparison.holds() && by_chance.draw.is_some(), "{:?}", by_chance.comparison.lists);
+    let mut never = plain.clone();
+    let evicted = never.happenings.iter().position(|one| one.kind == Kind::PodDeleting && one.detail == "eviction");
+    never.happenings[evicted.expect("the drain evicts")].detail.clear();
+    let never = recorded(&never);
+    assert!(!never.comparison.holds() && never.draw.is_none(), "all pods of the node are evicted, not all but one");
 }
 
 #[test]

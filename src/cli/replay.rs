@@ -29,7 +29,7 @@ pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(limit) = replayed.outcome.limit {
         tell(&format!("warning: the run stopped early: {}\n", study::describe_limit(&loaded.plan, limit)));
     }
-    print(&render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs));
+    print(&render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs, replayed.draw));
     if !arguments.no_picture {
         let place = arguments.out.join(&loaded.recording.name);
         output::replace_folder(&place, &study::replay::files(&loaded.recording, &replayed))

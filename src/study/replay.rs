@@ -15,6 +15,12 @@ use crate::render;
 /// How much later every other machine of the recording is Ready, milliseconds, in repetitions.
 const RACES: [u64; 6] = [8, 16, 24, 32, 48, 64];
 
+/// So many draws of what is chance are tried.
+pub const DRAWS: u64 = 24;
+
+/// Draws take so many different phases of the node controller, and one.
+const PHASES: u64 = 8;
+
 /// A prediction beside its recording.
 pub struct Replayed {
     /// The run.
@@ -27,32 +33,59 @@ pub struct Replayed {
     pub comparison: Comparison,
     /// Runs until the race was decided as the actions say; `None`: no run was.
     pub runs: Option<usize>,
+    /// The draw of what is chance in a real cluster, of at most [`DRAWS`]; `None`: the first of equals was taken.
+    pub draw: Option<u64>,
 }
 
 /// Predicts a recording from what is given, and compares.
+///
+/// Some things are chance in a real cluster: which of several pods of equal rank a scale-down takes (their UIDs decide), which
+/// of several nodes of equal score a pod goes to, who loses a race, the phases of loops. A recording is one outcome of it. Where
+/// the run in which the first of equals is taken is not inside the tolerances, others are drawn, and the first that is counts.
 pub fn replay(plan: &Plan, recording: &Recording) -> Replayed {
     let observed = replay::observed(recording);
-    let run = |plan: &Plan| {
-        let outcome = run_once(plan, 0, false);
+    let noise = Noise::new(recording.timer_lag_ms, recording.slow.clone());
+    let run = |plan: &Plan, replication: u64| {
+        let outcome = run_once(plan, replication, false);
         let predicted = replay::predicted(plan, &outcome.world, &outcome.recorder, recording.trigger);
-        (outcome, predicted)
+        let agrees = replay::agrees_with_actions(plan, &predicted, recording.trigger);
+        (agrees, outcome, predicted)
     };
-    let (mut outcome, mut predicted) = run(plan);
-    let mut runs = Some(1);
-    if !replay::agrees_with_actions(plan, &predicted, recording.trigger) {
+    let judged = |outcome, predicted: Timeline, runs, draw| {
+        let comparison = replay::compare(&observed, &predicted, &noise, recording.end);
+        (outcome, predicted, comparison, runs, draw)
+    };
+    let (agrees, outcome, predicted) = run(plan, 0);
+    let mut first = judged(outcome, predicted, agrees.then_some(1), None);
+    if !agrees {
         let found = races(plan).enumerate().find_map(|(number, other)| {
-            let (outcome, predicted) = run(&other);
-            let agrees = replay::agrees_with_actions(&other, &predicted, recording.trigger);
+            let (agrees, outcome, predicted) = run(&other, 0);
             agrees.then_some((number + 2, outcome, predicted))
         });
-        runs = found.as_ref().map(|(number, ..)| *number);
-        if let Some((_, other, timeline)) = found {
-            (outcome, predicted) = (other, timeline);
+        if let Some((number, outcome, predicted)) = found {
+            first = judged(outcome, predicted, Some(number), None);
         }
     }
-    let noise = Noise::new(recording.timer_lag_ms, recording.slow.clone());
-    let comparison = replay::compare(&observed, &predicted, &noise, recording.end);
-    Replayed { outcome, observed, predicted, comparison, runs }
+    let mut drawn = None;
+    if !first.2.holds() {
+        drawn = (1..=DRAWS).find_map(|number| {
+            let (agrees, outcome, predicted) = run(&draw(plan, number), number);
+            let found = agrees.then(|| judged(outcome, predicted, Some(1), Some(number)))?;
+            found.2.holds().then_some(found)
+        });
+    }
+    let (outcome, predicted, comparison, runs, draw) = drawn.unwrap_or(first);
+    Replayed { outcome, observed, predicted, comparison, runs, draw }
+}
+
+/// The plan where chance decides what it does in a real cluster. The node controller's phase is only known roughly.
+fn draw(plan: &Plan, number: u64) -> Plan {
+    let mut other = Plan { noise: true, ..plan.clone() };
+    if let Some(start) = &mut other.flags.controllers.node_monitor_start {
+        let step = Span::from_micros(replay::LOOK_KNOWN.micros() / PHASES * 2);
+        *start = (*start + step * (number % (PHASES + 1))).saturating_sub(replay::LOOK_KNOWN);
+    }
+    other
 }
 
 /// The picture of both timelines, as SVG and PNG, and the table of all that happened.

@@ -14,7 +14,7 @@ mod predicted;
 
 pub use compare::{Chain, Comparison, KindResult, ListResult, Noise, Row, Side, compare};
 pub use observed::observed;
-pub use predicted::predicted;
+pub use predicted::{LOOK_KNOWN, predicted};
 
 use crate::engine::{Span, Time};
 use crate::plan::{NodeChoice, Plan};
@@ -199,6 +199,9 @@ pub fn agrees_with_actions(plan: &Plan, timeline: &Timeline, trigger: Time) -> b
 /// NodeClaims that are created within so many microseconds of each other belong to one batch.
 const BATCH_MICROS: i64 = 1_000_000;
 
+/// All pods must be Ready for so long, microseconds.
+const STEP_MICROS: i64 = 1_000_000;
+
 impl Timeline {
     /// Sorts happenings and reads from them what must be equal.
     fn of(mut happenings: Vec<Happening>) -> Timeline {
@@ -212,12 +215,16 @@ impl Timeline {
         Timeline { scales, batches, commands, evicted, ended, happenings, near: Vec::new() }
     }
 
-    /// When after the trigger the last pod that was not Ready became so.
+    /// When after the trigger the last pod that was not Ready became so, and none was created in the second after: steps of a
+    /// rollout follow each other within milliseconds, and which comes first is a race.
     pub fn all_ready(&self) -> Vec<i64> {
-        let (mut unready, mut times) = (BTreeSet::new(), Vec::new());
+        let (mut unready, mut times): (BTreeSet<&str>, Vec<i64>) = (BTreeSet::new(), Vec::new());
         for one in &self.happenings {
             match one.kind {
-                Kind::PodCreated => drop(unready.insert(one.subject.as_str())),
+                Kind::PodCreated => {
+                    unready.insert(&one.subject);
+                    times.pop_if(|ready| one.at - *ready < STEP_MICROS);
+                }
                 Kind::PodDeleting | Kind::PodGone => drop(unready.remove(one.subject.as_str())),
                 Kind::PodReady if unready.remove(one.subject.as_str()) && unready.is_empty() && one.at > 0 => {
                     times.push(one.at);

@@ -64,7 +64,7 @@ fn near(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<N
 }
 
 /// The phase of the node controller's loop is only known to within so much.
-const LOOK_KNOWN: Span = Span::from_millis(800);
+pub const LOOK_KNOWN: Span = Span::from_millis(800);
 
 /// Nodes that became Ready so near to a look of the node controller that a look more or less may have come between.
 fn near_looks(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Vec<Near> {

@@ -10,7 +10,9 @@ use std::fmt::Write;
 const SHOWN: usize = 6;
 
 /// The screen.
-pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize>) -> String {
+///
+/// `runs`: until a node held as many pods as an action says; `draw`: of what is chance in a real cluster.
+pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize>, draw: Option<u64>) -> String {
     let mut out = String::new();
     let verdict = if comparison.holds() { "inside tolerance" } else { "OUTSIDE tolerance" };
     let (matched, missing, extra) = comparison.totals();
@@ -24,6 +26,9 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
         None => {
             let _ = writeln!(out, "in no run did a node hold as many pods as an action says");
         }
+    }
+    if let Some(draw) = draw {
+        let _ = writeln!(out, "draw {draw} of what Kubernetes leaves to chance; without it, outside tolerance");
     }
     out.push('\n');
     for list in &comparison.lists {

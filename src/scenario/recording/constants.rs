@@ -13,7 +13,7 @@ use std::path::Path;
 /// Latencies of the recording machine in a quiet moment: 5 to 50 ms a hop, by its README; here its quick end, as its audit log
 /// shows them in a run without other jobs.
 const LATENCIES: [(Stage, u64); 9] = [
-    (Stage::ApiHop, 20),
+    (Stage::ApiHop, 25),
     (Stage::SchedulerAttempt, 2),
     (Stage::SchedulerBind, 10),
     (Stage::KarpenterSolve, 8),

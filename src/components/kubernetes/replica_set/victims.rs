@@ -7,6 +7,8 @@ use crate::world::{NodeId, Owner, Pod, PodId, PodPhase, ReplicaSetId, World};
 use std::sync::Arc;
 
 const POD_UID: Purpose = Purpose::named("pod.uid");
+/// The order in which the controller's index yields its pods.
+const FOUND: Purpose = Purpose::named("replica_set.found");
 
 /// What decides whether a pod goes before another.
 #[derive(Clone, Debug)]
@@ -70,7 +72,11 @@ pub fn choose_victims(
         return active;
     }
     let ranks = ranks(world, set);
-    let victims = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
+    let mut victims: Vec<Victim> = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
+    if let Some(random) = random {
+        // The controller finds its pods in no order (`podIndexer.ByIndex`), and of equals it takes what comes.
+        victims.sort_by_key(|victim| random.below(FOUND, world.pod(victim.pod).key(), u64::MAX));
+    }
     first(victims, surplus, world.now).into_iter().map(|victim| victim.pod).collect()
 }
 
