@@ -26,6 +26,9 @@ pub struct Wiring {
 /// A wake to be sent: the event and how long the watch takes.
 type Wakes = Vec<(Span, Event)>;
 
+/// Stands for the delay of one watch until it is known that a change wakes anybody: most changes wake nobody.
+const WATCH: Span = Span::MAX;
+
 impl Wiring {
     /// Who watches what in this plan.
     pub fn new(plan: &Plan) -> Wiring {
@@ -58,13 +61,7 @@ impl Wiring {
 
     /// A wake has arrived: the next change sends a new one.
     pub fn delivered(&mut self, event: Event) {
-        use super::clients::{service::Event as Service, traffic::Event as Traffic};
-        // Requests are most of all events, and never wakes.
-        if matches!(
-            event,
-            Event::Traffic(Traffic::Next(_) | Traffic::Answers(_))
-                | Event::Service(Service::Arrive(_) | Service::Work(_))
-        ) {
+        if !may_be_wake(event) {
             return;
         }
         self.on_the_way.remove(&event);
@@ -84,7 +81,7 @@ impl Wiring {
             self.services_of_template = services_of_templates(&world.templates, &world.services);
             self.bindings_of_service.resize_with(world.services.len(), Vec::new);
         }
-        let hop = plan.timings.delay(Stage::ApiHop, random, subject(change, world));
+        let hop = WATCH;
         let mut wakes = std::mem::take(&mut self.scratch);
         deployment(change, world, hop, &mut wakes);
         replica_set(change, world, hop, &mut wakes);
@@ -112,10 +109,15 @@ impl Wiring {
         alb(change, &mut wakes);
         traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
+        let mut watch = None;
         for (span, event) in wakes.drain(..) {
-            if self.on_the_way.insert(event) {
-                queue.push(now + span, event);
+            debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
+            if !self.on_the_way.insert(event) {
+                continue;
             }
+            let drawn = || plan.timings.delay(Stage::ApiHop, random, subject(change, world));
+            let span = if span == WATCH { *watch.get_or_insert_with(drawn) } else { span };
+            queue.push(now + span, event);
         }
         self.scratch = wakes;
     }
@@ -169,6 +171,25 @@ impl Wiring {
         };
         wakes.push((hop, Event::TargetGroup(event)));
     }
+}
+
+/// False for events that only their own component schedules, such as requests, samples and health checks. They are most of
+/// all events, and nobody looks whether they are on their way.
+fn may_be_wake(event: Event) -> bool {
+    use super::clients::{service::Event as Service, traffic::Event as Traffic};
+    use aws::alb::Event as Alb;
+    use karpenter::provisioner::Event as Provisioner;
+    use kubernetes::{hpa::Event as Hpa, kubelet::Event as Kubelet, metrics_server::Event as Metrics};
+    !matches!(
+        event,
+        Event::Traffic(Traffic::Next(_) | Traffic::Answers(_))
+            | Event::Service(Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_))
+            | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..))
+            | Event::MetricsServer(Metrics::Housekeeping(_) | Metrics::Scrape | Metrics::Publish)
+            | Event::Hpa(Hpa::Sync(_) | Hpa::Returned(_))
+            | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_))
+            | Event::Provisioner(Provisioner::Batch | Provisioner::Planned)
+    )
 }
 
 /// Services whose selector matches a template, by template.

@@ -7,6 +7,9 @@
 //! A bucket of the ring is only the number of a buffer, and buffers change hands: one that was served goes to the next
 //! bucket that needs one. So a new queue is 32 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
 //!
+//! A run of few pods has some dozens of events to come, each in a bucket of its own: then all lie in one short sorted list,
+//! and the ring is not used before that is full.
+//!
 //! Beside it lie timers (`timers`): what is set anew far more often than it happens. They share the order of the queue.
 
 use super::time::Time;
@@ -20,6 +23,10 @@ const MASK: u64 = BUCKETS as u64 - 1;
 const WORDS: usize = BUCKETS / 64;
 /// A bucket is 2^10 microseconds wide.
 const WIDTH_BITS: u32 = 10;
+/// Up to so many events lie in one sorted list, without the ring.
+const FEW: usize = if cfg!(test) { 8 } else { 256 };
+/// The bucket being served while they do: all others come before it.
+const ALL_NEAR: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
 struct Entry<E> {
@@ -53,7 +60,7 @@ impl<E> Ord for Entry<E> {
 
 /// Events to come. `E` should be small: it is copied on every push and pop.
 pub struct Queue<E> {
-    /// The bucket being served, latest first, so that the next event is popped from its end.
+    /// The bucket being served, latest first, so that the next event is popped from its end; everything, while it is little.
     current: Vec<Entry<E>>,
     /// What was pushed into the bucket being served since it was entered.
     near: BinaryHeap<Reverse<Entry<E>>>,
@@ -69,7 +76,7 @@ pub struct Queue<E> {
     /// long the empty stretch before it.
     words: [u64; WORDS / 64],
     overflow: BinaryHeap<Reverse<Entry<E>>>,
-    /// Number of the bucket being served (time >> WIDTH_BITS).
+    /// Number of the bucket being served (time >> WIDTH_BITS), or [`ALL_NEAR`].
     cursor: u64,
     in_ring: usize,
     /// Nothing in the ring or the overflow is earlier than this; 0: it has to be looked up.
@@ -91,13 +98,13 @@ impl<E: Copy> Queue<E> {
         Queue {
             current: Vec::new(),
             near: BinaryHeap::new(),
-            ring: vec![0; BUCKETS],
+            ring: Vec::new(),
             buffers: vec![Vec::new()],
             idle: Vec::new(),
-            occupied: vec![0; WORDS],
+            occupied: Vec::new(),
             words: [0; WORDS / 64],
             overflow: BinaryHeap::new(),
-            cursor: 0,
+            cursor: ALL_NEAR,
             in_ring: 0,
             horizon: 0,
             timers: Timers::default(),
@@ -115,11 +122,35 @@ impl<E: Copy> Queue<E> {
         let sequence = self.next_sequence();
         self.len += 1;
         let entry = Entry { at: at.micros(), sequence, event };
-        let bucket = entry.at >> WIDTH_BITS;
-        if bucket <= self.cursor {
+        if self.cursor == ALL_NEAR {
+            // Most are for soon: they lie at the end, and little has to move.
+            let place = self.current.partition_point(|other| other.at > entry.at);
+            self.current.insert(place, entry);
+            if self.current.len() > FEW {
+                self.begin_ring();
+            }
+        } else if entry.at >> WIDTH_BITS <= self.cursor {
             self.near.push(Reverse(entry));
-            return;
+        } else {
+            self.put_later(entry);
         }
+    }
+
+    /// There is too much for one list: the ring begins at the earliest event.
+    #[cold]
+    fn begin_ring(&mut self) {
+        self.cursor = self.current.last().map_or(0, |first| first.at >> WIDTH_BITS);
+        self.ring.resize(BUCKETS, 0);
+        self.occupied.resize(WORDS, 0);
+        let later = self.current.partition_point(|entry| entry.at >> WIDTH_BITS > self.cursor);
+        let all = std::mem::take(&mut self.current);
+        all[..later].iter().for_each(|&entry| self.put_later(entry));
+        self.current.extend_from_slice(&all[later..]);
+    }
+
+    /// Keeps what comes after the bucket being served.
+    fn put_later(&mut self, entry: Entry<E>) {
+        let bucket = entry.at >> WIDTH_BITS;
         self.horizon = self.horizon.min(bucket << WIDTH_BITS);
         if bucket - self.cursor <= MASK {
             self.put_in_ring(bucket, entry);
@@ -223,7 +254,11 @@ impl<E: Copy> Queue<E> {
             (Some(ring), Some(far)) => ring.min(far),
             (Some(ring), None) => ring,
             (None, Some(far)) => far,
-            (None, None) => return false,
+            (None, None) => {
+                // What is pushed next may well be all that there is.
+                self.cursor = ALL_NEAR;
+                return false;
+            }
         };
         self.cursor = next;
         self.horizon = 0;

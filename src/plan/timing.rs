@@ -110,7 +110,7 @@ impl Distribution {
     }
 }
 
-/// Bisection on the distribution function of the whole mixture, to the microsecond.
+/// The earliest microsecond at which the distribution function of the whole mixture reaches `p`.
 fn mixture_quantile(parts: &[(f64, Distribution)], p: f64) -> Span {
     let reachable: f64 = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(weight, _)| weight).sum();
     if p > reachable {
@@ -127,11 +127,32 @@ fn mixture_quantile(parts: &[(f64, Distribution)], p: f64) -> Span {
         }
     }
     let cdf = |micros| parts.iter().map(|(weight, part)| weight * part.cdf(Span::from_micros(micros))).sum::<f64>();
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if cdf(middle) >= p { high = middle } else { low = middle + 1 }
+    earliest(low, high, |micros| cdf(micros) - p)
+}
+
+/// The smallest number from `low` on at which a rising function is not negative; `high` if there is none before it.
+/// False position with the Illinois rule, which takes a third of the looks that halving does; halving where it is slow.
+fn earliest(mut low: u64, mut high: u64, at: impl Fn(u64) -> f64) -> Span {
+    let mut below = at(low);
+    if low >= high || below >= 0.0 {
+        return Span::from_micros(low);
     }
-    Span::from_micros(low)
+    let mut above = at(high).max(0.0);
+    let mut slow = 0;
+    while high - low > 1 {
+        let width = high - low;
+        let part = if slow < 3 { below / (below - above) } else { 0.5 };
+        let guess = (low + (width as f64 * part) as u64).clamp(low + 1, high - 1);
+        let value = at(guess);
+        // An end that stays where it is counts half from then on, so that the next guess falls beyond the root.
+        if value >= 0.0 {
+            (high, above, below) = (guess, value, if slow > 0 { below / 2.0 } else { below });
+        } else {
+            (low, below, above) = (guess, value, if slow > 0 { above / 2.0 } else { above });
+        }
+        slow = if high - low > width / 2 { slow + 1 } else { 0 };
+    }
+    Span::from_micros(high)
 }
 
 /// The quantile function of the standard normal distribution.
@@ -548,6 +569,17 @@ pub struct Timings {
     medians: Vec<Span>,
 }
 
+/// What the draws of a stage are for, by stage.
+static PURPOSES: [Purpose; STAGES.len()] = {
+    let mut purposes = [Purpose::named(""); STAGES.len()];
+    let mut stage = 0;
+    while stage < purposes.len() {
+        purposes[stage] = Purpose::named(STAGES[stage].key);
+        stage += 1;
+    }
+    purposes
+};
+
 /// What the boot of a machine and the readiness of its node have in common: type, image, zone. The correlation of their normal
 /// scores over 109 recorded NodeClaims is 0.57; independent draws would make the whole too narrow.
 const NODE_START_CORRELATION: f64 = 0.57;
@@ -588,7 +620,7 @@ impl Timings {
     /// One draw, or the median without noise.
     pub fn delay(&self, stage: Stage, random: Option<&Random>, ordinal: u64) -> Span {
         let Some(random) = random else { return self.median(stage) };
-        let own = Purpose::named(STAGES[stage as usize].key);
+        let own = PURPOSES[stage as usize];
         if !matches!(stage, Stage::InstanceBoot | Stage::NodeReady) {
             return self.distribution(stage).draw(random, own, ordinal);
         }
@@ -618,6 +650,28 @@ mod tests {
         for p in [1e-12, 1e-6, 0.01, 0.3, 0.5, 0.77, 0.999] {
             assert!((normal_cdf(normal_quantile(p)) - p).abs() < 1e-12 + p * 1e-9, "{p}");
         }
+    }
+
+    #[test]
+    fn the_earliest_is_what_halving_finds() {
+        let part = |weight, seconds, sigma| {
+            (weight, Distribution::Lognormal { median: Span::from_seconds(seconds), sigma })
+        };
+        let never = (0.25, Distribution::Never);
+        let close = Distribution::Mixture(vec![part(0.88, 20.9, 0.08), part(0.12, 36.5, 0.1)]);
+        let apart = Distribution::Mixture(vec![part(0.6, 1.0, 0.01), part(0.4, 3_600.0, 0.02)]);
+        let uniform = Distribution::Uniform(Span::from_secs(3), Span::from_secs(4));
+        let mixed = Distribution::Mixture(vec![(0.5, uniform), part(0.5, 3.5, 0.5)]);
+        for mixture in [&close, &apart, &mixed] {
+            for step in 1..400 {
+                let p = f64::from(step) / 400.0;
+                let found = mixture.quantile(p);
+                assert!(mixture.cdf(found) >= p, "{p}: {found:?}");
+                assert!(mixture.cdf(Span::from_micros(found.micros() - 1)) < p, "{p}: {found:?}");
+            }
+        }
+        let rarely = Distribution::Mixture(vec![part(0.75, 5.0, 0.3), never]);
+        assert_eq!((rarely.quantile(0.76), rarely.quantile(0.375)), (Span::MAX, Span::from_secs(5)));
     }
 
     #[test]
