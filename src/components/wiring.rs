@@ -185,7 +185,7 @@ fn may_be_wake(event: Event) -> bool {
         Event::Traffic(Traffic::Next(_) | Traffic::Answers(_))
             | Event::Service(Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_))
             | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..))
-            | Event::MetricsServer(Metrics::Housekeeping(_) | Metrics::Scrape | Metrics::Publish)
+            | Event::MetricsServer(Metrics::Scrape | Metrics::Publish)
             | Event::Hpa(Hpa::Sync(_) | Hpa::Returned(_))
             | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_))
             | Event::Provisioner(Provisioner::Batch | Provisioner::Planned)
@@ -343,9 +343,14 @@ fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {
 }
 
 fn metrics_server(change: Change, wakes: &mut Wakes) {
-    if let Change::ContainerStarted(pod, _) = change {
-        wakes.push((Span::ZERO, Event::MetricsServer(kubernetes::metrics_server::Event::Started(pod))));
-    }
+    use kubernetes::metrics_server::Event as Metrics;
+    let event = match change {
+        Change::ContainerStarted(pod, _) => Metrics::Started(pod),
+        Change::ContainerStopped(pod, _) => Metrics::Stopped(pod),
+        Change::NodeAlive(node, _) => Metrics::Node(node),
+        _ => return,
+    };
+    wakes.push((Span::ZERO, Event::MetricsServer(event)));
 }
 
 fn scheduler(change: Change, world: &World, cache_matters: bool, hop: Span, wakes: &mut Wakes) {

@@ -117,7 +117,7 @@ fn mixture_quantile(parts: &[(f64, Distribution)], p: f64) -> Span {
         return Span::MAX;
     }
     let bounds = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(_, part)| part.quantile(p));
-    let (mut low, mut high) =
+    let (low, mut high) =
         bounds.fold((u64::MAX, 0), |(low, high), bound| (low.min(bound.micros()), high.max(bound.micros())));
     if reachable < 1.0 {
         // Parts that never happen push the rest to the right: look further out.

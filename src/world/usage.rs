@@ -8,39 +8,63 @@ use crate::engine::Time;
 const NANOS: u128 = 1_000_000;
 
 /// A counter that grows at a rate: what was used until `since`, and nanocores from then on.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct CpuMeter {
-    /// Microseconds times nanocores, which is 10^-6 nanoseconds of CPU: divided only where somebody reads it.
+    present: Stretch,
+    /// Earlier stretches, oldest first, where somebody reads what the meter showed in the past.
+    past: Vec<Stretch>,
+    remembers: bool,
+}
+
+/// A time in which the rate is constant.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+struct Stretch {
+    /// Used before: microseconds times nanocores, which is 10^-6 nanoseconds of CPU. Divided only where somebody reads it.
     used: u128,
     since: Time,
     nanocores: u64,
 }
 
+impl Stretch {
+    fn exact(&self, at: Time) -> u128 {
+        self.used + u128::from(at.since(self.since).micros()) * u128::from(self.nanocores)
+    }
+}
+
 impl CpuMeter {
     /// Nanoseconds of CPU used until `now`.
     pub fn used(&self, now: Time) -> u128 {
-        self.exact(now) / NANOS
+        self.present.exact(now) / NANOS
     }
 
-    fn exact(&self, now: Time) -> u128 {
-        self.used + u128::from(now.since(self.since).micros()) * u128::from(self.nanocores)
+    /// From now on the meter remembers what it showed.
+    pub fn remember(&mut self) {
+        self.remembers = true;
+    }
+
+    /// Nobody asks any more for what it showed before now.
+    pub fn forget(&mut self) {
+        self.past.clear();
+    }
+
+    /// Nanoseconds of CPU used until `at`, an instant since the meter was last told to forget.
+    pub fn used_until(&self, at: Time) -> u128 {
+        let earlier = || self.past.iter().rev().find(|stretch| stretch.since <= at);
+        let stretch = if self.present.since <= at { &self.present } else { earlier().unwrap_or(&self.present) };
+        stretch.exact(at) / NANOS
     }
 
     /// The present rate, nanocores.
     pub fn rate(&self) -> u64 {
-        self.nanocores
+        self.present.nanocores
     }
 
     /// From `now` on CPU is used at this rate.
     pub fn set(&mut self, now: Time, nanocores: u64) {
-        self.used = self.exact(now);
-        self.since = now;
-        self.nanocores = nanocores;
-    }
-
-    /// A lump of CPU used at `now` (a whole request).
-    pub fn add(&mut self, nanos: u128) {
-        self.used += nanos * NANOS;
+        if self.remembers {
+            self.past.push(self.present);
+        }
+        self.present = Stretch { used: self.present.exact(now), since: now, nanocores };
     }
 }
 

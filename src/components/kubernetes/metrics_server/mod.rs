@@ -1,7 +1,7 @@
 //! The resource metrics pipeline: cAdvisor, the kubelet's resource endpoint, metrics-server.
 //!
 //! ```text
-//!  CPU meter of a pod ─► Housekeeping (10 to 20 s apart, per pod) ─► the kubelet's cached sample
+//!  CPU meter of a pod ─► housekeeping (10 to 20 s apart, per pod) ─► the kubelet's cached sample
 //!                                                                          │ Scrape, every 15 s
 //!  HPA ◄─ resource metrics API ◄─ usage between two samples ◄─ Publish ◄───┘
 //! ```
@@ -9,6 +9,9 @@
 //! Sources: cAdvisor `lib/manager/container.go` (intervals and their jitter), metrics-server `pkg/scraper/scraper.go` (spread
 //! of the nodes) and, in `storage.rs`, its storage. The windowed mean of a counter is what makes a scale-up come in two
 //! steps: a value plus a lag would not.
+//!
+//! Housekeeping is no event: when it was due is known, and the meter remembers what it showed then. It is caught up with when
+//! somebody reads the samples, or when a pod ceases to run.
 //!
 //! Only pods whose Deployment an autoscaler scales by a resource metric, or whose use the recommender of the Vertical Pod
 //! Autoscaler watches, are sampled: nobody reads the others. A pod's CPU is that of its first container; other containers
@@ -19,7 +22,7 @@ pub mod storage;
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec};
-use crate::world::{ContainerUsage, Hpa, PodId, PodMetrics, World};
+use crate::world::{ContainerUsage, Hpa, NodeId, PodId, PodMetrics, World};
 use storage::{Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
@@ -41,6 +44,8 @@ struct Housekeeping {
     count: u64,
     /// CPU used before the start of the run.
     used_before: u64,
+    /// The pod does not run: samples due now are not taken.
+    stopped: bool,
 }
 
 /// Its memory.
@@ -62,8 +67,10 @@ pub enum Event {
     Seed,
     /// A container of a pod started: cAdvisor discovers it.
     Started(PodId),
-    /// cAdvisor samples a pod.
-    Housekeeping(PodId),
+    /// A container of a pod stopped.
+    Stopped(PodId),
+    /// A machine stopped answering, or answers again.
+    Node(NodeId),
     /// metrics-server begins to scrape all nodes.
     Scrape,
     /// All nodes have answered.
@@ -83,20 +90,17 @@ impl MetricsServer {
         match event {
             Event::Seed => self.seed(cx),
             Event::Started(pod) => {
+                self.resume(cx, pod);
                 let watched = cx.world.deployment_of(pod).is_some_and(|deployment| is_watched(cx, deployment));
                 if watched && self.get(pod).is_none() && is_running(cx.world, pod) {
-                    let used_before = 0;
-                    let first = Housekeeping { samples: [None, None], next: cx.now, count: 0, used_before };
-                    self.put(pod, first);
-                    // KWOK counts from the first time somebody asks.
-                    if !cx.plan.flags.metrics.stepwise {
-                        self.sample(cx, pod);
-                    }
+                    self.discover(cx, pod);
                 }
             }
-            Event::Housekeeping(pod) => {
-                if self.get(pod).is_some_and(|kept| kept.next == cx.now) {
-                    self.sample(cx, pod);
+            Event::Stopped(pod) => self.stop(cx, pod),
+            Event::Node(node) => {
+                for pod in cx.world.node(node).pods.clone() {
+                    self.resume(cx, pod);
+                    self.stop(cx, pod);
                 }
             }
             Event::Scrape => self.scrape(cx),
@@ -115,29 +119,63 @@ impl MetricsServer {
         self.pods[pod.index()] = Some(kept);
     }
 
-    /// Samples a pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
-    fn sample(&mut self, cx: &mut Cx, pod: PodId) {
-        let Some(mut kept) = self.get(pod) else { return };
+    /// cAdvisor finds a pod and samples it at once.
+    fn discover(&mut self, cx: &mut Cx, pod: PodId) {
+        let first = Housekeeping { samples: [None, None], next: cx.now, count: 0, used_before: 0, stopped: false };
+        cx.world.cpu_meter(pod).remember();
+        self.put(pod, first);
+        // KWOK counts from the first time somebody asks.
+        if !cx.plan.flags.metrics.stepwise {
+            self.sample(cx, pod, cx.now);
+        }
+    }
+
+    /// A pod may have ceased to run: it has been sampled until now.
+    fn stop(&mut self, cx: &mut Cx, pod: PodId) {
         if !is_running(cx.world, pod) {
-            self.pods[pod.index()] = None;
+            self.catch_up(cx, pod);
+            if let Some(Some(kept)) = self.pods.get_mut(pod.index()) {
+                kept.stopped = true;
+            }
+        }
+    }
+
+    /// A pod may run again: where a sample was missed, cAdvisor begins anew.
+    fn resume(&mut self, cx: &mut Cx, pod: PodId) {
+        let Some(mut kept) = self.get(pod).filter(|kept| kept.stopped && is_running(cx.world, pod)) else { return };
+        kept.stopped = false;
+        self.put(pod, kept);
+        if kept.next <= cx.now && !cx.plan.flags.metrics.exact {
+            self.discover(cx, pod);
+        }
+    }
+
+    /// Takes the samples of a pod that were due until now.
+    fn catch_up(&mut self, cx: &mut Cx, pod: PodId) {
+        if cx.plan.flags.metrics.exact {
             return;
         }
+        while let Some(kept) = self.get(pod).filter(|kept| kept.next <= cx.now && !kept.stopped) {
+            self.sample(cx, pod, kept.next);
+        }
+    }
+
+    /// Samples a pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
+    fn sample(&mut self, cx: &Cx, pod: PodId, at: Time) {
+        let Some(mut kept) = self.get(pod) else { return };
         let flags = &cx.plan.flags.metrics;
         let used = if flags.stepwise {
             stepped(cx.world, pod, kept.samples[0])
         } else {
-            used(cx.world, pod, kept.used_before)
+            used(cx.world, pod, at, kept.used_before)
         };
         let unchanged = kept.samples[0].is_some_and(|(_, before)| before == used);
-        kept.samples = [Some((cx.now, used)), kept.samples[0]];
+        kept.samples = [Some((at, used)), kept.samples[0]];
         let base = if unchanged { flags.housekeeping_idle } else { flags.housekeeping_busy };
         kept.count += 1;
         let jitter = cx.phase(HOUSEKEEPING, pod_key(cx.world, pod) ^ kept.count << 40, base);
-        kept.next = cx.now + base + jitter;
+        kept.next = at + base + jitter;
         self.put(pod, kept);
-        if !flags.exact {
-            cx.at(kept.next, AnyEvent::MetricsServer(Event::Housekeeping(pod)));
-        }
     }
 
     /// Pods that exist at the start have been sampled and scraped for long, at their steady load.
@@ -171,10 +209,9 @@ impl MetricsServer {
             let last = tick(cx.now);
             let counter = used_before.saturating_sub(nanos(rate, cx.now.since(last)));
             let next = cx.now + phase;
-            self.put(pod, Housekeeping { samples: [Some((last, counter)), None], next, count: 0, used_before });
-            if !flags.exact {
-                cx.at(next, AnyEvent::MetricsServer(Event::Housekeeping(pod)));
-            }
+            let samples = [Some((last, counter)), None];
+            self.put(pod, Housekeeping { samples, next, count: 0, used_before, stopped: false });
+            cx.world.cpu_meter(pod).remember();
         }
         for page in &pages {
             self.storage.store(page, flags.resolution);
@@ -195,12 +232,20 @@ impl MetricsServer {
     }
 
     fn publish(&mut self, cx: &mut Cx) {
-        if cx.plan.flags.metrics.exact {
-            for index in 0..self.pods.len() {
-                if self.pods[index].is_some() {
-                    self.sample(cx, PodId::at(index));
-                }
+        let is_exact = cx.plan.flags.metrics.exact;
+        for index in 0..self.pods.len() {
+            if self.pods[index].is_none() {
+                continue;
             }
+            let pod = PodId::at(index);
+            if cx.world.pod(pod).gone.is_some() || is_exact && !is_running(cx.world, pod) {
+                self.pods[index] = None;
+            } else if is_exact {
+                self.sample(cx, pod, cx.now);
+            } else {
+                self.catch_up(cx, pod);
+            }
+            cx.world.cpu_meter(pod).forget();
         }
         let mut samples = std::mem::take(&mut self.page);
         samples.clear();
@@ -272,10 +317,11 @@ fn nanos(nanocores: u64, span: Span) -> u64 {
 }
 
 /// The pod's counter; what runs has always used a little.
-fn used(world: &World, pod: PodId, used_before: u64) -> u64 {
+fn used(world: &World, pod: PodId, at: Time, used_before: u64) -> u64 {
     let started = world.pod(pod).containers.iter().filter_map(|status| status.running_since).min();
-    let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, world.now.since(started)));
-    used_before + (world.cpu_used(pod) as u64).max(idle.max(1))
+    let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, at.since(started)));
+    let metered = world.cpu.get(pod.index()).map_or(0, |meter| meter.used_until(at));
+    used_before + (metered as u64).max(idle.max(1))
 }
 
 /// KWOK's counter: it grows by the use at the moment of the scrape, as if that had been so since the scrape before, and begins
