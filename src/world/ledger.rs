@@ -97,8 +97,10 @@ impl AddAssign<&Tally> for Tally {
         self.offered += other.offered;
         self.served += other.served;
         self.slow += other.slow;
-        for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
-            *sum += lost;
+        if other.lost_all() > 0 {
+            for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
+                *sum += lost;
+            }
         }
         self.latency += other.latency;
     }
@@ -217,6 +219,24 @@ impl Ledger {
         *self.bin(at) += tally;
         self.total += tally;
         self.in_flight = self.in_flight + tally.offered - tally.served - tally.lost_all();
+    }
+
+    /// Books the same for each of so many seconds from that of `at` on, in none of which anything was lost.
+    pub fn book_seconds(&mut self, at: Time, seconds: u64, tally: &Tally) {
+        if seconds == 0 {
+            return;
+        }
+        debug_assert_eq!(tally.lost_all(), 0, "where it was lost has to be noted");
+        self.flows = true;
+        let last = at + Span::from_secs(seconds - 1);
+        self.bin(last);
+        let first = at.since(self.start).whole_seconds() as usize;
+        self.bins[first..first + seconds as usize].iter_mut().for_each(|bin| *bin += tally);
+        self.total.offered += tally.offered * seconds;
+        self.total.served += tally.served * seconds;
+        self.total.slow += tally.slow * seconds;
+        self.total.latency += tally.latency * u128::from(seconds);
+        self.in_flight = self.in_flight + tally.offered * seconds - tally.served * seconds;
     }
 
     /// Books losses.

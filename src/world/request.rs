@@ -5,12 +5,12 @@
 
 use super::World;
 use super::change::Change;
+use super::id_set::PodSet;
 use super::ids::{PodId, TargetId};
 use super::ledger::{Loss, REQUEST};
 use super::losses::LossPlace;
 use crate::engine::{Span, Time};
 use crate::plan::{AppId, Curve, Plan};
-use std::collections::BTreeSet;
 
 /// A request on its way: a slot, valid until [`World::free_request`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -122,7 +122,7 @@ pub struct Requests {
     at_pods: Vec<Place>,
     at_targets: Vec<Place>,
     /// Pods that take long to answer.
-    strained: BTreeSet<PodId>,
+    strained: PodSet,
 }
 
 /// Requests at one place, counted in two ways.
@@ -335,7 +335,7 @@ impl World {
     /// A pod takes long to answer, or no longer does. The load balancer hears of it once.
     pub fn set_strained(&mut self, pod: PodId, strained: bool) {
         if !strained {
-            self.requests.strained.remove(&pod);
+            self.requests.strained.remove(pod);
         } else if self.requests.strained.insert(pod) {
             self.requests.routed.push(Routed::Strained(pod));
         }
@@ -343,7 +343,7 @@ impl World {
 
     /// Health checks of this pod have to wait like requests.
     pub fn is_strained(&self, pod: PodId) -> bool {
-        self.requests.strained.contains(&pod)
+        self.requests.strained.contains(pod)
     }
 
     /// What was still waited for; for a check, nothing: its answer is on its way.

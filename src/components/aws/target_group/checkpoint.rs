@@ -4,54 +4,39 @@
 //! process has fully reconciled or deferred the binding within ten hours: in practice only after a restart.
 //!
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/utils.go` (`calculateTGBReconcileCheckpoint`),
-//! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is a hash; here it is the text.
+//! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is SHA-256 of the sorted targets.
 
-use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
+use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name, hash_of_text};
 use super::resolver::Wanted;
-use crate::engine::{Span, Time};
+use crate::engine::{Span, StableHasher, Time};
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 
-/// The checkpoint of a binding whose targets should be these.
+/// The checkpoint of a binding whose targets should be these, in any order.
 pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
-    // The lines stand one behind the other in one text, so that each needs no text of its own.
-    let (mut text, mut ends) = (String::with_capacity(wanted.len() * 40), Vec::with_capacity(wanted.len()));
+    // One hash a target, added up: then their order makes no difference. Two sums of different beginnings are 128 bits.
+    let mut sums = [0_u64; 2];
     for want in wanted {
-        let start = text.len();
-        text.push_str(&want.id);
-        text.push(':');
-        push_decimal(&mut text, u64::from(want.port));
-        text.push(':');
-        push_decimal(&mut text, want.created_millis);
-        ends.push((start, text.len()));
-    }
-    let mut lines: Vec<&str> = ends.into_iter().map(|(start, end)| &text[start..end]).collect();
-    lines.sort_unstable();
-    let mut sorted = String::with_capacity(text.len() + lines.len() + 1 + binding.spec.text.len());
-    for (index, line) in lines.into_iter().enumerate() {
-        if index > 0 {
-            sorted.push(',');
+        let hasher = hash_of_text(StableHasher::default(), &want.id);
+        for (beginning, sum) in sums.iter_mut().enumerate() {
+            let mut hasher = hasher;
+            hasher.write_u64(u64::from(want.port) | (beginning as u64) << 32);
+            hasher.write_u64(want.created_millis);
+            *sum = sum.wrapping_add(stir(hasher.finish()));
         }
-        sorted.push_str(line);
     }
-    sorted.push('/');
-    sorted.push_str(&binding.spec.text);
-    sorted.into()
+    let mut hasher = hash_of_text(StableHasher::default(), &binding.spec.text);
+    hasher.write_u64(wanted.len() as u64);
+    let [one, two] = sums.map(|sum| sum ^ hasher.finish());
+    format!("{one:016x}{two:016x}").into()
 }
 
-/// Appends a number. Checkpoints are made at each reconcile, of all targets: formatting was most of their cost.
-fn push_decimal(text: &mut String, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.push_str(std::str::from_utf8(&digits[first..]).expect("digits are text"));
+/// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
+fn stir(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
 }
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.
@@ -107,14 +92,41 @@ impl Deferred {
 
 #[cfg(test)]
 mod tests {
+    use super::super::objects::BindingSpec;
     use super::*;
 
     #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 7, 10, 80, 1_700_000_000_123, u64::MAX] {
-            let mut text = String::from("a:");
-            push_decimal(&mut text, number);
-            assert_eq!(text, format!("a:{number}"));
-        }
+    fn a_checkpoint_tells_targets_apart_and_not_their_order() {
+        let spec = crate::plan::TargetGroupBindingSpec {
+            namespace: String::from("web"),
+            name: String::from("front"),
+            target_group_reference: String::new(),
+            target_group: crate::plan::TargetGroupId(0),
+            service_name: String::from("web"),
+            service_port: String::from("http"),
+            instance_targets: false,
+            node_selector: None,
+        };
+        let with = |text: &str| Binding::new(Name::new("web", "front"), BindingSpec::of(&spec, text));
+        let binding = with("spec");
+        let want = |id: &str, port, created_millis| Wanted {
+            id: id.into(),
+            port,
+            pod: None,
+            behind: Name::new("web", id),
+            created_millis,
+        };
+        let (one, two) = (want("10.0.0.1", 80, 1_000), want("10.0.0.2", 80, 2_000));
+        let both = checkpoint(&binding, &[one.clone(), two.clone()]);
+        assert_eq!(both, checkpoint(&binding, &[two.clone(), one.clone()]));
+        let others = [
+            checkpoint(&binding, &[]),
+            checkpoint(&binding, std::slice::from_ref(&one)),
+            checkpoint(&binding, &[want("10.0.0.1", 80, 2_000), want("10.0.0.2", 80, 1_000)]),
+            checkpoint(&binding, &[want("10.0.0.1", 81, 1_000), two.clone()]),
+            checkpoint(&binding, &[one.clone(), one.clone()]),
+            checkpoint(&with("another spec"), &[one, two]),
+        ];
+        assert!(others.iter().all(|other| *other != both), "{others:?}");
     }
 }

@@ -4,9 +4,10 @@
 
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
 use super::targets::{self, Health, Known, Target};
+use crate::engine::StableState;
 use crate::plan::{Plan, ServiceId, TargetGroupId, TargetPort, TemplateId};
 use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Endpoints by the ports that they have.
@@ -17,7 +18,7 @@ type Sets = BTreeMap<Vec<(Arc<str>, u16)>, Vec<Endpoint>>;
 pub struct Names {
     pods: Vec<Option<Name>>,
     addresses: Vec<Option<(Address, Arc<str>)>>,
-    by_name: BTreeMap<Name, PodId>,
+    by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Arc<str>>,
     nodes: BTreeMap<Arc<str>, NodeId>,

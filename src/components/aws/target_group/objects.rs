@@ -5,12 +5,13 @@
 //! Source: aws-load-balancer-controller `apis/elbv2/v1beta1/targetgroupbinding_types.go`, `pkg/k8s/pod_info.go`;
 //! controller-runtime `pkg/client/patch.go` (merge patches, optimistic lock).
 
-use crate::engine::Time;
+use crate::engine::{StableHasher, StableState, Time};
 use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
 use crate::rules::labels::{LabelSelector, Labels};
 use crate::rules::taint::Taint;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Annotation with the checkpoint of the last full reconcile. Source: `pkg/annotations/constants.go`.
@@ -20,18 +21,49 @@ pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
 pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 
 /// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Name {
     /// `metadata.namespace`; empty for a Node.
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
+    /// Hash of the name: pods are looked up far more often than they are named.
+    hash: u64,
 }
 
 impl Name {
     /// The name of an object in a namespace.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Name {
-        Name { namespace: namespace.into(), name: name.into() }
+        let (namespace, name) = (namespace.into(), name.into());
+        let hash = hash_of_text(StableHasher::default(), &name).finish();
+        Name { namespace, name, hash }
+    }
+}
+
+/// Takes a text into a hash, eight bytes at a time.
+pub fn hash_of_text(mut hasher: StableHasher, text: &str) -> StableHasher {
+    let words = text.as_bytes().chunks(8);
+    for word in words {
+        let mut bytes = [0; 8];
+        bytes[..word.len()].copy_from_slice(word);
+        hasher.write_u64(u64::from_le_bytes(bytes));
+    }
+    hasher.write_u64(text.len() as u64);
+    hasher
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        let same = |one: &Arc<str>, two: &Arc<str>| Arc::ptr_eq(one, two) || one == two;
+        self.hash == other.hash && same(&self.name, &other.name) && same(&self.namespace, &other.namespace)
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -399,8 +431,8 @@ pub struct Objects {
     pub endpoints: BTreeMap<(Kind, Name), Arc<Endpoints>>,
     /// Nodes.
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    /// Pods.
-    pub pods: BTreeMap<Name, Arc<Pod>>,
+    /// Pods. Who walks through them sorts them.
+    pub pods: HashMap<Name, Arc<Pod>, StableState>,
 }
 
 impl Objects {

@@ -502,7 +502,8 @@ impl Reconcile {
         let health =
             Health { state: "healthy".into(), reason: nothing, text: "Target Group Binding is deleted".into() };
         let gated = |pod: &&Arc<Pod>| pod.name.namespace == namespace && pod.has_gate(&gate);
-        let pods: Vec<Arc<Pod>> = work.copies.pods.values().filter(gated).cloned().collect();
+        let mut pods: Vec<Arc<Pod>> = work.copies.pods.values().filter(gated).cloned().collect();
+        pods.sort_by(|one, two| one.name.cmp(&two.name));
         for pod in pods {
             if self.write_gate(work, &pod, Some(&health)).is_err() {
                 return self.fail(work, "pod");

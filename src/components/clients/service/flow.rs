@@ -2,7 +2,7 @@
 //!
 //! In: World::flows, processes, slowdowns. Out: what `fluid` books in the ledger.
 
-use super::fluid::{self, Inlet, Lane, Terms};
+use super::fluid::{self, Inlet, Lane, Rating, Terms};
 use super::inlet::inlet_through;
 use super::process::alive;
 use super::{Event, Service, crowd, patience, server};
@@ -91,7 +91,8 @@ impl Service {
             }
             return;
         }
-        let mut before = std::mem::take(&mut stream.lanes);
+        let mut before = std::mem::take(&mut stream.before);
+        std::mem::swap(&mut before, &mut stream.lanes);
         for share in &flow.shares {
             let lane = match before.iter().position(|lane| lane.pod == share.pod) {
                 Some(index) => before.swap_remove(index).with_share(share.target, share.share),
@@ -101,13 +102,14 @@ impl Service {
         }
         let mut released = Vec::new();
         before.sort_by_key(|lane| lane.pod);
-        for lane in before {
+        for lane in before.drain(..) {
             if lane.backlog > 0 {
                 stream.lanes.push(lane.with_share(lane.target, 0.0));
             } else {
                 released.push(lane.pod);
             }
         }
+        stream.before = before;
         for pod in released {
             self.pods[pod.index()].flow_usage = 0;
             self.balance(cx, pod);
@@ -134,8 +136,10 @@ impl Service {
             (true, true) if cpu > 0.0 => limit,
             (true, _) => (wanted as u64).min(limit),
         };
-        self.pods[entry.pod.index()].flow_usage = wanted;
-        self.balance(cx, entry.pod);
+        let pod = &mut self.pods[entry.pod.index()];
+        if std::mem::replace(&mut pod.flow_usage, wanted) != wanted || entry.rated.is_none() {
+            self.balance(cx, entry.pod);
+        }
     }
 
     /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and
@@ -158,14 +162,23 @@ impl Service {
         let pod = &self.pods[entry.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
         let cores = if contended { pod.share } else { pod.limit };
-        let wait = spec.wait_per_request.seconds() * state.work.wait_factor;
         let arriving = if entry.inlet == Inlet::Open { rate * entry.share } else { 0.0 };
-        // While there is a backlog the wait is in it, not in the formula of the steady state.
-        let arriving = if entry.backlog > 10 { f64::INFINITY } else { arriving };
+        let rating = Rating {
+            // While there is a backlog the wait is in it, not in the formula of the steady state.
+            arriving: if entry.backlog > 10 { f64::INFINITY } else { arriving },
+            cores,
+            wait: spec.wait_per_request.seconds() * state.work.wait_factor,
+            cpu_factor: self.terms(cx.plan, app, entry.pod, cx.now).cpu_factor,
+            works: alive(cx.world, entry.pod)
+                && matches!(cx.world.pod(entry.pod).process, Process::Answering | Process::Stopping),
+        };
+        if entry.rated == Some(rating) {
+            return;
+        }
+        let Rating { arriving, wait, works, .. } = rating;
         let (cpu, time) = self.lane_cpu(cx, app, entry.pod, arriving, cores);
         let lane = &mut self.apps[app.index()].stream.lanes[lane];
-        let works = alive(cx.world, lane.pod)
-            && matches!(cx.world.pod(lane.pod).process, Process::Answering | Process::Stopping);
+        lane.rated = Some(rating);
         let workers = f64::from(spec.workers.max(1));
         let by_cpu = cores as f64 / server::CORE as f64 / cpu;
         let by_workers = workers / (wait + cpu);

@@ -49,6 +49,23 @@ pub struct Lane {
     carry: f64,
     /// Micro-requests times microseconds waited, not yet booked.
     waited: f64,
+    /// What its capacity and latency were computed from.
+    pub rated: Option<Rating>,
+}
+
+/// What the capacity and the latency of a lane follow from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rating {
+    /// Requests a second that come; infinite with a backlog.
+    pub arriving: f64,
+    /// CPU that the pod gets, nanocores.
+    pub cores: u64,
+    /// Time of a request without CPU, seconds.
+    pub wait: f64,
+    /// By how much more CPU a request needs than usual.
+    pub cpu_factor: f64,
+    /// It works at all.
+    pub works: bool,
 }
 
 impl Lane {
@@ -68,6 +85,7 @@ impl Lane {
             backlog: 0,
             carry: 0.0,
             waited: 0.0,
+            rated: None,
         }
     }
 
@@ -94,6 +112,12 @@ impl Lane {
     /// The same pod with another share.
     pub fn with_share(self, target: Option<TargetId>, share: f64) -> Lane {
         Lane { target, share, ..self }
+    }
+
+    /// Nothing waits, and it is able to serve all that it takes in: what most lanes do most of the time.
+    fn serves_at_once(&self, micros: f64, taken: u64) -> bool {
+        let able = || (self.capacity * micros + self.carry).min(1e18) as u64 >= taken;
+        self.backlog == 0 && (taken == 0 || (self.in_vain == 0 && self.waited == 0.0 && able()))
     }
 
     /// All of it that time alone changes.
@@ -155,6 +179,8 @@ pub struct Stream {
     carry: f64,
     /// What the last stretch came to; its memory serves the next.
     booked: Booked,
+    /// The lanes of before the last change: their memory serves the next.
+    pub(super) before: Vec<Lane>,
 }
 
 impl Stream {
@@ -168,18 +194,30 @@ impl Stream {
         if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
             self.since = now;
         }
-        let mut steady = false;
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
-            let is_whole = end - self.since == Span::from_secs(1);
-            if !(steady && is_whole) {
-                self.segment(end, terms);
-            }
+            self.segment(end, terms);
             self.booked.enter(self.since, terms, ledger);
-            steady = is_whole && self.booked.left_all_as_it_was;
+            let is_whole = end - self.since == Span::from_secs(1);
             self.since = end;
+            if is_whole && self.booked.left_all_as_it_was {
+                self.repeat(now, terms, ledger);
+            }
         }
+    }
+
+    /// Books the last second again for each whole one until `now`.
+    fn repeat(&mut self, now: Time, terms: Terms, ledger: &mut Ledger) {
+        let seconds = now.since(self.since).whole_seconds();
+        if self.booked.lost.is_empty() && self.booked.unreachable.is_empty() {
+            ledger.book_seconds(self.since, seconds, &self.booked.tally);
+        } else {
+            for second in 0..seconds {
+                self.booked.enter(self.since + Span::from_secs(second), terms, ledger);
+            }
+        }
+        self.since = self.since + Span::from_secs(seconds);
     }
 
     fn segment(&mut self, end: Time, terms: Terms) {
@@ -206,9 +244,10 @@ impl Stream {
                 Inlet::Unreachable => booked.unreachable.push((lane.place(), arrived)),
             }
             let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
-            if taken == 0 && lane.backlog == 0 {
+            if lane.serves_at_once(micros, taken) {
                 booked.left_all_as_it_was &= lane.carry == 0.0;
                 lane.carry = 0.0;
+                booked.serve(taken, lane.latency, terms);
             } else {
                 let before = lane.state();
                 pass(lane, micros, taken, terms, booked);
@@ -247,6 +286,12 @@ impl Booked {
         self.tally = Tally { offered: amount, ..Tally::default() };
         self.lost.clear();
         self.unreachable.clear();
+    }
+
+    fn serve(&mut self, amount: u64, latency: Span, terms: Terms) {
+        self.tally.served += amount;
+        self.tally.slow += if latency > terms.objective { amount } else { 0 };
+        self.tally.latency += u128::from(amount) * u128::from(latency.micros());
     }
 
     fn lose(&mut self, place: LossPlace, loss: Loss, amount: u64) {
@@ -293,10 +338,7 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Boo
     }
     if served > 0 {
         let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / served as f64 / 1e6) } else { Span::ZERO };
-        let latency = lane.latency + waited;
-        booked.tally.served += served;
-        booked.tally.slow += if latency > terms.objective { served } else { 0 };
-        booked.tally.latency += u128::from(served) * u128::from(latency.micros());
+        booked.serve(served, lane.latency + waited, terms);
         lane.waited = 0.0;
     }
     if lane.overflow == Loss::TimedOut {
