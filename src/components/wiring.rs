@@ -177,18 +177,30 @@ impl Wiring {
 /// all events, and nobody looks whether they are on their way.
 fn may_be_wake(event: Event) -> bool {
     use super::clients::{service::Event as Service, traffic::Event as Traffic};
-    use aws::alb::Event as Alb;
-    use karpenter::provisioner::Event as Provisioner;
-    use kubernetes::{hpa::Event as Hpa, kubelet::Event as Kubelet, metrics_server::Event as Metrics};
+    use aws::{alb::Event as Alb, target_group::Event as Group};
+    use karpenter::{disruption::Event as Disruption, provisioner::Event as Provisioner};
+    use kubernetes::{
+        endpoint_slice::Event as Slices, hpa::Event as Hpa, kubelet::Event as Kubelet,
+        metrics_server::Event as Metrics, node_lifecycle::Event as Lifecycle, replica_set::Event as Set,
+        scheduler::Event as Scheduler,
+    };
     !matches!(
         event,
-        Event::Traffic(Traffic::Next(_) | Traffic::Answers(_))
+        Event::Traffic(Traffic::Next(_) | Traffic::Answers(_) | Traffic::Refresh(_))
             | Event::Service(Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_))
-            | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..))
+            | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..) | Alb::Known(_))
+            | Event::TargetGroup(Group::Wake | Group::Answer(_))
             | Event::MetricsServer(Metrics::Scrape | Metrics::Publish)
             | Event::Hpa(Hpa::Sync(_) | Hpa::Returned(_))
-            | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_))
+            | Event::Scheduler(Scheduler::Attempt | Scheduler::Outcome | Scheduler::Bind(_) | Scheduler::Tick)
+            | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_) | Kubelet::Sync(_))
+            | Event::EndpointSlice(Slices::Due(_) | Slices::Sync(_))
+            | Event::NodeLifecycle(Lifecycle::Pass | Lifecycle::TaintPass)
+            | Event::ReplicaSet(Set::Create(_) | Set::Delete(_) | Set::Returned(_))
             | Event::Provisioner(Provisioner::Batch | Provisioner::Planned)
+            | Event::Disruption(Disruption::Poll | Disruption::Queue)
+            | Event::CloudWatch(_)
+            | Event::VpaRecommender(_)
     )
 }
 

@@ -654,9 +654,8 @@ mod tests {
 
     #[test]
     fn the_earliest_is_what_halving_finds() {
-        let part = |weight, seconds, sigma| {
-            (weight, Distribution::Lognormal { median: Span::from_seconds(seconds), sigma })
-        };
+        let part =
+            |weight, seconds, sigma| (weight, Distribution::Lognormal { median: Span::from_seconds(seconds), sigma });
         let never = (0.25, Distribution::Never);
         let close = Distribution::Mixture(vec![part(0.88, 20.9, 0.08), part(0.12, 36.5, 0.1)]);
         let apart = Distribution::Mixture(vec![part(0.6, 1.0, 0.01), part(0.4, 3_600.0, 0.02)]);

@@ -5,13 +5,13 @@
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
 use super::targets::{self, Health, Known, Target};
 use crate::engine::StableState;
-use crate::plan::{Plan, ServiceId, TargetGroupId, TargetPort, TemplateId};
+use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
 use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Endpoints by the ports that they have.
-type Sets = BTreeMap<Vec<(Arc<str>, u16)>, Vec<Endpoint>>;
+/// Endpoints by the ports that they have, in the order of those.
+type Sets = Vec<(Vec<(Arc<str>, u16)>, Vec<Endpoint>)>;
 
 /// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
@@ -185,33 +185,29 @@ pub fn service(plan: &Plan, id: ServiceId) -> Service {
 pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -> Endpoints {
     let spec = &plan.services[id.index()];
     // The sets, and which of them the pods of a template belong to.
-    let (mut sets, mut of_templates) = (Sets::new(), Vec::<(TemplateId, Vec<(Arc<str>, u16)>)>::new());
-    for entry in &world.endpoints[id.index()] {
-        let template_id = world.pod(entry.pod).template;
-        let endpoint = Endpoint {
+    let entries = &world.endpoints[id.index()];
+    let (mut sets, mut of_templates) = (Sets::new(), Vec::<(TemplateId, usize)>::new());
+    for entry in entries {
+        let template = world.pod(entry.pod).template;
+        let known = of_templates.iter().find(|(known, _)| *known == template).map(|&(_, set)| set);
+        let set = known.unwrap_or_else(|| {
+            let ports = ports_of(spec, &world.templates[template.index()]);
+            let set = sets.iter().position(|(others, _)| *others == ports).unwrap_or(sets.len());
+            if set == sets.len() {
+                // Most Services have one set.
+                sets.push((ports, Vec::with_capacity(if set == 0 { entries.len() } else { 0 })));
+            }
+            of_templates.push((template, set));
+            set
+        });
+        sets[set].1.push(Endpoint {
             address: Some(names.address(entry.pod, entry.address)),
             ready: Some(entry.ready),
             terminating: entry.terminating,
             pod: Some(names.of_pod(world, entry.pod)),
-        };
-        let known = of_templates.iter().find(|(template, _)| *template == template_id);
-        if let Some(endpoints) = known.and_then(|(_, ports)| sets.get_mut(ports)) {
-            endpoints.push(endpoint);
-            continue;
-        }
-        let template = &world.templates[template_id.index()];
-        let number = |target: &TargetPort| match target {
-            TargetPort::Number(number) => Some(*number),
-            TargetPort::Name(name) => {
-                let mut ports = template.containers.iter().flat_map(|container| &container.ports);
-                ports.find(|port| port.name == *name).map(|port| port.port)
-            }
-        };
-        let ports = spec.ports.iter().filter_map(|port| Some((port.name.as_str().into(), number(&port.target)?)));
-        let ports: Vec<_> = ports.collect();
-        of_templates.push((template_id, ports.clone()));
-        sets.entry(ports).or_default().push(endpoint);
+        });
     }
+    sets.sort_by(|(one, _), (other, _)| one.cmp(other));
     let sets = sets.into_iter().map(|(ports, endpoints)| EndpointSet { ports, endpoints, other: "".into() });
     Endpoints {
         kind: Kind::EndpointSlice,
@@ -221,6 +217,19 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
         sets: sets.collect(),
         other: "".into(),
     }
+}
+
+/// The ports of a Service as pods of a template have them; one that no container has is left out.
+fn ports_of(spec: &ServiceSpec, template: &PodTemplate) -> Vec<(Arc<str>, u16)> {
+    let number = |target: &TargetPort| match target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => {
+            let mut ports = template.containers.iter().flat_map(|container| &container.ports);
+            ports.find(|port| port.name == *name).map(|port| port.port)
+        }
+    };
+    let ports = spec.ports.iter().filter_map(|port| Some((port.name.as_str().into(), number(&port.target)?)));
+    ports.collect()
 }
 
 fn health(state: TargetState, reason: TargetReason) -> Health {

@@ -37,7 +37,7 @@ pub mod zones;
 use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time, TokenBucket};
 use crate::plan::{BindingId, InForce, Plan, Program, ServiceId, Stage, TargetGroupBindingSpec};
-use crate::world::{NodeId, PodId, TargetReason, TargetState, World};
+use crate::world::{NodeId, PodId, PodSet, TargetReason, TargetState, World};
 use api_server::ApiServer;
 use controller::Controller;
 use hindrance::hinder;
@@ -59,6 +59,8 @@ pub struct TargetGroupController {
     api: ApiServer,
     names: Names,
     bindings: Vec<BindingState>,
+    /// Pods that were written.
+    written: PodSet,
     /// Nodes that were registered while their Service had no pod: they have no place in the world until it has one.
     waiting_nodes: Vec<(BindingId, Registration)>,
     describes: TokenBucket,
@@ -219,8 +221,7 @@ impl TargetGroupController {
 
     fn write_endpoints(&mut self, cx: &mut Cx, service: ServiceId) {
         for endpoint in &cx.world.endpoints[service.index()] {
-            let name = self.names.of_pod(cx.world, endpoint.pod);
-            if !self.api.stored().pods.contains_key(&name) && cx.world.pod(endpoint.pod).gone.is_none() {
+            if cx.world.pod(endpoint.pod).gone.is_none() && self.written.insert(endpoint.pod) {
                 let pod = mirror::pod(cx.world, &mut self.names, endpoint.pod);
                 self.write(cx, Object::Pod(Arc::new(pod)));
             }

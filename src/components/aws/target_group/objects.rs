@@ -42,12 +42,10 @@ impl Name {
 
 /// Takes a text into a hash, eight bytes at a time.
 pub fn hash_of_text(mut hasher: StableHasher, text: &str) -> StableHasher {
-    let words = text.as_bytes().chunks(8);
-    for word in words {
-        let mut bytes = [0; 8];
-        bytes[..word.len()].copy_from_slice(word);
-        hasher.write_u64(u64::from_le_bytes(bytes));
-    }
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    words.iter().for_each(|word| hasher.write_u64(u64::from_le_bytes(*word)));
+    let last = rest.iter().fold(0, |last, &byte| last << 8 | u64::from(byte));
+    hasher.write_u64(last);
     hasher.write_u64(text.len() as u64);
     hasher
 }

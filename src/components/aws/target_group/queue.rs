@@ -67,6 +67,9 @@ impl WorkQueue {
 
     /// Entries whose time has come are ready, in the order of their times.
     pub fn ripen(&mut self, now: Time) {
+        if self.due().is_none_or(|due| due > now) {
+            return;
+        }
         let due = |entry: &Entry| entry.ready_at.filter(|&at| at <= now).map(|at| (at, entry.number));
         let ripe = self.entries.iter().filter_map(|(name, entry)| Some((due(entry)?, name.clone())));
         let mut ripe: Vec<_> = ripe.collect();
@@ -79,6 +82,9 @@ impl WorkQueue {
 
     /// Hands out the oldest ready entry whose binding is not being reconciled.
     pub fn next(&mut self, now: Time) -> Option<Name> {
+        if self.entries.is_empty() {
+            return None;
+        }
         self.ripen(now);
         let ready =
             self.entries.iter().filter(|(name, entry)| entry.ready_at.is_none() && !self.running.contains(*name));

@@ -56,11 +56,9 @@ impl Target {
 
 /// Compares two ids with their ports as the strings `id:port`, without making them.
 pub fn order(one: (&str, u16), two: (&str, u16)) -> Ordering {
-    if one == two {
-        return Ordering::Equal;
-    }
     let common = one.0.len().min(two.0.len());
     match one.0.as_bytes()[..common].cmp(&two.0.as_bytes()[..common]) {
+        Ordering::Equal if one.0.len() == two.0.len() && one.1 == two.1 => Ordering::Equal,
         // One id is the beginning of the other: the colon and the ports count.
         Ordering::Equal => {
             let rest = |(id, port): (&str, u16)| format!("{}:{port}", &id[common..]);

@@ -2,14 +2,14 @@
 //!
 //! In: World::flows, processes, slowdowns. Out: what `fluid` books in the ledger.
 
-use super::fluid::{self, Inlet, Lane, Rating, Terms};
+use super::fluid::{self, Lane, Rating, Terms};
 use super::inlet::inlet_through;
 use super::process::alive;
-use super::{Event, Service, crowd, patience, server};
+use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{AppId, TargetGroupId};
-use crate::world::{PodId, Process};
+use crate::world::{PodId, Process, World};
 
 impl Service {
     pub(super) fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {
@@ -48,14 +48,16 @@ impl Service {
         }
         self.integrate(cx, app);
         self.adopt_lanes(cx, app);
-        let lanes = self.apps[app.index()].stream.lanes.len();
-        for lane in 0..lanes {
-            self.load_lane(cx, app, lane);
+        let rate = self.apps[app.index()].stream.rate;
+        let mut lanes = std::mem::take(&mut self.apps[app.index()].stream.lanes);
+        for lane in &mut lanes {
+            self.load_lane(cx, app, rate, lane);
         }
-        for lane in 0..lanes {
-            self.rate_lane(cx, app, lane);
-            self.strain_lane(cx, app, lane);
+        for lane in &mut lanes {
+            self.rate_lane(cx, app, rate, lane);
         }
+        strain::tell_of_lanes(cx, app, rate, &lanes);
+        self.apps[app.index()].stream.lanes = lanes;
         self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;
         let edge = stream.lanes.iter().filter_map(|lane| lane.empties(cx.now, stream.rate)).min();
@@ -117,28 +119,22 @@ impl Service {
     }
 
     /// What a lane wants of its node.
-    pub(super) fn load_lane(&mut self, cx: &mut Cx, app: AppId, lane: usize) {
-        let state = &self.apps[app.index()];
-        let spec = &cx.plan.apps[app.index()];
-        let entry = state.stream.lanes[lane];
-        self.know(cx, entry.pod);
-        let inlet = inlet_through(cx, entry.pod, spec, entry.target);
-        let state = &mut self.apps[app.index()];
-        state.stream.lanes[lane].inlet = inlet;
-        let arriving = if inlet == Inlet::Open { state.stream.rate * entry.share } else { 0.0 };
-        let limit = self.pods[entry.pod.index()].limit;
-        let (cpu, _) = self.lane_cpu(cx, app, entry.pod, arriving, limit);
-        let wanted = arriving * cpu * server::CORE as f64;
-        let works = alive(cx.world, entry.pod)
-            && matches!(cx.world.pod(entry.pod).process, Process::Answering | Process::Stopping);
-        let wanted = match (works, entry.backlog > 10) {
-            (false, _) => 0,
-            (true, true) if cpu > 0.0 => limit,
-            (true, _) => (wanted as u64).min(limit),
+    fn load_lane(&mut self, cx: &mut Cx, app: AppId, rate: f64, lane: &mut Lane) {
+        let pod = lane.pod;
+        self.know(cx, pod);
+        lane.inlet = inlet_through(cx, pod, &cx.plan.apps[app.index()], lane.target);
+        let limit = self.pods[pod.index()].limit;
+        let wanted = if !works(cx.world, pod) {
+            0
+        } else {
+            let arriving = lane.arriving(rate);
+            let (cpu, _) = self.lane_cpu(cx, app, pod, arriving, limit);
+            let line = lane.backlog > LINE && cpu > 0.0;
+            if line { limit } else { ((arriving * cpu * server::CORE as f64) as u64).min(limit) }
         };
-        let pod = &mut self.pods[entry.pod.index()];
-        if std::mem::replace(&mut pod.flow_usage, wanted) != wanted || entry.rated.is_none() {
-            self.balance(cx, entry.pod);
+        let state = &mut self.pods[pod.index()];
+        if std::mem::replace(&mut state.flow_usage, wanted) != wanted || lane.rated.is_none() {
+            self.balance(cx, pod);
         }
     }
 
@@ -155,30 +151,25 @@ impl Service {
     }
 
     /// What a lane can serve, now that the CPU is divided.
-    pub(super) fn rate_lane(&mut self, cx: &mut Cx, app: AppId, lane: usize) {
+    fn rate_lane(&self, cx: &Cx, app: AppId, rate: f64, lane: &mut Lane) {
         let spec = &cx.plan.apps[app.index()];
-        let state = &self.apps[app.index()];
-        let (rate, entry) = (state.stream.rate, state.stream.lanes[lane]);
-        let pod = &self.pods[entry.pod.index()];
+        let pod = &self.pods[lane.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
-        let cores = if contended { pod.share } else { pod.limit };
-        let arriving = if entry.inlet == Inlet::Open { rate * entry.share } else { 0.0 };
+        let terms = self.terms(cx.plan, app, lane.pod, cx.now);
         let rating = Rating {
             // While there is a backlog the wait is in it, not in the formula of the steady state.
-            arriving: if entry.backlog > 10 { f64::INFINITY } else { arriving },
-            cores,
-            wait: spec.wait_per_request.seconds() * state.work.wait_factor,
-            cpu_factor: self.terms(cx.plan, app, entry.pod, cx.now).cpu_factor,
-            works: alive(cx.world, entry.pod)
-                && matches!(cx.world.pod(entry.pod).process, Process::Answering | Process::Stopping),
+            arriving: if lane.backlog > LINE { f64::INFINITY } else { lane.arriving(rate) },
+            cores: if contended { pod.share } else { pod.limit },
+            wait: spec.wait_per_request.seconds() * terms.wait_factor,
+            cpu_factor: terms.cpu_factor,
+            works: works(cx.world, lane.pod),
         };
-        if entry.rated == Some(rating) {
+        if lane.rated == Some(rating) {
             return;
         }
-        let Rating { arriving, wait, works, .. } = rating;
-        let (cpu, time) = self.lane_cpu(cx, app, entry.pod, arriving, cores);
-        let lane = &mut self.apps[app.index()].stream.lanes[lane];
         lane.rated = Some(rating);
+        let Rating { arriving, cores, wait, works, .. } = rating;
+        let (cpu, time) = self.lane_cpu(cx, app, lane.pod, arriving, cores);
         let workers = f64::from(spec.workers.max(1));
         let by_cpu = cores as f64 / server::CORE as f64 / cpu;
         let by_workers = workers / (wait + cpu);
@@ -188,4 +179,12 @@ impl Service {
         lane.latency = Span::from_seconds(wait) + time;
         lane.limit(spec.workers.max(1).into(), spec.queue.into(), patience(cx.plan, spec));
     }
+}
+
+/// A backlog of no more micro-requests is none.
+const LINE: u64 = 10;
+
+/// The process of a pod serves what comes.
+fn works(world: &World, pod: PodId) -> bool {
+    matches!(world.pod(pod).process, Process::Answering | Process::Stopping) && alive(world, pod)
 }

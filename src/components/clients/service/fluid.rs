@@ -125,6 +125,17 @@ impl Lane {
         (self.backlog, self.in_vain, self.carry.to_bits(), self.waited.to_bits())
     }
 
+    /// What comes to it of `rate` requests a second.
+    pub fn arriving(&self, rate: f64) -> f64 {
+        if self.inlet == Inlet::Open { rate * self.share } else { 0.0 }
+    }
+
+    /// How it will stand after a time, if `rate` requests a second go on arriving: its backlog, all else being as it is.
+    pub fn at(&self, after: Span, rate: f64) -> Lane {
+        let moved = self.backlog as f64 + (self.arriving(rate) - self.capacity) * after.micros() as f64;
+        Lane { backlog: (moved.max(0.0) as u64).min(self.room), ..*self }
+    }
+
     /// How long one more request would take, seconds.
     pub fn delay(&self) -> f64 {
         let requests = self.backlog as f64 / REQUEST as f64;
@@ -145,8 +156,7 @@ impl Lane {
 
     /// When the backlog will be gone if `rate` requests a second go on arriving.
     pub fn empties(&self, now: Time, rate: f64) -> Option<Time> {
-        let arriving = if self.inlet == Inlet::Open { rate * self.share } else { 0.0 };
-        let spare = self.capacity - arriving;
+        let spare = self.capacity - self.arriving(rate);
         let micros = self.backlog as f64 / spare;
         (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros.ceil() / 1e6))
     }
@@ -441,6 +451,25 @@ mod tests {
         let served = ledger.total.served - before;
         assert!(served.abs_diff(1_500 * REQUEST) < 30 * REQUEST, "{served}: all but the first have come in time");
         assert_eq!(ledger.in_flight, 0);
+    }
+
+    /// A lane that is looked at ahead stands as it does once that time is booked.
+    #[test]
+    fn looking_ahead_is_booking_but_for_rounding() {
+        let start = Time::from_unix_seconds(1_000);
+        for (rate, capacity, backlog) in
+            [(15.0, 10.0, 0), (15.0, 10.0, 3_000_000), (5.0, 10.0, 20_000_000), (40.0, 1.0, 0)]
+        {
+            let mut lane = Lane { capacity, backlog, ..Lane::new(PodId(0), None, 1.0) };
+            lane.limit(10, 50, Span::from_secs(60));
+            let mut ledger = Ledger::new(start);
+            ledger.offer(start, backlog);
+            let mut stream = Stream { since: start, rate, lanes: vec![lane], ..Stream::default() };
+            let span = Span::from_millis(2_700);
+            stream.integrate(start + span, terms(start), &mut ledger);
+            let ahead = lane.at(span, rate);
+            assert!(ahead.backlog.abs_diff(stream.lanes[0].backlog) <= 3, "{ahead:?}, {:?}", stream.lanes[0]);
+        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! In: how much is in flight at a pod, and how fast it goes. Out: World::set_strained, which makes the load balancer send
 //! its checks as requests. While a pod answers soon, a check is no event: its outcome is known.
 
-use super::Service;
+use super::fluid::Lane;
 use super::server::Work;
+use super::{Inlet, Service};
 use crate::components::Cx;
-use crate::plan::{AppId, TrafficMode};
+use crate::plan::{AppId, Plan, TrafficMode};
 use crate::world::{Loss, PodId, REQUEST, RequestId};
 
 impl Service {
@@ -28,7 +29,9 @@ impl Service {
         let by_cpu = if cpu > 0.0 { cpu.max(requests * cpu / cores.max(1e-9)) } else { 0.0 };
         let by_workers = requests * (wait + cpu) / workers as f64;
         let full = in_flight >= workers + spec.queue as usize;
-        tell(cx, pod, app, wait + by_cpu.max(by_workers), full);
+        if let Some(timeout) = timeout_of(cx.plan, app) {
+            tell(cx, pod, timeout, wait + by_cpu.max(by_workers), full);
+        }
     }
 
     /// All pods of an application may answer sooner or later than before.
@@ -41,21 +44,14 @@ impl Service {
         }
     }
 
-    /// The same for a lane of a flow: its latency and its backlog are known. A backlog that grows will be long enough.
-    pub(super) fn strain_lane(&self, cx: &mut Cx, app: AppId, lane: usize) {
-        let stream = &self.apps[app.index()].stream;
-        let lane = &stream.lanes[lane];
-        let grows = lane.inlet == super::Inlet::Open && stream.rate * lane.share > lane.capacity;
-        tell(cx, lane.pod, app, lane.delay(), grows);
-    }
-
     /// A health check reaches a pod that is served by a flow: it is answered at once if it would be in time.
     pub(super) fn check_in_flow(&mut self, cx: &mut Cx, id: RequestId) {
         let request = *cx.world.request(id);
-        self.integrate(cx, request.app);
         let spec = &cx.plan.apps[request.app.index()];
-        let lanes = &self.apps[request.app.index()].stream.lanes;
-        let lane = lanes.iter().find(|lane| lane.pod == request.pod);
+        // Nothing is booked for it: how the lane stands by now is a formula.
+        let stream = &self.apps[request.app.index()].stream;
+        let lane = stream.lanes.iter().find(|lane| lane.pod == request.pod);
+        let lane = lane.map(|lane| lane.at(cx.now.since(stream.since), stream.rate));
         let group = spec.target_group.map(|group| &cx.plan.target_groups[group.index()]);
         let room = (u64::from(spec.workers) + u64::from(spec.queue)) * REQUEST;
         let (delay, full) = lane.map_or((0.0, false), |lane| (lane.delay(), lane.backlog >= room));
@@ -70,11 +66,24 @@ impl Service {
     }
 }
 
+/// The same for the lanes of a flow: their latency and their backlog are known. A backlog that grows will be long enough.
+pub(super) fn tell_of_lanes(cx: &mut Cx, app: AppId, rate: f64, lanes: &[Lane]) {
+    let Some(timeout) = timeout_of(cx.plan, app) else { return };
+    for lane in lanes {
+        let grows = lane.inlet == Inlet::Open && lane.arriving(rate) > lane.capacity;
+        tell(cx, lane.pod, timeout, lane.delay(), grows);
+    }
+}
+
+/// How long a health check of an application may take, seconds.
+fn timeout_of(plan: &Plan, app: AppId) -> Option<f64> {
+    let group = plan.apps[app.index()].target_group?;
+    Some(plan.target_groups[group.index()].health_check.timeout.seconds())
+}
+
 /// Tells the load balancer whether checks of a pod have to wait: when a request would take more than half of the time that
 /// a check may take, until it takes less than a quarter of it; and when it is full or will soon be slow.
-fn tell(cx: &mut Cx, pod: PodId, app: AppId, delay: f64, soon: bool) {
-    let Some(group) = cx.plan.apps[app.index()].target_group else { return };
-    let timeout = cx.plan.target_groups[group.index()].health_check.timeout.seconds();
+fn tell(cx: &mut Cx, pod: PodId, timeout: f64, delay: f64, soon: bool) {
     if soon || delay > timeout / 2.0 {
         cx.world.set_strained(pod, true);
     } else if delay < timeout / 4.0 {

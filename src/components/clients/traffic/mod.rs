@@ -141,11 +141,9 @@ impl Traffic {
                         bindings.any(|binding| binding.instance_targets)
                     })
                 };
-                let named: Vec<bool> = (cx.plan.apps.iter())
-                    .map(|app| behind_nodes(app) || service_of(cx.plan, cx.world, app) == Some(service))
-                    .collect();
-                for (index, named) in named.into_iter().enumerate() {
-                    if named {
+                for (index, app) in cx.plan.apps.iter().enumerate() {
+                    let direct = app.target_group.is_none();
+                    if behind_nodes(app) || direct && service_of(cx.plan, cx.world, app) == Some(service) {
                         self.rerouted(cx, AppId::at(index));
                     }
                 }
@@ -274,9 +272,11 @@ impl Traffic {
         if let Some(sticky) = state.sticky.as_mut().filter(|_| app.mode == TrafficMode::Fluid && !routes.is_empty()) {
             ramps |= sticky.weigh(cx.now, &mut routes);
         }
-        for route in &mut routes {
-            let before = state.routes.iter().find(|before| before.key() == route.key());
-            route.credit = before.map_or(0.0, |before| before.credit);
+        if state.routes.iter().any(|before| before.credit != 0.0) {
+            for route in &mut routes {
+                let before = state.routes.iter().find(|before| before.key() == route.key());
+                route.credit = before.map_or(0.0, |before| before.credit);
+            }
         }
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));

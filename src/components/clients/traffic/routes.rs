@@ -33,30 +33,25 @@ pub(super) fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool
         return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
     };
     let group = &plan.target_groups[id.index()];
-    let routable = || world.group_targets[id.index()].iter().map(|target| &world.targets[target.index()]);
-    let starting = |target: &Target| slow_start(group, target, world.now).is_some();
+    let of_group = &world.group_targets[id.index()];
+    let routable = || of_group.iter().map(|target| &world.targets[target.index()]).filter(|target| target.routable);
+    let ramp = |target: &Target| slow_start(group, target, world.now);
+    let starting = !group.slow_start.is_zero() && routable().any(|target| ramp(target).is_some());
     // Slow start has no effect while nobody is outside it.
-    let settled = routable().any(|target| target.routable && !starting(target));
-    let weight = |target: &Target| {
-        let ramp = slow_start(group, target, world.now).filter(|_| settled).unwrap_or(1.0);
-        f64::from(target.weight.max(1)) * ramp
-    };
-    let mut chosen: Vec<Route> = routable()
-        .filter(|target| target.routable)
-        .map(|target| Route {
-            pod: target.pod,
-            target: Some(target.id),
-            node: target.node,
-            zone: zone_of(world, target).filter(|_| !group.cross_zone),
-            weight: weight(target),
-            credit: 0.0,
-        })
-        .collect();
+    let ramps = starting && routable().any(|target| ramp(target).is_none());
+    let mut chosen: Vec<Route> = Vec::with_capacity(of_group.len());
+    chosen.extend(routable().map(|target| Route {
+        pod: target.pod,
+        target: Some(target.id),
+        node: target.node,
+        zone: if group.cross_zone { None } else { zone_of(world, target) },
+        weight: f64::from(target.weight.max(1)) * if ramps { ramp(target).unwrap_or(1.0) } else { 1.0 },
+        credit: 0.0,
+    }));
     if !group.cross_zone {
         share_zones(&mut chosen);
     }
-    let ramps = routable().any(|target| target.routable && starting(target));
-    (chosen, ramps)
+    (chosen, starting)
 }
 
 /// The zone of a target: its node's.
@@ -139,6 +134,13 @@ pub(super) fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId
     if here.is_empty() { all.iter().map(|point| point.pod).collect() } else { here }
 }
 
+/// Two routes lead to one pod.
+fn leads_twice(routes: &[Route]) -> bool {
+    let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
+    seen.sort_unstable();
+    seen.windows(2).any(|pair| pair[0] == pair[1])
+}
+
 /// Shares of a flow: one entry a pod, adding up to 1.
 pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
     let total: f64 = routes.iter().map(|route| route.weight).sum();
@@ -149,9 +151,8 @@ pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share>
             None => shares.push(Share { pod, target, share }),
         };
     // Only nodes, or an address registered again while it drains, lead to a pod twice.
-    let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
-    seen.sort_unstable();
-    let merge = seen.windows(2).any(|pair| pair[0] == pair[1]) || routes.iter().any(|route| route.node.is_some());
+    let merge = !routes.is_sorted_by(|one, two| one.pod < two.pod) && leads_twice(routes)
+        || routes.iter().any(|route| route.node.is_some());
     for route in routes.iter().filter(|route| route.weight > 0.0) {
         let share = route.weight / total;
         match route.node {
