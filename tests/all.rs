@@ -21,3 +21,4 @@ mod studies;
 mod support;
 mod tidy;
 mod traffic;
+mod unserved;

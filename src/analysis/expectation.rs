@@ -4,6 +4,7 @@
 //! per run and expectation and calls the same [`judge`]; where it knows an interval it calls [`decide`].
 
 use super::history::{NodeHistory, PodHistory};
+use super::observed::Observed;
 use super::steps::Step;
 use super::{Analysis, churn};
 use crate::engine::{Span, Time};
@@ -64,7 +65,20 @@ pub fn expectations(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<Judg
 pub fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
     let value = value(expectation.subject.measure(), &expectation.scope, plan, world, analysis);
     let of = if plan.noise { "of one run" } else { "of one run, without chance" };
-    held(expectation, &[value], of)
+    match value.filter(|value| value.open) {
+        Some(value) => broken_off(expectation, value, of),
+        None => held(expectation, &[value.map(Observed::at_most)], of),
+    }
+}
+
+/// The value of the run was broken off: it is so much at least.
+fn broken_off(expectation: &Expectation, value: Observed, of: &str) -> Judgement {
+    let unit = expectation.subject.measure().unit();
+    let words = format!("at least {}, then its pods were let go", unit.show(value.at_least));
+    match expectation.subject {
+        Subject::Each(_) => decide(expectation, Some((value.at_least, value.at_most(), value.at_most())), words),
+        Subject::Statistic(..) | Subject::Share(..) => decide(expectation, None, format!("{words} {of}")),
+    }
 }
 
 /// Holds an expectation against the values of runs; `None`: that run had nothing to measure.
@@ -147,13 +161,31 @@ fn statistic_of(statistic: Statistic, sorted: &[f64]) -> f64 {
 }
 
 /// The value of a measure in one run. `None`: there is nothing to measure. Infinite: it has not come to an end.
-pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analysis: &Analysis) -> Option<f64> {
+pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analysis: &Analysis) -> Option<Observed> {
     let within = Within::new(scope, plan, analysis)?;
+    match measure {
+        Measure::TimeToServe => within.longest_step(|step| match step.broken_off_after() {
+            Some(span) => Some(Observed { at_least: span.seconds(), open: true }),
+            None => Some(Observed::exact(seconds(step.time_to_serve()))),
+        }),
+        _ if measure.name().starts_with("phase.") => within.longest_step(|step| {
+            let phases = &step.critical_pod()?.phases;
+            let span = phases.iter().find(|span| span.phase.measure() == measure)?;
+            // Of a pod that was let go only what it had behind it is known.
+            let open = step.let_go.is_some() && phases.last().is_some_and(|last| span.end >= last.end);
+            Some(Observed { at_least: span.length().seconds(), open })
+        }),
+        _ => certain(measure, &within, plan, world).map(Observed::exact),
+    }
+}
+
+/// The value of a measure that is never broken off.
+fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Option<f64> {
+    let analysis = within.analysis;
     let totals = &analysis.totals;
     let count = |number: u64| Some(number as f64);
     match measure {
-        Measure::TimeToServe => within.longest_step(|step| Some(seconds(step.time_to_serve()))),
-        Measure::Detection => within.longest_step(|step| step.detection().map(Span::seconds)),
+        Measure::Detection => longest(within.steps().filter_map(|step| step.detection().map(Span::seconds))),
         Measure::Steps => count(within.steps().count() as u64),
         Measure::OfferedRequests
         | Measure::ServedRequests
@@ -195,7 +227,7 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         Measure::LaunchesThrottled => count(totals.launches_throttled),
         Measure::FirstDisruption => totals.disruptions.map(|(first, _)| first.since(plan.start).seconds()),
         Measure::LastDisruption => totals.disruptions.map(|(_, last)| last.since(plan.start).seconds()),
-        Measure::UnscheduledPods => count(totals.unscheduled),
+        Measure::UnscheduledPods => count(totals.unscheduled + totals.let_go_unscheduled),
         Measure::ReplicasMax => longest(within.replicas().map(|replicas| f64::from(replicas.desired))),
         Measure::ReplicasEnd => within.replicas().last().map(|replicas| f64::from(replicas.desired)),
         Measure::InServiceMin => within.replicas().map(|replicas| f64::from(replicas.in_service)).reduce(f64::min),
@@ -204,7 +236,8 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
             count(within.pods().filter(|pod| pod.cause == Some(DeleteCause::Eviction)).count() as u64)
         }
         Measure::Alarms => count(totals.alarms.iter().filter(|(at, _)| within.contains(*at)).count() as u64),
-        Measure::PhaseReplicaSet
+        Measure::TimeToServe
+        | Measure::PhaseReplicaSet
         | Measure::PhaseScheduling
         | Measure::PhaseBatching
         | Measure::PhasePlanning
@@ -220,10 +253,7 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         | Measure::PhaseEndpoint
         | Measure::PhaseTargetRegistration
         | Measure::PhaseHealthCheck
-        | Measure::PhaseFirstRequest => within.longest_step(|step| {
-            let phases = &step.critical_pod()?.phases;
-            phases.iter().find(|span| span.phase.measure() == measure).map(|span| span.length().seconds())
-        }),
+        | Measure::PhaseFirstRequest => None,
     }
 }
 
@@ -308,8 +338,8 @@ impl<'a> Within<'a> {
         })
     }
 
-    fn longest_step(&self, value: impl Fn(&Step) -> Option<f64>) -> Option<f64> {
-        longest(self.steps().filter_map(value))
+    fn longest_step(&self, value: impl Fn(&Step) -> Option<Observed>) -> Option<Observed> {
+        self.steps().filter_map(value).reduce(Observed::longer)
     }
 
     /// Pods that are meant; of a window those whose deletion was asked for within it.

@@ -4,6 +4,7 @@
 //! In: an expectation and one value a run. Out: a [`Gate`]. A percentile below its minimum sample is refused: undecided.
 
 use super::expectation::decide;
+use super::observed::Observed;
 use super::statistics::{self, Estimate};
 use crate::rules::expectation::{Bound, Expectation, Statistic, Subject, Unit, Verdict};
 
@@ -77,14 +78,20 @@ pub fn resolved(unit: Unit, value: f64, scale: f64) -> String {
 
 /// Holds an expectation against the values of runs. `None`: that run had nothing to measure.
 pub fn judge(expectation: &Expectation, values: &[Option<f64>], level: f64) -> Gate {
-    let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
-    known.sort_by(f64::total_cmp);
+    let values: Vec<Option<Observed>> = values.iter().map(|value| value.map(Observed::exact)).collect();
+    judge_observed(expectation, &values, level)
+}
+
+/// The same with values that may be known from below only: the estimate encloses whatever they may be.
+pub fn judge_observed(expectation: &Expectation, values: &[Option<Observed>], level: f64) -> Gate {
+    let known: Vec<Observed> = values.iter().flatten().copied().filter(|value| !value.at_least.is_nan()).collect();
+    let count = known.len();
     let mut gate = Gate {
         text: expectation.text.clone(),
         verdict: Verdict::Undecided,
         estimate: None,
         unit: expectation.subject.unit(),
-        runs: known.len(),
+        runs: count,
         would_decide: None,
         explanation: String::new(),
     };
@@ -92,65 +99,125 @@ pub fn judge(expectation: &Expectation, values: &[Option<f64>], level: f64) -> G
         gate.explanation = format!("no {} in any of {} runs", expectation.subject.measure().name(), values.len());
         return gate;
     }
-    let runs = if known.len() == values.len() {
-        format!("{} runs", known.len())
+    let runs = if count == values.len() {
+        format!("{count} runs")
     } else {
-        format!("{} of {} runs have one", known.len(), values.len())
+        format!("{count} of {} runs have one", values.len())
     };
-    match expectation.subject {
-        Subject::Each(_) => return each(gate, expectation, &known, &runs),
-        Subject::Statistic(Statistic::Percentile(percent), _) => {
-            gate.estimate = statistics::percentile(&known, percent, level);
-            if gate.estimate.is_none() {
-                let least = statistics::least_runs(percent);
-                gate.would_decide = Some(statistics::least_runs_two_sided(percent) as u64);
-                gate.explanation = format!("refused: p{percent} needs {least} runs or more, there are {}", known.len());
-                return gate;
-            }
-        }
-        Subject::Statistic(Statistic::Mean, _) => gate.estimate = Some(statistics::mean(&known, level)),
-        Subject::Statistic(Statistic::Min, _) => gate.estimate = Some(Estimate::exact(known[0])),
-        Subject::Statistic(Statistic::Max, _) => gate.estimate = Some(Estimate::exact(known[known.len() - 1])),
-        Subject::Share(_, comparison, bound) => {
-            let hits = known.iter().filter(|&&value| comparison.is_true(value, bound)).count();
-            gate.estimate = Some(statistics::share(hits, known.len(), level));
-        }
+    if let Subject::Each(_) = expectation.subject {
+        return each(gate, expectation, &known, &runs);
     }
+    if let Subject::Statistic(Statistic::Percentile(percent), _) = expectation.subject
+        && count < statistics::least_runs(percent)
+    {
+        let least = statistics::least_runs(percent);
+        gate.would_decide = Some(statistics::least_runs_two_sided(percent) as u64);
+        gate.explanation = format!("refused: p{percent} needs {least} runs or more, there are {count}");
+        return gate;
+    }
+    let (least, most) = (sorted(&known, |value| value.at_least), sorted(&known, Observed::at_most));
+    let (below, above) = (estimate(expectation.subject, &least, level), estimate(expectation.subject, &most, level));
+    gate.estimate = below.zip(above).map(|(below, above)| Estimate {
+        point: above.point,
+        low: below.low.min(above.low),
+        high: below.high.max(above.high),
+    });
     let triple = gate.estimate.map(|estimate| (estimate.point, estimate.low, estimate.high));
     gate.verdict = decide(expectation, triple, String::new()).verdict;
     gate.explanation = format!("{}, {runs}", gate.interval());
+    let broken_off = known.iter().filter(|value| value.open).count();
+    if broken_off > 0 {
+        gate.explanation += &format!("; in {broken_off} runs pods were let go before they served");
+    }
     if gate.verdict == Verdict::Undecided {
-        gate.would_decide = would_decide(expectation, &known);
-        let more = gate.would_decide.map_or_else(
-            || "the estimate lies on the bound: no number of runs would settle it".to_string(),
-            |count| format!("about {count} runs would settle it"),
-        );
-        gate.explanation = format!("{}; {more}", gate.explanation);
+        settle(&mut gate, expectation, (&least, &most), (below, above));
     }
     if let Subject::Statistic(Statistic::Max | Statistic::Min, _) = expectation.subject {
         // With confidence 0.95 so large a share of all runs stays within what was seen.
-        let within = (1.0 - statistics::LEVEL).powf(1.0 / known.len() as f64);
+        let within = (1.0 - statistics::LEVEL).powf(1.0 / count as f64);
         let within = rounded(Unit::Share, (within * 1e4).floor() / 1e4);
         gate.explanation = format!("{}; at least {within} of all runs stay within", gate.explanation);
     }
     gate
 }
 
+fn sorted(values: &[Observed], end: fn(Observed) -> f64) -> Vec<f64> {
+    let mut ends: Vec<f64> = values.iter().map(|&value| end(value)).collect();
+    ends.sort_by(f64::total_cmp);
+    ends
+}
+
+/// What sorted values say of all runs.
+fn estimate(subject: Subject, sorted: &[f64], level: f64) -> Option<Estimate> {
+    match subject {
+        Subject::Each(_) => None,
+        Subject::Statistic(Statistic::Percentile(percent), _) => statistics::percentile(sorted, percent, level),
+        Subject::Statistic(Statistic::Mean, _) => Some(statistics::mean(sorted, level)),
+        Subject::Statistic(Statistic::Min, _) => Some(Estimate::exact(sorted[0])),
+        Subject::Statistic(Statistic::Max, _) => Some(Estimate::exact(sorted[sorted.len() - 1])),
+        Subject::Share(_, comparison, bound) => {
+            let hits = sorted.iter().filter(|&&value| comparison.is_true(value, bound)).count();
+            Some(statistics::share(hits, sorted.len(), level))
+        }
+    }
+}
+
+/// Says what would settle an open answer: more runs, or nothing while pods are let go.
+fn settle(
+    gate: &mut Gate,
+    expectation: &Expectation,
+    ends: (&[f64], &[f64]),
+    answers: (Option<Estimate>, Option<Estimate>),
+) {
+    let verdict = |answer: Option<Estimate>| {
+        let triple = answer.map(|estimate| (estimate.point, estimate.low, estimate.high));
+        decide(expectation, triple, String::new()).verdict
+    };
+    let (below, above) = (verdict(answers.0), verdict(answers.1));
+    if below != above && ends.0 != ends.1 {
+        gate.explanation +=
+            &format!(": counted as waiting until then it {}, as never served it {}", said(below), said(above));
+        return;
+    }
+    gate.would_decide = would_decide(expectation, ends.1);
+    let more = gate.would_decide.map_or_else(
+        || "the estimate lies on the bound: no number of runs would settle it".to_string(),
+        |count| format!("about {count} runs would settle it"),
+    );
+    gate.explanation = format!("{}; {more}", gate.explanation);
+}
+
+const fn said(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Fails => "fails",
+        Verdict::Undecided => "is open",
+    }
+}
+
 /// A statement about every run.
-fn each(mut gate: Gate, expectation: &Expectation, known: &[f64], runs: &str) -> Gate {
-    let met = known.iter().filter(|&&value| expectation.bound.admits(value)).count();
-    let (low, high) = (known[0], known[known.len() - 1]);
-    gate.estimate = Some(Estimate { point: statistics::percentile_of(known, 50.0), low, high });
-    gate.verdict = match met {
-        0 => Verdict::Fails,
-        _ if met == known.len() => Verdict::Holds,
+fn each(mut gate: Gate, expectation: &Expectation, known: &[Observed], runs: &str) -> Gate {
+    let verdict = |value: &Observed| {
+        let ends = (value.at_least, value.at_least, value.at_most());
+        decide(expectation, Some(ends), String::new()).verdict
+    };
+    let count = |wanted: Verdict| known.iter().filter(|value| verdict(value) == wanted).count();
+    let (met, missed) = (count(Verdict::Holds), count(Verdict::Fails));
+    let values = sorted(known, Observed::at_most);
+    let (low, high) = (sorted(known, |value| value.at_least)[0], values[values.len() - 1]);
+    gate.estimate = Some(Estimate { point: statistics::percentile_of(&values, 50.0), low, high });
+    gate.verdict = match (met, missed) {
+        (_, missed) if missed == known.len() => Verdict::Fails,
+        (met, _) if met == known.len() => Verdict::Holds,
         _ => Verdict::Undecided,
     };
     let range = format!("{} to {}", rounded(gate.unit, low), rounded(gate.unit, high));
+    let open = known.len() - met - missed;
+    let open = if open == 0 { String::new() } else { format!(", open in {open} whose pods were let go") };
     gate.explanation = match gate.verdict {
         Verdict::Holds => format!("{range} in all of {runs}"),
         Verdict::Fails => format!("{range}: met in none of {runs}"),
-        Verdict::Undecided => format!("{range}: met in {met} of {runs}; say p95(...) or share(...) to decide"),
+        Verdict::Undecided => format!("{range}: met in {met} of {runs}{open}; say p95(...) or share(...) to decide"),
     };
     gate
 }
@@ -226,6 +293,41 @@ mod tests {
         let found = gate("p95(time_to_serve) <= 3m", values);
         assert_eq!(found.verdict, Verdict::Fails, "{}", found.explanation);
         assert!(found.explanation.starts_with("never"), "{}", found.explanation);
+    }
+
+    /// Of 400 runs in which 8, 40 or all take their pods back after 20 s or 240 s: what is certain whatever they would have
+    /// waited is decided, nothing else.
+    #[test]
+    fn a_wait_that_is_broken_off_lasts_at_least_as_long() {
+        let held = |text: &str, broken_off: usize, at_least: f64| {
+            let wait = |run| if run < broken_off { Observed { at_least, open: true } } else { Observed::exact(100.0) };
+            let values: Vec<_> = (0..400).map(|run| Some(wait(run))).collect();
+            judge_observed(&parse(text).unwrap(), &values, statistics::LEVEL)
+        };
+        let verdict = |text: &str, broken_off, at_least| held(text, broken_off, at_least).verdict;
+        let p95 = "p95(time_to_serve) <= 3m";
+        assert_eq!(verdict(p95, 400, 240.0), Verdict::Fails, "each waited longer than the bound");
+        assert_eq!(verdict(p95, 40, 240.0), Verdict::Fails, "a tenth waited longer than the bound");
+        assert_eq!(verdict(p95, 8, 240.0), Verdict::Holds, "2 % cannot move a p95");
+        assert_eq!(verdict(p95, 400, 20.0), Verdict::Undecided, "nobody knows how long they would have waited");
+        assert_eq!(verdict(p95, 40, 20.0), Verdict::Undecided);
+        assert_eq!(verdict(p95, 8, 20.0), Verdict::Holds);
+        let open = held(p95, 40, 20.0);
+        assert_eq!((open.would_decide, open.runs), (None, 400), "more runs would not tell");
+        assert!(open.explanation.contains("in 40 runs pods were let go"), "{}", open.explanation);
+        let share = "share(time_to_serve > 3m) <= 5%";
+        assert_eq!(verdict(share, 40, 20.0), Verdict::Undecided);
+        assert_eq!((verdict(share, 40, 240.0), verdict(share, 8, 240.0)), (Verdict::Fails, Verdict::Holds));
+        assert_eq!(
+            (verdict("mean(time_to_serve) <= 3m", 1, 20.0), verdict("mean(time_to_serve) <= 1m", 1, 20.0)),
+            (Verdict::Undecided, Verdict::Fails)
+        );
+        assert_eq!(
+            (verdict("time_to_serve <= 3m", 1, 20.0), verdict("time_to_serve <= 3m", 400, 240.0)),
+            (Verdict::Undecided, Verdict::Fails)
+        );
+        assert_eq!(verdict("time_to_serve >= 10s", 400, 20.0), Verdict::Holds);
+        assert_eq!(verdict("max(time_to_serve) <= 3m", 1, 20.0), Verdict::Undecided);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod grid;
 pub mod history;
 pub mod losses;
+pub mod observed;
 pub mod paired;
 pub mod phases;
 #[cfg(test)]

@@ -176,7 +176,9 @@ fn milestones(history: &History, world: &World, pod: &PodHistory) -> Vec<(Phase,
     let claimed = new.and_then(|node| node.claimed);
     let batch = pod.unschedulable.filter(|&at| claimed.is_none_or(|claimed| claimed >= at)).and_then(|at| {
         let closed = history.batches.iter().copied().find(|&batch| batch >= at);
-        closed.filter(|&batch| new.is_some() && claimed.is_none_or(|claimed| batch <= claimed))
+        // Of a pod that never had a node: from the first batch on Karpenter looked for one in vain.
+        let in_vain = pod.bound.is_none() && claimed.is_none();
+        closed.filter(|&batch| in_vain || new.is_some() && claimed.is_none_or(|claimed| batch <= claimed))
     });
     let gated = !world.template_of(pod.id).readiness_gates.is_empty();
     vec![

@@ -2,6 +2,7 @@
 
 use super::causes::{self, Attribution};
 use super::gate::{self, Gate};
+use super::observed::Observed;
 use super::sample::{Sample, Wanted};
 use crate::rules::expectation::{Expectation, Measure, Scope, Statistic, Subject};
 
@@ -19,16 +20,22 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// The values of the quantity at that position.
+    /// The values of the quantity at that position; what was broken off before its end is infinite.
     pub fn column(&self, position: usize) -> Vec<Option<f64>> {
-        self.samples.iter().map(|sample| sample.values[position]).collect()
+        self.samples.iter().map(|sample| sample.values[position].map(Observed::at_most)).collect()
+    }
+
+    /// Runs in which the quantity at that position was broken off before its end.
+    pub fn broken_off(&self, position: usize) -> usize {
+        self.samples.iter().filter(|sample| sample.values[position].is_some_and(|value| value.open)).count()
     }
 
     /// An expectation held against the runs.
     pub fn judge(&self, expectation: &Expectation) -> Gate {
         let position = self.position(expectation);
-        let values = position.map_or_else(Vec::new, |position| self.column(position));
-        gate::judge(expectation, &values, self.level)
+        let column = |position: usize| self.samples.iter().map(|sample| sample.values[position]).collect();
+        let values: Vec<Option<Observed>> = position.map_or_else(Vec::new, column);
+        gate::judge_observed(expectation, &values, self.level)
     }
 
     fn position(&self, expectation: &Expectation) -> Option<usize> {

@@ -2,6 +2,7 @@
 //!
 //! In: a finished run. Out: a [`Sample`] of fixed size, so that a study's memory is that of its samples.
 
+use super::observed::Observed;
 use super::{Analysis, analyze, causes, error_budget, expectation};
 use crate::plan::Plan;
 use crate::record::Recorder;
@@ -60,7 +61,7 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Sample {
     /// Values in the order of [`Wanted::quantities`]; `None`: nothing to measure.
-    pub values: Vec<Option<f64>>,
+    pub values: Vec<Option<Observed>>,
     /// Stages in microseconds, in the order of [`Wanted::causes`].
     pub causes: Vec<Option<Vec<u64>>>,
     /// Replicas in service at [`FAN_POINTS`] instants.

@@ -32,6 +32,8 @@ pub struct Step {
     pub pods: Vec<StepPod>,
     /// The last of its pods is in service; `None`: not all are by the end of the run.
     pub served: Option<Time>,
+    /// Fewer were wanted before all of its pods were in service: then the last of those that were let go had still waited.
+    pub let_go: Option<Time>,
     /// Position in `pods` of the one that was last.
     pub critical: Option<usize>,
 }
@@ -43,7 +45,7 @@ pub struct StepPod {
     pub pod: PodId,
     /// When it was in service.
     pub served: Option<Time>,
-    /// Deletion was asked for before that: the step does not wait for it.
+    /// Deletion was asked for before that: another pod takes its place, or it was let go.
     pub cancelled: bool,
     /// Where its time went, from the trigger until it was in service, or until now if it is not.
     pub phases: Vec<PhaseSpan>,
@@ -58,6 +60,11 @@ impl Step {
     /// From trigger until the last pod is in service.
     pub fn time_to_serve(&self) -> Option<Span> {
         self.served.map(|served| served - self.trigger)
+    }
+
+    /// From trigger until the last of its pods was let go: it would have taken that long at least.
+    pub fn broken_off_after(&self) -> Option<Span> {
+        self.let_go.map(|at| at - self.trigger)
     }
 
     /// The pod that was last, with its phases: the critical path.
@@ -202,6 +209,10 @@ impl Book {
         if to < from {
             let (victims, nodes) = (Vec::new(), Vec::new());
             self.downs.push(StepDown { deployment, from, to, trigger: at, by_hpa, victims, nodes });
+            let run = self.first_of_run[deployment.index()].min(self.ups.len());
+            let cut = self.ups[run..].iter_mut().filter(|step| step.deployment == deployment && step.to > to);
+            // Until its pods are looked at, when fewer were wanted first.
+            cut.for_each(|step| step.let_go = step.let_go.or(Some(at)));
             self.first_of_run[deployment.index()] = self.ups.len();
         } else if by_hpa {
             self.kept.push(0);
@@ -214,6 +225,7 @@ impl Book {
                 load_change: load_change(plan, deployment, at),
                 pods: Vec::new(),
                 served: None,
+                let_go: None,
                 critical: None,
             });
         }
@@ -266,16 +278,27 @@ fn finish(step: &mut Step, plan: &Plan, world: &World, history: &History) {
         let end = entry.served.or(pod.deleting).unwrap_or(plan.until).max(step.trigger);
         entry.phases = phases::of_pod(history, world, pod, step.trigger, end);
     }
-    let kept = || step.pods.iter().enumerate().filter(|(_, entry)| !entry.cancelled);
-    // The pod that is last, or one that is not there yet; of equals the first.
-    let key = |entry: &StepPod| entry.served.unwrap_or(Time::MAX);
-    let last = kept().max_by_key(|(index, entry)| (key(entry), std::cmp::Reverse(*index))).map(|(index, _)| index);
-    let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
+    let kept = step.pods.iter().filter(|entry| !entry.cancelled).count();
     let cancelled = step.pods.iter().filter(|entry| entry.cancelled).count();
-    let complete = kept().count() + cancelled >= wanted && kept().all(|(_, entry)| entry.served.is_some());
-    let served = last.and_then(|index| step.pods[index].served);
+    let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
+    let fewer_wanted = step.let_go.take();
+    let open = step.pods.iter().any(|entry| !entry.cancelled && entry.served.is_none());
+    let uncreated = kept + cancelled < wanted;
+    // Pods that were let go while nobody took their place: those that came are not the whole answer.
+    let is_let_go = !open && kept < wanted && (!uncreated || fewer_wanted.is_some());
+    let end = |entry: &StepPod| match entry.served {
+        None if entry.cancelled => history.pods[entry.pod.index()].deleting,
+        served => served,
+    };
+    // The pod that is last, or one that is not there yet; of equals the first.
+    let counts = step.pods.iter().enumerate().filter(|(_, entry)| is_let_go || !entry.cancelled);
+    let key = |entry: &StepPod| end(entry).unwrap_or(Time::MAX);
+    let last = counts.max_by_key(|(index, entry)| (key(entry), std::cmp::Reverse(*index))).map(|(index, _)| index);
+    let ended = last.and_then(|index| end(&step.pods[index]));
     step.critical = last;
-    step.served = served.filter(|_| complete);
+    step.served = ended.filter(|_| !open && kept >= wanted);
+    step.let_go =
+        if is_let_go { ended.max(fewer_wanted.filter(|_| uncreated)).map(|at| at.max(step.trigger)) } else { None };
 }
 
 /// The last corner of the traffic of a Deployment's application before the trigger.

@@ -44,7 +44,11 @@ pub fn summary(
             "node_seconds": decimal(analysis.totals.node_time),
             "interruptions": analysis.totals.interruptions,
         },
-        "pods": { "evicted": analysis.totals.evictions, "waiting_for_a_node_at_the_end": analysis.totals.unscheduled },
+        "pods": {
+            "evicted": analysis.totals.evictions,
+            "waiting_for_a_node_at_the_end": analysis.totals.unscheduled,
+            "let_go_without_a_node": analysis.totals.let_go_unscheduled,
+        },
         "cost": cost(world, analysis),
         "right_sizing": right_sizing::advice(plan, world).iter().map(advice).collect::<Vec<_>>(),
         "alarms": analysis.totals.alarms.iter().map(|&(at, alarm)| {
@@ -113,6 +117,7 @@ fn step_value(plan: &Plan, world: &World, step: &Step) -> Value {
         "detection_s": step.detection().map(decimal),
         "served_s": step.served.map(|at| at_seconds(plan, at)),
         "time_to_serve_s": step.time_to_serve().map(decimal),
+        "let_go_after_s": step.broken_off_after().map(decimal),
         "pods": names(world, step.pods.iter().map(|pod| pod.pod)),
         "critical_pod": step.critical_pod().map(|pod| world.pod_name(pod.pod)),
         "critical_path_s": phases,

@@ -43,6 +43,8 @@ pub struct Totals {
     pub launches_throttled: u64,
     /// Pods waiting for a node at the end.
     pub unscheduled: u64,
+    /// Pods that a scale-down took while they waited for a node.
+    pub let_go_unscheduled: u64,
 }
 
 /// Adds everything up.
@@ -79,6 +81,11 @@ pub fn sum(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -
     let waiting =
         |pod: &&crate::world::Pod| pod.is_active() && pod.node.is_none() && !matches!(pod.owner, Owner::DaemonSet(_));
     totals.unscheduled = world.pods.iter().filter(waiting).count() as u64;
+    let let_go = |pod: &&super::PodHistory| {
+        let waited = pod.unschedulable.is_some() && pod.bound.is_none();
+        waited && pod.cause == Some(DeleteCause::ScaleDown)
+    };
+    totals.let_go_unscheduled = history.pods.iter().filter(let_go).count() as u64;
     for instance in &world.instances {
         let cost = cost(plan, instance);
         let pool = instance.claim.map(|claim| world.node_pools[world.claim(claim).pool.index()].name.clone());

@@ -12,6 +12,7 @@ pub use recording::{RecordedRow, Recording};
 use crate::engine::{Span, Time};
 use crate::plan::{HpaId, NodePoolId};
 use crate::world::{Change, HpaStatus, NodeId, PodId, World};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One fact.
@@ -96,6 +97,8 @@ pub struct Recorder {
     pub hpa_syncs: Vec<(Time, HpaId, HpaStatus)>,
     /// Evictions that the API server refused, in order.
     pub refused_evictions: Vec<(Time, PodId)>,
+    /// Pods for which Karpenter had no node when it last tried: when, and why.
+    pub unplaced: BTreeMap<PodId, (Time, Cow<'static, str>)>,
     /// Explanations of decisions, in order.
     pub explanations: Vec<(Time, String)>,
     /// Decisions with all that their controllers saw, in order.
@@ -118,6 +121,7 @@ impl Recorder {
             facts: Vec::new(),
             hpa_syncs: Vec::new(),
             refused_evictions: Vec::new(),
+            unplaced: BTreeMap::new(),
             explanations: Vec::new(),
             decisions: Vec::new(),
             verdicts: Vec::new(),

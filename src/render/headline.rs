@@ -54,8 +54,15 @@ fn grown(finished: &Finished) -> String {
             format!("{pods} in {steps} served at most {longest} after their trigger")
         }
         None => {
-            let open = steps.iter().filter(|step| step.served.is_none()).count();
-            format!("{open} of {} not served by the end", plural(steps.len(), "scaling step"))
+            let let_go = steps.iter().filter(|step| step.let_go.is_some()).count();
+            let open = steps.iter().filter(|step| step.served.is_none()).count() - let_go;
+            let of = plural(steps.len(), "scaling step");
+            let end = match (open, let_go) {
+                (0, _) => "let go before all of its pods served".to_string(),
+                (_, 0) => "not served by the end".to_string(),
+                _ => format!("not served ({let_go} of them let go before)"),
+            };
+            format!("{} of {of} {end}", open + let_go)
         }
     }
 }

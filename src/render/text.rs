@@ -11,7 +11,7 @@ use crate::analysis::{Churn, Replacement, Step, StepDown, churn};
 use crate::engine::{Span, Time};
 use crate::rules::expectation::{Expectation, Unit, Verdict};
 use crate::rules::quantity::{Bytes, Millicores};
-use crate::world::{Loss, REQUEST};
+use crate::world::{Loss, PodId, REQUEST};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -150,7 +150,8 @@ fn steps(out: &mut String, finished: &Finished) {
     }
     let lines: Vec<String> = steps.iter().take(2 * LINES_MAX).map(|step| step_line(finished, step)).collect();
     section(out, &lines, steps.len());
-    let wait = |step: &Step| (step.time_to_serve().unwrap_or(Span::MAX), std::cmp::Reverse(step.number));
+    let ended = |step: &Step| step.time_to_serve().or(step.broken_off_after());
+    let wait = |step: &Step| (ended(step).unwrap_or(Span::MAX), std::cmp::Reverse(step.number));
     if let Some(longest) = steps.iter().max_by_key(|step| wait(step)) {
         out.push_str("\nThe longest of them:");
         step_up(out, finished, longest);
@@ -172,6 +173,8 @@ fn step_line(finished: &Finished, step: &Step) -> String {
     let most = step.critical_pod().and_then(|pod| pod.phases.iter().max_by_key(|span| span.length()));
     let most = most.map(|span| format!(", mostly {}", span.phase.name())).unwrap_or_default();
     let served = step.time_to_serve().map(|span| format!("served in {}", tenths(span)));
+    let served =
+        served.or_else(|| step.broken_off_after().map(|span| format!("let go unserved after {}", tenths(span))));
     let served = served.unwrap_or_else(|| "not served".to_string());
     format!(
         "Step {}: {name} {} -> {} at {}, {served}{most}",
@@ -206,13 +209,35 @@ fn step_up(out: &mut String, finished: &Finished, step: &Step) {
         let share = 100.0 * span.length().micros() as f64 / total.max(1) as f64;
         let _ = writeln!(out, "  {:<20}{:>9} {:>4.0}%  {bar}", span.phase.name(), tenths(span.length()), share);
     }
-    let state = if step.served.is_some() { "time to serve" } else { "so far (not served)" };
+    let state = match (step.served, step.let_go) {
+        (Some(_), _) => "time to serve",
+        (None, Some(_)) => "until it was let go",
+        (None, None) => "so far (not served)",
+    };
     let _ = writeln!(
         out,
         "  {state:<20}{:>9}        {}",
         tenths(Span::from_micros(total)),
         finished.world.pod_name(critical.pod)
     );
+    without_node(out, finished, step);
+}
+
+/// Why pods of a step never had a node.
+fn without_node(out: &mut String, finished: &Finished, step: &Step) {
+    let waited = |pod: &PodId| finished.analysis.history.pods[pod.index()].bound.is_none();
+    let unplaced = &finished.recorder.unplaced;
+    let pods: Vec<PodId> = step.pods.iter().map(|entry| entry.pod).filter(waited).collect();
+    let why = pods.iter().find_map(|pod| unplaced.get(pod));
+    if let (None, Some(end)) = (step.served, step.let_go) {
+        let (when, count) = (at(finished, end), step.pods.iter().filter(|entry| entry.cancelled).count());
+        let text = format!("{} let go by {when}, before they served: fewer were wanted", plural(count, "pod"));
+        line(out, "  ", &text);
+    }
+    if let Some((tried, why)) = why {
+        let pods = plural(pods.len(), "pod");
+        line(out, "  ", &format!("Karpenter had no node for {pods} (last tried at {}): {why}", at(finished, *tried)));
+    }
 }
 
 /// A bar that begins where the phase begins: eighths of a column at its end.
@@ -340,6 +365,7 @@ fn nodes(out: &mut String, finished: &Finished) {
         (totals.evictions, "eviction"),
         (totals.launch_failures, "launch without capacity"),
         (totals.unscheduled, "pod without a node at the end"),
+        (totals.let_go_unscheduled, "pod let go that waited for a node"),
         (totals.alarms.len() as u64, "alarm"),
     ];
     let noted: Vec<String> = counts
@@ -348,6 +374,7 @@ fn nodes(out: &mut String, finished: &Finished) {
         .map(|(count, what)| match what {
             "launch without capacity" if count > 1 => format!("{count} launches without capacity"),
             "pod without a node at the end" if count > 1 => format!("{count} pods without a node at the end"),
+            "pod let go that waited for a node" if count > 1 => format!("{count} pods let go that waited for a node"),
             _ => plural(count as usize, what),
         })
         .collect();

@@ -345,7 +345,7 @@ measures! {
     FirstDisruption "first_disruption" Seconds;
     /// From the start until it did so for the last time.
     LastDisruption "last_disruption" Seconds;
-    /// Pods that are waiting for a node at the end.
+    /// Pods without a node: waiting for one at the end, or let go by a scale-down while they waited.
     UnscheduledPods "unscheduled_pods" Count;
     /// Most replicas wanted at one time.
     ReplicasMax "replicas_max" Count;

@@ -8,6 +8,7 @@
 //! all tasks in order, whether they were computed now or read back: bit by bit the same.
 
 use super::replications::{self, Control};
+use crate::analysis::observed::Observed;
 use crate::analysis::sample::{Sample, Wanted};
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -21,7 +22,7 @@ use std::sync::atomic::Ordering;
 pub const BLOCK: u64 = 25;
 
 /// The values of one replication.
-pub type Values = Vec<Option<f64>>;
+pub type Values = Vec<Option<Observed>>;
 
 /// The size of a sweep.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +95,13 @@ fn write_line((point, block): Task, values: &[Values]) -> String {
             line.push(';');
         }
         for (index, value) in run.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let _ = match value {
-                Some(value) => write!(line, "{comma}{:x}", value.to_bits()),
-                None => write!(line, "{comma}-"),
-            };
+            if index > 0 {
+                line.push(',');
+            }
+            match value {
+                Some(value) => value.write(&mut line),
+                None => line.push('-'),
+            }
         }
     }
     let hash = hash(&line);
@@ -115,7 +118,7 @@ fn read_line(line: &str, size: Size) -> Option<(Task, Vec<Values>)> {
     let task: Task = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let value = |word: &str| match word {
         "-" => Some(None),
-        bits => u64::from_str_radix(bits, 16).ok().map(|bits| Some(f64::from_bits(bits))),
+        bits => Observed::read(bits).map(Some),
     };
     let run = |text: &str| text.split(',').map(value).collect::<Option<Values>>();
     let values = words.next()?.split(';').map(run).collect::<Option<Vec<Values>>>()?;
@@ -185,7 +188,8 @@ mod tests {
 
     fn value(point: usize, number: u64) -> Values {
         let drawn = Random::new(8, number).uniform(Purpose::named("sweep"), point as u64);
-        vec![Some(drawn / 3.0), (drawn < 0.7).then_some(f64::INFINITY)]
+        let open = Observed { at_least: drawn / 3.0, open: drawn < 0.2 };
+        vec![Some(open), (drawn < 0.7).then_some(Observed::exact(f64::INFINITY))]
     }
 
     fn finish(journal: &str) -> (Vec<Vec<Values>>, String, u64) {
@@ -209,7 +213,12 @@ mod tests {
         let (values, journal, _) = finish("");
         assert_eq!((values.len(), values[0].len()), (3, 60));
         let bits = |values: &[Vec<Values>]| {
-            values.iter().flatten().flatten().map(|value| value.map(f64::to_bits)).collect::<Vec<_>>()
+            values
+                .iter()
+                .flatten()
+                .flatten()
+                .map(|value| value.map(|value| (value.at_least.to_bits(), value.open)))
+                .collect::<Vec<_>>()
         };
         for cut in 0..=journal.len() {
             let (again, whole, reused) = finish(&journal[..cut]);

@@ -53,7 +53,10 @@ fn table(plan: &Plan, runs: &Runs) -> Vec<u8> {
     for (number, sample) in runs.samples.iter().enumerate() {
         let _ = write!(out, "{number}");
         for value in &sample.values {
-            let cell = value.map(|value| if value.is_finite() { measured(value).to_string() } else { "never".into() });
+            let cell = value.map(|value| match value.at_least {
+                known if known.is_finite() => format!("{}{}", if value.open { ">" } else { "" }, measured(known)),
+                _ => "never".to_string(),
+            });
             let _ = write!(out, ",{}", cell.unwrap_or_default());
         }
         out.push('\n');
@@ -83,7 +86,7 @@ fn summary(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Value {
         }
         known.sort_by(f64::total_cmp);
         let at = |percent: f64| estimate_value(statistics::percentile(&known, percent, runs.level));
-        let value = json!({
+        let mut value = json!({
             "runs": known.len(),
             "mean": estimate_value(Some(statistics::mean(&known, runs.level))),
             "min": measured(known[0]),
@@ -92,6 +95,9 @@ fn summary(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Value {
             "p99": at(99.0),
             "max": measured(known[known.len() - 1]),
         });
+        if runs.broken_off(position) > 0 {
+            value["broken_off"] = json!(runs.broken_off(position));
+        }
         measures.insert(format!("{}{}", measure.name(), scope_words(scope)), value);
     }
     let main =

@@ -76,7 +76,10 @@ fn bar(drawing: &mut Drawing, finished: &Finished, step: &Step, longest: u64, y:
     }
     let used = small_labels(drawing, &small, y + BAR);
     let end = x(total);
-    let words = step.time_to_serve().map_or_else(|| "not served".to_string(), tenths);
+    let words = step.time_to_serve().map_or_else(
+        || step.broken_off_after().map_or("not served".to_string(), |span| format!("let go after {}", tenths(span))),
+        tenths,
+    );
     drawing.text((end + 10.0, y + 18.0), (14.0, true), Anchor::Start, palette::INK, words);
     y + BAR + 15.0 * used as f64 + 22.0
 }

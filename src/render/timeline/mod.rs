@@ -285,6 +285,13 @@ fn mark(drawing: &mut Drawing, axis: &Axis, markers: &[Marker], placed: &[Option
 /// `2 pods in 1m58.4s`, for tooltips and labels.
 fn step_words(step: &Step) -> String {
     let pods = plural(step.pods.iter().filter(|pod| !pod.cancelled).count(), "pod");
+    if let Some(span) = step.broken_off_after() {
+        return format!(
+            "{}, let go {} after the trigger before all served",
+            plural(step.pods.len(), "pod"),
+            tenths(span)
+        );
+    }
     match step.time_to_serve() {
         Some(span) => format!("{pods} in service {} after the trigger", tenths(span)),
         None => format!("{pods}, not all in service by the end"),

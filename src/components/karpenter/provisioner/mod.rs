@@ -157,6 +157,7 @@ impl Provisioner {
         if let Some(results) = self.planned.take() {
             let created = create(cx, &results);
             nominate(cx, &results);
+            note_unplaced(cx, &results);
             if cx.recorder.explains() {
                 let catalog = self.catalog.get_or_insert_with(|| Arc::new(Catalog::of(cx.plan)));
                 let told = told::placements((cx.plan, cx.world, catalog), &results, &created);
@@ -231,6 +232,18 @@ fn nominate(cx: &mut Cx, results: &Results) {
     let until = cx.now + cx.plan.flags.karpenter.nomination;
     for claim in results.existing.iter().filter_map(|placed| placed.claim) {
         cx.world.nominate_claim(claim, until);
+    }
+}
+
+/// Notes why pods have no node, for those that will ask at the end.
+fn note_unplaced(cx: &mut Cx, results: &Results) {
+    let now = cx.now;
+    let unplaced = &mut cx.recorder.unplaced;
+    for (pod, refusals) in &results.errors {
+        unplaced.insert(*pod, (now, told::first_refusal(refusals).into()));
+    }
+    for (pod, why) in &results.ignored {
+        unplaced.insert(*pod, (now, why.clone().into()));
     }
 }
 

@@ -39,10 +39,7 @@ pub fn placements(scene: Scene, results: &Results, created: &[Option<ClaimId>]) 
         let asked = results.asked.get(pod);
         let pools: Vec<(NodePoolId, &'static str)> =
             asked.map_or_else(Vec::new, |asked| asked.pools.iter().map(|&(pool, why)| (pool, words(why))).collect());
-        let why = pools.is_empty().then(|| {
-            let first = refusals.first().copied();
-            first.map_or("no NodePool has a usable instance type", words).to_string()
-        });
+        let why = pools.is_empty().then(|| first_refusal(refusals).to_string());
         all.push(Placement::Nowhere(Unplaced { pod: *pod, pools, why }));
     }
     for (pod, why) in &results.ignored {
@@ -153,6 +150,11 @@ fn short_of(requests: &Resources, available: &Resources) -> Option<String> {
     let plain = pairs.into_iter().find(|(_, wanted, there)| wanted > there).map(|(name, ..)| name.to_string());
     let mut extended = requests.extended.iter();
     plain.or_else(|| extended.find(|(name, wanted)| **wanted > available.extended(name)).map(|(name, _)| name.clone()))
+}
+
+/// The first of the refusals, in words.
+pub fn first_refusal(refusals: &[Refusal]) -> &'static str {
+    refusals.first().copied().map_or("no NodePool has a usable instance type", words)
 }
 
 /// A refusal in words, with what no type met.

@@ -1,0 +1,68 @@
+//! Pods that no node could ever take: claims about them fail, and the screen says why.
+
+use crate::support::root;
+use kubelapse::engine::Span;
+use kubelapse::plan::Plan;
+use kubelapse::scenario::vary::Setting;
+use kubelapse::scenario::{LoadOptions, load};
+use kubelapse::study;
+use kubelapse::study::gates::{Length, report};
+use kubelapse::study::replications::Control;
+use std::sync::atomic::AtomicBool;
+
+/// The gate of the scale-up with an instance type that does not exist, and a load that falls again after two minutes: the
+/// autoscaler takes the pods back before the end.
+fn mistyped() -> Plan {
+    let set = |field: &str, value: &str| Setting { field: field.to_string(), value: value.to_string() };
+    let options = LoadOptions {
+        set: vec![
+            set("NodePool/wordpress-nodepool.spec.template.spec.requirements[2].values", "[t3.medum]"),
+            set("traffic.wordpress.curve", "[{ at: 0s, rate: 8/s }, { at: 5m, rate: 30/s }, { at: 7m, rate: 2/s }]"),
+        ],
+        ..LoadOptions::default()
+    };
+    match load(&root().join("scenarios/gates/scale-up.yaml"), &options) {
+        Ok(loaded) => loaded.plan,
+        Err(problems) => panic!("{}", problems.render(false)),
+    }
+}
+
+#[test]
+fn a_pool_that_can_never_serve_fails_the_gate_though_its_pods_are_taken_back() {
+    let stop = AtomicBool::new(false);
+    let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
+    let report = report(&mistyped(), "scale-up.yaml", Length::Fixed(60), control);
+    assert!(report.failed());
+    let verdicts: Vec<(&str, &str)> = report.lines.iter().map(|line| (&*line.check, line.verdict.name())).collect();
+    let expected = [
+        ("median(time_to_serve) <= 3m", "fails"),
+        ("p95(time_to_serve) <= 3m", "fails"),
+        ("share(unscheduled_pods > 0) <= 2%", "fails"),
+    ];
+    assert_eq!(verdicts, expected);
+    assert!(report.lines[0].interval.starts_with("never (at least 8m"), "{}", report.lines[0].interval);
+}
+
+/// Two pods are made 5m8.3s into the run; five minutes of stabilisation after the load fell (7m, seen at 8m9s) they go again.
+#[test]
+fn the_screen_says_how_long_they_waited_and_why_there_was_no_node() {
+    let plan = Plan { noise: false, ..mistyped() };
+    let outcome = study::run_once(&plan, 0, false);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    let [step] = &analysis.steps[..] else { panic!("{:?}", analysis.steps) };
+    assert_eq!((step.served, step.pods.len()), (None, 2));
+    assert!(step.broken_off_after().is_some_and(|waited| waited > Span::from_secs(420)), "{step:?}");
+    assert_eq!((analysis.totals.unscheduled, analysis.totals.let_go_unscheduled), (0, 2));
+    let (_, text) = study::report(&plan, &outcome);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    for said in [
+        "1 of 1 scaling step let go before all of its pods served",
+        "2 pods let go by",
+        "no NodePool has a usable instance type",
+        "2 pods let go that waited for a node",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("no pod was created"), "{text}");
+}
