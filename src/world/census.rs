@@ -96,8 +96,8 @@ pub struct Census {
     of_template: Vec<Vec<u32>>,
     on_node: Vec<Vec<Held>>,
     kinds: Vec<NodeKind>,
-    /// Sets of labels as kinds know them, and the kinds of each set.
-    label_sets: BTreeMap<Arc<Labels>, u32>,
+    /// Sets of labels as kinds know them, in their order, and the kinds of each set.
+    label_sets: Vec<(Arc<Labels>, u32)>,
     kinds_of_set: Vec<Vec<u32>>,
     /// Labels of a node when it was counted last, and their set: other labels are other memory.
     labelled: Vec<Option<(Arc<Labels>, u32)>>,
@@ -283,15 +283,22 @@ impl Census {
         next
     }
 
+    /// The set of labels of a node. Copying labels is dear, so they are compared as they are.
     fn label_set(&mut self, labels: &Labels) -> u32 {
-        let labels = without_host(labels);
-        if let Some(&set) = self.label_sets.get(&labels) {
-            return set;
+        match self.label_sets.binary_search_by(|(known, _)| known.iter().cmp(as_kinds_know(labels))) {
+            Ok(position) => self.label_sets[position].1,
+            Err(position) => {
+                let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
+                self.kinds_of_set.push(Vec::new());
+                self.label_sets.insert(position, (Arc::new(without_host(labels)), next));
+                next
+            }
         }
-        let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
-        self.kinds_of_set.push(Vec::new());
-        self.label_sets.insert(Arc::new(labels), next);
-        next
+    }
+
+    /// The labels of a node are about to change: they need not be kept for comparison.
+    pub(super) fn forget_labels(&mut self, node: NodeId) {
+        self.labelled.get_mut(node.index()).into_iter().for_each(|known| *known = None);
     }
 
     /// A node is of another kind from now on.
@@ -311,6 +318,12 @@ impl Census {
             kind.into_iter().for_each(|kind| class.kinds.entry(kind).or_default().add(held.count));
         }
     }
+}
+
+/// Labels as a kind knows them, without a copy.
+fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&String, &String)> {
+    static NOTHING: String = String::new();
+    labels.iter().map(|(key, value)| if key == HOSTNAME_LABEL { (key, &NOTHING) } else { (key, value) })
 }
 
 /// Labels as a kind knows them.

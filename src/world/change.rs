@@ -190,6 +190,34 @@ pub enum Change {
     LoadChanged(AppId),
 }
 
+impl Change {
+    /// Whether it may concern pods, nodes, NodeClaims, NodePools or budgets as Karpenter sees them. What is not named here
+    /// does.
+    pub(super) const fn moves_cluster(self) -> bool {
+        !matches!(
+            self,
+            Change::DeploymentScaled { .. }
+                | Change::DeploymentStatus(..)
+                | Change::ReplicaSetScaled { .. }
+                | Change::ReplicaSetStatus(_)
+                | Change::HpaSynced(_)
+                | Change::HpaChanged(_)
+                | Change::ServiceChanged(_)
+                | Change::EndpointsChanged(_)
+                | Change::TargetRegistered(_)
+                | Change::TargetStateChanged(..)
+                | Change::TargetRoutable(..)
+                | Change::TargetInService(_)
+                | Change::TargetWeight(..)
+                | Change::TargetGone(_)
+                | Change::NodeThrottled(..)
+                | Change::NodeConditions(_)
+                | Change::AlarmChanged(..)
+                | Change::LoadChanged(_)
+        )
+    }
+}
+
 /// Why a pod is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeleteCause {

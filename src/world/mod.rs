@@ -30,6 +30,7 @@ pub mod request;
 pub mod rollout;
 pub mod room;
 pub mod scale;
+mod selected;
 pub mod target;
 pub mod usage;
 pub mod volume;
@@ -57,6 +58,7 @@ pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };
 pub use scale::{Scale, ScaleError, ScaleSelector, ScaleTarget, ScaleVersion, Scales};
+pub use selected::Selected;
 pub use target::{Endpoint, Target, TargetReason, TargetState};
 pub use usage::CpuMeter;
 pub use workload::{
@@ -203,6 +205,7 @@ pub struct World {
     census: census::Census,
     services_version: u64,
     next_address: u32,
+    cluster_version: u64,
     journal: Vec<Change>,
 }
 
@@ -322,6 +325,7 @@ impl World {
             census: census::Census::default(),
             services_version: 0,
             next_address: 0x10,
+            cluster_version: 0,
             journal: Vec::new(),
         }
     }
@@ -403,7 +407,21 @@ impl World {
         into.append(&mut self.journal);
     }
 
+    /// Counts the changes of pods, nodes, NodeClaims, NodePools and budgets: while it stays, so does all that can be said
+    /// of them at any one time.
+    pub fn cluster_version(&self) -> u64 {
+        self.cluster_version
+    }
+
+    /// Something changed that the journal does not tell.
+    fn touch_cluster(&mut self) {
+        self.cluster_version += 1;
+    }
+
     fn push(&mut self, change: Change) {
+        if change.moves_cluster() {
+            self.touch_cluster();
+        }
         self.journal.push(change);
     }
 }

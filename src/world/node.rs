@@ -404,6 +404,7 @@ impl World {
     pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
         let entry = &mut self.nodes[node.index()];
         if entry.labels.get(key).map(String::as_str) != Some(value) {
+            self.census.forget_labels(node);
             Arc::make_mut(&mut entry.labels).insert(key.to_string(), value.to_string());
             self.count_node(node, true);
             self.push(Change::NodeLabels(node));
@@ -590,6 +591,7 @@ impl World {
     pub fn nominate_claim(&mut self, claim: ClaimId, until: Time) {
         let entry = &mut self.claims[claim.index()];
         entry.nominated_until = entry.nominated_until.max(until);
+        self.touch_cluster();
     }
 
     /// A disruption command takes (or gives back) a claim.
@@ -625,6 +627,7 @@ impl World {
     pub fn note_instance_terminating(&mut self, claim: ClaimId) {
         let now = self.now;
         self.claims[claim.index()].instance_terminating.get_or_insert(now);
+        self.touch_cluster();
     }
 
     /// Notes that a claim's node is drained.

@@ -24,6 +24,13 @@ pub struct NodeStatus {
     pub network_unavailable: bool,
 }
 
+impl NodeStatus {
+    /// No condition but Ready stands in the way of pods.
+    pub const fn is_well(&self) -> bool {
+        !(self.memory_pressure || self.disk_pressure || self.pid_pressure || self.network_unavailable)
+    }
+}
+
 /// A lease is renewed at `first` and then every `period`, the last time not after `last`. Renewals that go on are no
 /// events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -367,6 +367,7 @@ impl World {
             self.note_room(node);
         }
         self.count_pod(pod);
+        self.touch_cluster();
     }
 
     /// `status.nominatedNodeName`.

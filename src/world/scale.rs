@@ -2,9 +2,10 @@
 
 use super::World;
 use super::rollout::DeploymentStatus;
-use crate::plan::{DeploymentId, HpaId, HpaSpec};
+use crate::plan::{DeploymentId, DeploymentSpec, HpaId, HpaSpec};
 use crate::rules::labels::LabelSelector;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// A scalable object that is not a Deployment of the plan (StatefulSet, Rollout, ...): somebody else makes its pods.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -35,7 +36,7 @@ pub struct Scales {
 }
 
 /// `status.selector` of a scale.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ScaleSelector {
     /// Empty.
     Missing,
@@ -43,10 +44,23 @@ pub enum ScaleSelector {
     Invalid,
     /// A selector.
     Labels(LabelSelector),
+    /// That of a Deployment, which is not empty.
+    OfDeployment(Arc<DeploymentSpec>),
+}
+
+impl ScaleSelector {
+    /// The selector, if it is one.
+    pub fn labels(&self) -> Option<&LabelSelector> {
+        match self {
+            ScaleSelector::Missing | ScaleSelector::Invalid => None,
+            ScaleSelector::Labels(selector) => Some(selector),
+            ScaleSelector::OfDeployment(spec) => Some(&spec.selector),
+        }
+    }
 }
 
 /// A scale as read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     /// `spec.replicas`.
     pub replicas: i32,
@@ -91,8 +105,11 @@ impl World {
         }
         if let Some(target) = self.scale_deployment_of(spec) {
             let target = &self.deployments[target.index()];
-            let selector = target.spec.selector.clone();
-            let selector = if selector.is_empty() { ScaleSelector::Missing } else { ScaleSelector::Labels(selector) };
+            let selector = if target.spec.selector.is_empty() {
+                ScaleSelector::Missing
+            } else {
+                ScaleSelector::OfDeployment(target.spec.clone())
+            };
             let version = ScaleVersion::Deployment(target.replicas, target.status);
             let (replicas, status_replicas) = (target.replicas, target.status.replicas);
             return Some(Scale { replicas, status_replicas, selector, version });

@@ -37,18 +37,41 @@ pub struct NodeClaims {
     asked: Asked,
 }
 
-/// What pools ask of their nodes, by pool, with the spec that says so: another spec is looked at anew.
+/// What pools ask of their nodes, and which claims are otherwise, with the spec that says so: another spec is looked at
+/// anew. Labels of a claim are what they are from its launch on.
 #[derive(Debug, Default)]
-pub struct Asked(BTreeMap<NodePoolId, (Arc<NodePoolSpec>, Requirements)>);
+pub struct Asked {
+    pools: BTreeMap<NodePoolId, (Arc<NodePoolSpec>, Requirements)>,
+    claims: BTreeMap<ClaimId, (Arc<NodePoolSpec>, Option<Drift>)>,
+}
 
 impl Asked {
     fn of(&mut self, pool: NodePoolId, spec: &Arc<NodePoolSpec>) -> &Requirements {
         let found = || (spec.clone(), Requirements::of(&spec.requirements));
-        let known = self.0.entry(pool).or_insert_with(found);
+        let known = self.pools.entry(pool).or_insert_with(found);
         if !Arc::ptr_eq(&known.0, spec) {
             *known = found();
         }
         &known.1
+    }
+
+    /// How a launched claim differs from its pool.
+    fn difference(&mut self, claim: &NodeClaim, pool: &Arc<NodePoolSpec>) -> Option<Drift> {
+        if let Some((_, found)) = self.claims.get(&claim.id).filter(|(spec, _)| Arc::ptr_eq(spec, pool)) {
+            let found = found.clone();
+            debug_assert_eq!(found, self.difference_now(claim, pool), "labels changed after the launch");
+            return found;
+        }
+        let found = self.difference_now(claim, pool);
+        self.claims.insert(claim.id, (pool.clone(), found.clone()));
+        found
+    }
+
+    fn difference_now(&mut self, claim: &NodeClaim, pool: &Arc<NodePoolSpec>) -> Option<Drift> {
+        if claim.made_from.is_made_differently(pool) {
+            return Some(Drift::NodePool);
+        }
+        (!self.of(claim.pool, pool).met_by_labels(&claim.labels)).then_some(Drift::Requirements)
     }
 }
 
@@ -349,11 +372,8 @@ impl Drift {
 pub fn drift(plan: &Plan, world: &World, claim: &NodeClaim, asked: &mut Asked) -> Option<Drift> {
     claim.launched?;
     let pool = &world.node_pools[claim.pool.index()];
-    if claim.made_from.is_made_differently(pool) {
-        return Some(Drift::NodePool);
-    }
-    if !asked.of(claim.pool, pool).met_by_labels(&claim.labels) {
-        return Some(Drift::Requirements);
+    if let Some(difference) = asked.difference(claim, pool) {
+        return Some(difference);
     }
     let old = world.now > claim.created.whole_second() + plan.flags.karpenter.instance_type_drift_age;
     if old && !is_known(plan, claim, &Requirements::of_labels(&claim.labels)) {

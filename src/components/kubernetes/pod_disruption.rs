@@ -13,8 +13,9 @@
 use crate::components::Cx;
 use crate::engine::{Span, Time};
 use crate::plan::{IntOrPercent, PdbId, PdbSpec};
-use crate::world::{Owner, PodId, World};
+use crate::world::{Owner, PodId, Selected, World};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How long an evicted pod that still runs counts as disrupted. Source: `disruption.go` (`DeletionTimeout`).
 const DELETION_TIMEOUT: Span = Span::from_secs(120);
@@ -26,6 +27,8 @@ const EXPIRY_LATE: Span = Span::from_millis(5);
 pub struct PodDisruption {
     /// The scheduled look of each budget.
     checks: Vec<Option<Time>>,
+    /// Templates that each budget matches, with the spec that says so.
+    matched: Vec<Option<(Arc<PdbSpec>, Selected)>>,
 }
 
 /// Why it may be woken.
@@ -71,9 +74,24 @@ impl PodDisruption {
         &mut self.checks[pdb.index()]
     }
 
+    /// Existing pods that a budget matches.
+    fn matching(&mut self, world: &World, pdb: PdbId) -> Vec<PodId> {
+        let spec = &world.pdbs[pdb.index()].spec;
+        if self.matched.len() <= pdb.index() {
+            self.matched.resize(pdb.index() + 1, None);
+        }
+        let known = &mut self.matched[pdb.index()];
+        if known.as_ref().is_some_and(|(made_from, _)| !Arc::ptr_eq(made_from, spec)) {
+            *known = None;
+        }
+        let (_, selected) = known.get_or_insert_with(|| (spec.clone(), Selected::default()));
+        selected.refresh(&world.templates, |template| spec.matches(template));
+        world.living.iter().filter(|&pod| selected.has(world.pod(pod).template.index())).collect()
+    }
+
     fn sync(&mut self, cx: &mut Cx, pdb: PdbId) {
+        let pods = self.matching(cx.world, pdb);
         let entry = &cx.world.pdbs[pdb.index()];
-        let pods = matching(cx.world, &entry.spec);
         let (disrupted, recheck) = still_disrupted(cx.world, &entry.disrupted, cx.now);
         let healthy = pods.iter().filter(|&&pod| is_healthy(cx.world, pod, &disrupted, cx.now)).count();
         let spec = entry.spec.clone();
@@ -149,12 +167,6 @@ fn rounded_up(value: IntOrPercent, total: i32) -> i32 {
 
 fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-/// Existing pods that a budget matches.
-fn matching(world: &World, spec: &PdbSpec) -> Vec<PodId> {
-    let selected: Vec<bool> = world.templates.iter().map(|template| spec.matches(template)).collect();
-    world.living.iter().filter(|&pod| selected[world.pod(pod).template.index()]).collect()
 }
 
 /// A record keeps a pod from counting as healthy until its timeout, that instant excluded.

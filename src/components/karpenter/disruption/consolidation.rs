@@ -4,6 +4,7 @@
 //! deadlines of the searches (60 s and 3 min), which these clusters never reach.
 
 use super::balanced::{self, Totals};
+use super::bound::must_stay;
 use super::budgets::Remaining;
 use super::candidates::Candidate;
 use super::notes::Notes;
@@ -25,6 +26,10 @@ const SPOT_TO_SPOT_TYPES: usize = 15;
 /// # Errors
 /// Nothing could be simulated.
 pub fn consolidate(scene: Scene, candidates: &[Candidate], notes: &mut Notes) -> Result<Option<Move>, Failure> {
+    let stays = !notes.are_kept() && must_stay(scene, candidates);
+    if stays && !cfg!(debug_assertions) {
+        return Ok(None);
+    }
     let Simulation { mut results, unplaced, uninitialized } = match simulate(scene, candidates, true) {
         Ok(simulation) => simulation,
         Err(Failure::Deleting) => return Ok(None),
@@ -40,6 +45,7 @@ pub fn consolidate(scene: Scene, candidates: &[Candidate], notes: &mut Notes) ->
             Some(claim) => cheaper(scene, claim, candidates).map_err(Reason::Text),
         }
     };
+    debug_assert!(!stays || found.is_err(), "a node that must stay could go");
     match found {
         Ok(()) => Ok(Some(Move { candidates: candidates.to_vec(), results })),
         Err(reason) => {

@@ -14,7 +14,9 @@
 //! with a budget and a replacement.
 
 pub mod balanced;
+mod bound;
 pub mod budgets;
+mod calm;
 pub mod candidates;
 pub mod consolidation;
 pub mod decide;
@@ -33,6 +35,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::record::Decision as Told;
 use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
+use calm::Calm;
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
@@ -66,6 +69,10 @@ pub struct Disruption {
     state_since: Time,
     /// The state in which each method found nothing.
     memo: BTreeMap<Method, u64>,
+    /// Some method had candidates to weigh in this pass.
+    weighed: bool,
+    /// The last pass had nothing to weigh.
+    calm: Option<Calm>,
     /// The last pass ended with it.
     error: Option<String>,
     /// Passes in a row that ended with an error.
@@ -154,6 +161,7 @@ impl Disruption {
     fn moved(&mut self, now: Time) {
         self.state += 1;
         self.state_since = now;
+        self.calm = None;
     }
 
     /// The present state: a new one whenever nothing has moved for five minutes.
@@ -171,6 +179,9 @@ impl Disruption {
 
     /// One pass of the loop.
     pub fn look(&mut self, cx: &mut Cx) {
+        if self.is_calm(cx) {
+            return self.poll_after(cx, cx.plan.flags.karpenter.disruption_period);
+        }
         self.notes = Notes::new(cx.recorder.explains());
         self.error = None;
         if !cluster::is_synced(cx.world) {
@@ -179,7 +190,26 @@ impl Disruption {
         }
         self.clear_taints(cx);
         let first = Method::order(cx.plan.flags.karpenter.version)[0];
+        self.weighed = false;
         self.go_through(cx, first);
+        let spares = !self.weighed && !cx.recorder.explains() && self.error.is_none();
+        self.calm = if spares { Calm::of(cx.plan, cx.world) } else { None };
+    }
+
+    /// A pass would find as little as the last one did.
+    fn is_calm(&mut self, cx: &Cx) -> bool {
+        let fresh = cx.now.since(self.state_since) < cx.plan.flags.karpenter.memo;
+        let calm = fresh && self.calm.is_some_and(|calm| calm.holds(cx.world));
+        debug_assert!(!calm || self.would_rest(cx), "the cluster changed, and its version did not");
+        calm
+    }
+
+    /// Whether a pass has nothing to do and nothing to weigh.
+    fn would_rest(&mut self, cx: &Cx) -> bool {
+        self.weighed = false;
+        let order = Method::order(cx.plan.flags.karpenter.version);
+        let mut rests = |method| self.compute(cx, method, &mut None).is_ok_and(|moves| moves.is_empty());
+        order.iter().all(|&method| rests(method)) && !self.weighed && cluster::is_synced(cx.world)
     }
 
     /// Nodes that no command holds lose the taint that a failed start has left on them.
@@ -257,12 +287,7 @@ impl Disruption {
 
     /// What a method would do. `earlier`: what multi-node consolidation started from in this pass; nothing has changed since,
     /// and single-node consolidation starts from the same.
-    fn compute(
-        &mut self,
-        cx: &mut Cx,
-        method: Method,
-        earlier: &mut Option<Prospect>,
-    ) -> Result<Vec<Move>, &'static str> {
+    fn compute(&mut self, cx: &Cx, method: Method, earlier: &mut Option<Prospect>) -> Result<Vec<Move>, &'static str> {
         let mut notes = std::mem::take(&mut self.notes);
         let decision = self.decide(cx, method, earlier, &mut notes);
         self.notes = notes;
@@ -313,6 +338,7 @@ impl Disruption {
         if prospect.candidates.is_empty() {
             return Ok(Decision::default());
         }
+        self.weighed = true;
         let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
         if remembers {
             let state = self.present_state(cx);
@@ -440,6 +466,7 @@ impl Disruption {
     /// The queue looks at the commands that are due; where each of them stands.
     pub fn look_at_commands(&mut self, cx: &mut Cx) -> Vec<(u64, Standing)> {
         let standings = self.commands.look(cx);
+        self.calm = None;
         if let Some(next) = self.commands.next() {
             cx.at(next, Any::Disruption(Event::Queue));
         }

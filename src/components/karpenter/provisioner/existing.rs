@@ -73,7 +73,7 @@ pub fn node<'a>(world: &'a World, state: &StateNode<'a>, daemons: &[Daemon], key
 }
 
 /// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
-fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
+pub fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
     let (Some(claim), Some(pool)) = (state.claim.map(|id| world.claim(id)), state.pool) else { return true };
     let spec = &world.node_pools[pool.index()];
     let (Some(after), Some(initialized), false) = (spec.consolidate_after, claim.initialized, spec.v1beta1) else {

@@ -10,8 +10,8 @@
 //! a pass opens a window at its end. Left out: static pools, capacity buffers, volume validation.
 
 pub mod batcher;
-mod claims;
-mod existing;
+pub(in crate::components::karpenter) mod claims;
+pub(in crate::components::karpenter) mod existing;
 pub mod memo;
 pub mod packing;
 pub mod pools;
@@ -210,6 +210,9 @@ pub fn creatable<'a>(plan: &Plan, world: &World, results: &'a Results) -> Vec<&'
 
 /// Creates the claims of a plan, all at once; those that were created, in the order of the plan.
 fn create(cx: &mut Cx, results: &Results) -> Vec<Option<ClaimId>> {
+    if results.claims.is_empty() {
+        return Vec::new();
+    }
     let allowed: Vec<bool> = {
         let allowed = creatable(cx.plan, cx.world, results);
         let is_allowed = |claim: &NewNode| allowed.iter().any(|&other| std::ptr::eq(other, claim));

@@ -9,6 +9,7 @@ use crate::plan::flags::HpaFlags;
 use crate::plan::{HpaId, HpaSpec, MetricSpec};
 use crate::record::decision::{HpaCourse, HpaDecision, MetricResult, MetricSeen, PodGroups};
 use crate::world::{HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue};
+use std::sync::Arc;
 
 /// Why the count is what it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +25,7 @@ enum Path {
     /// No usable metrics.
     Failed(HpaReason),
     /// A proposal, the metric that made it, and what became of it.
-    Proposed(i32, String, Normalized),
+    Proposed(i32, Arc<str>, Normalized),
 }
 
 /// The outcome of a sync.
@@ -178,15 +179,15 @@ impl Decision {
     }
 
     /// What the messages of the conditions say beyond their reasons: a message that changes is a status that changes.
-    pub fn message(&self) -> String {
+    pub fn message(&self) -> Arc<str> {
         match &self.path {
             Path::Proposed(_, metric, _) => metric.clone(),
             Path::Failed(_) => {
                 let failed = self.metrics.iter().filter(|metric| metric.result.is_err()).count();
                 let first = self.metrics.iter().find_map(|metric| Some((&metric.name, metric.result.as_ref().err()?)));
-                format!("{failed} of {}, {first:?}", self.metrics.len())
+                format!("{failed} of {}, {first:?}", self.metrics.len()).into()
             }
-            Path::Unreadable | Path::Disabled | Path::AboveMax | Path::BelowMin => String::new(),
+            Path::Unreadable | Path::Disabled | Path::AboveMax | Path::BelowMin => Arc::default(),
         }
     }
 
@@ -200,7 +201,7 @@ impl Decision {
             Path::Failed(reason) => HpaCourse::Failed(*reason),
             Path::Proposed(proposal, metric, normalized) => HpaCourse::Proposed {
                 proposal: *proposal,
-                metric: metric.clone(),
+                metric: metric.to_string(),
                 stabilized: normalized.stabilized,
                 able: normalized.able,
                 held_by: normalized.held_by.map(|entry| (entry.replicas, entry.at)),
@@ -225,8 +226,8 @@ impl Decision {
 ///
 /// # Errors
 /// The reason of the first metric that failed, if the others do not carry the sync.
-pub fn combine(metrics: &[Evaluated], current: i32) -> Result<(i32, String), HpaReason> {
-    let (mut replicas, mut name) = (0, "");
+pub fn combine(metrics: &[Evaluated], current: i32) -> Result<(i32, Arc<str>), HpaReason> {
+    let (mut replicas, mut name) = (0, None);
     let mut failed = None;
     let mut failures = 0;
     for metric in metrics {
@@ -237,7 +238,7 @@ pub fn combine(metrics: &[Evaluated], current: i32) -> Result<(i32, String), Hpa
             }
             Ok(proposal) if replicas == 0 || proposal.replicas > replicas => {
                 replicas = proposal.replicas;
-                name = &metric.name;
+                name = Some(&metric.name);
             }
             Ok(_) => {}
         }
@@ -246,7 +247,7 @@ pub fn combine(metrics: &[Evaluated], current: i32) -> Result<(i32, String), Hpa
         return Err(failed.unwrap_or(HpaReason::InvalidMetricSourceType));
     }
     // The controller starts its comparison from zero: a negative proposal becomes zero.
-    Ok(if replicas > 0 { (replicas, name.to_string()) } else { (0, String::new()) })
+    Ok((replicas.max(0), name.filter(|_| replicas > 0).cloned().unwrap_or_default()))
 }
 
 fn seen(metric: &Evaluated, spec: &MetricSpec) -> MetricSeen {
@@ -267,7 +268,7 @@ fn seen(metric: &Evaluated, spec: &MetricSpec) -> MetricSeen {
         proposal.utilization.map(|percent| format!("{percent} %")).or(milli).unwrap_or_default()
     });
     MetricSeen {
-        name: metric.name.clone(),
+        name: metric.name.to_string(),
         value: value.unwrap_or_default(),
         target: target_of(spec),
         samples: metric.samples,

@@ -7,9 +7,11 @@ use super::calculator::{
 };
 use crate::engine::{Span, Time};
 use crate::plan::flags::HpaFlags;
-use crate::plan::{HpaSpec, MetricSpec, MetricTarget};
+use crate::plan::{HpaSpec, MetricSpec, MetricTarget, PodTemplate};
 use crate::rules::labels::LabelSelector;
-use crate::world::{HpaReason, PodId, PodMetrics, Scale, ScaleSelector, World};
+use crate::world::{HpaReason, PodId, PodMetrics, Scale, Selected, World};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Window of custom metrics that state none. Source: `metrics/client.go` (`metricServerDefaultMetricWindow`).
 const CUSTOM_METRIC_WINDOW: Span = Span::from_secs(60);
@@ -30,15 +32,15 @@ pub struct Reader<'a> {
     pub status_replicas: i32,
     /// Pods that the selector matches.
     pub pods: Vec<PodView<'a>>,
-    /// Templates that the selector matches, by template.
-    selected: Vec<bool>,
+    /// Templates that the selector matches.
+    selected: Cow<'a, Selected>,
 }
 
 /// One evaluated metric.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
     /// What the reason of a rescale calls it.
-    pub name: String,
+    pub name: Arc<str>,
     /// What came of it.
     pub result: Result<Proposal, Invalid>,
     /// Reason of ScalingActive if it failed.
@@ -52,12 +54,35 @@ pub struct Evaluated {
 impl<'a> Reader<'a> {
     /// Reads with the scale of an autoscaler's target.
     pub fn new(world: &'a World, flags: &'a HpaFlags, spec: &'a HpaSpec, now: Time, scale: &Scale) -> Reader<'a> {
-        let selected = match &scale.selector {
-            ScaleSelector::Labels(selector) => templates_selected(world, &spec.namespace, selector),
-            ScaleSelector::Missing | ScaleSelector::Invalid => vec![false; world.templates.len()],
-        };
+        let mut selected = Selected::default();
+        if let Some(selector) = scale.selector.labels() {
+            selected.refresh(&world.templates, |template| selects(template, &spec.namespace, selector));
+        }
+        Reader::of(world, flags, spec, now, scale, Cow::Owned(selected))
+    }
+
+    /// The same, where it is known which templates the target selects.
+    pub fn knowing(
+        world: &'a World,
+        flags: &'a HpaFlags,
+        spec: &'a HpaSpec,
+        now: Time,
+        scale: &Scale,
+        selected: &'a Selected,
+    ) -> Reader<'a> {
+        Reader::of(world, flags, spec, now, scale, Cow::Borrowed(selected))
+    }
+
+    fn of(
+        world: &'a World,
+        flags: &'a HpaFlags,
+        spec: &'a HpaSpec,
+        now: Time,
+        scale: &Scale,
+        selected: Cow<'a, Selected>,
+    ) -> Reader<'a> {
         let mut pods = Vec::with_capacity(world.living.len());
-        let chosen = world.living.iter().map(|pod| world.pod(pod)).filter(|pod| selected[pod.template.index()]);
+        let chosen = world.living.iter().map(|pod| world.pod(pod)).filter(|pod| selected.has(pod.template.index()));
         pods.extend(chosen.map(|pod| PodView {
             id: pod.id,
             template: world.template(pod.template),
@@ -81,37 +106,32 @@ impl<'a> Reader<'a> {
 
     /// Evaluates one metric.
     pub fn evaluate(&self, metric: &MetricSpec) -> Evaluated {
-        match metric {
+        self.evaluate_as(name_of(metric).into(), metric)
+    }
+
+    /// The same, where it is known what the metric is called.
+    pub fn evaluate_as(&self, name: Arc<str>, metric: &MetricSpec) -> Evaluated {
+        let (mut samples, at) = (None, self.now);
+        let (reason, result) = match metric {
             MetricSpec::Resource { name, target } => {
-                let reason = HpaReason::FailedGetResourceMetric;
-                self.resource(name, None, target, reason, "resource")
+                (HpaReason::FailedGetResourceMetric, self.resource(name, None, target, &mut samples))
             }
-            MetricSpec::ContainerResource { container, name, target } => {
-                let reason = HpaReason::FailedGetContainerResourceMetric;
-                self.resource(name, Some(container), target, reason, "container resource")
-            }
+            MetricSpec::ContainerResource { container, name, target } => (
+                HpaReason::FailedGetContainerResourceMetric,
+                self.resource(name, Some(container), target, &mut samples),
+            ),
             MetricSpec::Pods { metric, selector, target } => {
-                let name = format!("pods metric {metric}");
-                let result = self.pods_metric(metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetPodsMetric, samples: None, at: self.now }
+                (HpaReason::FailedGetPodsMetric, self.pods_metric(metric, selector.as_ref(), target))
             }
             MetricSpec::Object { object, metric, selector, target } => {
-                let (name, result) = self.object(object, metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetObjectMetric, samples: None, at: self.now }
+                (HpaReason::FailedGetObjectMetric, self.object(object, metric, selector.as_ref(), target))
             }
             MetricSpec::External { metric, selector, target } => {
-                let name = format!("external metric {metric}(nil)");
-                let result = self.external(metric, selector.as_ref(), target);
-                Evaluated { name, result, reason: HpaReason::FailedGetExternalMetric, samples: None, at: self.now }
+                (HpaReason::FailedGetExternalMetric, self.external(metric, selector.as_ref(), target))
             }
-            MetricSpec::Unknown(kind) => Evaluated {
-                name: kind.clone(),
-                result: Err(Invalid::Source),
-                reason: HpaReason::InvalidMetricSourceType,
-                samples: None,
-                at: self.now,
-            },
-        }
+            MetricSpec::Unknown(_) => (HpaReason::InvalidMetricSourceType, Err(Invalid::Source)),
+        };
+        Evaluated { name, result, reason, samples, at }
     }
 
     fn per_pod(&self) -> PerPod {
@@ -142,25 +162,21 @@ impl<'a> Reader<'a> {
         resource: &str,
         container: Option<&str>,
         target: &MetricTarget,
-        reason: HpaReason,
-        kind: &str,
-    ) -> Evaluated {
+        samples: &mut Option<(Time, Time)>,
+    ) -> Result<Proposal, Invalid> {
         let requests = target.average_utilization.filter(|_| target.average_value.is_none()).map(|percent| {
             let missing = missing_percent(percent, self.flags.fill_missing_with_request);
             Requests::new(container, resource, self.flags.pod_level_resources, missing)
         });
         let tally = self.tally(resource, container, Tally::new(resource == "cpu", self.readiness(), requests));
-        let samples = tally.as_ref().ok().and_then(Tally::ages);
-        let (name, result) = if let Some(average) = target.average_value {
-            let result = tally.and_then(|tally| self.per_pod().average_value(tally, average.milli_ceil()));
-            (format!("{resource} resource"), result)
+        *samples = tally.as_ref().ok().and_then(Tally::ages);
+        if let Some(average) = target.average_value {
+            self.per_pod().average_value(tally?, average.milli_ceil())
         } else if let Some(percent) = target.average_utilization {
-            let result = tally.and_then(|tally| self.per_pod().utilization(tally, percent));
-            (format!("{resource} {kind} utilization (percentage of request)"), result)
+            self.per_pod().utilization(tally?, percent)
         } else {
-            (format!("{resource} {kind}"), Err(Invalid::Target))
-        };
-        Evaluated { name, result, reason, samples, at: self.now }
+            Err(Invalid::Target)
+        }
     }
 
     /// The resource metrics API, summed over containers (or of one container, which every pod then has to show).
@@ -182,7 +198,7 @@ impl<'a> Reader<'a> {
             }
             let living = pods.next_if(|pod| pod.id == id);
             // Pods that are gone may still be served.
-            if living.is_none() && !self.selected[self.world.pods[index].template.index()] {
+            if living.is_none() && !self.selected.has(self.world.pods[index].template.index()) {
                 continue;
             }
             let position = container.map(|name| self.position(id, metrics, name)).transpose()?;
@@ -217,7 +233,7 @@ impl<'a> Reader<'a> {
         let key = (metric.to_string(), selector.cloned());
         let served = self.world.custom_metrics.pods.get(&key).ok_or(Invalid::NoMetrics)?;
         let of_target =
-            |pod: &PodId| self.world.pods.get(pod.index()).is_some_and(|pod| self.selected[pod.template.index()]);
+            |pod: &PodId| self.world.pods.get(pod.index()).is_some_and(|pod| self.selected.has(pod.template.index()));
         let sample = |value| Sample { value, timestamp: self.now, window: CUSTOM_METRIC_WINDOW };
         let served = served.iter().filter(|(pod, _)| of_target(pod));
         let mut tally = Tally::new(false, self.readiness(), None);
@@ -232,27 +248,19 @@ impl<'a> Reader<'a> {
         metric: &str,
         selector: Option<&LabelSelector>,
         target: &MetricTarget,
-    ) -> (String, Result<Proposal, Invalid>) {
-        let kind = object.split(['.', '/']).next().unwrap_or(object);
+    ) -> Result<Proposal, Invalid> {
         // A Namespace is always the autoscaler's own, whatever name is written.
         let own = format!("Namespace/{}", self.spec.namespace);
         let object = if object.starts_with("Namespace/") { own } else { object.to_string() };
         let key = (object, metric.to_string(), selector.cloned());
         let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
-        let result = match (target.kind.as_str(), target.value, target.average_value) {
-            ("Value", Some(whole), _) => {
-                let name = format!("{kind} metric {metric}");
-                return (
-                    name,
-                    value.and_then(|value| self.per_pod().whole_value(&self.pods, value, whole.milli_ceil())),
-                );
-            }
+        match (target.kind.as_str(), target.value, target.average_value) {
+            ("Value", Some(whole), _) => self.per_pod().whole_value(&self.pods, value?, whole.milli_ceil()),
             ("AverageValue", _, Some(average)) => {
-                value.map(|value| shared_value(value, average.milli_ceil(), self.status_replicas, &self.tolerances()))
+                Ok(shared_value(value?, average.milli_ceil(), self.status_replicas, &self.tolerances()))
             }
             _ => Err(Invalid::Target),
-        };
-        (format!("external metric {metric}(nil)"), result)
+        }
     }
 
     /// An external target goes by the field that is set, averageValue first. Series are added.
@@ -284,6 +292,32 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What the reason of a rescale calls a metric.
+pub fn name_of(metric: &MetricSpec) -> String {
+    let of_resource = |name: &str, target: &MetricTarget, kind: &str| {
+        if target.average_value.is_some() {
+            format!("{name} resource")
+        } else if target.average_utilization.is_some() {
+            format!("{name} {kind} utilization (percentage of request)")
+        } else {
+            format!("{name} {kind}")
+        }
+    };
+    match metric {
+        MetricSpec::Resource { name, target } => of_resource(name, target, "resource"),
+        MetricSpec::ContainerResource { name, target, .. } => of_resource(name, target, "container resource"),
+        MetricSpec::Pods { metric, .. } => format!("pods metric {metric}"),
+        MetricSpec::Object { object, metric, target, .. } if target.kind == "Value" && target.value.is_some() => {
+            let kind = object.split(['.', '/']).next().unwrap_or(object);
+            format!("{kind} metric {metric}")
+        }
+        MetricSpec::Object { metric, .. } | MetricSpec::External { metric, .. } => {
+            format!("external metric {metric}(nil)")
+        }
+        MetricSpec::Unknown(kind) => kind.clone(),
+    }
+}
+
 /// Whether a metric is asked for at all: one without the field that its target needs fails before that.
 pub fn is_asked(metric: &MetricSpec) -> bool {
     match metric {
@@ -301,11 +335,14 @@ pub fn is_asked(metric: &MetricSpec) -> bool {
     }
 }
 
+/// Whether a selector in a namespace matches the pods of a template.
+pub fn selects(template: &PodTemplate, namespace: &str, selector: &LabelSelector) -> bool {
+    template.namespace == namespace && selector.matches(&template.labels)
+}
+
 /// Templates in a namespace that a selector matches, by template.
 pub fn templates_selected(world: &World, namespace: &str, selector: &LabelSelector) -> Vec<bool> {
-    let matches =
-        |template: &crate::plan::PodTemplate| template.namespace == namespace && selector.matches(&template.labels);
-    world.templates.iter().map(|template| matches(template)).collect()
+    world.templates.iter().map(|template| selects(template, namespace, selector)).collect()
 }
 
 /// Usage in milli-units, each container rounded up; `None` if anything is lacking.

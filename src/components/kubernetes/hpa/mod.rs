@@ -21,10 +21,12 @@ mod sync;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::HpaId;
+use crate::plan::{HpaId, HpaSpec};
 use crate::rules::labels::LabelSelector;
+use crate::world::Selected;
 use normalize::History;
 use queue::WorkQueue;
+use std::sync::Arc;
 use sync::{Message, Sync};
 
 const PHASE: Purpose = Purpose::named("hpa.phase");
@@ -36,8 +38,12 @@ struct Memory {
     history: History,
     /// Namespace and selector it registered at its last evaluation of metrics.
     selector: Option<(String, LabelSelector)>,
+    /// The templates that it selects.
+    selected: Selected,
+    /// What its metrics are called, with the spec that has them.
+    names: Option<(Arc<HpaSpec>, Vec<Arc<str>>)>,
     /// The sync in progress.
-    sync: Option<Sync>,
+    sync: Option<Box<Sync>>,
     /// Syncs begun, to key their delays.
     syncs: u64,
     /// What the status last written said beyond its fields.
@@ -107,6 +113,16 @@ impl Hpa {
             self.begin(cx, hpa);
         }
         self.await_resync(cx);
+    }
+
+    /// What a metric of an autoscaler is called.
+    fn name_of(&mut self, hpa: HpaId, spec: &Arc<HpaSpec>, metric: usize) -> Arc<str> {
+        let names = &mut self.memory(hpa).names;
+        if names.as_ref().is_some_and(|(made_from, _)| !Arc::ptr_eq(made_from, spec)) {
+            *names = None;
+        }
+        let all = || spec.metrics.iter().map(|metric| metrics::name_of(metric).into()).collect();
+        names.get_or_insert_with(|| (spec.clone(), all())).1[metric].clone()
     }
 
     fn memory(&mut self, hpa: HpaId) -> &mut Memory {

@@ -10,7 +10,7 @@
 //! ages) reads the time reached so far. Source: `horizontal.go` (`reconcileAutoscaler`), client-go `util/retry/util.go`.
 
 use super::decision::Decision;
-use super::metrics::{Evaluated, Reader, is_asked, templates_selected};
+use super::metrics::{Evaluated, Reader, is_asked, selects, templates_selected};
 use super::normalize::Recommendation;
 use super::{Event, Hpa, Memory};
 use crate::components::Cx;
@@ -18,7 +18,7 @@ use crate::engine::{Span, Time};
 use crate::plan::{HpaId, HpaSpec, Stage};
 use crate::record::Decision as Explained;
 use crate::rules::labels::LabelSelector;
-use crate::world::{HpaOutcome, HpaReason, HpaStatus, MetricValue, Scale, ScaleError, ScaleSelector, World};
+use crate::world::{HpaOutcome, HpaReason, HpaStatus, MetricValue, Scale, ScaleError, ScaleSelector, Selected, World};
 use std::sync::Arc;
 
 /// Attempts to write a scale in spite of conflicts, and the mean time between two. Source: client-go
@@ -59,7 +59,7 @@ pub struct Sync {
 /// What a status said beyond its fields when it was last written.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Message {
-    text: String,
+    text: Arc<str>,
     failed: Option<ScaleError>,
 }
 
@@ -73,7 +73,7 @@ impl Hpa {
             self.queue.done(hpa);
             return;
         }
-        let sync = Sync {
+        let sync = Box::new(Sync {
             spec: entry.spec.clone(),
             version: entry.version,
             before: entry.status,
@@ -87,13 +87,13 @@ impl Hpa {
             failed: None,
             status: entry.status,
             outcome: HpaOutcome::default(),
-        };
+        });
         self.memory(hpa).syncs += 1;
         self.make(cx, hpa, sync, Span::ZERO);
     }
 
     /// Makes the next call of a sync, after a pause; calls that take no time are made at once.
-    fn make(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync, pause: Span) {
+    fn make(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, pause: Span) {
         let asked = |metric| sync.spec.metrics.get(metric).is_some_and(is_asked);
         let stage = match sync.call {
             Call::ReadScale | Call::ReadAgain { .. } => Some(Stage::HpaReadScale),
@@ -127,7 +127,7 @@ impl Hpa {
         }
     }
 
-    fn scale_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync) {
+    fn scale_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
         let Some(scale) = cx.world.read_scale(&sync.spec) else {
             return self.decided(cx, hpa, sync, Decision::unreadable(), 0);
         };
@@ -161,10 +161,16 @@ impl Hpa {
     ) -> Result<(), (&'static str, HpaReason)> {
         let selector = match selector {
             ScaleSelector::Labels(selector) => selector,
+            ScaleSelector::OfDeployment(spec) => &spec.selector,
             ScaleSelector::Missing => return Err(("SelectorRequired", HpaReason::InvalidSelector)),
             ScaleSelector::Invalid => return Err(("InvalidSelector", HpaReason::InvalidSelector)),
         };
-        self.memory(hpa).selector = Some((spec.namespace.clone(), selector.clone()));
+        let memory = self.memory(hpa);
+        let is_known = |(namespace, known): &(String, LabelSelector)| *namespace == spec.namespace && known == selector;
+        if !memory.selector.as_ref().is_some_and(is_known) {
+            memory.selector = Some((spec.namespace.clone(), selector.clone()));
+            memory.selected = Selected::default();
+        }
         if self.is_ambiguous(cx.world, hpa, spec, selector) {
             return Err(("AmbiguousSelector", HpaReason::AmbiguousSelector));
         }
@@ -173,9 +179,13 @@ impl Hpa {
 
     /// Whether the selector of another autoscaler matches a pod that this one's matches.
     fn is_ambiguous(&self, world: &World, hpa: HpaId, spec: &HpaSpec, selector: &LabelSelector) -> bool {
-        let own = templates_selected(world, &spec.namespace, selector);
         let others = self.autoscalers.iter().enumerate().filter(|(index, _)| *index != hpa.index());
-        let mut rivals = others.filter_map(|(_, memory): (usize, &Memory)| memory.selector.as_ref());
+        let rivals = others.filter_map(|(_, memory): (usize, &Memory)| memory.selector.as_ref());
+        let mut rivals = rivals.peekable();
+        if rivals.peek().is_none() {
+            return false;
+        }
+        let own = templates_selected(world, &spec.namespace, selector);
         rivals.any(|(namespace, selector)| {
             let both: Vec<bool> = templates_selected(world, namespace, selector)
                 .into_iter()
@@ -188,24 +198,31 @@ impl Hpa {
     }
 
     /// The answer about one metric; the next one is asked for, or the sync decides.
-    fn metric_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync) {
-        let Some(scale) = &sync.scale else { return };
+    fn metric_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
         let mut pods = 0;
-        if let Some(metric) = sync.spec.metrics.get(sync.metrics.len()) {
-            let reader = Reader::new(cx.world, &cx.plan.flags.hpa, &sync.spec, cx.now, scale);
+        if sync.metrics.len() < sync.spec.metrics.len() {
+            let name = self.name_of(hpa, &sync.spec, sync.metrics.len());
+            let Some(scale) = &sync.scale else { return };
+            let (world, spec, selected) = (&*cx.world, &sync.spec, &mut self.memory(hpa).selected);
+            if let Some(selector) = scale.selector.labels() {
+                selected.refresh(&world.templates, |template| selects(template, &spec.namespace, selector));
+            }
+            let reader = Reader::knowing(world, &cx.plan.flags.hpa, spec, cx.now, scale, selected);
             pods = reader.pods.len();
-            sync.metrics.push(reader.evaluate(metric));
+            let evaluated = reader.evaluate_as(name, &spec.metrics[sync.metrics.len()]);
+            sync.metrics.push(evaluated);
         }
         if sync.metrics.len() < sync.spec.metrics.len() {
             return self.make(cx, hpa, sync, Span::ZERO);
         }
-        let (current, metrics) = (scale.replicas, std::mem::take(&mut sync.metrics));
+        let Some(current) = sync.scale.as_ref().map(|scale| scale.replicas) else { return };
+        let metrics = std::mem::take(&mut sync.metrics);
         let history = &mut self.memory(hpa).history;
         let decision = Decision::of_metrics(&cx.plan.flags.hpa, &sync.spec, history, cx.now, current, metrics);
         self.decided(cx, hpa, sync, decision, pods);
     }
 
-    fn decided(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync, decision: Decision, pods: usize) {
+    fn decided(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, decision: Decision, pods: usize) {
         cx.recorder.decide(cx.now, || Explained::Hpa(decision.explained(hpa, &sync.spec, sync.began, pods)));
         let scales = decision.scale_to.is_some();
         sync.decision = Some(decision);
@@ -217,7 +234,7 @@ impl Hpa {
         }
     }
 
-    fn scale_written(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync, attempt: u32) {
+    fn scale_written(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, attempt: u32) {
         let (Some(to), Some(scale)) = (sync.decision.as_ref().and_then(|one| one.scale_to), &sync.scale) else {
             return;
         };
@@ -237,7 +254,7 @@ impl Hpa {
     }
 
     /// After a failed write the scale is read again, whatever the error; after a conflict it is written again.
-    fn scale_read_again(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync, attempt: u32, error: ScaleError) {
+    fn scale_read_again(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, attempt: u32, error: ScaleError) {
         if let (Some(read), Some(scale)) = (cx.world.read_scale(&sync.spec), &mut sync.scale) {
             scale.version = read.version;
         }
@@ -250,7 +267,7 @@ impl Hpa {
     }
 
     /// The status follows from the decision; it is written if it says something new.
-    fn conclude(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync) {
+    fn conclude(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
         let Some(decision) = &sync.decision else { return };
         let written = sync.failed.is_none();
         decision.tell(written, &mut sync.outcome);
@@ -271,7 +288,7 @@ impl Hpa {
     }
 
     /// The end of a sync: it leaves a fact, and the autoscaler's next turn comes after a period.
-    fn end(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Sync, written: bool) {
+    fn end(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, written: bool) {
         if !written {
             sync.outcome.events.push("FailedUpdateStatus");
         } else if let Some(decision) = &sync.decision {
@@ -281,7 +298,8 @@ impl Hpa {
                 cx.world.set_hpa_metrics(hpa, values);
             }
         }
-        cx.world.set_hpa_outcome(hpa, HpaOutcome { began: sync.began, ..sync.outcome });
+        let Sync { began, outcome, .. } = *sync;
+        cx.world.set_hpa_outcome(hpa, HpaOutcome { began, ..outcome });
         cx.world.note_hpa_sync(hpa);
         self.enqueue(cx, hpa, cx.plan.flags.hpa.sync_period);
         self.queue.done(hpa);

@@ -215,7 +215,7 @@ fn a_broken_metric_blocks_scaling_down_and_never_up() {
         groups: None,
     };
     let metric = |result| Evaluated {
-        name: "m".to_string(),
+        name: "m".into(),
         result,
         reason: HpaReason::FailedGetPodsMetric,
         samples: None,

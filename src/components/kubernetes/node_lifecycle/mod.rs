@@ -11,6 +11,7 @@
 
 pub mod eviction;
 pub mod health;
+mod places;
 pub mod zones;
 
 use crate::components::{self, Cx};
@@ -20,8 +21,9 @@ use crate::rules::taint::{Taint, TaintEffect};
 use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, PodId, World};
 use eviction::{Evictions, Order, stay};
 use health::{Grace, Health};
+use places::Places;
 use std::collections::{BTreeMap, BTreeSet};
-use zones::{Turn, ZoneName, Zones};
+use zones::{Turn, Zones};
 
 const PASS: Purpose = Purpose::named("node_lifecycle.pass");
 const TAINT_ORDER: Purpose = Purpose::named("node_lifecycle.taint_order");
@@ -31,8 +33,6 @@ const GARBAGE: Purpose = Purpose::named("pod_gc.pass");
 const TAINT_PERIOD: Span = Span::from_millis(100);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
-const ZONE_LABELS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
 /// Its memory.
 #[derive(Default)]
@@ -47,6 +47,7 @@ pub struct NodeLifecycle {
     known: BTreeSet<NodeId>,
     health: BTreeMap<NodeId, Health>,
     zones: Zones,
+    places: Places,
     /// Something happened that the next pass has to look at.
     touched: bool,
     passed: Option<Time>,
@@ -104,9 +105,9 @@ impl NodeLifecycle {
             let seen = health.lease.map_or(passed, |renewal| next_tick(self.origin, period, renewal));
             self.known.insert(node);
             self.health.insert(node, Health { probe: health.probe.min(seen), ..health });
-            self.zones.open(zone_of(entry), rate, self.origin);
+            self.zones.open(self.places.zone_of(entry), rate, self.origin);
         }
-        self.zones.turn(&counts(cx.world), flags, passed);
+        self.zones.turn(&self.places.counts(cx.world), flags, passed);
         self.begin(cx);
     }
 
@@ -175,6 +176,9 @@ impl NodeLifecycle {
     fn arm_pass(&mut self, cx: &mut Cx) {
         let period = pass_period(cx.plan);
         let soon = next_tick(self.origin, period, cx.now + Span::from_micros(1));
+        if self.pass == Some(soon) {
+            return;
+        }
         let mut next = self.touched.then_some(soon);
         for node in cx.world.nodes.iter().filter(|node| node.gone.is_none()) {
             let at = self.next_look(cx.plan, node, cx.now).map(|at| at.max(soon));
@@ -213,7 +217,7 @@ impl NodeLifecycle {
             living(cx.world).into_iter().map(|node| (node, execute_taints(cx.world.node(node)))).collect();
         self.known.retain(|node| cx.world.node(*node).gone.is_none());
         for &(node, taints) in &nodes {
-            self.zones.open(zone_of(cx.world.node(node)), rate, now);
+            self.zones.open(self.places.zone_of(cx.world.node(node)), rate, now);
             if self.known.insert(node) {
                 self.mark_reachable(cx.world, node, taints);
             }
@@ -228,7 +232,7 @@ impl NodeLifecycle {
             self.look_at_node(cx, node, taints, saved);
         }
         self.passed = Some(now);
-        match self.zones.turn(&counts(cx.world), flags, now) {
+        match self.zones.turn(&self.places.counts(cx.world), flags, now) {
             Turn::None => {}
             // What the nodes were tainted with when the pass began is taken off.
             Turn::Entered => nodes.iter().for_each(|&(node, taints)| self.mark_reachable(cx.world, node, taints)),
@@ -265,7 +269,7 @@ impl NodeLifecycle {
         if has_other {
             cx.world.add_taint(node, Taint::new(own, TaintEffect::NoExecute));
             cx.world.remove_taint_of(node, other, TaintEffect::NoExecute);
-        } else if let Some(zone) = self.zones.get(zone_of(cx.world.node(node))) {
+        } else if let Some(zone) = self.zones.get(self.places.zone_of(cx.world.node(node))) {
             if !has_own {
                 zone.forget(node);
             }
@@ -394,6 +398,9 @@ pub fn detection(seen: Time, origin: Time, period: Span, grace: Span) -> Time {
 
 /// Has the NoExecute taints not-ready and unreachable.
 fn execute_taints(node: &Node) -> [bool; 2] {
+    if node.taints.is_empty() {
+        return [false; 2];
+    }
     [NOT_READY, UNREACHABLE].map(|key| node.has_taint_of(key, TaintEffect::NoExecute))
 }
 
@@ -408,6 +415,10 @@ fn follow_conditions(world: &mut World, node: NodeId) {
         return;
     }
     let (status, readiness) = (entry.status, entry.readiness);
+    let well = status.is_well() && readiness == NodeReadiness::Ready && !entry.unschedulable;
+    if well && entry.taints.is_empty() {
+        return;
+    }
     let wanted = [
         (NOT_READY, status.ready_exists && readiness == NodeReadiness::NotReady),
         (UNREACHABLE, status.ready_exists && readiness == NodeReadiness::Unknown),
@@ -432,20 +443,6 @@ fn mark_pods_not_ready(world: &mut World, node: NodeId) {
             world.set_pod_ready(pod, false);
         }
     }
-}
-
-fn zone_of(node: &Node) -> ZoneName<'_> {
-    ZONE_LABELS.map(|label| node.labels.get(label).map_or("", String::as_str))
-}
-
-/// Ready and other nodes of each zone that has nodes.
-fn counts(world: &World) -> BTreeMap<ZoneName<'_>, (usize, usize)> {
-    let mut counts: BTreeMap<ZoneName, (usize, usize)> = BTreeMap::new();
-    for node in world.nodes.iter().filter(|node| node.gone.is_none() && !node.labels.contains_key(EXCLUDED)) {
-        let (ready, not_ready) = counts.entry(zone_of(node)).or_default();
-        if node.is_ready() { *ready += 1 } else { *not_ready += 1 }
-    }
-    counts
 }
 
 fn evict(world: &mut World, pod: PodId) {

@@ -490,9 +490,9 @@ impl Scheduler {
 /// What the event of an unschedulable pod says: the filters, then preemption unless it found victims.
 pub fn message(view: &View, pod: PodId, decision: &Decision, preempted: &preemption::Result) -> String {
     let mut text = decision.message(view, pod);
-    if decision.nodes > 0 && !preempted.message.is_empty() {
+    if decision.nodes > 0 && preempted.says != preemption::Says::Nothing {
         text.push(' ');
-        text.push_str(&preempted.message);
+        text.push_str(&preempted.says.text());
     }
     text
 }

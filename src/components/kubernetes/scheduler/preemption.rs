@@ -7,20 +7,22 @@ use super::filters::{Filters, Trial};
 use super::view::{UsedPort, View, free_ports, take_ports, used_ports};
 use crate::engine::Time;
 use crate::world::{Node, NodeId, PodId};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// `minCandidateNodesPercentage` and `minCandidateNodesAbsolute`.
 const CANDIDATES_PERCENTAGE: usize = 10;
 const CANDIDATES_MIN: usize = 100;
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 const PREFIX: &str = "no new claims to deallocate, preemption:";
 
 /// What preemption did.
 pub struct Result {
     /// What becomes of the pod's nomination.
     pub outcome: Outcome,
-    /// What it says in the pod's event; empty when it found victims.
-    pub message: String,
+    /// What it says in the pod's event.
+    pub says: Says,
     /// The dry runs that would help.
     pub candidates: Vec<Candidate>,
 }
@@ -31,6 +33,39 @@ impl Result {
         let best = self.candidates.iter().map(|candidate| rank(view, candidate)).min();
         let equal = self.candidates.iter().filter(|candidate| Some(rank(view, candidate)) == best);
         equal.map(|candidate| candidate.node).collect()
+    }
+}
+
+/// What preemption says in the pod's event: put into words when somebody reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It found victims: nothing.
+    Nothing,
+    /// The pod may not preempt.
+    NotEligible(&'static str),
+    /// No node was looked at.
+    NotFound,
+    /// Why none of so many nodes helps, with the number of nodes for each reason.
+    Nowhere(usize, Reasons),
+}
+
+/// Reasons with the number of nodes.
+pub type Reasons = BTreeMap<Cow<'static, str>, usize>;
+
+impl Says {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self {
+            Says::Nothing => String::new(),
+            Says::NotEligible(text) => format!("{PREFIX} not eligible due to {text}."),
+            Says::NotFound => "not found".to_string(),
+            Says::Nowhere(nodes, reasons) => {
+                let mut reasons: Vec<String> =
+                    reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+                reasons.sort();
+                format!("{PREFIX} 0/{nodes} nodes are available: {}.", reasons.join(", "))
+            }
+        }
     }
 }
 
@@ -70,11 +105,7 @@ pub struct Candidate {
 /// PostFilter for a pod that no node took. `offset`: where among the refused nodes the dry runs begin.
 pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> Result {
     let template = view.template(pod);
-    let keep = |text: &str| Result {
-        outcome: Outcome::Keep,
-        message: format!("{PREFIX} not eligible due to {text}."),
-        candidates: Vec::new(),
-    };
+    let keep = |text| Result { outcome: Outcome::Keep, says: Says::NotEligible(text), candidates: Vec::new() };
     if !template.preempts {
         return keep("preemptionPolicy=Never");
     }
@@ -82,28 +113,22 @@ pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> R
         return keep("a terminating pod on the nominated node");
     }
     if decision.conflict {
-        return Result { outcome: Outcome::Clear, message: "not found".to_string(), candidates: Vec::new() };
+        return Result { outcome: Outcome::Clear, says: Says::NotFound, candidates: Vec::new() };
     }
-    let potential: Vec<NodeId> =
-        decision.refused.iter().filter(|(_, refusal)| refusal.resolvable).map(|(node, _)| *node).collect();
+    let resolvable = decision.refused.iter().filter(|(_, refusal)| refusal.resolvable);
+    let potential: Vec<NodeId> = resolvable.map(|(node, _)| *node).collect();
     let unhelpful = decision.nodes - potential.len();
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reasons = Reasons::new();
     if unhelpful > 0 {
-        reasons.insert("Preemption is not helpful for scheduling".to_string(), unhelpful);
+        reasons.insert("Preemption is not helpful for scheduling".into(), unhelpful);
     }
     let candidates = dry_runs(view, pod, &potential, offset, &mut reasons);
     let chosen = candidates.iter().min_by_key(|candidate| rank(view, candidate)).cloned();
     match chosen {
         Some(Candidate { node, victims, .. }) => {
-            Result { outcome: Outcome::Nominate { node, victims }, message: String::new(), candidates }
+            Result { outcome: Outcome::Nominate { node, victims }, says: Says::Nothing, candidates }
         }
-        None => {
-            let mut reasons: Vec<String> =
-                reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            reasons.sort();
-            let message = format!("{PREFIX} 0/{} nodes are available: {}.", decision.nodes, reasons.join(", "));
-            Result { outcome: Outcome::Clear, message, candidates }
-        }
+        None => Result { outcome: Outcome::Clear, says: Says::Nowhere(decision.nodes, reasons), candidates },
     }
 }
 
@@ -119,20 +144,14 @@ fn waits_for_victims(view: &View, pod: PodId, decision: &Decision) -> bool {
         })
 }
 
-fn dry_runs(
-    view: &View,
-    pod: PodId,
-    potential: &[NodeId],
-    offset: usize,
-    reasons: &mut BTreeMap<String, usize>,
-) -> Vec<Candidate> {
+fn dry_runs(view: &View, pod: PodId, potential: &[NodeId], offset: usize, reasons: &mut Reasons) -> Vec<Candidate> {
     let count = potential.len();
     let wanted = (count * CANDIDATES_PERCENTAGE / 100).max(CANDIDATES_MIN).min(count);
     let mut candidates: Vec<Candidate> = Vec::new();
     if !is_any_lower(view, view.template(pod).priority) {
         // Nobody is less important anywhere: no dry run can help.
         if count > 0 {
-            reasons.insert("No preemption victims found for incoming pod".to_string(), count);
+            reasons.insert(NO_VICTIMS.into(), count);
         }
         return candidates;
     }
@@ -141,7 +160,7 @@ fn dry_runs(
         let node = view.world.node(potential[(offset + index) % count]);
         match dry_run(view, &filters, pod, node) {
             Ok(candidate) => candidates.push(candidate),
-            Err(texts) => texts.into_iter().for_each(|text| *reasons.entry(text).or_insert(0) += 1),
+            Err(texts) => texts.into_iter().for_each(|text| *reasons.entry(text.into()).or_insert(0) += 1),
         }
         if candidates.len() >= wanted && candidates.iter().any(|candidate| candidate.violations == 0) {
             break;
@@ -164,7 +183,7 @@ fn dry_run(view: &View, filters: &Filters, pod: PodId, node: &Node) -> std::resu
     let priority = view.template(pod).priority;
     let mut lower: Vec<PodId> = view.pods_on(node).filter(|&other| view.template(other).priority < priority).collect();
     if lower.is_empty() {
-        return Err(vec!["No preemption victims found for incoming pod".to_string()]);
+        return Err(vec![NO_VICTIMS.to_string()]);
     }
     let nominated = nominated_on(view, pod, node.id);
     let fits = |removed: &[PodId], ports: &[UsedPort]| {

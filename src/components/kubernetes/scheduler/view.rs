@@ -4,6 +4,7 @@ use super::filters::unschedulable_taint;
 use super::reading::{Reading, Verdict};
 use super::standing::Standings;
 use crate::plan::{Affinity, Plan, PodTemplate};
+use crate::rules::labels::Labels;
 use crate::rules::resources::ResourceList;
 use crate::rules::taint::tolerated;
 use crate::world::census::{Census, HOSTNAME_LABEL, NodeKind};
@@ -52,6 +53,8 @@ pub struct Cluster {
     pub order: Vec<NodeId>,
     /// By node: it is in the order.
     listed: Vec<bool>,
+    /// By node: its labels when this was taken.
+    labels: Vec<Arc<Labels>>,
     /// That of the census when this was taken.
     generation: u64,
     columns: Vec<(String, Column)>,
@@ -140,6 +143,11 @@ impl Cluster {
             self.readings = vec![OnceCell::new(); self.templates.len()];
             self.services_version = world.services_version();
         }
+        if self.is_in_place(world) {
+            self.learn_kinds(world);
+            debug_assert!(self.is_as_anew(world), "a node that moved was taken for one that stayed");
+            return;
+        }
         let facts = &self.templates;
         self.any_anti_required = facts.iter().any(|facts| facts.anti_required);
         self.any_score_terms = facts.iter().any(|facts| facts.score_terms);
@@ -147,19 +155,51 @@ impl Cluster {
         self.order = node_order(world);
         self.listed = vec![false; world.nodes.len()];
         self.order.iter().for_each(|node| self.listed[node.index()] = true);
+        self.labels = world.nodes.iter().map(|node| node.labels.clone()).collect();
         self.generation = world.census().generation();
         self.columns.clear();
-        for template in &world.templates {
-            let affinity = &template.affinity;
-            let terms = affinity.pod_required.iter().chain(&affinity.anti_required);
-            let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
-            let keys = terms.chain(preferred).map(|term| &term.topology_key);
-            for key in keys.chain(template.topology_spread.iter().map(|constraint| &constraint.topology_key)) {
-                self.add_column(world, key);
-            }
+        for key in world.templates.iter().flat_map(|template| topology_keys(template)) {
+            self.add_column(world, key);
         }
         self.add_column(world, ZONE_LABEL);
         self.add_column(world, HOSTNAME_LABEL);
+    }
+
+    /// The same nodes are where they were when this was taken, whatever other labels they have got.
+    fn is_in_place(&self, world: &World) -> bool {
+        let keys = || self.columns.iter().map(|(key, _)| key.as_str()).chain([ZONE_LABEL, REGION_LABEL]);
+        let stays = |&node: &NodeId| {
+            let (entry, before) = (world.node(node), &self.labels[node.index()]);
+            let same = Arc::ptr_eq(before, &entry.labels);
+            entry.gone.is_none() && (same || keys().all(|key| before.get(key) == entry.labels.get(key)))
+        };
+        let present = world.nodes.iter().filter(|node| node.gone.is_none()).count();
+        let has_column = |key: &str| self.columns.iter().any(|(name, _)| name == key);
+        world.nodes.len() == self.listed.len()
+            && present == self.order.len()
+            && self.order.iter().all(stays)
+            && has_column(HOSTNAME_LABEL)
+            && world.templates.iter().flat_map(|template| topology_keys(template)).all(has_column)
+    }
+
+    /// Kinds of nodes that came since, where every node is in its place.
+    fn learn_kinds(&mut self, world: &World) {
+        let census = world.census();
+        self.generation = census.generation();
+        self.labels = world.nodes.iter().map(|node| node.labels.clone()).collect();
+        for (key, column) in &mut self.columns {
+            let new = census.all_kinds().iter().skip(column.of_kind.len());
+            let domains: Vec<u32> = new.map(|kind| column.find_kind(kind, key)).collect();
+            column.of_kind.extend(domains);
+        }
+    }
+
+    /// It is what it would be if it were taken now.
+    fn is_as_anew(&self, world: &World) -> bool {
+        let anew = Cluster::of(world);
+        let same = |one: &Column, two: &Column| one.domain == two.domain && one.of_kind == two.of_kind;
+        let mut columns = self.columns.iter().zip(&anew.columns);
+        self.order == anew.order && self.listed == anew.listed && columns.all(|((_, one), (_, two))| same(one, two))
     }
 
     /// Templates or Services are no longer those for which it was taken.
@@ -210,6 +250,15 @@ impl Cluster {
         column.of_kind = world.census().all_kinds().iter().map(|kind| column.find_kind(kind, key)).collect();
         self.columns.push((key.to_string(), column));
     }
+}
+
+/// Labels whose values are the domains of some rule about other pods.
+fn topology_keys(template: &PodTemplate) -> impl Iterator<Item = &str> {
+    let affinity = &template.affinity;
+    let terms = affinity.pod_required.iter().chain(&affinity.anti_required);
+    let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
+    let keys = terms.chain(preferred).map(|term| &term.topology_key);
+    keys.chain(template.topology_spread.iter().map(|constraint| &constraint.topology_key)).map(String::as_str)
 }
 
 /// Zones in order of first appearance; the first node of every zone, then the second, and so on.
