@@ -35,6 +35,9 @@ const WRITES: [(&str, &str, &str, &str, &[&str]); 16] = [
     ("Node", "deleting", "nodes", "", &["delete"]),
 ];
 
+/// Kinds of things whose rows are corrected.
+const TOLD: [&str; 3] = ["Pod", "NodeClaim", "Node"];
+
 /// What a comparison needs of it; times are microseconds since the trigger.
 #[derive(Default)]
 pub struct Audit {
@@ -59,6 +62,13 @@ impl Audit {
             if let Some((_, to, _)) = last.filter(|(from, ..)| row.at - from <= READ_MICROS) {
                 row.at = row.at.min(*to);
             }
+        }
+        // What is told of a thing first was first.
+        let mut later: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for row in rows.iter_mut().rev().filter(|row| TOLD.contains(&row.kind.as_str())) {
+            let next = later.entry((row.kind.clone(), row.name.clone())).or_insert(row.at);
+            row.at = row.at.min(*next);
+            *next = row.at;
         }
         rows.sort_by_key(|row| row.at);
     }
@@ -142,8 +152,13 @@ mod tests {
             audit.correct(&mut rows);
             rows.into_iter().map(|row| row.at).collect::<Vec<_>>()
         };
-        let rows = [row(400_000, "scheduled"), row(500_000, "acked"), row(2_400_000, "running")];
-        assert_eq!(corrected(&rows), [20_000, 150_000, 2_400_000], "a watch may tell of a write before it is answered");
+        let rows =
+            [row(90_000, "created"), row(400_000, "scheduled"), row(500_000, "acked"), row(2_400_000, "running")];
+        assert_eq!(
+            corrected(&rows),
+            [20_000, 20_000, 150_000, 2_400_000],
+            "a watch may be read before its write is answered"
+        );
         assert_eq!(corrected(&[row(1_200_000, "acked")]), [1_200_000], "that write was too long before");
         assert_eq!(corrected(&[row(400_000, "unschedulable")]), [400_000], "no write is known to tell of it");
     }
