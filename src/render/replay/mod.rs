@@ -28,7 +28,7 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
         }
     }
     if let Some(draw) = draw {
-        let _ = writeln!(out, "draw {draw} of what Kubernetes leaves to chance; without it, outside tolerance");
+        let _ = writeln!(out, "draw {draw} of what Kubernetes leaves to chance: the first of equals led farther off");
     }
     out.push('\n');
     for list in &comparison.lists {

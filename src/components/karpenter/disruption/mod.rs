@@ -36,6 +36,7 @@ use crate::record::Decision as Told;
 use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
 use calm::Calm;
+use candidates::Candidate;
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
@@ -45,6 +46,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const PHASE: Purpose = Purpose::named("karpenter.disruption");
+/// The order in which candidates come.
+const ORDER: Purpose = Purpose::named("karpenter.disruption.order");
 
 /// A command that waits for its validation.
 #[derive(Clone, Debug)]
@@ -331,7 +334,7 @@ impl Disruption {
         let (catalog, held, memo) = (self.catalog_of(cx), self.commands.held(), self.passes.clone());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held, memo: &memo };
         let same = earlier.take().filter(|_| method == Method::SingleNode && !notes.are_kept());
-        let prospect = same.unwrap_or_else(|| prospect(scene, method, notes));
+        let mut prospect = same.unwrap_or_else(|| prospect(scene, method, notes));
         if method == Method::MultiNode {
             *earlier = Some(prospect.clone());
         }
@@ -339,6 +342,11 @@ impl Disruption {
             return Ok(Decision::default());
         }
         self.weighed = true;
+        if let Some(random) = cx.random {
+            // They come in no order (`DeepCopyNodes` goes through a map), and the sort of a method leaves equals as they come.
+            let key = |one: &Candidate| random.below(ORDER, cx.world.claim(one.claim).key(), u64::MAX);
+            prospect.candidates.sort_by_key(key);
+        }
         let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
         if remembers {
             let state = self.present_state(cx);
