@@ -12,6 +12,7 @@ mod karpenter;
 mod karpenter_machines;
 mod karpenter_oracles;
 mod load_balancer;
+mod misspelt;
 mod operator;
 mod oracles;
 mod properties;

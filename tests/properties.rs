@@ -2,6 +2,7 @@
 
 use crate::support::shipped;
 use kubelapse::engine::{Span, Time};
+use kubelapse::plan::flags::CreditMode;
 use kubelapse::plan::{
     Curve, Fault, FaultKind, IntOrPercent, NodeChoice, NodePoolId, NodePoolSpec, NodeProblem, PdbSpec, Plan,
     TrafficMode,
@@ -70,7 +71,7 @@ fn plan_of(variant: &Variant) -> Plan {
     let seconds = |n: u64| plan.start + Span::from_secs(n);
     plan.seed = variant.seed;
     // What is off by default is on in some of them.
-    plan.flags.credits.unlimited = [None, Some(true), Some(false)][variant.seed as usize % 3];
+    plan.flags.credits.mode = [CreditMode::Off, CreditMode::Unlimited, CreditMode::Standard][variant.seed as usize % 3];
     plan.flags.karpenter.node_repair = variant.seed.is_multiple_of(2);
     plan.flags.karpenter.repair_toleration = Span::from_secs(60);
     if variant.seed.is_multiple_of(5) {

@@ -117,6 +117,7 @@ fn add_load(plan: &mut Plan) {
         drains: crate::plan::Drains::Listening,
         idle_cpu: Millicores(5),
         memory: 1 << 28,
+        memory_is_given: true,
         latency_objective: Span::from_secs(1),
         cores: None,
         cores_per_pod: None,

@@ -224,6 +224,7 @@ fn advice(advice: &right_sizing::Advice) -> Value {
         "deployment": advice.deployment,
         "container": advice.container,
         "request": amounts(&advice.request),
+        "limit": amounts(&advice.limit),
         "target": amounts(&advice.target),
         "lower_bound": amounts(&advice.lower_bound),
         "upper_bound": amounts(&advice.upper_bound),

@@ -296,6 +296,14 @@ impl Components {
         self.external_metrics.start(cx);
     }
 
+    /// The run is over; `early`: a limit has stopped it, and what is computed in its last minutes is computed now.
+    pub fn conclude(&mut self, cx: &mut Cx, early: bool) {
+        self.cpu_credits.conclude(cx);
+        if early {
+            self.vpa_recommender.conclude(cx);
+        }
+    }
+
     /// Hands an event to its component. What comes for a program that is down waits until it is back: it then looks at
     /// everything anew.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {

@@ -97,6 +97,9 @@ impl<'p> Sim<'p> {
             self.step(now, event);
         }
         self.world.now = self.plan.until;
+        let (components, mut cx) = self.split(self.plan.until);
+        components.conclude(&mut cx, limit.is_some());
+        self.settle(self.plan.until);
         self.verify(self.plan.until, true);
         Outcome {
             world: self.world,

@@ -6,6 +6,7 @@
 use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
+use crate::plan::flags::CreditMode;
 use crate::plan::{BindingId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage};
 use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, World};
 use std::collections::HashSet;
@@ -558,7 +559,7 @@ fn interruption(change: Change, wakes: &mut Wakes) {
 fn cpu_credits(change: Change, plan: &Plan, wakes: &mut Wakes) {
     use aws::credits::Event as Credits;
     let event = match change {
-        _ if plan.flags.credits.unlimited.is_none() => return,
+        _ if plan.flags.credits.mode == CreditMode::Off => return,
         Change::InstanceLaunched(instance) => Credits::Launched(instance),
         Change::InstanceShuttingDown(instance) => Credits::Ended(instance),
         _ => return,

@@ -182,7 +182,7 @@ pub fn requirements(
 }
 
 /// Labels that nodes of Karpenter on AWS have. Source: karpenter `pkg/apis/v1/labels.go`, provider `pkg/apis/v1/labels.go`.
-const NODE_LABELS: [&str; 39] = [
+pub const NODE_LABELS: [&str; 39] = [
     "kubernetes.io/arch",
     "kubernetes.io/os",
     "kubernetes.io/hostname",

@@ -15,6 +15,7 @@ pub mod node_pool;
 pub mod pod;
 pub mod priority_class;
 pub mod quota;
+mod required;
 pub mod service;
 pub mod volume;
 pub mod workload;
@@ -182,6 +183,7 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
     }
     objects.seen.insert(key, place);
     fields::check(kind, node, problems);
+    required::check(kind, node, problems);
     fn keep<T>(list: &mut Vec<Found<T>>, value: Option<T>, place: Place) {
         list.extend(value.map(|value| Found { value, place }));
     }

@@ -9,7 +9,7 @@ use crate::plan::{AmiFamily, NodeClassSpec};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
 use crate::rules::resources::ResourceList;
-use crate::scenario::diagnostic::{Diagnostic, Problems};
+use crate::scenario::diagnostic::Problems;
 use crate::scenario::reader::Fields;
 use crate::scenario::yaml::Node;
 
@@ -27,11 +27,11 @@ const FAMILIES: [(&str, AmiFamily); 7] = [
 /// An EC2NodeClass of either version.
 pub fn read_node_class(node: &Node, problems: &mut Problems) -> Option<NodeClassSpec> {
     let mut object = Fields::of(node, "ec2nodeclass", problems)?;
-    let beta = is_beta(&mut object, problems);
+    is_beta(&mut object, problems);
     let metadata = metadata(&mut object, problems)?;
     object.required("spec", problems)?;
     let mut fields = object.fields("spec", problems)?;
-    let family = family(&mut fields, beta, problems);
+    let family = family(&mut fields, problems);
     let mut class = NodeClassSpec {
         name: metadata.name,
         family,
@@ -52,7 +52,7 @@ pub fn read_node_class(node: &Node, problems: &mut Problems) -> Option<NodeClass
     Some(class)
 }
 
-fn family(fields: &mut Fields<'_>, beta: bool, problems: &mut Problems) -> AmiFamily {
+fn family(fields: &mut Fields<'_>, problems: &mut Problems) -> AmiFamily {
     if let Some(family) = fields.choice("amiFamily", &FAMILIES, problems) {
         return family;
     }
@@ -66,13 +66,8 @@ fn family(fields: &mut Fields<'_>, beta: bool, problems: &mut Problems) -> AmiFa
             problems.error("E014", fields.place(), format!("the AMI alias `{alias}` names no family"));
             AmiFamily::Al2023
         }
-        (None, None) => {
-            if terms.is_empty() && !beta {
-                let text = "without amiFamily or amiSelectorTerms; Amazon Linux 2023 is assumed";
-                problems.push(Diagnostic::warning("W115", fields.place(), text).help("v1 requires amiSelectorTerms"));
-            }
-            if terms.is_empty() { AmiFamily::Al2023 } else { AmiFamily::Custom }
-        }
+        (None, None) if terms.is_empty() => AmiFamily::Al2023,
+        (None, None) => AmiFamily::Custom,
     }
 }
 

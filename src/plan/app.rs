@@ -36,6 +36,8 @@ pub struct App {
     pub idle_cpu: Millicores,
     /// Resident memory, bytes.
     pub memory: i64,
+    /// The scenario says it; otherwise it is taken to be what is requested, and no advice can be made of it.
+    pub memory_is_given: bool,
     /// A response slower than this is slow.
     pub latency_objective: Span,
     /// Load as a number of cores shared by the ready pods, instead of requests.

@@ -762,12 +762,38 @@ impl Default for Ec2Flags {
     }
 }
 
+/// What a burstable machine does without credits. Source: EC2 user guide, "Unlimited mode": "T4g, T3a, and T3 instances launch as
+/// unlimited by default. T2 instances launch as standard by default"; spot instances likewise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CreditMode {
+    /// As AWS launches it where nothing is asked for: a T2 in mode standard, any other in mode unlimited.
+    #[default]
+    Default,
+    /// It computes at its baseline.
+    Standard,
+    /// It goes on, and the surplus is billed.
+    Unlimited,
+    /// CPU credits are not counted.
+    Off,
+}
+
+impl CreditMode {
+    /// The surplus of an instance type of that name is billed.
+    pub fn is_unlimited(self, instance_type: &str) -> bool {
+        match self {
+            CreditMode::Default => !instance_type.starts_with("t2."),
+            CreditMode::Unlimited => true,
+            CreditMode::Standard | CreditMode::Off => false,
+        }
+    }
+}
+
 /// Source: EC2 user guide, "Key concepts for burstable performance instances", "Unlimited mode"; EC2 On-Demand pricing, "T3, T3a,
 /// T4g CPU credits".
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreditFlags {
-    /// Mode unlimited; `false`: standard; `None`: CPU credits are not counted.
-    pub unlimited: Option<bool>,
+    /// The mode of burstable machines.
+    pub mode: CreditMode,
     /// What a machine can accrue is what it earns in this time.
     pub accrual: Span,
     /// A new T2 has so many credits a vCPU; T3, T3a and T4g have none.
@@ -776,19 +802,23 @@ pub struct CreditFlags {
     pub surplus_price: i64,
     /// The same of T4g.
     pub surplus_price_graviton: i64,
-    /// Credits are counted so often.
+    /// Credits of a machine that may be held at its baseline are counted so often.
     pub period: Span,
+    /// Those of any other while they neither overflow nor are billed for good are not; else so often. As often as CloudWatch shows
+    /// them.
+    pub slow_period: Span,
 }
 
 impl Default for CreditFlags {
     fn default() -> CreditFlags {
         CreditFlags {
-            unlimited: None,
+            mode: CreditMode::Default,
             accrual: Span::from_secs(86_400),
             launch_credits: 30,
             surplus_price: 50_000,
             surplus_price_graviton: 40_000,
             period: Span::from_secs(10),
+            slow_period: Span::from_secs(300),
         }
     }
 }

@@ -390,21 +390,34 @@ fn nodes(out: &mut String, finished: &Finished) {
 fn right_sizing(out: &mut String, finished: &Finished) {
     let advice = advice(finished.plan, finished.world);
     if advice.is_empty() {
+        if finished.limit.is_some() && !finished.plan.apps.is_empty() {
+            line(out, "\nRight-sizing: ", "no advice, the run was stopped before any use was measured");
+        }
         return;
     }
     let title = "Right-sizing";
     let _ = writeln!(out, "\n{title:<36}{:>10}{:>10}{:>12}{:>12}", "cpu now", "advised", "memory now", "advised");
+    let (mut no_memory, mut above) = (false, false);
     for one in advice.iter().take(LINES_MAX) {
         let name = shortened(&format!("{} {}", one.deployment, one.container), 33);
         let cpu = |cpu: Option<Millicores>| cpu.map_or("-".to_string(), |cpu| cpu.to_string());
         let memory = |memory: Option<Bytes>| memory.map_or("-".to_string(), |memory| format!("{}Mi", memory.0 >> 20));
-        let (now, target) = (one.request, one.target);
-        let cells = [cpu(now.cpu), cpu(target.cpu), memory(now.memory), memory(target.memory)];
-        let [cpu, advised_cpu, memory, advised_memory] = cells;
+        let mark = |above: bool| if above { "*" } else { "" };
+        let (now, target, (cpu_above, memory_above)) = (one.request, one.target, one.above_limit());
+        let advised_cpu = cpu(target.cpu) + mark(cpu_above);
+        let advised_memory = memory(target.memory) + mark(memory_above);
+        let (cpu, memory) = (cpu(now.cpu), memory(now.memory));
         let _ = writeln!(out, "  {name:<34}{cpu:>10}{advised_cpu:>10}{memory:>12}{advised_memory:>12}");
+        (no_memory, above) = (no_memory || target.memory.is_none(), above || cpu_above || memory_above);
     }
     if advice.len() > LINES_MAX {
         line(out, "  ", &format!("and {} more in summary.json", advice.len() - LINES_MAX));
+    }
+    if above {
+        line(out, "  * ", "above the limit, which caps what could be seen: raise the limit with the request");
+    }
+    if no_memory {
+        line(out, "  - ", "no advice: `memory:` under `services:` does not say how much is used");
     }
 }
 

@@ -265,6 +265,7 @@ pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> 
         drains: Drains::No,
         idle_cpu: Millicores(0),
         memory,
+        memory_is_given: false,
         latency_objective: Span::from_secs(1),
         cores: None,
         cores_per_pod: None,
@@ -336,6 +337,7 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
     }
     if let Some(memory) = fields.quantity("memory", problems) {
         app.memory = memory.units_ceil().clamp(0, 1 << 50);
+        app.memory_is_given = true;
     }
     if let Some(cores) = fields.number("cores_per_pod", problems) {
         if !(1e-3..=1024.0).contains(&cores) {

@@ -8,7 +8,7 @@ use super::yaml::Node;
 use crate::catalog::{self, Market, PriceOverride, Row};
 use crate::engine::Span;
 use crate::manifest::common;
-use crate::plan::flags::FixedStages;
+use crate::plan::flags::{CreditMode, FixedStages};
 use crate::plan::{
     AmiFamily, CapacityType, InitialNode, InstanceType, InstanceTypeId, NodeClassId, NodeClassSpec, NodePoolId,
     NodePoolSpec, ZoneId,
@@ -30,6 +30,14 @@ pub(crate) struct Cluster<'n> {
 /// Capacity types by name.
 pub(crate) const CAPACITY_TYPES: [(&str, CapacityType); 2] =
     [("spot", CapacityType::Spot), ("on-demand", CapacityType::OnDemand)];
+
+/// `cpu_credits`.
+const CREDIT_MODES: [(&str, CreditMode); 4] = [
+    ("default", CreditMode::Default),
+    ("standard", CreditMode::Standard),
+    ("unlimited", CreditMode::Unlimited),
+    ("off", CreditMode::Off),
+];
 
 /// Reads the section; nodes wait for [`place`].
 pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n> {
@@ -86,9 +94,8 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         if let Some(prefixes) = fields.boolean("prefix_delegation", problems) {
             plan.flags.karpenter.prefix_delegation = prefixes;
         }
-        let modes = [("off", None), ("standard", Some(false)), ("unlimited", Some(true))];
-        if let Some(mode) = fields.choice("cpu_credits", &modes, problems) {
-            plan.flags.credits.unlimited = mode;
+        if let Some(mode) = fields.choice("cpu_credits", &CREDIT_MODES, problems) {
+            plan.flags.credits.mode = mode;
         }
         if let Some(limits) = fields.get("ec2_limits") {
             read_limits(limits, &mut plan.flags.ec2.limits, problems);
@@ -261,6 +268,11 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
         for row in pool.node_class.iter().flat_map(|_| &rows) {
             let class = pool.node_class.map_or(0, NodeClassId::index);
             let seen = catalog::instance_type(row, &classes[class], &plan.flags.karpenter, &cluster.market);
+            if plan.pool_types.is_empty() {
+                for (key, value) in &seen.labels {
+                    draft.label_values.entry(key.clone()).or_default().insert(value.clone());
+                }
+            }
             let may_use = may_use(&pool, &seen);
             if may_use || named.contains(&seen.name.as_str()) {
                 let id = *known.entry((class, &row.name)).or_insert_with(|| {

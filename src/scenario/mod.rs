@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod external;
 pub mod files;
 pub(crate) mod later;
+pub(crate) mod reach;
 pub mod reader;
 pub mod recording;
 pub mod script;
@@ -116,6 +117,8 @@ pub(crate) struct Draft {
     pub(crate) first_versions: Vec<Option<recording::Key>>,
     /// What actions apply that is not there at the start.
     pub(crate) later: later::Later,
+    /// Values that labels have on instance types of the catalogue, whether a pool may use those or not.
+    pub(crate) label_values: reach::LabelValues,
 }
 
 impl Draft {
@@ -185,6 +188,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
         settings_used,
         first_versions: Vec::new(),
         later: later::Later::default(),
+        label_values: reach::LabelValues::new(),
     };
     read_scenario(scenario, &mut draft, options);
     report_unused_settings(&mut draft);
@@ -290,6 +294,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     script::read_faults(fields.list("faults", &mut draft.problems), draft);
     script::read_actions(fields.list("actions", &mut draft.problems), draft);
     volumes::drop_unknown(draft);
+    reach::check(draft);
     script::read_claims(fields.list("claims", &mut draft.problems), draft);
     script::read_expectations(fields.list("expect", &mut draft.problems), draft);
     fields.finish(&mut draft.problems);

@@ -67,6 +67,8 @@ pub struct Node {
     pub problems: Vec<(NodeProblem, Time)>,
     /// CPU that its machine computes with for now, nanocores, where that is less than all of it.
     pub cpu_cap: Option<u64>,
+    /// CPU that pods used on it that are gone, nanoseconds.
+    pub cpu_of_gone: u128,
 }
 
 impl Node {
@@ -313,6 +315,7 @@ impl World {
             renewals: Vec::new(),
             problems: Vec::new(),
             cpu_cap: None,
+            cpu_of_gone: 0,
         });
         if let Some(claim) = new.claim {
             self.claims[claim.index()].node = Some(id);

@@ -508,11 +508,13 @@ impl World {
             return;
         }
         self.release(pod);
+        let used = self.cpu_used(pod);
         let entry = &mut self.pods[pod.index()];
         entry.gone = Some(self.now);
         entry.process = if entry.process == Process::Absent { Process::Absent } else { Process::Vanished };
         if let Some(node) = entry.node {
             let place = &mut self.nodes[node.index()];
+            place.cpu_of_gone += used;
             place.pods.retain(|&other| other != pod);
             place.released.retain(|&other| other != pod);
         }

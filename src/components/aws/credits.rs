@@ -1,14 +1,15 @@
 //! CPU credits of burstable machines: counted from launch to end.
 //!
 //! ```text
-//!  InstanceLaunched ─► Count, every 10 s and when the balance would be used up ─► World::count_credits
-//!      mode standard: none left ─► the node computes at its baseline      mode unlimited: surplus is billed
+//!  mode standard:  InstanceLaunched ─► Count, every 10 s and when the balance would be used up ─► none left: held at its baseline
+//!  mode unlimited: InstanceLaunched ─► Count when the balance may overflow, or surplus be billed for good; and at the end
 //! ```
 //!
-//! Source: EC2 user guide, "Burstable performance instances". Nothing happens unless the scenario says `cpu_credits`.
+//! Source: EC2 user guide, "Burstable performance instances".
 
 use crate::components::{Cx, Event as Any};
-use crate::world::{InstanceId, InstanceState, NodeId};
+use crate::plan::flags::CreditMode;
+use crate::world::{Instance, InstanceId, InstanceState, NodeId};
 
 /// Its memory: there is none.
 #[derive(Default)]
@@ -48,8 +49,21 @@ impl CpuCredits {
     }
 }
 
+impl CpuCredits {
+    /// The run is over: what machines owe is counted once more.
+    pub fn conclude(&mut self, cx: &mut Cx) {
+        let counted = |instance: &&Instance| instance.credits.is_some() && instance.state == InstanceState::Running;
+        let instances: Vec<InstanceId> =
+            cx.world.instances.iter().filter(counted).map(|instance| instance.id).collect();
+        for instance in instances {
+            let node = node_of(cx, instance);
+            cx.world.count_credits(cx.plan, instance, node);
+        }
+    }
+}
+
 fn launched(cx: &mut Cx, instance: InstanceId) {
-    if cx.plan.flags.credits.unlimited.is_none() {
+    if cx.plan.flags.credits.mode == CreditMode::Off {
         return;
     }
     cx.world.begin_credits(cx.plan, instance);
@@ -61,14 +75,15 @@ fn launched(cx: &mut Cx, instance: InstanceId) {
 fn count(cx: &mut Cx, instance: InstanceId) {
     let node = node_of(cx, instance);
     let next = cx.world.count_credits(cx.plan, instance, node);
-    cx.after(next, Any::CpuCredits(Event::Count(instance)));
+    if cx.now + next < cx.plan.until {
+        cx.after(next, Any::CpuCredits(Event::Count(instance)));
+    }
 }
 
-/// The node of an instance, if it has joined.
+/// The node of an instance, if it ever joined.
 fn node_of(cx: &Cx, instance: InstanceId) -> Option<NodeId> {
-    let found = match cx.world.instances[instance.index()].claim {
+    match cx.world.instances[instance.index()].claim {
         Some(claim) => cx.world.claim(claim).node,
         None => cx.world.nodes.iter().find(|node| node.instance == Some(instance)).map(|node| node.id),
-    };
-    found.filter(|&node| cx.world.node(node).gone.is_none())
+    }
 }

@@ -62,6 +62,7 @@ fn app(rate: f64) -> App {
         drains: Drains::No,
         idle_cpu: Millicores(0),
         memory: 0,
+        memory_is_given: true,
         latency_objective: seconds(10.0),
         cores: None,
         cores_per_pod: None,

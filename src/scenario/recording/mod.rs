@@ -80,6 +80,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
         settings_used: Vec::new(),
         first_versions: Vec::new(),
         later: Default::default(),
+        label_values: Default::default(),
     };
     let constants = constants::read(&path, &mut draft);
     let mut rows = read_rows(&mut draft);

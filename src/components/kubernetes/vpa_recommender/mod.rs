@@ -70,6 +70,15 @@ impl VpaRecommender {
         }
         cx.after(flags.period, components::Event::VpaRecommender(Event::Tick));
     }
+
+    /// A limit has stopped the run before its last tick: what was seen until now is what there is.
+    pub fn conclude(&mut self, cx: &mut Cx) {
+        let flags = &cx.plan.flags.vpa;
+        for (deployment, workload) in &mut self.workloads {
+            let recommendations = decide(workload, *deployment, flags);
+            cx.world.set_recommendations(*deployment, recommendations);
+        }
+    }
 }
 
 /// Reads the metrics of a Deployment's pods and forgets the pods that have gone.
@@ -190,6 +199,7 @@ mod tests {
             drains: crate::plan::Drains::Listening,
             idle_cpu: Millicores(0),
             memory: 0,
+            memory_is_given: true,
             latency_objective: Span::ZERO,
             cores: None,
             cores_per_pod: None,

@@ -1,0 +1,162 @@
+//! What nothing can ever meet: labels and values that no node has, ports that no container and no Service has.
+//!
+//! In: the objects and the plan with its catalogue. Out: warnings. All of it is legal, and nearly always misspelt: pods wait for
+//! a node that cannot come, or clients are answered 503. Left out: values of labels that users make themselves.
+
+use super::Draft;
+use super::diagnostic::{Diagnostic, Place, Problems, nearest};
+use crate::manifest::common::{Found, NODE_LABELS};
+use crate::plan::{ActionKind, Plan, PodTemplate, ServiceSpec, TargetPort};
+use crate::rules::requirement::{NodeOperator, NodeRequirement};
+use crate::rules::requirements::{HOSTNAME, ZONE, normalized};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Values that labels of nodes may have, by label.
+pub(crate) type LabelValues = BTreeMap<String, BTreeSet<String>>;
+
+/// Warns of all of it.
+pub(crate) fn check(draft: &mut Draft) {
+    let Draft { objects, problems, plan, label_values, .. } = draft;
+    let values = values(plan, label_values);
+    let keys = keys(plan, &values);
+    let deployments = objects.deployments.iter().map(|found| (&found.value.1, found.place, &found.value.0.name));
+    let daemons = objects.daemon_sets.iter().map(|found| (&found.value.1, found.place, &found.value.0.name));
+    let pods = objects.pods.iter().map(|found| (&found.value.1, found.place, &found.value.0));
+    for (template, place, name) in deployments.chain(daemons).chain(pods) {
+        say_topology(template, (place, name), &keys, problems);
+        say_values(&asked(template), (place, name), &values, problems);
+    }
+    for Found { value: pool, place } in &objects.node_pools {
+        let asked: Vec<&NodeRequirement> = pool.requirements.iter().collect();
+        say_values(&asked, (*place, &pool.name), &values, problems);
+    }
+    for Found { value: service, place } in &objects.services {
+        say_named_ports(service, *place, plan, problems);
+    }
+    for Found { value: binding, place } in &objects.bindings {
+        let named = |service: &&Found<ServiceSpec>| {
+            service.value.name == binding.service_name && service.value.namespace == binding.namespace
+        };
+        let Some(service) = objects.services.iter().find(named) else { continue };
+        let has = |port: &crate::plan::ServicePort| {
+            port.name == binding.service_port || port.port.to_string() == binding.service_port
+        };
+        if !service.value.ports.iter().any(has) {
+            let text = format!(
+                "TargetGroupBinding {}: Service {} has no port {}",
+                binding.name, service.value.name, binding.service_port
+            );
+            problems.push(
+                Diagnostic::warning("W137", *place, text).help("nothing will be registered with its target group"),
+            );
+        }
+    }
+}
+
+/// What is known of labels whose values are not for users to choose.
+fn values(plan: &Plan, of_types: &LabelValues) -> LabelValues {
+    let mut values = of_types.clone();
+    let mut put = |key: &str, all: &[&str]| {
+        values.entry(key.to_string()).or_default().extend(all.iter().map(ToString::to_string));
+    };
+    put("karpenter.sh/capacity-type", &["spot", "on-demand", "reserved"]);
+    put("kubernetes.io/os", &["linux", "windows"]);
+    put("kubernetes.io/arch", &["amd64", "arm64"]);
+    put("topology.kubernetes.io/region", &[&plan.region]);
+    let zones: Vec<&str> = plan.zones.iter().map(String::as_str).collect();
+    if !zones.is_empty() {
+        put(ZONE, &zones);
+    }
+    // What nodes at the start say of themselves is so.
+    for (key, value) in plan.nodes.iter().flat_map(|node| &node.labels) {
+        if let Some(known) = values.get_mut(normalized(key)) {
+            known.insert(value.clone());
+        }
+    }
+    values
+}
+
+/// Labels that some node may have.
+fn keys<'p>(plan: &'p Plan, values: &'p LabelValues) -> BTreeSet<&'p str> {
+    let mut keys: BTreeSet<&str> = NODE_LABELS.into_iter().chain([HOSTNAME]).collect();
+    keys.extend(values.keys().map(String::as_str));
+    for pool in &plan.node_pools {
+        keys.extend(pool.labels.keys().map(String::as_str));
+        keys.extend(pool.requirements.iter().map(|one| one.key.as_str()));
+    }
+    keys.extend(plan.nodes.iter().flat_map(|node| node.labels.keys().map(String::as_str)));
+    for action in &plan.actions {
+        if let ActionKind::LabelNode(_, key, _) = &action.kind {
+            keys.insert(key);
+        }
+    }
+    keys
+}
+
+fn say_topology(template: &PodTemplate, (place, name): (Place, &str), keys: &BTreeSet<&str>, problems: &mut Problems) {
+    let affinity = &template.affinity;
+    let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
+    let terms = affinity.pod_required.iter().chain(&affinity.anti_required).chain(preferred);
+    let asked = template.topology_spread.iter().map(|spread| &spread.topology_key);
+    let asked: BTreeSet<&String> = asked.chain(terms.map(|term| &term.topology_key)).collect();
+    for key in asked.into_iter().filter(|key| !keys.contains(normalized(key))) {
+        let help = nearest(key, keys.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let text = format!("{name}: no node can have the label `{key}` of its topologyKey");
+        problems.push(Diagnostic::warning("W134", place, text).maybe_help(help));
+    }
+}
+
+/// What a template asks of the labels of nodes.
+fn asked(template: &PodTemplate) -> Vec<NodeRequirement> {
+    let selected = template.node_selector.iter();
+    let selected = selected.map(|(key, value)| NodeRequirement::new(key, NodeOperator::In, &[value]));
+    let required = template.affinity.node_required.iter().flatten();
+    let preferred = template.affinity.node_preferred.iter().map(|(_, term)| term);
+    selected.chain(required.chain(preferred).flat_map(|term| &term.expressions).cloned()).collect()
+}
+
+fn say_values(
+    asked: &[impl std::borrow::Borrow<NodeRequirement>],
+    (place, name): (Place, &str),
+    values: &LabelValues,
+    problems: &mut Problems,
+) {
+    for one in asked.iter().map(std::borrow::Borrow::borrow).filter(|one| one.operator == NodeOperator::In) {
+        let Some(known) = values.get(normalized(&one.key)) else { continue };
+        let unmet: Vec<&String> = one.values.iter().filter(|value| !known.contains(*value)).collect();
+        let none = unmet.len() == one.values.len();
+        for value in unmet {
+            let text = format!("{name}: no node can have `{}: {value}`", one.key);
+            let near = nearest(value, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            let few = || (known.len() <= 24).then(|| format!("known here: {}", join(known)));
+            let label = if none { "so no node can meet it" } else { "others of its values can be met" };
+            problems.push(Diagnostic::warning("W135", place, text).label(label).maybe_help(near.or_else(few)));
+        }
+    }
+}
+
+fn join(values: &BTreeSet<String>) -> String {
+    values.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// A `targetPort` by name that no container of the pods has: the endpoint would have no port.
+fn say_named_ports(service: &ServiceSpec, place: Place, plan: &Plan, problems: &mut Problems) {
+    let selected: Vec<_> = plan.templates.iter().filter(|template| service.selects(template)).collect();
+    for port in &service.ports {
+        let TargetPort::Name(wanted) = &port.target else { continue };
+        let containers =
+            selected.iter().flat_map(|template| template.containers.iter().chain(&template.init_containers));
+        let names: BTreeSet<&str> = containers
+            .flat_map(|container| &container.ports)
+            .filter(|known| known.protocol == port.protocol && !known.name.is_empty())
+            .map(|known| known.name.as_str())
+            .collect();
+        if selected.is_empty() || names.contains(wanted.as_str()) {
+            continue;
+        }
+        let text = format!("Service {}: no container of its pods has a port named `{wanted}`", service.name);
+        let help = super::diagnostic::suggestion(wanted, names.iter().copied());
+        let help = help.unwrap_or_else(|| "give the containerPort that name, or write its number".to_string());
+        problems.push(Diagnostic::warning("W136", place, text).label("its endpoints will have no port").help(help));
+    }
+}

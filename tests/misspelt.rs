@@ -1,0 +1,133 @@
+//! What manifests ask for and nothing can meet is warned of; what an API server refuses is an error.
+
+use kubelapse::scenario::{LoadOptions, load};
+
+const APP: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      nodeSelector: { topology.kubernetes.io/zone: us-east-1a }
+      topologySpreadConstraints:
+        - { maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule }
+        - { maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway }
+        - { maxSkew: 1, topologyKey: example.com/rack, whenUnsatisfiable: ScheduleAnyway }
+      containers: [{ name: web, image: web, ports: [{ name: http, containerPort: 8080 }] }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { selector: { app: web }, ports: [{ port: 80, targetPort: http }] }
+---
+apiVersion: elbv2.k8s.aws/v1beta1
+kind: TargetGroupBinding
+metadata: { name: web }
+spec: { targetGroupName: web, serviceRef: { name: web, port: 80 } }
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: agent }
+spec:
+  selector: { matchLabels: { app: agent } }
+  template:
+    metadata: { labels: { app: agent } }
+    spec: { containers: [{ name: agent, image: agent }] }
+---
+apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: { name: general }
+spec:
+  template:
+    metadata: { labels: { example.com/rack: a } }
+    spec:
+      nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: general }
+      requirements:
+        - { key: node.kubernetes.io/instance-type, operator: In, values: [m5.large, c5.large] }
+        - { key: karpenter.sh/capacity-type, operator: In, values: [spot, on-demand] }
+---
+apiVersion: karpenter.k8s.aws/v1
+kind: EC2NodeClass
+metadata: { name: general }
+spec:
+  amiSelectorTerms: [{ alias: al2023@latest }]
+  role: node
+  subnetSelectorTerms: [{ tags: { a: b } }]
+  securityGroupSelectorTerms: [{ tags: { a: b } }]
+";
+
+/// All that is said of the manifests with that text instead of another.
+fn said(test: &str, from: &str, to: &str) -> String {
+    assert!(APP.contains(from), "{from}");
+    let folder =
+        std::env::temp_dir().join(format!("kubelapse-misspelt-{test}-{}", std::process::id())).join("scenarios");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("app.yaml"), APP.replacen(from, to, 1)).unwrap();
+    let scenario = "manifests: [app.yaml]\ncluster: { region: us-east-1, zones: [us-east-1a, us-east-1b] }\ntarget_groups: { web: }\n";
+    std::fs::write(folder.join("s.yaml"), scenario).unwrap();
+    let text = match load(&folder.join("s.yaml"), &LoadOptions::default()) {
+        Ok(loaded) => loaded.render_warnings(false),
+        Err(problems) => problems.render(false),
+    };
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    text
+}
+
+#[test]
+fn values_and_names_that_nothing_has_are_warned_of() {
+    let whole = said("none", "a", "a");
+    for code in ["W134", "W135", "W136", "W137", "error"] {
+        assert!(!whole.contains(code), "{whole}");
+    }
+    let cases = [
+        (
+            "topologyKey: topology.kubernetes.io/zone",
+            "topologyKey: topology.kubernetes.io/zon",
+            "W134",
+            "`topology.kubernetes.io/zone`?",
+        ),
+        (
+            "topologyKey: example.com/rack",
+            "topologyKey: example.com/room",
+            "W134",
+            "no node can have the label `example.com/room`",
+        ),
+        ("zone: us-east-1a", "zone: us-east-1e", "W135", "did you mean `us-east-1"),
+        ("[m5.large, c5.large]", "[m5.lage, c5.large]", "W135", "did you mean `m5.large`?"),
+        ("[m5.large, c5.large]", "[x5.lagre]", "W135", "so no node can meet it"),
+        ("[spot, on-demand]", "[Spot, on-demand]", "W135", "did you mean `spot`?"),
+        ("targetPort: http", "targetPort: htp", "W136", "did you mean `http`?"),
+        ("{ name: web, port: 80 }", "{ name: web, port: 8080 }", "W137", "Service web has no port 8080"),
+    ];
+    for (from, to, code, words) in cases {
+        let text = said("warned", from, to);
+        assert!(text.contains(code) && text.contains(words), "{to}: {code} {words}\n{text}");
+        assert!(!text.contains("error["), "{to} is legal\n{text}");
+    }
+}
+
+/// Each of these the API server refuses.
+#[test]
+fn what_an_api_requires_must_be_there() {
+    let cases = [
+        ("  selector: { matchLabels: { app: web } }\n", "", "lacks `selector`"),
+        ("  selector: { matchLabels: { app: agent } }\n", "", "DaemonSet: spec.selector is required"),
+        ("group: karpenter.k8s.aws, ", "", "spec.template.spec.nodeClassRef.group is required"),
+        ("  subnetSelectorTerms: [{ tags: { a: b } }]\n", "", "spec.subnetSelectorTerms is required"),
+        (
+            "securityGroupSelectorTerms: [{ tags: { a: b } }]",
+            "securityGroupSelectorTerms: []",
+            "needs at least one term",
+        ),
+        ("  amiSelectorTerms: [{ alias: al2023@latest }]\n", "", "spec.amiSelectorTerms is required"),
+        ("  role: node\n", "", "needs one of role and instanceProfile"),
+        ("targetGroupName: web, ", "", "needs targetGroupARN or targetGroupName"),
+        ("serviceRef: { name: web, port: 80 }", "", "lacks `serviceRef`"),
+    ];
+    for (from, to, words) in cases {
+        let text = said("required", from, to);
+        assert!(text.contains("error[E011]") && text.contains(words), "{from}: {words}\n{text}");
+    }
+}
