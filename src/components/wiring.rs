@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Wakes that are on their way, and who watches what.
 pub struct Wiring {
-    on_the_way: HashSet<Event, StableState>,
+    on_the_way: OnTheWay,
     /// Services whose selector matches a template, by template.
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.
@@ -52,7 +52,7 @@ impl Wiring {
         };
         let cache_matters = priorities.clone().min() != priorities.max() || plan.templates.iter().any(has_ports);
         Wiring {
-            on_the_way: HashSet::default(),
+            on_the_way: OnTheWay::default(),
             services_of_template,
             bindings_of_service,
             cache_matters,
@@ -65,7 +65,7 @@ impl Wiring {
         if !may_be_wake(event) {
             return;
         }
-        self.on_the_way.remove(&event);
+        self.on_the_way.remove(event);
     }
 
     /// Sends the wakes of one change.
@@ -171,6 +171,39 @@ impl Wiring {
             _ => return,
         };
         wakes.push((hop, Event::TargetGroup(event)));
+    }
+}
+
+/// Wakes that are on their way. Mostly a handful, which is looked through sooner than it is hashed.
+#[derive(Default)]
+struct OnTheWay {
+    few: Vec<Event>,
+    /// Those beyond.
+    others: HashSet<Event, StableState>,
+}
+
+impl OnTheWay {
+    const FEW: usize = 24;
+
+    /// False if it is on its way already.
+    fn insert(&mut self, event: Event) -> bool {
+        if self.few.contains(&event) || !self.others.is_empty() && self.others.contains(&event) {
+            return false;
+        }
+        if self.few.len() < OnTheWay::FEW {
+            self.few.push(event);
+        } else {
+            self.others.insert(event);
+        }
+        true
+    }
+
+    fn remove(&mut self, event: Event) {
+        if let Some(place) = self.few.iter().position(|other| *other == event) {
+            self.few.swap_remove(place);
+        } else if !self.others.is_empty() {
+            self.others.remove(&event);
+        }
     }
 }
 
