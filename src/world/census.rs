@@ -96,9 +96,9 @@ pub struct Census {
     of_template: Vec<Vec<u32>>,
     on_node: Vec<Vec<Held>>,
     kinds: Vec<NodeKind>,
-    /// Sets of labels as kinds know them, in their order, and the kinds of each set.
+    /// Sets of labels as kinds know them, in their order, and each set with its kinds.
     label_sets: Vec<(Arc<Labels>, u32)>,
-    kinds_of_set: Vec<Vec<u32>>,
+    kinds_of_set: Vec<(Arc<Labels>, Vec<u32>)>,
     /// Labels of a node when it was counted last, and their set: other labels are other memory.
     labelled: Vec<Option<(Arc<Labels>, u32)>>,
     /// `None`: the node is gone.
@@ -271,15 +271,13 @@ impl Census {
             _ => self.label_set(labels),
         };
         self.labelled[node.index()] = Some((labels.clone(), set));
-        let of_set = &self.kinds_of_set[set as usize];
+        let (labels, of_set) = &self.kinds_of_set[set as usize];
         if let Some(&kind) = of_set.iter().find(|&&kind| self.kinds[kind as usize].taints == taints) {
             return kind;
         }
         let next = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
-        let same = of_set.first().map(|&kind| self.kinds[kind as usize].labels.clone());
-        let labels = same.unwrap_or_else(|| Arc::new(without_host(labels)));
-        self.kinds.push(NodeKind { labels, taints: taints.to_vec(), nodes: 0 });
-        self.kinds_of_set[set as usize].push(next);
+        self.kinds.push(NodeKind { labels: labels.clone(), taints: taints.to_vec(), nodes: 0 });
+        self.kinds_of_set[set as usize].1.push(next);
         next
     }
 
@@ -289,8 +287,9 @@ impl Census {
             Ok(position) => self.label_sets[position].1,
             Err(position) => {
                 let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
-                self.kinds_of_set.push(Vec::new());
-                self.label_sets.insert(position, (Arc::new(without_host(labels)), next));
+                let labels = Arc::new(without_host(labels));
+                self.kinds_of_set.push((labels.clone(), Vec::new()));
+                self.label_sets.insert(position, (labels, next));
                 next
             }
         }

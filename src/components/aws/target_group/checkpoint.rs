@@ -29,7 +29,16 @@ pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
     let mut hasher = hash_of_text(StableHasher::default(), &binding.spec.text);
     hasher.write_u64(wanted.len() as u64);
     let [one, two] = sums.map(|sum| sum ^ hasher.finish());
-    format!("{one:016x}{two:016x}").into()
+    hexadecimal([one, two]).into()
+}
+
+/// Checkpoints are made at each reconcile: formatting would be most of their cost.
+fn hexadecimal(words: [u64; 2]) -> String {
+    let digits = words.into_iter().flat_map(|word| (0..16).rev().map(move |place| word >> (4 * place) & 15));
+    let text = digits.map(|digit| char::from(b"0123456789abcdef"[digit as usize]));
+    let mut all = String::with_capacity(32);
+    all.extend(text);
+    all
 }
 
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
@@ -128,5 +137,6 @@ mod tests {
             checkpoint(&with("another spec"), &[one, two]),
         ];
         assert!(others.iter().all(|other| *other != both), "{others:?}");
+        assert_eq!(hexadecimal([0x0123_4567_89ab_cdef, 1]), "0123456789abcdef0000000000000001");
     }
 }

@@ -22,6 +22,8 @@ pub struct Names {
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Arc<str>>,
     nodes: BTreeMap<Arc<str>, NodeId>,
+    /// Names of nodes' objects and what their cloud provider calls them.
+    nodes_named: Vec<Option<(Name, Arc<str>)>>,
     targets: Vec<Option<Target>>,
     healths: Vec<((TargetState, TargetReason), Health)>,
 }
@@ -41,6 +43,20 @@ impl Names {
             name
         });
         name.clone()
+    }
+
+    /// The name of a node, and what its cloud provider calls it.
+    fn of_node(&mut self, world: &World, id: NodeId) -> (Name, Arc<str>) {
+        if self.nodes_named.len() <= id.index() {
+            self.nodes_named.resize(id.index() + 1, None);
+        }
+        let Names { nodes, nodes_named, .. } = self;
+        let named = nodes_named[id.index()].get_or_insert_with(|| {
+            let name = &world.node(id).name;
+            nodes.insert(name.clone(), id);
+            (Name::new("", name.clone()), format!("aws:///zone/{}", instance_id(id)).into())
+        });
+        named.clone()
     }
 
     /// The text of a pod's address.
@@ -155,9 +171,9 @@ pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
 /// A node's object.
 pub fn node(world: &World, names: &mut Names, id: NodeId) -> Node {
     let entry = world.node(id);
-    names.nodes.insert(entry.name.clone(), id);
+    let (name, provider_id) = names.of_node(world, id);
     Node {
-        name: Name::new("", entry.name.clone()),
+        name,
         labels: entry.labels.clone(),
         taints: entry.taints.clone(),
         ready: Some(match entry.readiness {
@@ -165,7 +181,7 @@ pub fn node(world: &World, names: &mut Names, id: NodeId) -> Node {
             NodeReadiness::NotReady => Status::False,
             NodeReadiness::Unknown => Status::Unknown,
         }),
-        provider_id: format!("aws:///zone/{}", instance_id(id)).into(),
+        provider_id,
         created: entry.created.whole_second(),
         other: "".into(),
     }
