@@ -51,6 +51,12 @@ const KUBELET_WORKERS: usize = 4;
 /// A recorder reads watches one after the other: a cause may seem to come so much after its effect, microseconds.
 const SLACK: i64 = 60_000;
 
+/// What is decided at a look is late where the look is, which comes a second after the end of a write: requests are looked at
+/// from so much before the cause on, microseconds.
+pub(super) fn writes_before(kind: Kind) -> i64 {
+    if matches!(kind, Kind::ClaimInitialized | Kind::ClaimDeleting) { LOOK } else { 0 }
+}
+
 /// Where a delay is counted from.
 enum Cause {
     /// The latest of these kinds, of whatever subject.

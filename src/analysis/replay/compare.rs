@@ -4,7 +4,7 @@
 //! own cause in its own timeline, so that an early deviation is not counted again for all that follows from it. What follows
 //! from the whole chain is judged by itself.
 
-use super::causes::{Class, cause_at};
+use super::causes::{Class, cause_at, writes_before};
 use super::{Happening, Kind, Near, Timeline};
 use std::collections::BTreeMap;
 
@@ -317,7 +317,7 @@ fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &N
             error = error.min((meant.at - recorded.at).abs());
         }
         if error > tolerance {
-            let excused = real > ours && error - tolerance <= noise.slow_seconds(cause, one.at);
+            let excused = real > ours && error - tolerance <= noise.slow_seconds(cause - writes_before(kind), one.at);
             result.excused += usize::from(excused);
             result.outside += usize::from(!excused);
         }
@@ -381,6 +381,16 @@ mod tests {
         let plain = drain(10.0, 20.0);
         assert_eq!(outside(&drain(12.0, 22.0), &plain, &Noise::default(), Kind::PodDeleting), (0, 0, 0));
         assert_eq!(outside(&drain(12.0, 24.0), &plain, &Noise::default(), Kind::PodDeleting), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_look_is_late_by_the_writes_before_it() {
+        let initialized =
+            |at: f64| timeline(&[(10.0, Kind::NodeReady, "n", ""), (at, Kind::ClaimInitialized, "c", "")]);
+        let (late, plain) = (initialized(11.7), initialized(11.02));
+        let slow = Noise::new(1.0, vec![(10_100_000, 10_500_000)]);
+        assert_eq!(outside(&late, &plain, &Noise::default(), Kind::ClaimInitialized), (1, 0, 0));
+        assert_eq!(outside(&late, &plain, &slow, Kind::ClaimInitialized), (0, 1, 0), "before the look at 11");
     }
 
     #[test]
