@@ -18,6 +18,8 @@ const RACES: [u64; 6] = [8, 16, 24, 32, 48, 64];
 /// So many draws of what is chance are tried.
 pub const DRAWS: u64 = 24;
 
+/// By how much machines may be late in a draw: the first ones leave that race as it is.
+const RACE_MILLISECONDS: [u64; 3] = [0, 32, 128];
 /// Draws take so many different phases of the node controller, and one.
 const PHASES: u64 = 8;
 
@@ -89,6 +91,12 @@ fn draw(plan: &Plan, number: u64) -> Plan {
     if let Some(start) = &mut other.flags.controllers.node_monitor_start {
         let step = Span::from_micros(replay::LOOK_KNOWN.micros() / PHASES * 2);
         *start = (*start + step * (number % (PHASES + 1))).saturating_sub(replay::LOOK_KNOWN);
+    }
+    // Machines of one batch become Ready within milliseconds, and late draws let every race between them be drawn.
+    let late = RACE_MILLISECONDS[(number / 8).min(2) as usize];
+    for (index, ready) in other.known_delays.ready.iter_mut().enumerate() {
+        let word = (number << 32 | index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        *ready = ready.map(|span| span + Span::from_millis(word % (late + 1)));
     }
     other
 }
