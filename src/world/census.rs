@@ -72,7 +72,7 @@ pub struct Held {
 /// Nodes with the same labels (but for the host's name) and taints.
 #[derive(Clone, Debug)]
 pub struct NodeKind {
-    /// Labels; that of the host's name is empty if it is there.
+    /// Labels of the first such node: the host's name is its own, and kinds do not tell it from others.
     pub labels: Arc<Labels>,
     /// Taints.
     pub taints: Vec<Taint>,
@@ -96,9 +96,10 @@ pub struct Census {
     of_template: Vec<Vec<u32>>,
     on_node: Vec<Vec<Held>>,
     kinds: Vec<NodeKind>,
-    /// Sets of labels as kinds know them, in their order, and each set with its kinds.
+    /// Sets of labels in the order of what kinds know of them; by set its labels and its kinds.
     label_sets: Vec<(Arc<Labels>, u32)>,
-    kinds_of_set: Vec<(Arc<Labels>, Vec<u32>)>,
+    set_labels: Vec<Arc<Labels>>,
+    kinds_of_set: Vec<Vec<u32>>,
     /// Labels of a node when it was counted last, and their set: other labels are other memory.
     labelled: Vec<Option<(Arc<Labels>, u32)>>,
     /// `None`: the node is gone.
@@ -271,25 +272,26 @@ impl Census {
             _ => self.label_set(labels),
         };
         self.labelled[node.index()] = Some((labels.clone(), set));
-        let (labels, of_set) = &self.kinds_of_set[set as usize];
+        let of_set = &self.kinds_of_set[set as usize];
         if let Some(&kind) = of_set.iter().find(|&&kind| self.kinds[kind as usize].taints == taints) {
             return kind;
         }
         let next = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
-        self.kinds.push(NodeKind { labels: labels.clone(), taints: taints.to_vec(), nodes: 0 });
-        self.kinds_of_set[set as usize].1.push(next);
+        let labels = self.set_labels[set as usize].clone();
+        self.kinds.push(NodeKind { labels, taints: taints.to_vec(), nodes: 0 });
+        self.kinds_of_set[set as usize].push(next);
         next
     }
 
-    /// The set of labels of a node. Copying labels is dear, so they are compared as they are.
-    fn label_set(&mut self, labels: &Labels) -> u32 {
-        match self.label_sets.binary_search_by(|(known, _)| known.iter().cmp(as_kinds_know(labels))) {
+    /// The set of labels of a node. Copying labels is dear: they are compared as they are.
+    fn label_set(&mut self, labels: &Arc<Labels>) -> u32 {
+        match self.label_sets.binary_search_by(|(known, _)| as_kinds_know(known).cmp(as_kinds_know(labels))) {
             Ok(position) => self.label_sets[position].1,
             Err(position) => {
                 let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
-                let labels = Arc::new(without_host(labels));
-                self.kinds_of_set.push((labels.clone(), Vec::new()));
-                self.label_sets.insert(position, (labels, next));
+                self.kinds_of_set.push(Vec::new());
+                self.set_labels.push(labels.clone());
+                self.label_sets.insert(position, (labels.clone(), next));
                 next
             }
         }
@@ -319,17 +321,9 @@ impl Census {
     }
 }
 
-/// Labels as a kind knows them, without a copy.
-fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&String, &String)> {
-    static NOTHING: String = String::new();
-    labels.iter().map(|(key, value)| if key == HOSTNAME_LABEL { (key, &NOTHING) } else { (key, value) })
-}
-
-/// Labels as a kind knows them.
-fn without_host(labels: &Labels) -> Labels {
-    let mut labels = labels.clone();
-    labels.get_mut(HOSTNAME_LABEL).into_iter().for_each(String::clear);
-    labels
+/// Labels as a kind knows them: of the host's name only that it is there.
+fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().map(|(key, value)| (key.as_str(), if key == HOSTNAME_LABEL { "" } else { value.as_str() }))
 }
 
 fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
@@ -426,8 +420,8 @@ impl World {
             if held != by_node[node.id.index()] {
                 return Err(format!("node {}: the census counts {held:?}", node.name));
             }
-            let labels = without_host(&node.labels);
-            let fits = |kind: u32| *census.kind(kind).labels == labels && census.kind(kind).taints == node.taints;
+            let alike = |kind: &NodeKind| as_kinds_know(&kind.labels).eq(as_kinds_know(&node.labels));
+            let fits = |kind: u32| alike(census.kind(kind)) && census.kind(kind).taints == node.taints;
             if kind.is_some() != node.gone.is_none() || !kind.is_none_or(fits) {
                 return Err(format!("node {} is not of its kind", node.name));
             }

@@ -147,7 +147,8 @@ pub struct StateNode<'a> {
 
 /// All nodes and launched claims, initialised ones first, then by name.
 pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
-    let mut all: Vec<StateNode> = Vec::new();
+    let present = world.nodes.iter().filter(|node| node.gone.is_none()).count();
+    let mut all: Vec<StateNode> = Vec::with_capacity(present + 4);
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
         let claim = node.claim.map(|id| world.claim(id));
         let unregistered = claim.filter(|claim| claim.registered.is_none());

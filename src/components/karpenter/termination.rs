@@ -104,7 +104,9 @@ impl Termination {
             return self.await_volumes(cx, id, node);
         }
         cx.world.delete_node(node);
-        cx.world.add_taint(node, disrupted_taint().clone());
+        if !cx.world.node(node).taints.contains(disrupted_taint()) {
+            cx.world.add_taint(node, disrupted_taint().clone());
+        }
         self.drain(cx, id, node);
     }
 

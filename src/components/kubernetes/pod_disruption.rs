@@ -14,7 +14,6 @@ use crate::components::Cx;
 use crate::engine::{Span, Time};
 use crate::plan::{IntOrPercent, PdbId, PdbSpec};
 use crate::world::{Owner, PodId, Selected, World};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How long an evicted pod that still runs counts as disrupted. Source: `disruption.go` (`DeletionTimeout`).
@@ -187,7 +186,8 @@ fn still_disrupted(world: &World, records: &[(PodId, Time)], now: Time) -> (Vec<
 
 /// Sum of the scales of the pods' controllers, each once; pods without controller add nothing.
 fn scale_of_owners(world: &World, pods: &[PodId]) -> Option<i32> {
-    let (mut deployments, mut sets, mut total) = (BTreeSet::new(), BTreeSet::new(), 0i32);
+    // Few: looking through them is cheaper than a tree.
+    let (mut deployments, mut sets, mut total) = (Vec::new(), Vec::new(), 0i32);
     for &pod in pods {
         let id = match world.pod(pod).owner {
             Owner::ReplicaSet(id) => id,
@@ -200,10 +200,14 @@ fn scale_of_owners(world: &World, pods: &[PodId]) -> Option<i32> {
             return None;
         }
         match set.deployment {
-            Some(deployment) if deployments.insert(deployment) => {
+            Some(deployment) if !deployments.contains(&deployment) => {
+                deployments.push(deployment);
                 total = total.saturating_add(world.deployments[deployment.index()].replicas);
             }
-            None if sets.insert(id) => total = total.saturating_add(set.replicas),
+            None if !sets.contains(&id) => {
+                sets.push(id);
+                total = total.saturating_add(set.replicas);
+            }
             Some(_) | None => {}
         }
     }

@@ -1,8 +1,9 @@
 //! What no simulation can find: known from amounts alone, before anything is simulated.
 //!
 //! In: candidates that are spot instances, where spot is not replaced by spot (`SpotToSpotConsolidation` off, the default).
-//! Then all their pods must fit on nodes that exist; a pod that is too large for what each of those has free ends the
-//! question. Only asked where nobody reads why not. Source: core `disruption/consolidation.go` (`computeConsolidation`).
+//! Then all their pods must fit on nodes that exist; where those have too little free, that ends the question. Out: whether
+//! they stay for sure. Only asked where nobody reads why. Source: core `disruption/consolidation.go`
+//! (`computeConsolidation`).
 
 use super::candidates::Candidate;
 use super::simulation::Scene;
@@ -11,12 +12,11 @@ use crate::components::karpenter::provisioner::existing::is_settled;
 use crate::components::karpenter::provisioner::{claims, pools, topology};
 use crate::plan::{CapacityType, NodePoolId, PodTemplate};
 use crate::rules::requirements::CAPACITY_TYPE;
-use crate::world::{PodId, PodPhase};
+use crate::world::PodPhase;
 
-/// Whether the candidates stay for sure: they could only go for nothing, and some pod of theirs has no room elsewhere.
+/// Whether the candidates stay for sure: they could only go for nothing, and their pods have no room elsewhere.
 pub fn must_stay(scene: Scene, candidates: &[Candidate]) -> bool {
-    wants_no_replacement(scene, candidates)
-        && candidates.iter().flat_map(|one| &one.pods).any(|&pod| is_too_large(scene, candidates, pod))
+    wants_no_replacement(scene, candidates) && lacks_room(scene, candidates)
 }
 
 /// Whatever new claim came of it would be spot again, which is refused.
@@ -45,20 +45,82 @@ fn may_choose(template: &PodTemplate) -> bool {
         || topology::topology_keys(template).any(|key| key == CAPACITY_TYPE)
 }
 
-/// No node that stays has room for a pod of the candidates, even if it took nothing else.
-fn is_too_large(scene: Scene, candidates: &[Candidate], pod: PodId) -> bool {
+/// Some pod fits on none of the nodes that stay, even if they took nothing else; or all of those together take fewer pods
+/// than there are, even if each were as small as the smallest in every respect.
+fn lacks_room(scene: Scene, candidates: &[Candidate]) -> bool {
     let Scene { plan, world, nodes, .. } = scene;
-    if !is_currently_reschedulable(world, pod) {
-        return false;
-    }
-    let requests = &world.template_of(pod).requests;
-    let picky = plan.flags.karpenter.version >= (1, 14) && world.pod(pod).phase != PodPhase::Pending;
     let goes = |node: &StateNode| candidates.iter().any(|one| Some(one.claim) == node.claim);
-    let has_room = |node: &StateNode| {
-        !node.leaving
-            && claims::fits(requests, &node.free)
-            && !goes(node)
-            && (!picky || is_settled(world, node, world.now))
-    };
-    !nodes.iter().any(has_room)
+    let stays = || nodes.iter().filter(|node| !node.leaving && !goes(node));
+    let (mut count, mut smallest, mut all_picky) = (0, [i64::MAX; 4], true);
+    let moving = candidates.iter().flat_map(|one| &one.pods).copied();
+    for pod in moving.filter(|&pod| is_currently_reschedulable(world, pod)) {
+        let requests = &world.template_of(pod).requests;
+        let picky = plan.flags.karpenter.version >= (1, 14) && world.pod(pod).phase != PodPhase::Pending;
+        let has_room =
+            |node: &&StateNode| claims::fits(requests, &node.free) && (!picky || is_settled(world, node, world.now));
+        if !stays().any(|node| has_room(&node)) {
+            return true;
+        }
+        all_picky &= picky;
+        count += 1;
+        smallest.iter_mut().zip(claims::amounts(requests)).for_each(|(least, asked)| *least = (*least).min(asked));
+    }
+    let takers = stays().filter(|node| !all_picky || is_settled(world, node, world.now));
+    let most = takers.fold(0_i64, |sum, node| sum.saturating_add(most_pods(&smallest, &claims::amounts(&node.free))));
+    most < count
+}
+
+/// How many pods that ask for so much fit into what is free.
+fn most_pods(asked: &[i64; 4], free: &[i64; 4]) -> i64 {
+    if free.iter().any(|&free| free < 0) {
+        return 0;
+    }
+    let limits = asked.iter().zip(free).filter(|(asked, _)| **asked > 0).map(|(asked, free)| free / asked);
+    limits.min().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::candidates::{Class, candidate};
+    use super::*;
+    use crate::components::karpenter::cluster::{Catalog, state_nodes};
+    use crate::components::karpenter::fixture::{edit_pool, node, small_plan};
+    use crate::components::karpenter::provisioner::memo::Memo;
+    use crate::plan::Plan;
+    use crate::world::World;
+    use std::collections::BTreeSet;
+
+    /// Whether the first of two nodes with so many pods of half a core each has to stay; a node has room for three.
+    fn stays(plan: &Plan, kind: CapacityType, [own, other]: [u32; 2]) -> bool {
+        let mut world = World::new(plan);
+        let claim = node(plan, &mut world, "t3.medium", kind, own);
+        node(plan, &mut world, "t3.medium", CapacityType::Spot, other);
+        let (catalog, nodes, held, memo) =
+            (Catalog::of(plan), state_nodes(plan, &world), BTreeSet::new(), Memo::default());
+        let scene = Scene { plan, world: &world, catalog: &catalog, nodes: &nodes, held: &held, memo: &memo };
+        let one = candidate(plan, &world, claim, Class::Graceful).expect("nothing holds it");
+        must_stay(scene, &[one])
+    }
+
+    #[test]
+    fn a_spot_node_stays_where_its_pods_have_no_room() {
+        let mut plan = small_plan();
+        edit_pool(&mut plan, |pool| pool.requirements.clear());
+        let spot = CapacityType::Spot;
+        assert!(!stays(&plan, spot, [1, 2]) && !stays(&plan, spot, [3, 0]), "there is room");
+        assert!(stays(&plan, spot, [1, 3]), "not for one");
+        assert!(stays(&plan, spot, [3, 2]), "for one, not for three");
+        assert!(!stays(&plan, CapacityType::OnDemand, [3, 3]), "it may become a spot node");
+        plan.flags.karpenter.spot_to_spot = true;
+        assert!(!stays(&plan, spot, [3, 3]), "it may become another spot node");
+    }
+
+    #[test]
+    fn a_pod_that_wants_no_spot_node_may_get_another() {
+        let mut plan = small_plan();
+        edit_pool(&mut plan, |pool| pool.requirements.clear());
+        let template = std::sync::Arc::make_mut(&mut plan.templates[0]);
+        template.node_selector.insert(CAPACITY_TYPE.to_string(), "on-demand".to_string());
+        assert!(!stays(&plan, CapacityType::Spot, [3, 3]));
+    }
 }

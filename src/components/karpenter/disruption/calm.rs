@@ -41,3 +41,53 @@ impl Calm {
         self.version == world.cluster_version() && world.now < self.until
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::karpenter::fixture::{edit_pool, node, small_plan};
+    use crate::engine::Span;
+    use crate::plan::{CapacityType, TemplateId};
+
+    /// Whatever a pass reads, a change of it ends the calm; a heartbeat does not.
+    #[test]
+    fn what_a_pass_reads_ends_the_calm() {
+        let plan = small_plan();
+        let mut world = World::new(&plan);
+        let claim = node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 1);
+        let id = world.claim(claim).node.expect("the fixture made it");
+        let pod = world.node(id).pods[0];
+        let calm = |world: &World| Calm::of(&plan, world).expect("nothing but changes ends it");
+        let until = world.now + Span::from_secs(20);
+        let changes: [&dyn Fn(&mut World); 6] = [
+            &|world| world.nominate_claim(claim, until),
+            &|world| world.note_instance_terminating(claim),
+            &|world| world.update_pod(pod, TemplateId(0)),
+            &|world| world.set_consolidatable(claim, false),
+            &|world| world.set_node_annotation(id, DO_NOT_DISRUPT, Some("true")),
+            &|world| world.delete_pod(pod, None, crate::world::DeleteCause::User),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let before = calm(&world);
+            assert!(before.holds(&world));
+            change(&mut world);
+            assert!(!before.holds(&world), "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_nomination_that_ends_ends_the_calm_and_a_schedule_allows_none() {
+        let mut plan = small_plan();
+        let mut world = World::new(&plan);
+        let claim = node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 0);
+        let until = world.now + Span::from_secs(20);
+        world.nominate_claim(claim, until);
+        let calm = Calm::of(&plan, &world).expect("nothing but changes ends it");
+        world.now = until.back(Span::from_micros(1));
+        assert!(calm.holds(&world));
+        world.now = until;
+        assert!(!calm.holds(&world));
+        edit_pool(&mut plan, |pool| pool.budgets[0].schedule = Some("0 9 * * *".to_string()));
+        assert!(Calm::of(&plan, &World::new(&plan)).is_none(), "the clock alone may open a budget");
+    }
+}

@@ -155,7 +155,9 @@ pub fn is_occupied(world: &World, node: NodeId) -> bool {
 /// Whether the pods of a node forbid something: as [`pod_block`], without a word.
 fn is_held_by_pods(world: &World, pods: &[PodId]) -> bool {
     let forbids = |pod: PodId| world.pod(pod).is_active() && forbids_disruption(world, pod);
-    pods.iter().any(|&pod| forbids(pod) || eviction_hold(world, pod, Blocks::Now).is_some())
+    // A budget that allows something holds nothing up, unless there are several.
+    let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
+    pods.iter().any(|&pod| forbids(pod) || (may_hold && eviction_hold(world, pod, Blocks::Now).is_some()))
 }
 
 /// What the pods of a node forbid: first annotations, then budgets, each by name of the pod.

@@ -28,9 +28,10 @@ pub fn fits(requests: &Resources, total: &Resources) -> bool {
 }
 
 /// CPU, memory, storage, pod slots.
-type Amounts = [i64; 4];
+pub type Amounts = [i64; 4];
 
-const fn amounts(of: &Resources) -> Amounts {
+/// Of resources, those that every node has.
+pub const fn amounts(of: &Resources) -> Amounts {
     [of.cpu.0, of.memory.0, of.ephemeral_storage.0, of.pods]
 }
 
@@ -310,7 +311,8 @@ impl OpenClaim {
 
     /// Some `minValues` is less than its pool asks for.
     pub fn is_relaxed(&self, template: &Template) -> bool {
-        template.requirements.iter().any(|(key, asked)| {
+        let demanding = template.requirements.iter().filter(|(_, asked)| asked.min_values.is_some());
+        demanding.into_iter().any(|(key, asked)| {
             asked.min_values > self.requirements.get(key).and_then(|requirement| requirement.min_values)
         })
     }

@@ -3,7 +3,7 @@
 //! Source: core `provisioning/scheduling/existingnode.go`.
 
 use super::claims::fits;
-use super::memo::Keys;
+use super::memo::{Keys, Memo};
 use super::packing::{Refusal, Work};
 use super::pools::Daemon;
 use super::preferences::{self, HostPort};
@@ -21,13 +21,16 @@ use std::sync::Arc;
 /// A node with room for pods.
 pub struct Existing<'a> {
     /// As it is.
-    pub state: StateNode<'a>,
+    pub state: &'a StateNode<'a>,
+    world: &'a World,
+    memo: &'a Memo,
     /// Labels that anybody may ask for.
     keys: Keys,
     /// Its labels, of those that a pod of the pass asks for, and what its new pods added; made when the first pod looks.
     requirements: OnceCell<Requirements>,
     free: Resources,
-    ports: Vec<HostPort>,
+    /// Ports that are taken; found out for the first pod that wants any.
+    ports: OnceCell<Vec<HostPort>>,
     /// Volumes that it can attach, if it says so, and those that it has.
     limits: Option<&'a BTreeMap<String, usize>>,
     attached: Attached,
@@ -38,38 +41,45 @@ pub struct Existing<'a> {
 }
 
 /// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
-pub fn node<'a>(world: &'a World, state: &StateNode<'a>, daemons: &[Daemon], keys: &Keys) -> Existing<'a> {
-    let mut expected = Resources::default();
-    // Where a pod of each daemon is, as a rule, no more is to come.
-    let is_there = |daemon: &Daemon| {
-        let is_its = |&pod: &PodId| {
-            let daemons = matches!(world.pod(pod).owner, Owner::DaemonSet(_)) && !world.pod(pod).is_finished();
-            daemons && Arc::ptr_eq(world.template_of(pod), &daemon.template)
-        };
-        state.pods.iter().any(is_its)
-    };
-    if !daemons.iter().all(is_there) {
-        for daemon in daemons.iter().filter(|daemon| daemon.runs_on(state)) {
-            expected += &daemon.template.requests;
-        }
-    }
-    let mut ports = Vec::new();
-    for &pod in state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished()) {
-        if matches!(world.pod(pod).owner, Owner::DaemonSet(_)) {
-            expected -= &world.template_of(pod).requests;
-        }
-        ports.extend(preferences::host_ports(world.template_of(pod)));
-    }
+pub fn node<'a>(
+    world: &'a World,
+    state: &'a StateNode<'a>,
+    daemons: &[Daemon],
+    (memo, keys): (&'a Memo, &Keys),
+) -> Existing<'a> {
     let limits = state.node.and_then(|id| world.volumes.attach_limits.get(&*world.node(id).name));
     let mut attached = Attached::new();
     for &pod in state.pods.iter().filter(|&&pod| limits.is_some() && !world.pod(pod).is_finished()) {
         attach(&mut attached, volumes::attached(&world.volumes, world.template_of(pod)).as_ref());
     }
     let mut free = state.free.clone();
-    free -= &Resources::default().max(&expected);
+    if let Some(expected) = expected(world, state, daemons) {
+        free -= &expected;
+    }
     let settled = is_settled(world, state, world.now);
-    let (keys, requirements, pods) = (keys.clone(), OnceCell::new(), Vec::new());
-    Existing { state: state.clone(), keys, requirements, free, ports, limits, attached, settled, pods }
+    let (keys, requirements, ports, pods) = (keys.clone(), OnceCell::new(), OnceCell::new(), Vec::new());
+    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, settled, pods }
+}
+
+/// What daemons that are still to come will take; `None`: nothing.
+fn expected(world: &World, state: &StateNode, daemons: &[Daemon]) -> Option<Resources> {
+    let daemon_pod = |pod: PodId| matches!(world.pod(pod).owner, Owner::DaemonSet(_)) && !world.pod(pod).is_finished();
+    // Where a pod of each daemon is, as a rule, no more is to come.
+    let is_there = |daemon: &Daemon| {
+        let mut pods = state.pods.iter();
+        pods.any(|&pod| daemon_pod(pod) && Arc::ptr_eq(world.template_of(pod), &daemon.template))
+    };
+    if daemons.iter().all(is_there) {
+        return None;
+    }
+    let mut expected = Resources::default();
+    for daemon in daemons.iter().filter(|daemon| daemon.runs_on(state)) {
+        expected += &daemon.template.requests;
+    }
+    for &pod in state.pods.iter().filter(|&&pod| daemon_pod(pod)) {
+        expected -= &world.template_of(pod).requests;
+    }
+    Some(Resources::default().max(&expected))
 }
 
 /// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
@@ -85,11 +95,18 @@ pub fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
 impl Existing<'_> {
     /// Its labels, of those that a pod of the pass asks for, and what its new pods added.
     pub fn requirements(&self) -> &Requirements {
-        self.requirements.get_or_init(|| {
+        let made = || {
             let mut requirements = Requirements::of_some_labels(self.state.labels, &*self.keys);
             requirements.replace(HOSTNAME, Requirement::any_of([self.state.host_name()]));
             requirements
-        })
+        };
+        self.requirements.get_or_init(|| self.memo.labels(self.world, self.state, &self.keys, made))
+    }
+
+    fn ports(&self) -> &Vec<HostPort> {
+        let world = self.world;
+        let running = || self.state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished());
+        self.ports.get_or_init(|| running().flat_map(|&pod| preferences::host_ports(world.template_of(pod))).collect())
     }
 
     /// What the node becomes with one more pod: taints, host ports, what is free, labels, topology.
@@ -108,7 +125,7 @@ impl Existing<'_> {
         if self.limits.is_some_and(|limits| volumes::exceeds(limits, &self.attached, attached)) {
             return Err(Refusal::Volume);
         }
-        if preferences::any_clash(&wishes.ports, &self.ports) {
+        if !wishes.ports.is_empty() && preferences::any_clash(&wishes.ports, self.ports()) {
             return Err(Refusal::HostPort);
         }
         if !self.requirements().compatible(&wishes.requirements, false) {
@@ -134,7 +151,10 @@ impl Existing<'_> {
     /// The pod is on it.
     pub fn add(&mut self, pod: &Work, requirements: Requirements) {
         self.free -= &pod.wishes.template.requests;
-        self.ports.extend(pod.wishes.ports.iter().cloned());
+        if !pod.wishes.ports.is_empty() {
+            self.ports();
+            self.ports.get_mut().into_iter().for_each(|ports| ports.extend(pod.wishes.ports.iter().cloned()));
+        }
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
         self.requirements = OnceCell::from(requirements);

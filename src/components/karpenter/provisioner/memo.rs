@@ -8,9 +8,10 @@ use super::packing::asked_keys;
 use super::pools::{self, Daemon, Template};
 use super::preferences::Wishes;
 use super::volumes;
-use crate::components::karpenter::cluster::{Catalog, Market};
+use crate::components::karpenter::cluster::{Catalog, Market, StateNode};
 use crate::plan::{NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes};
-use crate::rules::requirements::normalized;
+use crate::rules::labels::Labels;
+use crate::rules::requirements::{Requirements, normalized};
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,6 +34,8 @@ struct Known {
     wishes: BTreeMap<TemplateId, (Arc<PodTemplate>, Arc<Wishes>)>,
     keys: Option<(Vec<Arc<PodTemplate>>, Keys)>,
     pools: Option<Arc<Pools>>,
+    /// By node.
+    labels: Vec<Option<(Arc<Labels>, Keys, Requirements)>>,
 }
 
 /// Pools that nodes may be created of, and the daemons that come with them.
@@ -83,6 +86,33 @@ impl Memo {
         let keys = Arc::new(keys);
         known.keys = Some((templates.to_vec(), keys.clone()));
         keys
+    }
+
+    /// What the labels of a node say, of those that anybody asks for. A node that is not registered yet is another matter:
+    /// its labels are those of its claim.
+    pub fn labels(
+        &self,
+        world: &World,
+        state: &StateNode,
+        keys: &Keys,
+        made: impl Fn() -> Requirements,
+    ) -> Requirements {
+        let registered = state.claim.is_none_or(|claim| world.claim(claim).registered.is_some());
+        let Some(node) = state.node.filter(|_| registered) else { return made() };
+        let mut known = self.known();
+        if known.labels.len() <= node.index() {
+            known.labels.resize(node.index() + 1, None);
+        }
+        let labels = &world.node(node).labels;
+        let is_current =
+            |of: &&(Arc<Labels>, Keys, Requirements)| Arc::ptr_eq(&of.0, labels) && Arc::ptr_eq(&of.1, keys);
+        if let Some((_, _, requirements)) = known.labels[node.index()].as_ref().filter(is_current) {
+            debug_assert_eq!(*requirements, made());
+            return requirements.clone();
+        }
+        let requirements = made();
+        known.labels[node.index()] = Some((labels.clone(), keys.clone(), requirements.clone()));
+        requirements
     }
 
     /// The pools of this instant.

@@ -188,7 +188,7 @@ fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, options: Options) ->
         return (0, Results { ignored, ..Results::default() });
     }
     list_order(world, &mut pods);
-    let nodes = nodes.into_iter().filter(|node| !node.leaving).collect();
+    let nodes = nodes.iter().filter(|node| !node.leaving).collect();
     let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
     let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options });
     (count, Results { ignored, ..results })

@@ -58,7 +58,7 @@ pub struct Snapshot<'a> {
     /// Requirements of instance types.
     pub catalog: &'a Catalog,
     /// Nodes that may take pods, in the order in which they are tried.
-    pub nodes: Vec<StateNode<'a>>,
+    pub nodes: Vec<&'a StateNode<'a>>,
     /// Pods to place, in the order of the API's lists.
     pub pods: Vec<PodId>,
     /// Rules.
@@ -308,10 +308,11 @@ impl<'a> Scheduler<'a> {
             .into_iter()
             .map(|key| (key.into(), topology::universe(plan, world, catalog, &pools, key)))
             .collect();
-        let excluded = snapshot.pods.iter().copied().collect();
+        let mut excluded = snapshot.pods.clone();
+        excluded.sort_unstable();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
         let keys = memo.keys(&world.volumes, &concerned);
-        let of_node = |node| existing::node(world, node, &found.daemons, &keys);
+        let of_node = |&node| existing::node(world, node, &found.daemons, (memo, &keys));
         let existing = snapshot.nodes.iter().map(of_node).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
@@ -321,7 +322,7 @@ impl<'a> Scheduler<'a> {
             topology,
             existing,
             templates: found.templates.clone(),
-            remaining: pools::remaining_limits(world, &snapshot.nodes),
+            remaining: pools::remaining_limits(world, snapshot.nodes.iter().copied()),
             claims: Vec::new(),
             order: Vec::new(),
             exempt: snapshot.options.settled_only_but.as_ref(),
@@ -344,8 +345,10 @@ impl<'a> Scheduler<'a> {
             self.topology.update(id, origin, &wishes.rules, false);
             pods.push(Work { id, origin, wishes });
         }
-        for node in &self.existing {
-            self.topology.register_host(node.state.host_name());
+        if !self.topology.is_free() {
+            for node in &self.existing {
+                self.topology.register_host(node.state.host_name());
+            }
         }
         pods.sort_by(|one, two| order(world, one, two));
         pods
@@ -565,7 +568,8 @@ fn order(world: &World, one: &Work, two: &Work) -> std::cmp::Ordering {
 pub fn pods_to_place(world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
     let mut ignored = Vec::new();
     let mut pods: Vec<PodId> = Vec::new();
-    for pod in world.pods.iter().filter(|pod| pod.gone.is_none() && cluster::is_provisionable(world, pod.id)) {
+    let waiting = world.living.iter().filter(|&pod| cluster::is_provisionable(world, pod));
+    for pod in waiting.map(|pod| world.pod(pod)) {
         let template = world.template(pod.template);
         match preferences::refusal(template).or_else(|| volumes::refusal(&world.volumes, template)) {
             None => pods.push(pod.id),

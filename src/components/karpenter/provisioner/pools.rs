@@ -9,7 +9,7 @@ use crate::plan::{DaemonSetSpec, InstanceTypeId, NodePoolId, NodePoolSpec, Plan,
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::{Owner, PodId, World};
+use crate::world::{Owner, Pod, PodId, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -62,8 +62,21 @@ pub struct Daemon {
 impl Daemon {
     /// Of every DaemonSet the template of its newest pod, and that of the set.
     pub fn examples(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
+        let written = || world.daemon_sets.iter().map(|set| world.template(set.template));
+        let mut pods = world.living.iter().map(|pod| world.pod(pod));
+        let is_as_written = |pod: &Pod| match pod.owner {
+            Owner::DaemonSet(set) => {
+                let set = world.daemon_sets.get(set.index());
+                set.is_none_or(|set| Arc::ptr_eq(world.template(set.template), world.template(pod.template)))
+            }
+            Owner::ReplicaSet(_) | Owner::Bare => true,
+        };
+        // As a rule no pod is of another template than its set.
+        if pods.all(is_as_written) {
+            return written().map(|template| [template, template]).collect();
+        }
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
-        for pod in world.pods.iter().filter(|pod| pod.gone.is_none()) {
+        for pod in world.living.iter().map(|pod| world.pod(pod)) {
             let Owner::DaemonSet(set) = pod.owner else { continue };
             // Pods of a set that is gone are nobody's example.
             let Some(present) = newest.get_mut(set.index()) else { continue };
@@ -209,12 +222,15 @@ fn daemon_groups(
 }
 
 /// What is left of the limits of each pool.
-pub fn remaining_limits(world: &World, nodes: &[StateNode]) -> BTreeMap<NodePoolId, ResourceList> {
+pub fn remaining_limits<'n>(
+    world: &World,
+    nodes: impl Iterator<Item = &'n StateNode<'n>> + Clone,
+) -> BTreeMap<NodePoolId, ResourceList> {
     let mut remaining = BTreeMap::new();
     for (index, spec) in world.node_pools.iter().enumerate() {
         let Some(limits) = &spec.limits else { continue };
         let mut left = limits.clone();
-        for node in nodes.iter().filter(|node| node.pool == Some(NodePoolId::at(index))) {
+        for node in nodes.clone().filter(|node| node.pool == Some(NodePoolId::at(index))) {
             subtract(&mut left, &node.capacity);
             if let Some(nodes) = left.extended.get_mut("nodes") {
                 *nodes -= 1;

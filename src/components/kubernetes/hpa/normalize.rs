@@ -80,9 +80,11 @@ impl History {
 
     /// The youngest earlier proposal, not older than `cutoff`, that made `stabilized` of another `proposal`.
     fn holder(&self, cutoff: Time, stabilized: i32, proposal: i32) -> Option<Recommendation> {
+        if stabilized == proposal {
+            return None;
+        }
         let holds = |entry: &&Recommendation| entry.replicas == stabilized && entry.at >= cutoff;
-        let entries = self.recommendations.iter().filter(holds);
-        entries.max_by_key(|entry| entry.at).copied().filter(|_| stabilized != proposal)
+        self.recommendations.iter().filter(holds).max_by_key(|entry| entry.at).copied()
     }
 
     fn stabilize_legacy(&mut self, now: Time, proposal: i32, window: Span) -> i32 {

@@ -112,7 +112,7 @@ impl Zone {
 
     /// Takes a node out of the queue.
     pub fn forget(&mut self, node: NodeId) {
-        if self.members.remove(&node) {
+        if !self.members.is_empty() && self.members.remove(&node) {
             self.queue.retain(|(_, other)| *other != node);
         }
     }

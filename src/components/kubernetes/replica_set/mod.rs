@@ -279,9 +279,15 @@ fn wake(cx: &mut Cx, at: Time, event: Event) {
 
 fn see(world: &World, set: ReplicaSetId) -> Seen {
     let entry = &world.replica_sets[set.index()];
-    let active: Vec<PodId> = entry.pods.iter().copied().filter(|&pod| world.pod(pod).is_active()).collect();
-    let ready = active.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_ready());
-    Seen { generation: entry.generation, ready_since: ready.map(|pod| pod.ready.since).collect(), active }
+    let most = entry.pods.len();
+    let (mut active, mut ready_since) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    for pod in entry.pods.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_active()) {
+        active.push(pod.id);
+        if pod.is_ready() {
+            ready_since.push(pod.ready.since);
+        }
+    }
+    Seen { generation: entry.generation, ready_since, active }
 }
 
 /// The status that tells what a sync saw, and whether it failed.

@@ -303,7 +303,7 @@ fn named_nodes(view: &View, pod: PodId) -> Named {
     Named::Some(listed.map(|node| node.id).collect())
 }
 
-fn choose(view: &View, pod: PodId, appraisal: Appraisal, standings: &[Standing], decision: &mut Decision) {
+fn choose<'a>(view: &View<'a>, pod: PodId, appraisal: Appraisal<'a>, standings: &[Standing], decision: &mut Decision) {
     let mut sums = Sums::new(standings.len(), decision.tells);
     add_scores(view, pod, appraisal, &decision.feasible, standings, &mut sums);
     (decision.total, decision.scores) = sums.finish();

@@ -12,6 +12,7 @@ use crate::plan::{ImageId, PodTemplate};
 use crate::rules::requirement::NodeSelectorTerm;
 use crate::world::room::{CPU, MEMORY};
 use crate::world::{NodeId, PodId, World};
+use std::cell::OnceCell;
 
 /// Bounds of ImageLocality, bytes.
 const IMAGE_MIN: i64 = 23 << 20;
@@ -68,19 +69,24 @@ pub struct Appraisal<'a> {
     template: &'a PodTemplate,
     /// What defaults add to the pod's requests.
     own_surplus: (i64, i64),
-    /// Soft constraints.
-    pub spread: SoftSpread<'a>,
+    pod: PodId,
+    /// Soft constraints; found out for the first node that takes the pod.
+    spread: OnceCell<SoftSpread<'a>>,
 }
 
 impl<'a> Appraisal<'a> {
     /// For a pod.
     pub fn new(view: &View<'a>, pod: PodId) -> Appraisal<'a> {
         let own_surplus = view.cluster.templates[view.template_index(pod)].own_surplus;
-        Appraisal { template: view.template(pod), own_surplus, spread: SoftSpread::new(view, pod) }
+        Appraisal { template: view.template(pod), own_surplus, pod, spread: OnceCell::new() }
+    }
+
+    fn spread(&self, view: &View<'a>) -> &SoftSpread<'a> {
+        self.spread.get_or_init(|| SoftSpread::new(view, self.pod))
     }
 
     /// How a node stands.
-    pub fn appraise(&self, filters: &Filters, node: NodeId) -> Standing {
+    pub fn appraise(&self, filters: &Filters<'a>, node: NodeId) -> Standing {
         if let Err(refusal) = filters.check_node(node) {
             return Standing { refusal: Some(refusal), ..Standing::default() };
         }
@@ -92,7 +98,7 @@ impl<'a> Appraisal<'a> {
             refusal: None,
             least: narrow(least_allocated_score(&least)),
             preferred: narrow(preferred_affinity(self.template, view.world, node)),
-            held: self.spread.held(view, node),
+            held: self.spread(view).held(view, node),
             preferences: filters.preferences(node),
             balanced: narrow(balanced_score(&used)),
         }
@@ -172,10 +178,10 @@ impl Sums {
 }
 
 /// Adds the scores of all plugins that have something to say, for feasible nodes that stand so.
-pub fn add_scores(
-    view: &View,
+pub fn add_scores<'a>(
+    view: &View<'a>,
     pod: PodId,
-    appraisal: Appraisal,
+    appraisal: Appraisal<'a>,
     feasible: &[NodeId],
     standings: &[Standing],
     sums: &mut Sums,
@@ -194,7 +200,8 @@ pub fn add_scores(
         sums.add(Scorer::NodeAffinity, standings.iter().map(rule));
     }
     sums.add(Scorer::NodeResourcesFit, standings.iter().map(|standing| i64::from(standing.least)));
-    if let Some(cells) = appraisal.spread.scores(view, feasible, standings) {
+    let spread = appraisal.spread.into_inner().unwrap_or_else(|| SoftSpread::new(view, pod));
+    if let Some(cells) = spread.scores(view, feasible, standings) {
         sums.add(Scorer::PodTopologySpread, cells.scores());
     }
     if let Some(values) = inter_pod::scores(view, pod, feasible) {

@@ -53,7 +53,13 @@ impl Standings {
 
     /// How a node stands now that it has a version.
     #[inline]
-    pub fn of(&mut self, filters: &Filters, appraisal: &Appraisal, node: NodeId, version: u32) -> &Standing {
+    pub fn of<'a>(
+        &mut self,
+        filters: &Filters<'a>,
+        appraisal: &Appraisal<'a>,
+        node: NodeId,
+        version: u32,
+    ) -> &Standing {
         let kept = &mut self.nodes[node.index()];
         if kept.0 != version {
             *kept = renewed(filters, appraisal, node, version);
@@ -69,7 +75,7 @@ impl Standings {
 
 #[cold]
 #[inline(never)]
-fn renewed(filters: &Filters, appraisal: &Appraisal, node: NodeId, version: u32) -> Kept {
+fn renewed<'a>(filters: &Filters<'a>, appraisal: &Appraisal<'a>, node: NodeId, version: u32) -> Kept {
     // What pods have a part in that the world does not know on the node yet holds for once only.
     let lasts = !filters.view.assumed.is_on(node);
     (if lasts { version } else { 0 }, appraisal.appraise(filters, node))

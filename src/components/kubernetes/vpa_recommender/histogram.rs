@@ -22,13 +22,16 @@ pub struct Buckets {
     count: usize,
     first: f64,
     ratio: f64,
+    /// Natural logarithm of the ratio.
+    ln_ratio: f64,
 }
 
 impl Buckets {
     /// Buckets up to a largest value.
     pub fn new(largest: f64, first: f64, ratio: f64) -> Buckets {
-        let count = (ln(largest * (ratio - 1.0) / first + 1.0) / ln(ratio)).ceil() as usize + 1;
-        Buckets { count, first, ratio }
+        let ln_ratio = ln(ratio);
+        let count = (ln(largest * (ratio - 1.0) / first + 1.0) / ln_ratio).ceil() as usize + 1;
+        Buckets { count, first, ratio, ln_ratio }
     }
 
     /// Those of CPU, in cores.
@@ -46,7 +49,7 @@ impl Buckets {
         if value < self.first {
             return 0;
         }
-        let bucket = (ln(value * (self.ratio - 1.0) / self.first + 1.0) / ln(self.ratio)) as usize;
+        let bucket = (ln(value * (self.ratio - 1.0) / self.first + 1.0) / self.ln_ratio) as usize;
         bucket.min(self.count - 1)
     }
 
@@ -67,6 +70,8 @@ pub struct Histogram {
     half_life: Span,
     /// A multiple of the half-life; `None`: never set, long before any sample.
     reference: Option<Time>,
+    /// The factor of the samples of one time: many are of the same.
+    factor: Option<(Time, f64)>,
     weights: Vec<f64>,
     total: f64,
     /// The first bucket that is not empty, or the last of all.
@@ -82,6 +87,7 @@ impl Histogram {
             buckets,
             half_life,
             reference: None,
+            factor: None,
             weights: vec![0.0; buckets.count],
             total: 0.0,
             lowest: buckets.count - 1,
@@ -152,11 +158,16 @@ impl Histogram {
 
     /// How much more a sample of that time weighs than one of the reference.
     fn decay_factor(&mut self, at: Time) -> f64 {
+        if let Some((_, factor)) = self.factor.filter(|(of, _)| *of == at) {
+            return factor;
+        }
         let reference = match self.reference {
             Some(reference) if at <= reference + self.half_life * MAX_DECAY_EXPONENT => reference,
             _ => self.move_reference(Some(at)).unwrap_or(at),
         };
-        exp2(nanoseconds(reference, at) / nanoseconds(Time::ZERO, Time::ZERO + self.half_life))
+        let factor = exp2(nanoseconds(reference, at) / nanoseconds(Time::ZERO, Time::ZERO + self.half_life));
+        self.factor = Some((at, factor));
+        factor
     }
 
     /// Moves the reference to a time, rounded to a half-life, and scales the weights by a power of two.
@@ -167,6 +178,7 @@ impl Histogram {
             self.scale(power_of_two((half_lives + 0.5).floor() as i64));
         }
         self.reference = to;
+        self.factor = None;
         to
     }
 

@@ -83,21 +83,24 @@ impl VpaRecommender {
 
 /// Reads the metrics of a Deployment's pods and forgets the pods that have gone.
 fn observe(workload: &mut Workload, deployment: DeploymentId, world: &World, flags: &VpaFlags) {
-    let mut existing = BTreeSet::new();
+    let mut existing: Vec<u32> = Vec::new();
     for &replica_set in &world.deployments[deployment.index()].replica_sets {
         for &pod in &world.replica_sets[replica_set.index()].pods {
-            existing.insert(pod.0);
+            existing.push(pod.0);
             observe_pod(workload, pod, replica_set.0, world, flags);
         }
     }
-    workload.retain_pods(|pod| existing.contains(&pod));
+    existing.sort_unstable();
+    workload.retain_pods(|pod| existing.binary_search(&pod).is_ok());
 }
 
 /// Reads what the metrics API serves for a pod. What it served before is recognised by its time.
 fn observe_pod(workload: &mut Workload, pod: PodId, label_set: u32, world: &World, flags: &VpaFlags) {
     let containers = &world.template_of(pod).containers;
-    for container in containers {
-        workload.add_container(flags, pod.0, label_set, &container.name);
+    if !workload.knows(pod.0, containers.len()) {
+        for container in containers {
+            workload.add_container(flags, pod.0, label_set, &container.name);
+        }
     }
     let Some(metrics) = world.metrics_of(pod) else { return };
     for usage in &metrics.containers {

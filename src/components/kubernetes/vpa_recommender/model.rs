@@ -184,6 +184,11 @@ impl Workload {
         histories.entry(label_set).or_insert_with(|| History::new(flags));
     }
 
+    /// So many containers of a pod are known.
+    pub fn knows(&self, pod: u32, containers: usize) -> bool {
+        self.pods.get(&pod).is_some_and(|pod| pod.containers.len() == containers)
+    }
+
     /// Keeps the state of those pods only; what they have used stays in the histories.
     pub fn retain_pods(&mut self, mut exists: impl FnMut(u32) -> bool) {
         self.pods.retain(|&pod, _| exists(pod));

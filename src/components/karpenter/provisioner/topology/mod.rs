@@ -73,8 +73,9 @@ pub struct Topology<'a> {
     namespaces: &'a BTreeMap<String, Labels>,
     /// Domains by label.
     universe: BTreeMap<Arc<str>, Universe>,
-    nodes: &'a [StateNode<'a>],
-    excluded: BTreeSet<PodId>,
+    nodes: &'a [&'a StateNode<'a>],
+    /// In order of their ids.
+    excluded: Vec<PodId>,
     groups: Vec<Group>,
     /// Required anti-affinity, as it concerns others.
     inverse: Vec<Group>,
@@ -86,13 +87,13 @@ pub struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// Topology before any pod of the pass is placed. `excluded`: the pods to be placed.
+    /// Topology before any pod of the pass is placed. `excluded`: the pods to be placed, in order of their ids.
     pub fn new(
         world: &'a World,
         namespaces: &'a BTreeMap<String, Labels>,
         universe: BTreeMap<Arc<str>, Universe>,
-        nodes: &'a [StateNode<'a>],
-        excluded: BTreeSet<PodId>,
+        nodes: &'a [&'a StateNode<'a>],
+        excluded: Vec<PodId>,
     ) -> Topology<'a> {
         let mut topology = Topology {
             world,
@@ -110,16 +111,22 @@ impl<'a> Topology<'a> {
         topology
     }
 
+    fn is_excluded(&self, pod: PodId) -> bool {
+        self.excluded.binary_search(&pod).is_ok()
+    }
+
+    /// There is no rule: any pod may go anywhere.
+    pub fn is_free(&self) -> bool {
+        self.groups.is_empty() && self.inverse.is_empty()
+    }
+
     /// Required anti-affinity of running pods keeps others away, and while they are being deleted it still does.
     fn count_repulsion_of_bound_pods(&mut self) {
         let world = self.world;
         for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
             for &pod in &node.pods {
                 let template = world.template_of(pod);
-                if template.affinity.anti_required.is_empty()
-                    || self.excluded.contains(&pod)
-                    || world.pod(pod).is_finished()
-                {
+                if template.affinity.anti_required.is_empty() || self.is_excluded(pod) || world.pod(pod).is_finished() {
                     continue;
                 }
                 for term in &template.affinity.anti_required {
@@ -222,7 +229,7 @@ impl<'a> Topology<'a> {
                 // A selector that is absent selects every pod here, and none in the pass (as upstream).
                 let selected = group.key.selector.as_ref().is_none_or(|selector| selector.matches(&template.labels));
                 let counts = group.key.namespaces.contains(&template.namespace) && selected;
-                if counts && self.world.pod(pod).is_active() && !self.excluded.contains(&pod) {
+                if counts && self.world.pod(pod).is_active() && !self.is_excluded(pod) {
                     group.record(domain);
                 }
             }
@@ -241,6 +248,9 @@ impl<'a> Topology<'a> {
     /// Finds out which groups count a pod, before it is tried.
     pub fn prepare(&mut self, origin: TemplateId, template: &PodTemplate) {
         let (groups, inverse) = (self.groups.len(), self.inverse.len());
+        if self.is_free() {
+            return;
+        }
         if self.selected.get(&origin).is_some_and(|found| found.0 == groups && found.1 == inverse) {
             return;
         }
@@ -259,6 +269,9 @@ impl<'a> Topology<'a> {
     /// What the rules ask of a node that a pod might go to, by label; `None`: no domain is left.
     pub fn demands(&self, pod: Subject, node: &Requirements) -> Option<Requirements> {
         let mut demands = Requirements::new();
+        if self.is_free() {
+            return Some(demands);
+        }
         let counting = self.counting(pod.origin);
         let own = self.owned.get(&pod.id).map_or(&[][..], |owned| &owned.groups);
         let own = own.iter().map(|&index| (&self.groups[index], counting.groups.contains(&index)));
@@ -277,6 +290,9 @@ impl<'a> Topology<'a> {
 
     /// A pod was placed.
     pub fn record(&mut self, pod: Subject, taints: &[Taint], requirements: &Requirements) {
+        if self.is_free() {
+            return;
+        }
         let counting = self.counting(pod.origin).groups.clone();
         for &index in counting.iter() {
             let group = &mut self.groups[index];
