@@ -133,6 +133,47 @@ fn a_killed_sweep_goes_on_to_the_same_bytes() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// A real SIGKILL while the sweep writes its journal: the same command goes on, and ends in the bytes of a sweep that nobody killed.
+#[test]
+fn a_sweep_killed_for_good_goes_on_to_the_same_bytes() {
+    let folder = std::env::temp_dir().join(format!("kubelapse-kill-{}", std::process::id()));
+    let study = root().join("scenarios/studies/consolidate-after.yaml");
+    let sweep = |out: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubelapse"));
+        let set = format!("traffic.wordpress={FLUID}");
+        command.args(["sweep", "--quiet", "--until", "8m", "--runs", "3", "--threads", "1", "--set", &set, "--out"]);
+        command.arg(out).arg(&study);
+        command
+    };
+    let results = |out: &std::path::Path| {
+        let mut files: Vec<_> = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 1, "no journal is left: {files:?}");
+        let mut inside: Vec<_> = std::fs::read_dir(&files[0]).unwrap().map(|entry| entry.unwrap().path()).collect();
+        inside.sort();
+        inside.into_iter().map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect::<Vec<_>>()
+    };
+    let (whole, killed) = (folder.join("whole"), folder.join("killed"));
+    assert!(sweep(&whole).status().unwrap().success());
+    let mut child = sweep(&killed).spawn().unwrap();
+    let journal = || {
+        let journal = std::fs::read_dir(&killed).ok()?.flatten().find(|entry| entry.file_name().to_string_lossy().ends_with(".journal"));
+        std::fs::read_to_string(journal?.path()).ok()
+    };
+    // The head and two points.
+    while journal().is_none_or(|text| text.lines().count() < 3) {
+        assert!(child.try_wait().unwrap().is_none(), "it was over before it could be killed");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    let lines = journal().expect("the journal of what is finished stays").lines().count();
+    assert!(lines >= 3, "{lines}");
+    assert!(sweep(&killed).status().unwrap().success());
+    assert!(results(&killed) == results(&whole));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// The table of the README: a row for each gate, with the verdict that the gate expects. `.ci/run` compares all of it.
 #[test]
 fn the_table_of_the_readme_has_the_gates_and_their_answers() {

@@ -3,17 +3,12 @@
 //!
 //! In: the ledger's seconds and the load at the start. Out: a [`Budget`]. Source: the SRE Workbook, chapter 5, "multiwindow,
 //! multi-burn-rate alerts": 14.4 over 1 h and 5 min (2 % of a 30-day budget), 6 over 6 h and 30 min (5 %), 1 over 3 d and
-//! 6 h (10 %). Before the run the service is taken to have answered the load of the first second without an error.
+//! 6 h (10 %); with another objective the same factors of its own rate. Before the run the service is taken to have answered the load of the first second without an error.
 
 use super::steps::load_at;
 use crate::engine::Span;
-use crate::plan::Plan;
+use crate::plan::{ErrorBudget, Plan};
 use crate::world::{REQUEST, Tally, World};
-
-/// The objective where nothing else is said: 99.9 % of requests, over 30 days.
-pub const OBJECTIVE: f64 = 0.999;
-/// The period of the objective.
-pub const PERIOD: Span = Span::from_secs(30 * 86_400);
 
 /// A burn-rate alert.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,15 +68,16 @@ pub fn of_run(plan: &Plan, world: &World) -> Budget {
     let requests = |amount: u64| amount as f64 / REQUEST as f64;
     let lost: Vec<f64> = bins.iter().map(|bin| requests(bin.lost_all())).collect();
     let done: Vec<f64> = bins.iter().map(|bin| requests(bin.lost_all() + bin.served)).collect();
-    let violated = lost.iter().zip(&done).filter(|(lost, done)| **lost > (1.0 - OBJECTIVE) * **done && **lost > 0.0);
+    let ErrorBudget { objective, period } = plan.error_budget;
+    let violated = lost.iter().zip(&done).filter(|(lost, done)| **lost > (1.0 - objective) * **done && **lost > 0.0);
     let (all_lost, offered) = (lost.iter().sum(), bins.iter().map(|bin| requests(bin.offered)).sum::<f64>());
     let mean_rate = offered / (seconds.max(1)) as f64;
     Budget {
         lost: all_lost,
         slow: bins.iter().map(|bin| requests(bin.slow)).sum(),
         seconds_in_violation: violated.count() as u32,
-        share: share_lost(all_lost, OBJECTIVE, PERIOD, mean_rate),
-        fired: ALERTS.map(|alert| fires(&lost, &done, rate, &alert, OBJECTIVE)),
+        share: share_lost(all_lost, objective, period, mean_rate),
+        fired: ALERTS.map(|alert| fires(&lost, &done, rate, &alert, objective)),
     }
 }
 
@@ -111,6 +107,9 @@ fn fires(lost: &[f64], done: &[f64], rate_before: f64, alert: &Alert, objective:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OBJECTIVE: f64 = 0.999;
+    const PERIOD: Span = Span::from_secs(30 * 86_400);
 
     /// Oracle 39.
     #[test]

@@ -163,8 +163,11 @@ pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History)
     for step in &mut ups {
         finish(step, plan, world, history);
     }
-    for down in &mut downs {
+    // A node that several steps emptied went with the last of them before it was disrupted.
+    let mut taken: std::collections::BTreeSet<NodeId> = std::collections::BTreeSet::new();
+    for down in downs.iter_mut().rev() {
         down.nodes = nodes_of_victims(world, history, down);
+        down.nodes.retain(|&node| taken.insert(node));
     }
     (ups, downs)
 }
@@ -365,7 +368,8 @@ fn nodes_of_victims(world: &World, history: &History, down: &StepDown) -> Vec<No
         let consolidated = history
             .and_then(|node| node.reason)
             .is_some_and(|reason| matches!(reason, DisruptionReason::Empty | DisruptionReason::Underutilized));
-        consolidated && history.and_then(|node| node.gone).is_some_and(|gone| gone >= down.trigger)
+        let disrupted = history.and_then(|node| node.disrupted.map(|(at, _)| at).or(node.gone));
+        consolidated && disrupted.is_some_and(|at| at >= down.trigger)
     });
     nodes
 }

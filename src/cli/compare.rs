@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Pairs of runs
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     runs: u64,
+    /// Show all measures, those that are equal or not told apart as well
+    #[arg(long)]
+    all: bool,
     /// Write the differences as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -52,7 +55,7 @@ pub fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let (both, of_second) = (words(&arguments.common.set), words(&arguments.set_b));
     let sides = page::Sides { first: &first.name, second: &second.name, both: &both, of_second: &of_second };
-    print(&page::text(&sides, runs, &differences));
+    print(&page::text(&sides, runs, &differences, arguments.all));
     if let Some(path) = &arguments.csv {
         let table = page::table((&first.hash, &second.hash), first.seed, &differences);
         output::replace_file(path, &table)

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod load_balancer;
 pub mod metric;
 pub mod node_pool;
+pub mod objective;
 pub mod pod;
 pub mod script;
 pub mod timing;
@@ -35,6 +36,7 @@ pub use node_pool::{
     AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,
     Offering, Reservation,
 };
+pub use objective::ErrorBudget;
 pub use pod::{
     Affinity, Container, ContainerPort, Image, PodAffinityTerm, PodController, PodTemplate, Probe, ProbeHandler,
     Protocol, RestartPolicy, TopologySpread,
@@ -145,6 +147,8 @@ pub struct Plan {
     pub claims: Vec<Claim>,
     /// What the scenario must keep.
     pub expectations: Vec<crate::rules::expectation::Expectation>,
+    /// What of the requests must succeed, over which period.
+    pub error_budget: ErrorBudget,
     /// Remarks for the user made while the plan was built (what was converted, assumed, skipped).
     pub remarks: Vec<String>,
     /// Objects of the start (initial nodes, their pods, Deployments) are this much older than the start.
@@ -200,6 +204,7 @@ impl Plan {
             actions: Vec::new(),
             claims: Vec::new(),
             expectations: Vec::new(),
+            error_budget: ErrorBudget::default(),
             remarks: Vec::new(),
             initial_age: Span::from_secs(360),
             known_delays: timing::KnownDelays::default(),

@@ -3,7 +3,20 @@
 use super::text::{line, table_cell, wrapped};
 use crate::analysis::paired::Difference;
 use crate::analysis::summary::{VERSION, measured};
+use crate::rules::expectation::Measure;
 use std::fmt::Write;
+
+/// Measures that people ask for, in that order.
+const ASKED_FIRST: [Measure; 8] = [
+    Measure::TimeToServe,
+    Measure::TimeToReplace,
+    Measure::Detection,
+    Measure::LostRequests,
+    Measure::SlowRequests,
+    Measure::MeanLatency,
+    Measure::Cost,
+    Measure::NodesMax,
+];
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +32,7 @@ pub struct Sides<'a> {
 }
 
 /// The screen: 80 columns.
-pub fn text(sides: &Sides, runs: usize, differences: &[Difference]) -> String {
+pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -> String {
     let mut out = String::new();
     let same = differences.iter().all(|one| one.differing == 0);
     let head = if same {
@@ -43,19 +56,42 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference]) -> String {
         return out;
     }
     out.push('\n');
-    table_of(&mut out, differences);
+    let known: Vec<&Difference> = differences.iter().filter(|one| one.first != 0.0 || one.second != 0.0).collect();
+    let mut shown = if all { known.clone() } else { asked_first(&known) };
+    // Nothing is told apart: then what there is.
+    if shown.is_empty() {
+        shown.clone_from(&known);
+    }
+    table_of(&mut out, &shown);
     out.push('\n');
+    if shown.len() < known.len() {
+        let rest = known.len() - shown.len();
+        line(&mut out, "", &format!("{rest} further measures are equal, not told apart, or parts of these: --all shows them."));
+        out.push('\n');
+    }
     let note = "Means, and their differences with 95 % intervals. /4 in the last column: pairing took a quarter of the runs \
                 that separate chances would; - where nothing scatters.";
     line(&mut out, "", note);
     out
 }
 
+/// What people ask for, and then whatever else is told apart; phases and details are for `--all`.
+fn asked_first<'d>(known: &[&'d Difference]) -> Vec<&'d Difference> {
+    let place = |one: &Difference| ASKED_FIRST.iter().position(|measure| *measure == one.measure);
+    let told_apart = |one: &Difference| matches!(one.verdict(), "more" | "less");
+    let is_part = |one: &Difference| one.measure.name().starts_with("phase.");
+    let mut first: Vec<&Difference> =
+        known.iter().copied().filter(|one| place(one).is_some() && one.differing > 0).collect();
+    first.sort_by_key(|one| place(one));
+    let rest = known.iter().copied().filter(|one| place(one).is_none() && told_apart(one) && !is_part(one));
+    first.extend(rest);
+    first
+}
+
 /// One row a measure; a name that is too long goes on in the next line.
-fn table_of(out: &mut String, differences: &[Difference]) {
-    let shown = differences.iter().filter(|one| one.first != 0.0 || one.second != 0.0);
+fn table_of(out: &mut String, shown: &[&Difference]) {
     let mut rows = vec![["mean", "A", "B", "difference", "runs"].map(str::to_string)];
-    rows.extend(shown.map(|one| {
+    rows.extend(shown.iter().map(|one| {
         let unit = one.measure.unit();
         let (first, second) = (table_cell(unit, one.first), table_cell(unit, one.second));
         [one.measure.name().replace('_', " "), first, second, one.words(), saved(one.variance_ratio)]
@@ -99,7 +135,6 @@ pub fn table(hashes: (&str, &str), seed: u64, differences: &[Difference]) -> Vec
 mod tests {
     use super::*;
     use crate::analysis::statistics::Estimate;
-    use crate::rules::expectation::Measure;
 
     fn one(measure: Measure, (point, low, high): (f64, f64, f64), variance_ratio: f64) -> Difference {
         let difference = Estimate { point, low, high };
@@ -117,7 +152,7 @@ mod tests {
             one(Measure::LaunchesWithoutCapacity, (3.0, 3.0, 3.0), f64::INFINITY),
         ];
         let (both, of_second) = (["run.until=20m".to_string()], ["services.shop.workers=20".to_string()]);
-        let text = text(&sides(&both, &of_second), 200, &differences);
+        let text = text(&sides(&both, &of_second), 200, &differences, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("B  shop with services.shop.workers=20\n  both with run.until=20m\n"), "{text}");
         for name in ["node termination after", "\n  empty\n", "launches without", "\n  capacity\n"] {
@@ -127,10 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn what_people_ask_for_comes_first_and_the_rest_is_behind_a_flag() {
+        let differences = [
+            one(Measure::Steps, (1.0, 1.0, 1.0), 2.0),
+            one(Measure::Evictions, (0.1, -1.0, 1.2), 2.0),
+            one(Measure::PhaseBoot, (3.0, 2.0, 4.0), 2.0),
+            one(Measure::Cost, (0.1, -0.1, 0.2), 2.0),
+        ];
+        let page = |all| text(&sides(&[], &[]), 200, &differences, all);
+        let names = |page: &str| -> Vec<String> {
+            let rows = page.split("\n\n").find(|part| part.starts_with("mean")).unwrap().lines().skip(1);
+            rows.map(|row| row.split_whitespace().next().unwrap().to_string()).collect()
+        };
+        assert_eq!(names(&page(false)), ["cost", "steps"]);
+        assert!(page(false).contains("2 further measures"), "{}", page(false));
+        assert_eq!(names(&page(true)), ["steps", "evictions", "phase.boot", "cost"]);
+    }
+
+    #[test]
     fn what_is_set_on_both_sides_makes_no_difference_and_the_page_says_so() {
         let same = [Difference { differing: 0, ..one(Measure::Cost, (0.0, 0.0, 0.0), f64::INFINITY) }];
         let both = ["services.shop.workers=20".to_string()];
-        assert!(text(&sides(&both, &[]), 4, &same).contains("--set-b FIELD=VALUE changes B alone"));
-        assert!(!text(&sides(&both, &both), 4, &same).contains("--set-b"));
+        assert!(text(&sides(&both, &[]), 4, &same, false).contains("--set-b FIELD=VALUE changes B alone"));
+        assert!(!text(&sides(&both, &both), 4, &same, false).contains("--set-b"));
     }
 }

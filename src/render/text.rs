@@ -31,13 +31,10 @@ pub fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Micro-requests as requests: whole if they are, otherwise to a tenth.
+/// Micro-requests as requests, to whole ones: a flow has parts of them, and a part of one is nobody's. A few are told apart.
 pub fn whole(amount: u64) -> String {
-    if amount.is_multiple_of(REQUEST) {
-        (amount / REQUEST).to_string()
-    } else {
-        format!("{:.1}", amount as f64 / REQUEST as f64)
-    }
+    let few = amount < REQUEST && amount > 0;
+    if few { format!("{:.1}", (amount as f64 / REQUEST as f64).max(0.1)) } else { ((amount + REQUEST / 2) / REQUEST).to_string() }
 }
 
 /// The summary for the terminal.
@@ -171,7 +168,13 @@ fn section(out: &mut String, lines: &[String], all: usize) {
 fn step_line(finished: &Finished, step: &Step) -> String {
     let name = &finished.plan.deployments[step.deployment.index()].name;
     let most = step.critical_pod().and_then(|pod| pod.phases.iter().max_by_key(|span| span.length()));
-    let most = most.map(|span| format!(", mostly {}", span.phase.name())).unwrap_or_default();
+    let whole: u64 = step.critical_pod().map_or(0, |pod| pod.phases.iter().map(|span| span.length().micros()).sum());
+    let most = most.map(|span| {
+        let share = span.length().micros() as f64 / whole.max(1) as f64;
+        let word = if share > 0.5 { "mostly" } else { "of that" };
+        format!(", {word} {:.0}% {}", share * 100.0, span.phase.name())
+    });
+    let most = most.unwrap_or_default();
     let served = step.time_to_serve().map(|span| format!("served in {}", tenths(span)));
     let served =
         served.or_else(|| step.broken_off_after().map(|span| format!("let go unserved after {}", tenths(span))));

@@ -295,6 +295,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     script::read_actions(fields.list("actions", &mut draft.problems), draft);
     volumes::drop_unknown(draft);
     reach::check(draft);
+    read_error_budget(fields.get("error_budget"), draft);
     script::read_claims(fields.list("claims", &mut draft.problems), draft);
     script::read_expectations(fields.list("expect", &mut draft.problems), draft);
     fields.finish(&mut draft.problems);
@@ -341,6 +342,29 @@ fn read_run(node: Option<&Node>, draft: &mut Draft, options: &LoadOptions) {
     plan.noise = options.noise.unwrap_or(plan.noise);
     plan.seed = options.seed.unwrap_or(plan.seed);
     plan.until = plan.start + options.until.unwrap_or(length).min(UNTIL_MAX);
+}
+
+/// `error_budget:`, the objective of the service.
+fn read_error_budget(node: Option<&Node>, draft: &mut Draft) {
+    let Some(mut fields) = node.and_then(|node| Fields::of(node, "error_budget", &mut draft.problems)) else { return };
+    let budget = &mut draft.plan.error_budget;
+    if let Some(node) = fields.get("objective") {
+        let expected = "a share such as 99.9%";
+        let path = fields.at("objective");
+        match reader::unit(node, &path, expected, units::share, &mut draft.problems) {
+            Some(share) if share > 0.0 && share < 1.0 => budget.objective = share,
+            Some(_) => reader::out_of_range(node, &path, "above 0% and below 100%", &mut draft.problems),
+            None => {}
+        }
+    }
+    if let Some(period) = fields.duration("period", &mut draft.problems) {
+        budget.period = period;
+        if period < Span::from_secs(3_600) {
+            let node = fields.get("period").unwrap_or(fields.node());
+            reader::out_of_range(node, "error_budget.period", "at least 1h", &mut draft.problems);
+        }
+    }
+    fields.finish(&mut draft.problems);
 }
 
 fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {

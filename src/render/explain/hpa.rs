@@ -85,7 +85,8 @@ impl Page<'_> {
         }
         self.course(sync);
         if let Some(to) = sync.scale_to {
-            self.fact("writes", &format!("{to} replicas, reason: {}", sync.why));
+            let why = if sync.why.is_empty() { String::new() } else { format!(", reason: {}", sync.why) };
+            self.fact("writes", &format!("{to} replicas{why}"));
         }
     }
 

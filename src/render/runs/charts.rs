@@ -273,7 +273,7 @@ fn fan(plan: &Plan, runs: &Runs) -> Option<Drawing> {
     let counts: Vec<Tick> = counts.map(|count| (count, short(count))).collect();
     let times: Vec<Tick> = ticks(Unit::Seconds, (0.0, length * 60.0), 8);
     let times: Vec<Tick> = times.into_iter().map(|(second, words)| (second / 60.0, words)).collect();
-    frame.draw(&mut out, ("after the start", &times), ("replicas in service", &counts));
+    frame.draw(&mut out, ("after the start", &times), ("", &counts));
     let at = |point: usize, percent: f64| {
         let column = &columns[point];
         let rank = (percent / 100.0 * column.len() as f64).ceil() as usize;

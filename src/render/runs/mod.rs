@@ -4,7 +4,7 @@
 
 pub mod charts;
 
-use super::text::{line, table_cell};
+use super::text::{line, table_cell, tenths};
 use crate::analysis::error_budget::{ALERTS, Budget};
 use crate::analysis::gate::{self, Gate};
 use crate::analysis::runs::Runs;
@@ -136,12 +136,12 @@ fn summary(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Value {
         "stopped_early": runs.samples.iter().filter(|sample| sample.stopped_early).count(),
         "measures": measures,
         "attribution": attribution,
-        "error_budget": budget_value(runs),
+        "error_budget": budget_value(plan, runs),
         "expectations": gates.iter().map(gate).collect::<Vec<_>>(),
     })
 }
 
-fn budget_value(runs: &Runs) -> Value {
+fn budget_value(plan: &Plan, runs: &Runs) -> Value {
     let alerts = ALERTS.iter().enumerate().map(|(index, alert)| {
         let (share, median) = fired(runs, index);
         json!({ "alert": alert.name, "share_of_runs": measured(share), "median_at_s": median })
@@ -151,8 +151,8 @@ fn budget_value(runs: &Runs) -> Value {
         estimate_value((!values.is_empty()).then(|| statistics::mean(&values, runs.level)))
     };
     json!({
-        "objective": 0.999,
-        "period_days": 30,
+        "objective": measured(plan.error_budget.objective),
+        "period_days": measured(plan.error_budget.period.seconds() / 86_400.0),
         "lost": mean(|budget| budget.lost),
         "slow": mean(|budget| budget.slow),
         "minutes_in_violation": mean(|budget| f64::from(budget.seconds_in_violation) / 60.0),
@@ -218,12 +218,29 @@ pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String
         let worst = show(known[known.len() - 1]);
         let _ = writeln!(out, "  {name:<30}{:>12}{:>12}{:>12}{worst:>12}", at(50.0), at(95.0), at(99.0));
     }
+    footnotes(&mut out, plan);
     phases(&mut out, runs);
-    budget(&mut out, runs);
+    budget(&mut out, plan, runs);
     verdicts(&mut out, checks);
     out.push('\n');
     line(&mut out, "", &provenance(plan, runs));
     out
+}
+
+/// What the signs of the table mean, where it has them.
+fn footnotes(out: &mut String, plan: &Plan) {
+    let table = &out[out.rfind("\n\n").unwrap_or(0)..];
+    let has = |sign: &str| table.lines().any(|line| line.split_whitespace().skip(1).any(|cell| cell == sign));
+    let (dash, never) = (has("-"), has("never"));
+    if never {
+        let until = tenths(plan.until.since(plan.start));
+        line(out, "  never: ", &format!("not by the end of the run ({until}), or let go before"));
+    }
+    if dash {
+        let least = statistics::least_runs(99.0).max(statistics::least_runs(95.0));
+        let words = format!("too few runs: p95 takes {}, p99 {least}", statistics::least_runs(95.0));
+        line(out, "  -: ", &words);
+    }
 }
 
 fn phases(out: &mut String, runs: &Runs) {
@@ -240,7 +257,7 @@ fn phases(out: &mut String, runs: &Runs) {
     }
 }
 
-fn budget(out: &mut String, runs: &Runs) {
+fn budget(out: &mut String, plan: &Plan, runs: &Runs) {
     let count = runs.samples.len().max(1) as f64;
     let mean = |value: fn(&Budget) -> f64| runs.samples.iter().map(|sample| value(&sample.budget)).sum::<f64>() / count;
     let lost = mean(|budget| budget.lost);
@@ -250,8 +267,10 @@ fn budget(out: &mut String, runs: &Runs) {
     let minutes = mean(|budget| f64::from(budget.seconds_in_violation) / 60.0);
     let share = mean(|budget| budget.share) * 100.0;
     out.push('\n');
+    let (days, objective) = (plan.error_budget.period.seconds() / 86_400.0, Unit::Share.show(plan.error_budget.objective));
     let words = format!(
-        "{lost:.0} requests lost in {minutes:.1} min, {share:.2}% of a 30-day budget of 99.9% (means of all runs)"
+        "{lost:.0} requests lost in {minutes:.1} min, {share:.2}% of what {objective} over {} allows (means of all runs)",
+        plural_days(days)
     );
     line(out, "Error budget: ", &words);
     for (index, alert) in ALERTS.iter().enumerate() {
@@ -265,6 +284,10 @@ fn budget(out: &mut String, runs: &Runs) {
             );
         }
     }
+}
+
+fn plural_days(days: f64) -> String {
+    if days == 1.0 { "a day".to_string() } else { format!("{} days", measured(days)) }
 }
 
 fn verdicts(out: &mut String, checks: &[(&Expectation, Gate)]) {

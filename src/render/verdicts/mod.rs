@@ -8,12 +8,16 @@ pub mod markdown;
 
 use super::text::{line, sign};
 use crate::analysis::verdicts::{Line, Report};
-use crate::rules::expectation::{Subject, Unit, Verdict, parse};
+use crate::rules::expectation::{Measure, Statistic, Subject, Unit, Verdict, parse};
 
 /// The page that `check` prints for one scenario, 80 columns.
 pub fn page(report: &Report) -> String {
     let mut out = String::new();
-    let mut head = report.headline.clone().unwrap_or_default();
+    let mut head = claimed(report);
+    let exact = report.headline.clone().unwrap_or_default();
+    if !exact.is_empty() {
+        head = if head.is_empty() { exact } else { format!("{head}; {exact}") };
+    }
     if report.runs > 0 {
         let sharp = if report.interrupted { ", interrupted" } else { "" };
         let runs = format!("{} runs with chance, seed {}{sharp}", report.runs, report.seed);
@@ -43,6 +47,38 @@ pub fn page(report: &Report) -> String {
     }
     out.push('\n');
     out
+}
+
+/// What the claims and expectations are about, as measured: `median time to serve 2m1.2s (1m57.5s to 2m7.3s)`.
+fn claimed(report: &Report) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for one in report.lines.iter().filter(|one| one.interval != "-") {
+        let subject = parse(&one.check).ok().map(|check| check.subject);
+        let words = match subject {
+            Some(Subject::Each(measure)) => spaced(measure),
+            Some(Subject::Statistic(Statistic::Percentile(50.0), measure)) => format!("median {}", spaced(measure)),
+            Some(Subject::Statistic(statistic, measure)) => format!("{} {}", statistic_name(statistic), spaced(measure)),
+            Some(Subject::Share(..)) | None => continue,
+        };
+        let text = format!("{words} {}", one.interval);
+        if !told.contains(&text) && told.len() < 3 {
+            told.push(text);
+        }
+    }
+    told.join(", ")
+}
+
+fn spaced(measure: Measure) -> String {
+    measure.name().replace('_', " ")
+}
+
+fn statistic_name(statistic: Statistic) -> String {
+    match statistic {
+        Statistic::Percentile(percent) => format!("p{percent}"),
+        Statistic::Mean => "mean".to_string(),
+        Statistic::Min => "least".to_string(),
+        Statistic::Max => "most".to_string(),
+    }
 }
 
 /// A duration that is judged on one run alone may come out otherwise in the next.
