@@ -151,13 +151,19 @@ fn a_sweep_killed_for_good_goes_on_to_the_same_bytes() {
         assert_eq!(files.len(), 1, "no journal is left: {files:?}");
         let mut inside: Vec<_> = std::fs::read_dir(&files[0]).unwrap().map(|entry| entry.unwrap().path()).collect();
         inside.sort();
-        inside.into_iter().map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect::<Vec<_>>()
+        inside
+            .into_iter()
+            .map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap()))
+            .collect::<Vec<_>>()
     };
     let (whole, killed) = (folder.join("whole"), folder.join("killed"));
     assert!(sweep(&whole).status().unwrap().success());
     let mut child = sweep(&killed).spawn().unwrap();
     let journal = || {
-        let journal = std::fs::read_dir(&killed).ok()?.flatten().find(|entry| entry.file_name().to_string_lossy().ends_with(".journal"));
+        let journal = std::fs::read_dir(&killed)
+            .ok()?
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().ends_with(".journal"));
         std::fs::read_to_string(journal?.path()).ok()
     };
     // The head and two points.

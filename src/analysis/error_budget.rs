@@ -3,7 +3,8 @@
 //!
 //! In: the ledger's seconds and the load at the start. Out: a [`Budget`]. Source: the SRE Workbook, chapter 5, "multiwindow,
 //! multi-burn-rate alerts": 14.4 over 1 h and 5 min (2 % of a 30-day budget), 6 over 6 h and 30 min (5 %), 1 over 3 d and
-//! 6 h (10 %); with another objective the same factors of its own rate. Before the run the service is taken to have answered the load of the first second without an error.
+//! 6 h (10 %); with another objective the same factors of its own rate. Before the run the service is taken to have answered the
+//! load of the first second without an error.
 
 use super::steps::load_at;
 use crate::engine::Span;

@@ -223,7 +223,7 @@ impl<'a> InForce<'a> {
 
 impl NodeChoice {
     /// Which node is meant, in words.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             NodeChoice::Named(name) => format!("node {name}"),
             NodeChoice::Fullest => "the fullest node".to_string(),

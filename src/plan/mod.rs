@@ -3,6 +3,7 @@
 //! The scenario reader makes a plan from a user's files; conformance tests make one from a recorded case. Nothing here
 //! can fail any more: every reference was checked.
 
+pub mod action;
 pub mod app;
 pub mod capacity_pool;
 pub mod clients;

@@ -66,7 +66,11 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
     out.push('\n');
     if shown.len() < known.len() {
         let rest = known.len() - shown.len();
-        line(&mut out, "", &format!("{rest} further measures are equal, not told apart, or parts of these: --all shows them."));
+        line(
+            &mut out,
+            "",
+            &format!("{rest} further measures are equal, not told apart, or parts of these: --all shows them."),
+        );
         out.push('\n');
     }
     let note = "Means, and their differences with 95 % intervals. /4 in the last column: pairing took a quarter of the runs \

@@ -25,6 +25,11 @@ pub fn headline(finished: &Finished) -> String {
     } else {
         replaced(finished, false).unwrap_or_else(|| "no scaling".to_string())
     };
+    let what = match acted(finished) {
+        Some(acted) if what == "no scaling" => acted,
+        Some(acted) => format!("{what}; {acted}"),
+        None => what,
+    };
     let chance = if finished.plan.noise { "" } else { "without chance, " };
     let lost = if tally.offered == 0 { String::new() } else { format!("; {} requests lost", whole(tally.lost_all())) };
     format!("{chance}{what}{lost}")
@@ -34,6 +39,17 @@ pub fn headline(finished: &Finished) -> String {
 pub fn after_load_change(finished: &Finished, step: &Step) -> &'static str {
     let ramp = step.load_change.is_some_and(|at| begins_ramp(finished.plan, step.deployment, at));
     if ramp { "after the ramp began" } else { "after the load changed" }
+}
+
+/// What operators did: `rollout of shop at 5m`.
+fn acted(finished: &Finished) -> Option<String> {
+    let plan = finished.plan;
+    let done = plan.actions.iter().filter(|action| action.at < plan.until);
+    let told: Vec<String> = done
+        .filter_map(|action| Some(format!("{} at {}", action.words(plan)?, tenths(action.at.since(plan.start)))))
+        .collect();
+    let more = if told.len() > 2 { format!(" and {} more actions", told.len() - 2) } else { String::new() };
+    (!told.is_empty()).then(|| told[..told.len().min(2)].join(", ") + &more)
 }
 
 fn grown(finished: &Finished) -> String {

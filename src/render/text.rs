@@ -34,7 +34,11 @@ pub fn plural(count: usize, what: &str) -> String {
 /// Micro-requests as requests, to whole ones: a flow has parts of them, and a part of one is nobody's. A few are told apart.
 pub fn whole(amount: u64) -> String {
     let few = amount < REQUEST && amount > 0;
-    if few { format!("{:.1}", (amount as f64 / REQUEST as f64).max(0.1)) } else { ((amount + REQUEST / 2) / REQUEST).to_string() }
+    if few {
+        format!("{:.1}", (amount as f64 / REQUEST as f64).max(0.1))
+    } else {
+        ((amount + REQUEST / 2) / REQUEST).to_string()
+    }
 }
 
 /// The summary for the terminal.

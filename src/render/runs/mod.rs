@@ -267,7 +267,8 @@ fn budget(out: &mut String, plan: &Plan, runs: &Runs) {
     let minutes = mean(|budget| f64::from(budget.seconds_in_violation) / 60.0);
     let share = mean(|budget| budget.share) * 100.0;
     out.push('\n');
-    let (days, objective) = (plan.error_budget.period.seconds() / 86_400.0, Unit::Share.show(plan.error_budget.objective));
+    let (days, objective) =
+        (plan.error_budget.period.seconds() / 86_400.0, Unit::Share.show(plan.error_budget.objective));
     let words = format!(
         "{lost:.0} requests lost in {minutes:.1} min, {share:.2}% of what {objective} over {} allows (means of all runs)",
         plural_days(days)

@@ -199,6 +199,13 @@ fn markers(finished: &Finished) -> Vec<Marker> {
         markers.push(Marker { at: one.trigger, words, colour: palette::ALARM, rank: 0 });
     }
     markers.extend(drains(finished));
+    let acted = plan.actions.iter().filter(|action| action.at < plan.until);
+    let acted: Vec<Marker> = acted
+        .filter_map(|action| Some(Marker { at: action.at, words: action.words(plan)?, colour: palette::INK, rank: 0 }))
+        .collect();
+    if acted.len() <= 12 {
+        markers.extend(acted);
+    }
     for &(at, alarm) in &finished.analysis.totals.alarms {
         let words = format!("alarm {}", plan.alarms[alarm].name);
         markers.push(Marker { at, words, colour: palette::ALARM, rank: 4 });
