@@ -283,7 +283,7 @@ macro_rules! measures {
 }
 
 measures! {
-    /// From the trigger of a scaling step until its last pod is in service; of several steps the longest.
+    /// From the trigger of a scaling step until its last pod is in service, or is let go; the longest.
     TimeToServe "time_to_serve" Seconds;
     /// From the load change to the trigger; of several steps the longest.
     Detection "detection" Seconds;

@@ -160,7 +160,7 @@ pub(crate) mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("NOT AS EXPECTED") && text.contains("41% of the tail is boot"), "{text}");
         let head: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
-        let claimed = "scenarios/shop.yaml: p95 time to serve 2m52s (2m48s to 2m57s), p95 pod termination";
+        let claimed = "scenarios/shop.yaml: p95 pod termination 2m52s (2m48s to 2m57s), p95 time to serve";
         assert!(head.join(" ").starts_with(claimed), "what is claimed comes first: {text}");
         assert!(head.join(" ").ends_with("; 400 runs with chance, seed 1"), "{text}");
     }
