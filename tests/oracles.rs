@@ -275,6 +275,7 @@ spec:
   template:
     spec:
       nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: default }
+      requirements: []
 ---
 apiVersion: karpenter.k8s.aws/v1
 kind: EC2NodeClass
