@@ -5,11 +5,12 @@
 
 use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
-    self, Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, eviction_hold, forbids_disruption, is_leaving,
+    Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, eviction_hold, forbids_disruption, is_leaving,
     is_reschedulable,
 };
+use crate::components::karpenter::provisioner::memo::{Memo, NodeOffering};
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
-use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE};
+use crate::rules::requirements::NODE_POOL;
 use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl Candidate {
 /// Managed nodes that may be disrupted, by name. `held`: claims that commands have taken already. `matters`: whether a claim
 /// with its node need be looked at; asked only where nobody reads why others are none.
 pub fn candidates(
-    plan: &Plan,
+    (plan, memo): (&Plan, &Memo),
     world: &World,
     held: &BTreeSet<ClaimId>,
     class: Class,
@@ -91,7 +92,7 @@ pub fn candidates(
         }
         // Without notes the pods were asked above.
         let asks_pods = notes.are_kept() && !lenient;
-        match judged(plan, world, claim.id, asks_pods) {
+        match judged((plan, memo), world, claim.id, asks_pods) {
             Ok(candidate) => found.push(candidate),
             Err(block) => {
                 if let Some(node) = node_of(world, claim.id) {
@@ -114,10 +115,10 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 /// The first thing that blocks its disruption, in the words of Karpenter's events.
 pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Result<Candidate, String> {
     let lenient = class == Class::Eventual && world.claim(id).termination_grace_period.is_some();
-    judged(plan, world, id, !lenient)
+    judged((plan, &Memo::default()), world, id, !lenient)
 }
 
-fn judged(plan: &Plan, world: &World, id: ClaimId, asks_pods: bool) -> Result<Candidate, String> {
+fn judged((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, asks_pods: bool) -> Result<Candidate, String> {
     let claim = world.claim(id);
     let pool = &world.node_pools[claim.pool.index()].name;
     let node_id = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
@@ -143,7 +144,7 @@ fn judged(plan: &Plan, world: &World, id: ClaimId, asks_pods: bool) -> Result<Ca
     if let Some(block) = asks_pods.then(|| pod_block(world, &node.pods)).flatten() {
         return Err(block);
     }
-    Ok(weigh(plan, world, id, node_id))
+    Ok(weigh((plan, memo), world, id, node_id))
 }
 
 /// Whether a node is not empty for sure, in the sense of any version of [`Candidate::is_empty`]: cheap to ask.
@@ -175,13 +176,10 @@ fn pod_block(world: &World, pods: &[PodId]) -> Option<String> {
 }
 
 /// Prices and costs of a managed node, whether or not it may be disrupted.
-fn weigh(plan: &Plan, world: &World, id: ClaimId, node_id: NodeId) -> Candidate {
+fn weigh((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, node_id: NodeId) -> Candidate {
     let (claim, node) = (world.claim(id), world.node(node_id));
-    let label = |key: &str| node.labels.get(key);
-    let instance_type = label(INSTANCE_TYPE).and_then(|name| cluster::pool_type(plan, claim.pool, name));
-    let zone = label(ZONE).and_then(|name| cluster::zone_named(plan, name));
-    let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
-    let kind = label(CAPACITY_TYPE).and_then(|name| kinds.into_iter().find(|kind| kind.name() == name));
+    let NodeOffering { instance_type, zone, capacity_type, has_capacity_type, has_zone } =
+        memo.offering(plan, world, claim.pool, node_id);
     let pods: Vec<PodId> = node.pods.iter().copied().filter(|&pod| is_reschedulable(world, pod)).collect();
     let reschedule = 1.0 + pods.iter().map(|&pod| eviction_cost(world, pod).max(0.0)).sum::<f64>();
     let all: f64 = node.pods.iter().map(|&pod| eviction_cost(world, pod)).sum();
@@ -191,10 +189,10 @@ fn weigh(plan: &Plan, world: &World, id: ClaimId, node_id: NodeId) -> Candidate 
         name: node.name.clone(),
         pool: claim.pool,
         instance_type,
-        capacity_type: kind,
-        has_capacity_type: label(CAPACITY_TYPE).is_some(),
-        has_zone: label(ZONE).is_some(),
-        price: price((plan, world), instance_type, zone, kind),
+        capacity_type,
+        has_capacity_type,
+        has_zone,
+        price: price((plan, world), instance_type, zone, capacity_type),
         reschedule,
         legacy: all * remaining_life(world, id),
         pods,

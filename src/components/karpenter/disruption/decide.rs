@@ -39,7 +39,7 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     // The totals of a Balanced pool count all candidates.
     let counts_all = method.consolidates(version) && balanced::is_used(scene.world);
     let may_accept = |claim: &NodeClaim, node| counts_all || method.may_accept(scene.world, claim, node);
-    let all = candidates(scene.plan, scene.world, scene.held, method.class(), notes, may_accept);
+    let all = candidates((scene.plan, scene.memo), scene.world, scene.held, method.class(), notes, may_accept);
     let totals = if method.consolidates(version) { balanced::totals(scene, &all) } else { BTreeMap::new() };
     let candidates = all.into_iter().filter(|one| method.accepts(scene.world, version, one, notes)).collect();
     Prospect { candidates, totals }

@@ -8,11 +8,13 @@ use super::packing::asked_keys;
 use super::pools::{self, Daemon, Template};
 use super::preferences::Wishes;
 use super::volumes;
-use crate::components::karpenter::cluster::{Catalog, Market, StateNode};
-use crate::plan::{NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes};
+use crate::components::karpenter::cluster::{Catalog, Market, StateNode, pool_type, zone_named};
+use crate::plan::{
+    CapacityType, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes, ZoneId,
+};
 use crate::rules::labels::Labels;
-use crate::rules::requirements::{Requirements, normalized};
-use crate::world::World;
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE, normalized};
+use crate::world::{NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -36,6 +38,38 @@ struct Known {
     pools: Option<Arc<Pools>>,
     /// By node.
     labels: Vec<Option<(Arc<Labels>, Keys, Requirements)>>,
+    /// By node.
+    offerings: Vec<Option<(Arc<Labels>, NodeOffering)>>,
+}
+
+/// What the labels of a node say of what was bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeOffering {
+    /// Its type, as its pool has it.
+    pub instance_type: Option<InstanceTypeId>,
+    /// Its zone.
+    pub zone: Option<ZoneId>,
+    /// How it is paid.
+    pub capacity_type: Option<CapacityType>,
+    /// It has a label for that.
+    pub has_capacity_type: bool,
+    /// It has a label for its zone.
+    pub has_zone: bool,
+}
+
+impl NodeOffering {
+    /// Of the labels of a node of a pool.
+    pub fn of(plan: &Plan, pool: NodePoolId, labels: &Labels) -> NodeOffering {
+        let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
+        let (kind, zone) = (labels.get(CAPACITY_TYPE), labels.get(ZONE));
+        NodeOffering {
+            instance_type: labels.get(INSTANCE_TYPE).and_then(|name| pool_type(plan, pool, name)),
+            zone: zone.and_then(|name| zone_named(plan, name)),
+            capacity_type: kind.and_then(|name| kinds.into_iter().find(|kind| kind.name() == name)),
+            has_capacity_type: kind.is_some(),
+            has_zone: zone.is_some(),
+        }
+    }
 }
 
 /// Pools that nodes may be created of, and the daemons that come with them.
@@ -115,6 +149,22 @@ impl Memo {
         requirements
     }
 
+    /// What was bought for a node of a pool; a node keeps its pool.
+    pub fn offering(&self, plan: &Plan, world: &World, pool: NodePoolId, node: NodeId) -> NodeOffering {
+        let mut known = self.known();
+        if known.offerings.len() <= node.index() {
+            known.offerings.resize(node.index() + 1, None);
+        }
+        let (labels, entry) = (&world.node(node).labels, &mut known.offerings[node.index()]);
+        match entry.as_ref().filter(|(made_from, _)| Arc::ptr_eq(made_from, labels)) {
+            Some((_, offering)) => {
+                debug_assert_eq!(*offering, NodeOffering::of(plan, pool, labels));
+                *offering
+            }
+            None => entry.insert((labels.clone(), NodeOffering::of(plan, pool, labels))).1,
+        }
+    }
+
     /// The pools of this instant.
     pub fn pools(&self, plan: &Plan, world: &World, catalog: &Catalog, market: &Market) -> Arc<Pools> {
         let examples = Daemon::examples(world);
@@ -145,7 +195,6 @@ impl Memo {
 mod tests {
     use super::*;
     use crate::components::karpenter::fixture::{edit_pool, small_plan};
-    use crate::plan::NodePoolId;
 
     /// What is kept is what would be found out anew, before and after a pool was edited or a type sold out.
     #[test]

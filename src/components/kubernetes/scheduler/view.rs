@@ -186,7 +186,11 @@ impl Cluster {
     fn learn_kinds(&mut self, world: &World) {
         let census = world.census();
         self.generation = census.generation();
-        self.labels = world.nodes.iter().map(|node| node.labels.clone()).collect();
+        for (known, node) in
+            self.labels.iter_mut().zip(&world.nodes).filter(|(known, node)| !Arc::ptr_eq(known, &node.labels))
+        {
+            known.clone_from(&node.labels);
+        }
         for (key, column) in &mut self.columns {
             let new = census.all_kinds().iter().skip(column.of_kind.len());
             let domains: Vec<u32> = new.map(|kind| column.find_kind(kind, key)).collect();

@@ -6,12 +6,20 @@ use super::super::method::Method;
 use super::*;
 use crate::components::karpenter::cluster::{Catalog, state_nodes};
 use crate::components::karpenter::fixture::{edit_pool, node, small_plan};
+use crate::components::karpenter::provisioner::memo::Memo;
 use crate::plan::Plan;
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::world::{ClaimId, World};
 
 fn sorted(plan: &Plan, world: &World) -> Vec<Candidate> {
-    let mut found = candidates(plan, world, &BTreeSet::new(), Class::Graceful, &mut Notes::default(), |_, _| true);
+    let mut found = candidates(
+        (plan, &Memo::default()),
+        world,
+        &BTreeSet::new(),
+        Class::Graceful,
+        &mut Notes::default(),
+        |_, _| true,
+    );
     Method::SingleNode.sort(world, plan.flags.karpenter.version, &mut found);
     found
 }
