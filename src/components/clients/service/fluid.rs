@@ -227,7 +227,7 @@ impl Stream {
                 self.booked.enter(self.since + Span::from_secs(second), terms, ledger);
             }
         }
-        self.since = self.since + Span::from_secs(seconds);
+        self.since += Span::from_secs(seconds);
     }
 
     fn segment(&mut self, end: Time, terms: Terms) {
