@@ -319,6 +319,26 @@ fn what_kubernetes_leaves_to_chance_may_fall_as_recorded_and_nothing_else_may() 
 }
 
 #[test]
+fn an_autoscaler_is_noticed_a_period_before_its_first_sync() {
+    let autoscaler = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 5, \
+                      scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n";
+    let first = |sync: &str| {
+        let timeline = TIMELINE.replace("0.0,Action,,trigger,scale 2 -> 3", "0.0,Action,,trigger,apply patch");
+        let timeline = timeline.replace("9.0,Action", &format!("{sync}\n29.0,Action"));
+        let mut files = files("timeline.csv", TIMELINE, &timeline);
+        let patch = files.iter_mut().find(|(name, _)| name.contains("03-")).expect("it is there");
+        patch.1 = autoscaler.as_bytes().to_vec();
+        replayed("replay-first-sync", &files).predicted.of_kind(Kind::Synced).next().expect("it syncs").at
+    };
+    assert!((first("15.6,HPA,web,sync,") - 15_600_000).abs() < 5_000, "as given");
+    let own = first("");
+    assert!(
+        (own - 15_048_000).abs() < 5_000 && first("19.0,HPA,web,sync,") == own,
+        "what is too late was not the first"
+    );
+}
+
+#[test]
 fn what_a_recording_lacks_or_says_wrongly_is_said_all_at_once() {
     let problems = |files: &[(&str, Vec<u8>)]| {
         with_recording("replay-problems", files, |folder| match load(folder) {

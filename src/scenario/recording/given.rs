@@ -29,6 +29,8 @@ pub struct Given {
     pub claims: Vec<(String, Option<String>)>,
     /// Delays of their machines, in that order.
     pub delays: KnownDelays,
+    /// When each autoscaler first synced.
+    syncs: Vec<(String, i64)>,
     /// Names of pods in the order in which they were made.
     pods: Vec<String>,
     /// Scrapes: the whole second of the sample, and when the recorder saw it.
@@ -51,7 +53,8 @@ pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Giv
     // A watch that is refused is tried again half a second later, and the recorder waits for it.
     let refused = rows.iter().find(|row| row.is("Recorder", "error") && row.at < first).map(|row| row.at);
     let watching = refused.filter(|&at| first - at < WATCH_MICROS).unwrap_or(first);
-    Given { trigger, first, watching, last, actions, claims, delays, pods, scrapes: scrapes(rows) }
+    let syncs = rows.iter().filter(|row| row.is("HPA", "sync")).map(|row| (row.name.clone(), row.at)).collect();
+    Given { trigger, first, watching, last, actions, claims, delays, syncs, pods, scrapes: scrapes(rows) }
 }
 
 /// NodeClaims in order of creation, and how long their machines took.
@@ -109,6 +112,11 @@ impl Given {
         let first = at(self.trigger, stamp + inside.clamp(0, 999_999));
         let (first, start, every) = (first.micros() as i64, start.micros() as i64, resolution.micros().max(1) as i64);
         Some(Span::from_micros((first - start).rem_euclid(every).unsigned_abs()))
+    }
+
+    /// When the autoscaler of that name synced first after `at`.
+    pub fn first_sync(&self, name: &str, at: i64) -> Option<i64> {
+        self.syncs.iter().find(|(own, sync)| own == name && *sync > at).map(|&(_, sync)| sync)
     }
 
     /// The place of a pod among those that its Deployment made: names are `deployment-hash-random`.

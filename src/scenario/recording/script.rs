@@ -28,6 +28,11 @@ use std::sync::Arc;
 /// From the recorder's call to the object's change.
 const WRITE: Span = Span::from_millis(10);
 
+/// From an autoscaler that is there to its first sync, beyond the period.
+const NOTICE: Span = Span::from_millis(38);
+/// A controller takes notice of an autoscaler within so much.
+const NOTICE_MAX: Span = Span::from_secs(2);
+
 /// Kinds whose changes change no decision of such a cluster: KWOK's class only has the delay before a Node appears, which is
 /// given for each machine, and Karpenter copies nothing of a NodeClaim to its Node after registration.
 const WITHOUT_EFFECT: [&str; 4] = ["Service", "Namespace", "KWOKNodeClass", "NodeClaim"];
@@ -230,7 +235,9 @@ impl Writer<'_> {
                 None if patched => merged(&Value::Null, document),
                 _ => document.clone(),
             };
-            let kinds = if before.is_none() && !patched {
+            let new = before.is_none() && !patched;
+            let at = if new { self.there(&key, at) } else { at };
+            let kinds = if new {
                 if key.0 == "DaemonSet" && !self.actions.is_empty() {
                     let text = format!(
                         "DaemonSet {} comes during the recording: it is taken to be there from its start",
@@ -273,6 +280,15 @@ impl Writer<'_> {
             "Pod" => plan.pods.iter().position(|one| one.name == *name).map(Applied::Pod),
             _ => None,
         }
+    }
+
+    /// When an object is there. An autoscaler's first sync is given, and comes a period after the controller takes notice.
+    fn there(&self, key: &Key, at: Time) -> Time {
+        let trigger = self.given.trigger;
+        let sent = at.micros() as i64 - trigger.micros() as i64;
+        let sync = self.given.first_sync(&key.2, sent).filter(|_| key.0 == "HorizontalPodAutoscaler");
+        let noticed = sync.map(|sync| trigger_at(trigger, sync).back(self.draft.plan.flags.hpa.sync_period + NOTICE));
+        noticed.filter(|noticed| noticed.since(at) <= NOTICE_MAX).map_or(at, |noticed| noticed.max(at))
     }
 
     fn created(&self, key: &Key) -> Vec<ActionKind> {
