@@ -16,6 +16,7 @@ mod load_balancer;
 mod misspelt;
 mod operator;
 mod oracles;
+mod overload;
 mod properties;
 mod replay;
 mod rollouts;

@@ -125,6 +125,7 @@ fn add_load(plan: &mut Plan) {
         traffic: Curve { points: traffic.iter().map(|&(at, rate)| (second(at), rate)).collect() },
         clients: Clients::default(),
         mode: TrafficMode::Fluid,
+        probes_wait: None,
     });
 }
 
@@ -179,6 +180,7 @@ fn add_aws(plan: &mut Plan) {
         stickiness: None,
         cross_zone: true,
         nodes: 2,
+        zones: Vec::new(),
     });
     plan.alarms.push(AlarmSpec {
         name: "UnhealthyHosts".to_string(),
@@ -192,6 +194,7 @@ fn add_aws(plan: &mut Plan) {
         comparison: Comparison::GreaterOrEqual,
         missing: MissingData::Missing,
         target_group: Some(TargetGroupId(0)),
+        dimensions: Vec::new(),
     });
 }
 

@@ -124,6 +124,7 @@ impl Cx<'_> {
     }
 
     /// Sets a timer to `at` (now, if that is past), in place of what it was set to.
+    #[inline]
     pub fn set(&mut self, timer: TimerId, at: Time) {
         self.queue.set(timer, at.max(self.now));
     }

@@ -120,11 +120,35 @@ impl<'p> Sim<'p> {
     fn step(&mut self, now: Time, event: Event) {
         debug_assert!(now >= self.world.now, "time never goes back");
         self.world.now = now;
+        if let Some(word) = of_requests(event) {
+            return self.step_request(now, event, word);
+        }
         self.note_event(now, event);
         self.wiring.delivered(event);
         let (components, mut cx) = self.split(now);
         components.handle(&mut cx, event);
         self.settle(now);
+        self.verify_step(now);
+    }
+
+    /// The same for events of single requests, most of all where there are any: they are no wakes and meet no program that is
+    /// down, and one word says what they are.
+    #[inline]
+    fn step_request(&mut self, now: Time, event: Event, word: u64) {
+        let mut hasher = StableHasher::from(self.event_hash);
+        hasher.write_u64(now.micros() ^ word);
+        self.event_hash = hasher.finish();
+        let (components, mut cx) = self.split(now);
+        match event {
+            Event::Traffic(event) => components.traffic.handle(&mut cx, event),
+            Event::Service(event) => components.service.handle(&mut cx, event),
+            other => components.handle(&mut cx, other),
+        }
+        self.settle(now);
+        self.verify_step(now);
+    }
+
+    fn verify_step(&self, now: Time) {
         let count = self.meter.events();
         let all = self.check_all || (cfg!(debug_assertions) && count.is_power_of_two());
         if all || cfg!(debug_assertions) {
@@ -132,21 +156,26 @@ impl<'p> Sim<'p> {
         }
     }
 
-    /// Records what changed and wakes who watches it.
+    #[inline]
     fn settle(&mut self, now: Time) {
         if self.world.has_changes() {
-            let mut journal = std::mem::take(&mut self.journal);
-            self.world.take_journal(&mut journal);
-            for &change in &journal {
-                self.recorder.push(now, change, &self.world);
-                self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
-            }
-            journal.clear();
-            self.journal = journal;
+            self.note_changes(now);
         }
         if self.world.has_routed() {
             self.hand_over(now);
         }
+    }
+
+    /// Records what changed and wakes who watches it.
+    fn note_changes(&mut self, now: Time) {
+        let mut journal = std::mem::take(&mut self.journal);
+        self.world.take_journal(&mut journal);
+        for &change in &journal {
+            self.recorder.push(now, change, &self.world);
+            self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
+        }
+        journal.clear();
+        self.journal = journal;
     }
 
     /// What clients and the load balancer hand over becomes events.
@@ -178,14 +207,8 @@ impl<'p> Sim<'p> {
 
     fn note_event(&mut self, now: Time, event: Event) {
         let mut hasher = StableHasher::from(self.event_hash);
-        match of_requests(event) {
-            // Most of all events: one word says it all.
-            Some(word) => hasher.write_u64(now.micros() ^ word),
-            None => {
-                now.micros().hash(&mut hasher);
-                event.hash(&mut hasher);
-            }
-        }
+        now.micros().hash(&mut hasher);
+        event.hash(&mut hasher);
         self.event_hash = hasher.finish();
     }
 
@@ -199,6 +222,7 @@ impl<'p> Sim<'p> {
 }
 
 /// An event of requests as a number that no instant reaches; `None`: another event.
+#[inline]
 fn of_requests(event: Event) -> Option<u64> {
     use super::clients::{service::Event as Service, traffic::Event as Traffic};
     let (kind, id) = match event {

@@ -695,5 +695,7 @@ pub fn hand_over(routed: Routed) -> Event {
         Routed::Answers(app) => Event::Traffic(super::clients::traffic::Event::Answers(app)),
         Routed::Checked(target, node, result) => Event::Alb(aws::alb::Event::Answered(target, node, result)),
         Routed::Strained(pod) => Event::Alb(aws::alb::Event::Process(pod)),
+        Routed::Probed(pod, worker, passed) => Event::Kubelet(kubernetes::kubelet::Event::Probed(pod, worker, passed)),
+        Routed::ProbesWait(pod) => Event::Kubelet(kubernetes::kubelet::Event::Probe(pod)),
     }
 }

@@ -10,6 +10,7 @@ const MANTISSA_BITS: u32 = 52;
 
 /// The natural logarithm of a finite number of at least 2^-1022: the series of the area tangent, after which the remainder is
 /// below 10^-17 of the result.
+#[inline(always)]
 pub fn ln(number: f64) -> f64 {
     let bits = number.to_bits();
     // The exponent grows by one, and the mantissa is halved, above the middle.

@@ -43,6 +43,7 @@ impl Random {
     }
 
     /// A uniform number strictly between 0 and 1, a multiple of 2^-53 plus half of it.
+    #[inline(always)]
     pub fn uniform(&self, purpose: Purpose, ordinal: u64) -> f64 {
         let bits = mix(self.word(purpose, ordinal)) >> 11;
         let uniform = (bits as i64 as f64 + 0.5) * (1.0 / (1u64 << 53) as f64);

@@ -131,6 +131,7 @@ impl<E: Copy> Timers<E> {
     }
 
     /// Puts `due` at `place` or below it.
+    #[inline]
     fn sink(&mut self, mut place: usize, due: Due) {
         loop {
             let mut child = 2 * place + 1;

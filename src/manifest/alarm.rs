@@ -4,7 +4,7 @@
 
 use super::common::Found;
 use crate::engine::Span;
-use crate::plan::{AlarmSpec, AlbMetric, Comparison, MissingData, find_metric};
+use crate::plan::{AlarmSpec, AlbMetric, Comparison, MetricKind, MissingData, find_metric};
 use crate::scenario::diagnostic::{Diagnostic, Problems, suggestion};
 use crate::scenario::reader::Fields;
 use crate::scenario::yaml::Node;
@@ -76,22 +76,37 @@ fn read_alarm(node: &Node, id: &str, problems: &mut Problems) -> Option<AlarmObj
         comparison: fields.choice("ComparisonOperator", &COMPARISONS, problems)?,
         missing: fields.choice("TreatMissingData", &MISSING, problems).unwrap_or(MissingData::Missing),
         target_group: None,
+        dimensions: dimensions(&mut fields, problems),
     };
     tell_limits(&spec, node, problems);
-    let target_group = dimension(&mut fields, problems);
+    let target_group = spec.dimensions.iter().find(|(name, _)| name == "TargetGroup").map(|(_, value)| value.clone());
     if fields.get("Dimensions").is_none() {
         let message = format!("alarm {} has no dimensions: it would watch nothing in AWS", spec.name);
-        problems.push(
-            Diagnostic::warning("W130", node.place, message)
-                .help("give it Dimensions LoadBalancer and TargetGroup; here the scenario's target group is assumed"),
-        );
+        let help = match is_of_cluster(&spec) {
+            true => "give it the dimensions that the agent publishes; here all label sets are added up",
+            false => "give it Dimensions LoadBalancer and TargetGroup; here the scenario's target group is assumed",
+        };
+        problems.push(Diagnostic::warning("W130", node.place, message).help(help));
     }
     Some(AlarmObject { spec, target_group })
+}
+
+/// It watches a metric that an exporter of the cluster has and an agent scrapes: a number, not a summary.
+pub fn is_of_cluster(spec: &AlarmSpec) -> bool {
+    let number = |metric: &str| find_metric(metric).is_some_and(|found| found.kind != MetricKind::Summary);
+    spec.namespace != AlbMetric::NAMESPACE && number(&spec.metric)
 }
 
 /// What of an alarm is not evaluated as it stands.
 fn tell_limits(spec: &AlarmSpec, node: &Node, problems: &mut Problems) {
     let AlarmSpec { name, metric, namespace, statistic, .. } = spec;
+    if is_of_cluster(spec) {
+        if let Some(real) = find_metric(metric).filter(|found| found.name != metric) {
+            let message = format!("alarm {name}: no version exports {metric}, it watches {}", real.name);
+            problems.push(Diagnostic::note("N110", node.place, message));
+        }
+        return;
+    }
     let known = AlbMetric::named(metric).filter(|_| namespace == AlbMetric::NAMESPACE);
     let (message, help) = match known {
         Some(known) if known.has(statistic) => return,
@@ -111,8 +126,9 @@ fn tell_limits(spec: &AlarmSpec, node: &Node, problems: &mut Problems) {
     problems.push(Diagnostic::warning("W131", node.place, message).maybe_help(help));
 }
 
-fn dimension(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<String> {
+/// Dimensions with plain values: names with references to other resources say nothing here.
+fn dimensions(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<(String, String)> {
+    let text = |item: &Node, key| item.get(key).and_then(Node::text).map(str::to_string);
     let items = fields.list("Dimensions", problems);
-    let named = items.iter().find(|item| item.get("Name").and_then(Node::text) == Some("TargetGroup"))?;
-    named.get("Value").and_then(Node::text).map(str::to_string)
+    items.iter().filter_map(|item| Some((text(item, "Name")?, text(item, "Value")?))).collect()
 }

@@ -53,6 +53,8 @@ pub struct App {
     pub clients: Clients,
     /// How traffic is simulated.
     pub mode: TrafficMode,
+    /// Probes by HTTP or gRPC wait for a worker, as requests do. `None`: they are answered by somebody else.
+    pub probes_wait: Option<bool>,
 }
 
 /// What an application does after SIGTERM, until its time to stop is over.
@@ -81,6 +83,11 @@ impl App {
     /// Requests in flight at SIGTERM are finished.
     pub fn finishes(&self) -> bool {
         self.drains != Drains::No
+    }
+
+    /// Probes by HTTP or gRPC wait for a worker.
+    pub fn probes_wait(&self) -> bool {
+        self.probes_wait.unwrap_or(false)
     }
 
     /// It accepts connections after SIGTERM.

@@ -649,6 +649,8 @@ pub struct ServingFlags {
     pub ramp_step: Span,
     /// CloudWatch: a period is visible so long after its end, at least and at most.
     pub publication: (Span, Span),
+    /// How often an agent of CloudWatch scrapes metrics of the cluster. CloudWatch agent, Prometheus: `scrape_interval: 1m`.
+    pub scrape_interval: Span,
 }
 
 impl Default for ServingFlags {
@@ -659,6 +661,7 @@ impl Default for ServingFlags {
             stop: Span::from_secs(1),
             ramp_step: Span::from_secs(1),
             publication: (Span::from_secs(60), Span::from_secs(120)),
+            scrape_interval: Span::from_secs(60),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Source: ELB user guide "Target groups for your Application Load Balancers"; aws-load-balancer-controller
 //! `apis/elbv2/v1beta1/targetgroupbinding_types.go`; CloudWatch "Using Amazon CloudWatch alarms".
 
-use super::ids::TargetGroupId;
+use super::ids::{TargetGroupId, ZoneId};
 use crate::engine::Span;
 use crate::rules::labels::LabelSelector;
 
@@ -26,6 +26,8 @@ pub struct TargetGroup {
     pub cross_zone: bool,
     /// Load balancer nodes that check targets, one a zone unless given.
     pub nodes: u32,
+    /// Zones that the load balancer is enabled in; empty: all. A target elsewhere is `unused`.
+    pub zones: Vec<ZoneId>,
 }
 
 /// Sticky sessions by the load balancer's cookie, and the clients that hold it.
@@ -111,6 +113,8 @@ pub struct AlarmSpec {
     pub missing: MissingData,
     /// Target group that the alarm watches; assumed where the template has no dimensions.
     pub target_group: Option<TargetGroupId>,
+    /// `Dimensions` with plain values.
+    pub dimensions: Vec<(String, String)>,
 }
 
 /// `ComparisonOperator`.

@@ -89,9 +89,17 @@ impl AlbMetric {
             AlbMetric::HealthyHosts | AlbMetric::UnhealthyHosts => {
                 ["Average", "Minimum", "Maximum"].contains(&statistic)
             }
+            AlbMetric::ResponseTime => statistic == self.statistic() || percentile(statistic).is_some(),
             _ => statistic == self.statistic(),
         }
     }
+}
+
+/// The share that a percentile statistic such as `p99` or `p99.9` asks for.
+pub fn percentile(statistic: &str) -> Option<f64> {
+    let digits =
+        statistic.strip_prefix('p').filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()))?;
+    digits.parse().ok().filter(|percent| (0.0..=100.0).contains(percent)).map(|percent: f64| percent / 100.0)
 }
 
 /// How a metric grows.
@@ -198,6 +206,13 @@ mod tests {
     fn metrics_of_the_load_balancer_are_found_by_their_names_only() {
         assert!(AlbMetric::ALL.iter().all(|&metric| AlbMetric::named(metric.name()) == Some(metric)));
         assert_eq!(AlbMetric::named("UnhealthyHostCount"), None, "CloudWatch knows capitals");
-        assert!(AlbMetric::HealthyHosts.has("Minimum") && !AlbMetric::ResponseTime.has("p99"));
+        assert!(AlbMetric::HealthyHosts.has("Minimum") && !AlbMetric::HealthyHosts.has("p99"));
+        assert!(AlbMetric::ResponseTime.has("p99.9") && !AlbMetric::ResponseTime.has("tm99"));
+    }
+
+    #[test]
+    fn percentiles_are_shares() {
+        assert_eq!(["p50", "p99.9", "p100"].map(percentile), [Some(0.5), Some(99.9 / 100.0), Some(1.0)]);
+        assert_eq!(["p", "p101", "p-1", "pinf", "Average", "tm90"].map(percentile), [None; 6]);
     }
 }

@@ -32,7 +32,7 @@ pub use ids::*;
 pub use load_balancer::{
     AlarmSpec, Comparison, HealthCheck, MissingData, RoutingAlgorithm, Stickiness, TargetGroup, TargetGroupBindingSpec,
 };
-pub use metric::{AlbMetric, METRICS, Metric, MetricKind, find_metric};
+pub use metric::{AlbMetric, METRICS, Metric, MetricKind, find_metric, percentile};
 pub use node_pool::{
     AmiFamily, Budget, CapacityType, ConsolidationPolicy, InstanceType, MicroDollars, NodeClassSpec, NodePoolSpec,
     Offering, Reservation,

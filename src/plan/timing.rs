@@ -99,6 +99,7 @@ impl Distribution {
     }
 
     /// One draw. A mixture spends the same uniform on the choice and on the value, so a draw is monotone in it.
+    #[inline(always)]
     pub fn draw(&self, random: &Random, purpose: Purpose, ordinal: u64) -> Span {
         match self {
             Distribution::Constant(span) => *span,

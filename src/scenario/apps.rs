@@ -1,7 +1,7 @@
 //! What manifests do not say about applications: target groups, work a request, images, delays, and the load.
 
 use super::build::default_target_group;
-use super::cluster::find;
+use super::cluster::{find, find_zone};
 use super::curve::{self, CORES};
 use super::diagnostic::{Diagnostic, Problems, suggestion};
 use super::reader::{self, Fields};
@@ -51,17 +51,20 @@ pub(crate) fn read_timings(node: &Node, draft: &mut Draft) {
 
 /// `target_groups:`, by name.
 pub(crate) fn read_target_groups(node: &Node, draft: &mut Draft) {
-    let problems = &mut draft.problems;
-    if Fields::of(node, "target_groups", problems).is_none() {
+    if Fields::of(node, "target_groups", &mut draft.problems).is_none() {
         return;
     }
     for entry in node.entries() {
         let mut group = default_target_group(entry.key.to_string(), draft.plan.zones.len());
         if !entry.value.is_null()
-            && let Some(mut fields) = Fields::of(&entry.value, format!("target_groups.{}", entry.key), problems)
+            && let Some(mut fields) =
+                Fields::of(&entry.value, format!("target_groups.{}", entry.key), &mut draft.problems)
         {
-            read_group(&mut fields, &mut group, problems);
-            fields.finish(problems);
+            read_group(&mut fields, &mut group, &mut draft.problems);
+            let zones = fields.list("zones", &mut draft.problems);
+            fields.finish(&mut draft.problems);
+            let path = format!("target_groups.{}.zones", entry.key);
+            group.zones = zones.iter().filter_map(|zone| find_zone(zone, &path, draft)).collect();
         }
         draft.plan.target_groups.push(group);
     }
@@ -273,6 +276,7 @@ pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> 
         traffic: Curve::default(),
         clients: Clients::default(),
         mode: TrafficMode::Requests,
+        probes_wait: None,
     }
 }
 
@@ -347,6 +351,7 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
         app.cores_per_pod = Some(cores);
     }
     app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
+    app.probes_wait = fields.boolean("probes_wait", problems);
 }
 
 /// What a request needs: the mean, and the distribution if requests differ.

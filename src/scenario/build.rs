@@ -224,6 +224,7 @@ pub(crate) fn default_target_group(name: String, zones: usize) -> TargetGroup {
         stickiness: None,
         cross_zone: true,
         nodes: zones.max(1) as u32,
+        zones: Vec::new(),
     }
 }
 
@@ -231,6 +232,10 @@ fn place_alarms(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
     for Found { value: alarm, place } in &objects.alarms {
         let mut spec = alarm.spec.clone();
+        if crate::manifest::alarm::is_of_cluster(&spec) {
+            plan.alarms.push(spec);
+            continue;
+        }
         let named = alarm.target_group.as_deref().and_then(|value| {
             plan.target_groups.iter().position(|group| value.split('/').any(|part| part == group.name))
         });

@@ -491,13 +491,26 @@ fn an_alarm_that_has_no_data_here_is_told() {
              Statistic: {statistic}, EvaluationPeriods: 1, Threshold: 1, ComparisonOperator: GreaterThanThreshold, Dimensions: [] }} }}\n"
         )
     };
-    folder.write("web/a.yaml", alarm("UnhealthyHostCount", "Average") + &alarm("TargetResponseTime", "p99"));
+    folder.write("web/a.yaml", alarm("UnhealthyHostCount", "Average") + &alarm("TargetResponseTime", "tm99"));
     let loaded = load(&folder.write("s.yaml", "manifests: [web/]\n"), &LoadOptions::default()).expect("it runs");
     let told: Vec<String> =
         loaded.warnings.iter().filter(|warning| warning.code == "W131").map(|w| w.message.clone()).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("UnhealthyHostCount has no data here"), "{told:?}");
-    assert!(told[1].contains("p99 of TargetResponseTime is not modelled, Average stands in"), "{told:?}");
+    assert!(told[1].contains("tm99 of TargetResponseTime is not modelled, Average stands in"), "{told:?}");
+    let of_cluster =
+        alarm("karpenter_nodes_total", "p90").replace("AWS/ApplicationELB", "ContainerInsights/Prometheus");
+    folder.write("web/a.yaml", alarm("TargetResponseTime", "p99") + &of_cluster);
+    let loaded = load(&folder.write("s.yaml", "manifests: [web/]\n"), &LoadOptions::default()).expect("it runs");
+    assert!(
+        loaded.warnings.iter().all(|warning| warning.code != "W131"),
+        "percentiles and metrics of the cluster are known"
+    );
+    let note = loaded.warnings.iter().find(|warning| warning.code == "N110").expect("it is said");
+    assert!(
+        note.message
+            .contains("no version exports karpenter_nodes_total, it watches karpenter_cluster_state_node_count")
+    );
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! In: states of targets, which are counted at each change, and the ledgers of requests. Out: values, or nothing where the load
 //! balancer reports nothing. Source: ELB user guide "CloudWatch metrics for your Application Load Balancer".
 //!
-//! Left out: percentiles (the average stands in for them).
+//! Percentiles of the response time: of single requests from the counts of their latencies; of a flow from the mean latency of
+//! each second, weighed by what was served in it.
 
 use super::World;
+use super::histogram::Histogram;
 use super::ledger::{Loss, REQUEST, Tally};
 use super::target::TargetState;
 use crate::engine::{Span, Time};
@@ -55,6 +57,43 @@ impl World {
                 of_requests(metric, &self.requests_through(plan, group, from, to), targets)
             }
         }
+    }
+
+    /// Latencies of single requests through a target group so far.
+    pub fn latencies_through(&self, plan: &Plan, group: TargetGroupId) -> Histogram {
+        let mut sum = Histogram::default();
+        for (app, ledger) in plan.apps.iter().zip(&self.ledgers) {
+            if app.target_group == Some(group) {
+                sum.merge(&ledger.latencies);
+            }
+        }
+        sum
+    }
+
+    /// The response time, seconds, that a share of the requests through a group did not exceed within a period of whole seconds,
+    /// as flows know it: every second has one latency. `None`: nothing was served.
+    pub fn flow_percentile(
+        &self,
+        plan: &Plan,
+        group: TargetGroupId,
+        share: f64,
+        (from, to): (Time, Time),
+    ) -> Option<f64> {
+        let second = |at: Time| at.since(plan.start).whole_seconds() as usize;
+        let ledgers = plan.apps.iter().zip(&self.ledgers).filter(|(app, _)| app.target_group == Some(group));
+        let bins = ledgers
+            .flat_map(|(_, ledger)| ledger.bins.get(second(from)..second(to).min(ledger.bins.len())).unwrap_or(&[]));
+        let mut seconds: Vec<(Span, u64)> = bins.filter_map(|bin| Some((bin.mean_latency()?, bin.served))).collect();
+        seconds.sort_unstable();
+        let rank = share * seconds.iter().map(|&(_, served)| served as f64).sum::<f64>();
+        let mut below = 0.0;
+        for &(latency, served) in &seconds {
+            below += served as f64;
+            if below >= rank {
+                return Some(latency.seconds());
+            }
+        }
+        seconds.last().map(|&(latency, _)| latency.seconds())
     }
 
     /// Requests through a target group within a period of whole seconds.

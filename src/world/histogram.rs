@@ -17,6 +17,7 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one value.
+    #[inline(always)]
     pub fn add(&mut self, value: Span) {
         let bucket = bucket(value.micros());
         if self.counts.len() <= bucket {
@@ -24,6 +25,22 @@ impl Histogram {
         }
         self.counts[bucket] += 1;
         self.total += 1;
+    }
+
+    /// Counts what another has counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+        self.total += other.total;
+    }
+
+    /// What was counted since it stood as `earlier`.
+    pub fn since(&self, earlier: &Histogram) -> Histogram {
+        let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
+        let counts = self.counts.iter().zip(before).map(|(count, before)| count.saturating_sub(before)).collect();
+        Histogram { counts, total: self.total.saturating_sub(earlier.total) }
     }
 
     /// Values counted.
@@ -52,6 +69,7 @@ impl Histogram {
     }
 }
 
+#[inline]
 fn bucket(micros: u64) -> usize {
     if micros < FINE {
         return micros as usize;
@@ -85,6 +103,17 @@ mod tests {
             assert!(width == 1 || width * FINE <= low, "a bucket is at most a part in 64 of its value");
             next = low + width;
         }
+    }
+
+    #[test]
+    fn what_was_counted_since_then_is_what_came_since_then() {
+        let (mut early, mut late) = (Histogram::default(), Histogram::default());
+        (0..500).for_each(|value| early.add(Span::from_micros(value)));
+        (700..9_000).for_each(|value| late.add(Span::from_micros(value)));
+        let mut both = early.clone();
+        both.merge(&late);
+        assert_eq!(both.since(&early), late);
+        assert_eq!(both.since(&both).quantile(0.5), None);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Ledger {
         Ledger { bins, ..Ledger::new(start) }
     }
 
+    #[inline]
     fn bin(&mut self, at: Time) -> &mut Tally {
         let index = usize::try_from(at.since(self.start).whole_seconds()).unwrap_or(usize::MAX);
         if self.bins.len() <= index {
@@ -156,6 +157,7 @@ impl Ledger {
         &mut self.bins[index]
     }
 
+    #[inline]
     fn pass(&mut self, at: Time) {
         self.area += u128::from(self.in_flight) * u128::from(at.since(self.since).micros());
         self.since = at;
@@ -173,12 +175,14 @@ impl Ledger {
     }
 
     /// Books the arrival of a single request.
+    #[inline(always)]
     pub fn arrive(&mut self, at: Time) {
         self.pass(at);
         self.offer(at, REQUEST);
     }
 
     /// Books the answer of a single request.
+    #[inline(always)]
     pub fn answer(&mut self, at: Time, latency: Span, slow: bool) {
         self.pass(at);
         self.latencies.add(latency);
@@ -193,6 +197,7 @@ impl Ledger {
     }
 
     /// Books arrivals.
+    #[inline(always)]
     pub fn offer(&mut self, at: Time, amount: u64) {
         self.bin(at).offered += amount;
         self.total.offered += amount;
@@ -200,6 +205,7 @@ impl Ledger {
     }
 
     /// Books answers with their latency.
+    #[inline(always)]
     pub fn serve(&mut self, at: Time, amount: u64, latency: Span, slow: bool) {
         let late = if slow { amount } else { 0 };
         let weighted = u128::from(amount) * u128::from(latency.micros());

@@ -11,6 +11,7 @@ pub mod census;
 mod change;
 pub mod check;
 pub mod cloud_metrics;
+mod cluster_metrics;
 pub mod credits;
 pub mod custom_metrics;
 pub mod ec2_api;

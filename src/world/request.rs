@@ -12,6 +12,9 @@ use super::losses::LossPlace;
 use crate::engine::{Span, Time};
 use crate::plan::{AppId, Curve, Plan};
 
+/// Probe workers of a pod are told apart by so much of a request's number.
+const PROBE_WORKERS: u16 = 0x7f;
+
 /// A request on its way: a slot, valid until [`World::free_request`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u32);
@@ -57,7 +60,8 @@ pub struct Request {
     pub routed: Time,
     /// The client has its answer (or its error); the application may still work on it.
     pub settled: bool,
-    /// It is a health check of this node of the load balancer: no client waits for it and no ledger knows it.
+    /// It is a health check of this node of the load balancer, or without a target a kubelet's probe that waits so many seconds:
+    /// no client waits for it and no ledger knows it.
     pub check: Option<u16>,
 }
 
@@ -77,8 +81,12 @@ pub enum Routed {
     Flow(AppId),
     /// The answer to a health check of a target by a node of the load balancer: with an error or not.
     Checked(TargetId, u16, Result<(), CheckError>),
+    /// The answer to a probe, by the number of its worker at the kubelet: in good order or not.
+    Probed(PodId, u16, bool),
     /// A pod takes so long to answer that health checks have to wait like requests.
     Strained(PodId),
+    /// The same, for the probes of its kubelet.
+    ProbesWait(PodId),
 }
 
 /// How a health check that reached a pod failed.
@@ -174,6 +182,7 @@ impl Requests {
         Requests { answers, ..Requests::default() }
     }
 
+    #[inline]
     fn insert(&mut self, request: Request) -> RequestId {
         if let Some(id) = self.free.pop() {
             self.slots[id.0 as usize] = request;
@@ -184,6 +193,7 @@ impl Requests {
         id
     }
 
+    #[inline]
     fn answer(&mut self, app: AppId, answer: Answer) {
         if let Some(answers) = &mut self.answers[app.index()] {
             if answers.is_empty() {
@@ -208,6 +218,7 @@ impl World {
     }
 
     /// Sends a request to a pod that was held for one.
+    #[inline]
     pub fn give_request(&mut self, id: RequestId, pod: PodId, target: Option<TargetId>) {
         let now = self.now;
         let Requests { slots, at_pods, at_targets, .. } = &mut self.requests;
@@ -222,6 +233,7 @@ impl World {
         self.requests.routed.push(Routed::Request(id));
     }
 
+    #[inline(always)]
     fn accept_request(&mut self, sent: Sent, pod: PodId) -> RequestId {
         let Sent { app, number, attempt } = sent;
         self.ledgers[app.index()].arrive(self.now);
@@ -239,6 +251,27 @@ impl World {
         let id = self.requests.insert(request);
         self.requests.routed.push(Routed::Request(id));
         id
+    }
+
+    /// A kubelet's worker of that number sends a probe to a pod, which it will wait for so long: as a health check.
+    pub fn send_probe(&mut self, app: AppId, pod: PodId, worker: u16, timeout: Span) -> RequestId {
+        let (arrived, routed, target, settled) = (self.now, self.now, None, false);
+        // Its draws are keyed by its time, apart from those of health checks.
+        let number = 1 << 63 | arrived.micros() << 8 | 0x80 | u64::from(worker & PROBE_WORKERS);
+        let check = Some(u16::try_from(timeout.whole_seconds()).unwrap_or(u16::MAX));
+        let id =
+            self.requests.insert(Request { app, number, attempt: 0, pod, target, arrived, routed, settled, check });
+        self.requests.routed.push(Routed::Request(id));
+        id
+    }
+
+    /// A kubelet waits no longer for a probe that it sent then.
+    pub fn abandon_probe(&mut self, id: RequestId, pod: PodId, sent: Time) {
+        let request = &mut self.requests.slots[id.0 as usize];
+        // The slot may belong to another request by now.
+        if request.check.is_some() && (request.target, request.pod, request.arrived) == (None, pod, sent) {
+            request.settled = true;
+        }
     }
 
     /// One request finds nowhere to go.
@@ -300,6 +333,7 @@ impl World {
     }
 
     /// The client of a request gets its answer. Nothing happens if it has gone already.
+    #[inline]
     pub fn serve_request(&mut self, id: RequestId, objective: Span) {
         if let Some(request) = self.settle_request(id, None) {
             let latency = self.now - request.arrived;
@@ -318,6 +352,7 @@ impl World {
     }
 
     /// The slot of a settled request may be used again.
+    #[inline]
     pub fn free_request(&mut self, id: RequestId) {
         debug_assert!(self.requests.slots[id.0 as usize].settled, "a request in flight keeps its slot");
         self.requests.free.push(id);
@@ -338,6 +373,7 @@ impl World {
             self.requests.strained.remove(pod);
         } else if self.requests.strained.insert(pod) {
             self.requests.routed.push(Routed::Strained(pod));
+            self.requests.routed.push(Routed::ProbesWait(pod));
         }
     }
 
@@ -347,19 +383,24 @@ impl World {
     }
 
     /// What was still waited for; for a check, nothing: its answer is on its way.
+    #[inline(always)]
     fn settle_request(&mut self, id: RequestId, loss: Option<Loss>) -> Option<Request> {
         let request = &mut self.requests.slots[id.0 as usize];
         if std::mem::replace(&mut request.settled, true) {
             return None;
         }
         let request = *request;
-        if let (Some(node), Some(target)) = (request.check, request.target) {
+        if let Some(check) = request.check {
             let answer = match loss {
                 None => Ok(()),
                 Some(Loss::QueueFull) => Err(CheckError::Status),
                 Some(_) => Err(CheckError::Connection),
             };
-            self.requests.routed.push(Routed::Checked(target, node, answer));
+            let worker = request.number as u16 & PROBE_WORKERS;
+            self.requests.routed.push(match request.target {
+                Some(target) => Routed::Checked(target, check, answer),
+                None => Routed::Probed(request.pod, worker, answer.is_ok()),
+            });
             return None;
         }
         if let Some(target) = request.target {

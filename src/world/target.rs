@@ -37,7 +37,7 @@ pub enum TargetState {
     Unhealthy,
     /// Deregistered, requests in flight finish.
     Draining,
-    /// Not registered.
+    /// Not registered, or in a zone that is not enabled: no checks, no requests.
     Unused,
 }
 
@@ -73,6 +73,8 @@ pub enum TargetReason {
     DeregistrationInProgress,
     /// `Target.NotRegistered`.
     NotRegistered,
+    /// `Target.NotInUse`: its zone is not enabled for the load balancer.
+    NotInUse,
 }
 
 impl TargetReason {
@@ -87,6 +89,7 @@ impl TargetReason {
             TargetReason::FailedHealthChecks => "Target.FailedHealthChecks",
             TargetReason::DeregistrationInProgress => "Target.DeregistrationInProgress",
             TargetReason::NotRegistered => "Target.NotRegistered",
+            TargetReason::NotInUse => "Target.NotInUse",
         }
     }
 }
@@ -139,6 +142,14 @@ impl Target {
 }
 
 impl World {
+    /// A target lies in a zone in which its load balancer has a node: that of its machine.
+    pub fn is_in_enabled_zone(&self, zones: &[ZoneId], target: TargetId) -> bool {
+        let entry = &self.targets[target.index()];
+        let node = entry.node.or(self.pod(entry.pod).node);
+        let zone = node.and_then(|node| self.node(node).zone);
+        zones.is_empty() || zone.is_none_or(|zone| zones.contains(&zone))
+    }
+
     /// Writes a Service's endpoints.
     pub fn set_endpoints(&mut self, service: ServiceId, endpoints: Vec<Endpoint>) {
         if self.endpoints[service.index()] != endpoints {

@@ -60,6 +60,7 @@ impl CpuMeter {
     }
 
     /// From `now` on CPU is used at this rate.
+    #[inline]
     pub fn set(&mut self, now: Time, nanocores: u64) {
         if self.remembers {
             self.past.push(self.present);
@@ -70,6 +71,7 @@ impl CpuMeter {
 
 impl World {
     /// The CPU meter of a pod.
+    #[inline]
     pub fn cpu_meter(&mut self, pod: PodId) -> &mut CpuMeter {
         if self.cpu.len() <= pod.index() {
             self.cpu.resize(self.pods.len().max(pod.index() + 1), CpuMeter::default());

@@ -117,7 +117,7 @@ impl Alb {
         self.open = vec![false; cx.plan.target_groups.len()];
         for index in 0..cx.world.targets.len() {
             let target = TargetId::at(index);
-            if cx.world.targets[index].state != TargetState::Healthy {
+            if cx.world.targets[index].state != TargetState::Healthy || self.leave_unused(cx, target) {
                 continue;
             }
             let group = cx.world.targets[index].group;
@@ -186,9 +186,20 @@ impl Alb {
         &mut self.targets[target.index()]
     }
 
+    /// No node of the load balancer is there for a target in a zone that is not enabled: it is neither checked nor used.
+    fn leave_unused(&mut self, cx: &mut Cx, target: TargetId) -> bool {
+        let zones = &cx.plan.target_groups[cx.world.targets[target.index()].group.index()].zones;
+        if cx.world.is_in_enabled_zone(zones, target) {
+            return false;
+        }
+        self.silence(cx, target);
+        cx.world.set_target_state(target, TargetState::Unused, TargetReason::NotInUse);
+        true
+    }
+
     /// The nodes of the load balancer know the target: their first checks follow.
     fn known(&mut self, cx: &mut Cx, target: TargetId) {
-        if !is_checked(cx.world, target) {
+        if !is_checked(cx.world, target) || self.leave_unused(cx, target) {
             return;
         }
         cx.world.set_target_state(target, TargetState::Initial, TargetReason::InitialHealthChecking);

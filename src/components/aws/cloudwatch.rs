@@ -2,19 +2,25 @@
 //!
 //! ```text
 //!  World::datapoint (host counts, ledgers) ─(publication)─► alarm: M of the last N ─► World::set_alarm
+//!  World::cluster_metric ─(a scrape a minute)─► samples of a period ┘
 //! ```
 //!
-//! Source: CloudWatch user guide "Using Amazon CloudWatch alarms" (M of N, missing data). Publication takes 60 to 120 s.
+//! Source: CloudWatch user guide "Using Amazon CloudWatch alarms" (M of N, missing data), "Scraping Prometheus metrics with the
+//! CloudWatch agent" (a scrape a minute by default, counters as differences between scrapes). Publication takes 60 to 120 s.
 //!
-//! Left out: metrics of other namespaces (always missing), alarm actions.
-//! Without alarms nothing here is an event.
+//! Left out: other metrics of other namespaces (always missing), Prometheus summaries, alarm actions, the fewer samples from
+//! which CloudWatch takes no percentile. Without alarms nothing here is an event.
 
 use crate::components::Cx;
-use crate::engine::{Purpose, Span, Time};
-use crate::plan::{AlarmId, AlarmSpec, AlbMetric, Comparison, MissingData};
-use crate::world::AlarmState;
+use crate::engine::{Purpose, Span};
+use crate::plan::{
+    AlarmId, AlarmSpec, AlbMetric, Comparison, Metric, MetricKind, MissingData, find_metric, percentile,
+};
+use crate::world::{AlarmState, Histogram};
+use std::collections::VecDeque;
 
 const PUBLICATION: Purpose = Purpose::named("cloudwatch.publication");
+const SCRAPE: Purpose = Purpose::named("cloudwatch.scrape");
 
 /// Its memory.
 #[derive(Default)]
@@ -30,6 +36,27 @@ struct Watch {
     periods: u64,
     /// Datapoints of the periods so far.
     points: Vec<Option<f64>>,
+    /// Values that had to be taken when their period ended, of periods that are not visible yet.
+    taken: VecDeque<Option<f64>>,
+    /// Latencies as they stood when the last period ended.
+    latencies: Histogram,
+    /// What scrapes of the present period found.
+    samples: Vec<f64>,
+    /// What the last scrape found: counters go on as differences.
+    counter: Option<f64>,
+}
+
+/// What an alarm watches.
+#[derive(Clone, Copy, Debug)]
+enum Watched {
+    /// A metric of the load balancer that can be told later on.
+    LoadBalancer(AlbMetric),
+    /// A percentile of the response time.
+    ResponseTime(f64),
+    /// A metric of the cluster.
+    Cluster(&'static Metric),
+    /// Nothing that is known here.
+    Nothing,
 }
 
 /// Why it may be woken.
@@ -37,6 +64,10 @@ struct Watch {
 pub enum Event {
     /// A period of an alarm is visible.
     Period(AlarmId),
+    /// A period of an alarm ends.
+    Ends(AlarmId),
+    /// An agent scrapes what an alarm watches.
+    Scrape(AlarmId),
 }
 
 impl CloudWatch {
@@ -44,7 +75,17 @@ impl CloudWatch {
     pub fn start(&mut self, cx: &mut Cx) {
         self.alarms = vec![Watch::default(); cx.plan.alarms.len()];
         for index in 0..cx.plan.alarms.len() {
-            self.schedule(cx, AlarmId::at(index));
+            let id = AlarmId::at(index);
+            self.schedule(cx, id);
+            match watched(&cx.plan.alarms[index]) {
+                Watched::Cluster(_) => {
+                    let phase = cx.phase(SCRAPE, u64::from(id.0), cx.plan.flags.serving.scrape_interval);
+                    cx.after(phase, crate::components::Event::CloudWatch(Event::Scrape(id)));
+                    self.await_end(cx, id, 0);
+                }
+                Watched::ResponseTime(_) => self.await_end(cx, id, 0),
+                Watched::LoadBalancer(_) | Watched::Nothing => {}
+            }
         }
     }
 
@@ -52,7 +93,46 @@ impl CloudWatch {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Period(alarm) => self.period(cx, alarm),
+            Event::Ends(alarm) => self.ends(cx, alarm),
+            Event::Scrape(alarm) => self.scrape(cx, alarm),
         }
+    }
+
+    fn await_end(&mut self, cx: &mut Cx, id: AlarmId, passed: u64) {
+        let end = cx.plan.start + period_of(&cx.plan.alarms[id.index()]) * (passed + 1);
+        cx.at(end, crate::components::Event::CloudWatch(Event::Ends(id)));
+    }
+
+    /// Takes what cannot be found out later: the percentile of a period, the statistic of its samples.
+    fn ends(&mut self, cx: &mut Cx, id: AlarmId) {
+        let alarm = &cx.plan.alarms[id.index()];
+        let period = period_of(alarm);
+        let watch = &mut self.alarms[id.index()];
+        let point = match (watched(alarm), alarm.target_group) {
+            (Watched::ResponseTime(share), Some(group)) => {
+                let now = cx.world.latencies_through(cx.plan, group);
+                let point = now.since(&watch.latencies).quantile(share).map(Span::seconds);
+                watch.latencies = now;
+                point
+            }
+            _ => statistic_of(&alarm.statistic, &mut std::mem::take(&mut watch.samples)),
+        };
+        watch.taken.push_back(point);
+        self.await_end(cx, id, cx.now.since(cx.plan.start).micros() / period.micros());
+    }
+
+    fn scrape(&mut self, cx: &mut Cx, id: AlarmId) {
+        let alarm = &cx.plan.alarms[id.index()];
+        let Watched::Cluster(metric) = watched(alarm) else { return };
+        let watch = &mut self.alarms[id.index()];
+        let value = cx.world.cluster_metric(cx.plan, metric, &alarm.dimensions);
+        let before = std::mem::replace(&mut watch.counter, value);
+        let sample = match metric.kind {
+            MetricKind::Counter => value.zip(before).map(|(value, before)| value - before),
+            MetricKind::Gauge | MetricKind::Summary => value,
+        };
+        watch.samples.extend(sample);
+        cx.after(cx.plan.flags.serving.scrape_interval, crate::components::Event::CloudWatch(Event::Scrape(id)));
     }
 
     fn schedule(&mut self, cx: &mut Cx, id: AlarmId) {
@@ -68,8 +148,18 @@ impl CloudWatch {
         let alarm = &cx.plan.alarms[id.index()];
         let period = period_of(alarm);
         let from = cx.plan.start + period * self.alarms[id.index()].periods;
-        let point = datapoint(cx, alarm, from, from + period);
         let watch = &mut self.alarms[id.index()];
+        let point = match (watched(alarm), alarm.target_group) {
+            (Watched::LoadBalancer(metric), Some(group)) => {
+                cx.world.datapoint(cx.plan, group, (metric, &alarm.statistic), (from, from + period))
+            }
+            (Watched::ResponseTime(share), Some(group)) => {
+                let single = watch.taken.pop_front().flatten();
+                single.or_else(|| cx.world.flow_percentile(cx.plan, group, share, (from, from + period)))
+            }
+            (Watched::Cluster(_), _) => watch.taken.pop_front().flatten(),
+            (Watched::LoadBalancer(_) | Watched::ResponseTime(_) | Watched::Nothing, _) => None,
+        };
         watch.periods += 1;
         watch.points.push(point);
         if let Some(state) = evaluate(alarm, &watch.points) {
@@ -79,10 +169,33 @@ impl CloudWatch {
     }
 }
 
-/// The value of an alarm's metric over a period; `None`: missing.
-fn datapoint(cx: &Cx, alarm: &AlarmSpec, from: Time, to: Time) -> Option<f64> {
-    let metric = AlbMetric::named(&alarm.metric).filter(|_| alarm.namespace == AlbMetric::NAMESPACE)?;
-    cx.world.datapoint(cx.plan, alarm.target_group?, (metric, &alarm.statistic), (from, to))
+fn watched(alarm: &AlarmSpec) -> Watched {
+    if alarm.namespace != AlbMetric::NAMESPACE {
+        let metric = find_metric(&alarm.metric).filter(|metric| metric.kind != MetricKind::Summary);
+        return metric.map_or(Watched::Nothing, Watched::Cluster);
+    }
+    match (AlbMetric::named(&alarm.metric), percentile(&alarm.statistic)) {
+        (Some(AlbMetric::ResponseTime), Some(share)) => Watched::ResponseTime(share),
+        (Some(metric), _) => Watched::LoadBalancer(metric),
+        (None, _) => Watched::Nothing,
+    }
+}
+
+/// A statistic of the samples of a period; `None`: there are none.
+fn statistic_of(statistic: &str, samples: &mut [f64]) -> Option<f64> {
+    samples.sort_unstable_by(f64::total_cmp);
+    let (least, most) = (*samples.first()?, *samples.last()?);
+    let (count, sum) = (samples.len() as f64, samples.iter().sum::<f64>());
+    Some(match statistic {
+        "Minimum" => least,
+        "Maximum" => most,
+        "Sum" => sum,
+        "SampleCount" => count,
+        other => match percentile(other) {
+            Some(share) => samples[((share * count).ceil() as usize).saturating_sub(1).min(samples.len() - 1)],
+            None => sum / count,
+        },
+    })
 }
 
 fn period_of(alarm: &AlarmSpec) -> Span {
@@ -144,6 +257,7 @@ mod tests {
             comparison: Comparison::GreaterOrEqual,
             missing,
             target_group: Some(TargetGroupId(0)),
+            dimensions: Vec::new(),
         }
     }
 

@@ -43,6 +43,7 @@ fn target_group() -> TargetGroup {
         stickiness: None,
         cross_zone: true,
         nodes: 1,
+        zones: Vec::new(),
     }
 }
 
@@ -70,6 +71,7 @@ fn app(rate: f64) -> App {
         traffic: Curve { points: vec![(START, rate)] },
         clients: Clients::default(),
         mode: TrafficMode::Requests,
+        probes_wait: None,
     }
 }
 
@@ -740,6 +742,7 @@ fn the_whole_loop_hands_requests_over_and_alarms_see_the_errors() {
                 comparison: Comparison::GreaterOrEqual,
                 missing: MissingData::NotBreaching,
                 target_group: Some(TargetGroupId(0)),
+                dimensions: Vec::new(),
             });
         });
         let outcome = crate::components::Sim::new(&plan, 0, Detail::Facts).run();

@@ -254,7 +254,8 @@ fn health(state: TargetState, reason: TargetReason) -> Health {
         (TargetState::Initial, _) => "Initial health checks in progress",
         (TargetState::Unhealthy, _) => "Health checks failed",
         (TargetState::Draining, _) => "Target deregistration is in progress",
-        (TargetState::Healthy | TargetState::Unused, _) => "",
+        (TargetState::Unused, _) => "Target is in an Availability Zone that is not enabled for the load balancer",
+        (TargetState::Healthy, _) => "",
     };
     Health { state: state.name().into(), reason: reason.name().into(), text: text.into() }
 }

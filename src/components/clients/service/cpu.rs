@@ -13,6 +13,7 @@ use crate::world::PodId;
 
 impl Service {
     /// On what terms a pod works: as its application does, and slower while it is cold.
+    #[inline(always)]
     pub(super) fn terms(&self, plan: &Plan, app: AppId, pod: PodId, now: Time) -> Work {
         let work = self.apps[app.index()].work;
         let Some(warm_up) = &plan.apps[app.index()].demand.warm_up else { return work };
@@ -26,6 +27,7 @@ impl Service {
     }
 
     /// The same, where it is known how the pod stands.
+    #[inline(always)]
     pub(super) fn balance_as(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
         let state = &self.pods[pod.index()];
         let computing = if standing.alive { state.server.demand() } else { 0 };
@@ -39,6 +41,7 @@ impl Service {
     }
 
     /// Counts what a pod wants of its node. True if the node's CPU has to be divided anew.
+    #[inline(always)]
     fn demand(&mut self, pod: PodId, wanted: u64) -> bool {
         let state = &mut self.pods[pod.index()];
         let before = std::mem::replace(&mut state.demand, wanted);
@@ -92,6 +95,7 @@ impl Service {
     }
 
     /// The CPU meter runs at the true rate: idle use and what requests compute, at most the limit.
+    #[inline(always)]
     fn meter(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
         let state = &self.pods[pod.index()];
         let Some(app) = state.app.map(|app| &cx.plan.apps[app.index()]) else { return };

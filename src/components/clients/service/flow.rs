@@ -56,7 +56,7 @@ impl Service {
         for lane in &mut lanes {
             self.rate_lane(cx, app, rate, lane);
         }
-        strain::tell_of_lanes(cx, app, rate, &lanes);
+        strain::tell_of_lanes(cx, self.apps[app.index()].check_timeout, rate, &lanes);
         self.apps[app.index()].stream.lanes = lanes;
         self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;

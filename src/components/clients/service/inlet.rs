@@ -7,6 +7,7 @@ use crate::plan::{App, InForce, Passage};
 use crate::world::{PodId, Process, TargetId, World};
 
 /// What a new connection to a pod through a target meets.
+#[inline(always)]
 pub(super) fn inlet_through(cx: &Cx, pod: PodId, app: &App, target: Option<TargetId>) -> Inlet {
     if !cx.plan.faults.is_empty() {
         let group = target.map(|target| cx.world.targets[target.index()].group);
@@ -19,6 +20,7 @@ pub(super) fn inlet_through(cx: &Cx, pod: PodId, app: &App, target: Option<Targe
 }
 
 /// What a new connection to a pod meets.
+#[inline]
 pub(super) fn inlet(world: &World, pod: PodId, app: Option<&App>) -> Inlet {
     let entry = world.pod(pod);
     if !alive(world, pod) || entry.gone.is_some() {

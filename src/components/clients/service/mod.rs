@@ -94,6 +94,8 @@ struct AppState {
     drawn: Ahead<Needs>,
     work: Work,
     stream: Stream,
+    /// How long its health checks and probes may take, seconds; `None`: it has none that a worker answers.
+    check_timeout: Option<f64>,
     /// The pending look at cold processes in a flow.
     warms: Option<Time>,
 }
@@ -141,6 +143,7 @@ impl Service {
             drawn: Ahead::default(),
             work: Work::new(1.0, app.workers, app.queue),
             stream: Stream::new(cx.plan.start),
+            check_timeout: strain::timeout_of(cx.plan, app),
             warms: None,
         };
         self.apps = cx.plan.apps.iter().map(state).collect();
@@ -272,14 +275,13 @@ impl Service {
         };
         let work = self.terms(cx.plan, request.app, request.pod, cx.now);
         let state = &mut self.pods[request.pod.index()];
-        match state.server.accept(cx.now, id, needs, work) {
-            Some(true) if request.check.is_none() => cx.world.ledgers[request.app.index()].waits.add(Span::ZERO),
-            Some(_) => {}
-            None => {
-                cx.world.lose_request(id, Loss::QueueFull);
-                cx.world.free_request(id);
-                return;
-            }
+        let Some(begun) = state.server.accept(cx.now, id, needs, work) else {
+            cx.world.lose_request(id, Loss::QueueFull);
+            cx.world.free_request(id);
+            return;
+        };
+        if begun && request.check.is_none() {
+            cx.world.ledgers[request.app.index()].waits.add(Span::ZERO);
         }
         let due = request.arrived + patience(cx.plan, app);
         state.patience.push_back((due, id));
@@ -287,7 +289,12 @@ impl Service {
             state.patience_due = Some(due);
             cx.at(due, crate::components::Event::Service(Event::Patience(request.pod)));
         }
-        self.work(cx, request.pod);
+        if begun || state.due.is_none_or(|due| due <= cx.now) {
+            self.work(cx, request.pod);
+        } else {
+            // One more in the queue changes neither the CPU nor what is due next.
+            self.strain(cx, request.pod, request.app, work);
+        }
     }
 
     /// Moves a pod's requests on, answers those that ended, and schedules what is due next.
@@ -365,6 +372,7 @@ const CPU: Purpose = Purpose::named("app.cpu_per_request");
 const WAIT: Purpose = Purpose::named("app.wait_per_request");
 
 /// What a request of that number needs where that is drawn.
+#[inline(always)]
 fn drawn(random: &Random, id: AppId, app: &App, number: u64) -> Needs {
     let key = u64::from(id.0) << 48 | number;
     let drawn = |distribution: &Option<Distribution>, purpose, mean| {

@@ -51,6 +51,7 @@ pub(super) fn patience(plan: &Plan, app: &App) -> Span {
 }
 
 /// Takes requests that have ended from the front of the patience list.
+#[inline(always)]
 pub(super) fn forget_ended(state: &mut PodState, world: &World, pod: PodId) {
     while let Some(&(_, id)) = state.patience.front() {
         let request = world.request(id);

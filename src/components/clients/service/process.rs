@@ -138,6 +138,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Now.
+    #[inline(always)]
     pub(super) fn of(world: &World, pod: PodId) -> Standing {
         let entry = world.pod(pod);
         let alive = entry.node.is_none_or(|node| world.node(node).alive);
@@ -147,6 +148,7 @@ impl Standing {
 }
 
 /// The machine of a pod answers.
+#[inline]
 pub(super) fn alive(world: &World, pod: PodId) -> bool {
     world.pod(pod).node.is_none_or(|node| world.node(node).alive)
 }

@@ -4,16 +4,16 @@
 //! when the attained service reaches the mark that it got on entry. An arrival or an end changes the speed, never the
 //! marks: the work is O(1) per request. Time is in microseconds, speed in nanocores, service in their product.
 
+mod marks;
+
 use crate::engine::{Span, Time};
 use crate::plan::Rise;
 use crate::world::RequestId;
+use marks::Marks;
 use std::collections::VecDeque;
 
 /// Nanocores of one core: a request runs on one core at most.
 pub const CORE: u64 = 1_000_000_000;
-
-/// So many requests are few.
-const FEW: usize = 24;
 
 /// What one request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -72,7 +72,7 @@ pub struct Server {
     /// In a worker, without need of CPU until.
     waiting: VecDeque<(Time, RequestId, Needs)>,
     /// In a worker, computing until the attained service reaches the mark; ascending.
-    running: VecDeque<(u64, RequestId)>,
+    running: Marks,
     /// Without a worker, in order of arrival.
     queue: VecDeque<(Time, RequestId, Needs)>,
     attained: u64,
@@ -96,7 +96,7 @@ impl Server {
     /// All requests here.
     pub fn requests(&self) -> impl Iterator<Item = RequestId> + '_ {
         let waiting = self.waiting.iter().chain(&self.queue).map(|&(_, request, _)| request);
-        waiting.chain(self.running.iter().map(|&(_, request)| request))
+        waiting.chain(self.running.requests())
     }
 
     /// Demand rises with load from now on.
@@ -125,12 +125,14 @@ impl Server {
     }
 
     /// Grants CPU from `now` on.
+    #[inline(always)]
     pub fn set_share(&mut self, now: Time, share: u64) {
         self.advance(now);
         self.share = share;
         self.set_speed();
     }
 
+    #[inline(always)]
     fn set_speed(&mut self) {
         self.speed = match self.running.len() as u64 {
             0 => 0,
@@ -145,6 +147,7 @@ impl Server {
     }
 
     /// Lets time pass.
+    #[inline(always)]
     pub fn advance(&mut self, now: Time) {
         if now == self.since {
             return;
@@ -159,11 +162,12 @@ impl Server {
             // Marks are relative: start again from zero before the counter could overflow.
             let base = self.attained;
             self.attained = 0;
-            self.running.iter_mut().for_each(|(mark, _)| *mark = mark.saturating_sub(base));
+            self.running.lower(base);
         }
     }
 
     /// Takes a request in; `None`: no worker is free and the queue is full; else whether a worker has it already.
+    #[inline(always)]
     pub fn accept(&mut self, now: Time, request: RequestId, needs: Needs, work: Work) -> Option<bool> {
         self.advance(now);
         if self.waiting.len() + self.running.len() < work.workers {
@@ -177,6 +181,7 @@ impl Server {
         Some(false)
     }
 
+    #[inline(always)]
     fn begin(&mut self, now: Time, request: RequestId, needs: Needs, work: Work) {
         let wait = work.wait(needs);
         if wait.is_zero() {
@@ -192,21 +197,9 @@ impl Server {
         }
     }
 
+    #[inline(always)]
     fn compute(&mut self, request: RequestId, needs: Needs, work: Work) {
-        let mark = self.attained + work.cpu(needs);
-        // Equal needs come in the order of their marks: only chance and a slowdown that ends put one before others.
-        if self.running.len() > FEW && self.running.back().is_some_and(|&(other, _)| other > mark) {
-            let index = self.running.partition_point(|&(other, _)| other <= mark);
-            self.running.insert(index, (mark, request));
-        } else {
-            // Among few it is quicker to change places until the order is right.
-            self.running.push_back((mark, request));
-            let mut index = self.running.len() - 1;
-            while index > 0 && self.running[index - 1].0 > mark {
-                self.running.swap(index - 1, index);
-                index -= 1;
-            }
-        }
+        self.running.insert(self.attained + work.cpu(needs), request);
         self.set_speed();
     }
 
@@ -220,7 +213,7 @@ impl Server {
             {
                 self.waiting.pop_front();
                 self.compute(request, needs, work);
-            } else if let Some(&(mark, request)) = self.running.front()
+            } else if let Some((mark, request)) = self.running.front()
                 && mark <= self.attained
             {
                 self.running.pop_front();
@@ -238,9 +231,10 @@ impl Server {
     }
 
     /// When the next thing is due, as of the last [`Server::advance`].
+    #[inline(always)]
     pub fn next(&self) -> Option<Time> {
         let waiting = self.waiting.front().map(|&(end, _, _)| end);
-        let running = self.running.front().and_then(|&(mark, _)| {
+        let running = self.running.front().and_then(|(mark, _)| {
             let left = mark.saturating_sub(self.attained);
             // A division by a constant is a multiplication.
             let micros = if self.pace == CORE { left.div_ceil(CORE) } else { left.div_ceil(self.pace.max(1)) };

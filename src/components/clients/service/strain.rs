@@ -1,13 +1,14 @@
 //! When health checks have to wait like requests, and how a check fares in a flow.
 //!
 //! In: how much is in flight at a pod, and how fast it goes. Out: World::set_strained, which makes the load balancer send
-//! its checks as requests. While a pod answers soon, a check is no event: its outcome is known.
+//! its checks, and the kubelet its probes, as requests. While a pod answers soon, a check is no event: its outcome is known.
 
 use super::fluid::Lane;
 use super::server::Work;
 use super::{Inlet, Service};
 use crate::components::Cx;
-use crate::plan::{AppId, Plan, TrafficMode};
+use crate::engine::Span;
+use crate::plan::{App, AppId, Plan, Probe, ProbeHandler, TrafficMode};
 use crate::world::{Loss, PodId, REQUEST, RequestId};
 
 impl Service {
@@ -15,7 +16,8 @@ impl Service {
     /// and by the workers; it only decides whether checks are simulated, never how they end.
     pub(super) fn strain(&self, cx: &mut Cx, pod: PodId, app: AppId, work: Work) {
         let spec = &cx.plan.apps[app.index()];
-        if spec.target_group.is_none() || spec.mode == TrafficMode::Fluid {
+        let Some(timeout) = self.apps[app.index()].check_timeout else { return };
+        if spec.mode == TrafficMode::Fluid {
             return;
         }
         let state = &self.pods[pod.index()];
@@ -29,9 +31,7 @@ impl Service {
         let by_cpu = if cpu > 0.0 { cpu.max(requests * cpu / cores.max(1e-9)) } else { 0.0 };
         let by_workers = requests * (wait + cpu) / workers as f64;
         let full = in_flight >= workers + spec.queue as usize;
-        if let Some(timeout) = timeout_of(cx.plan, app) {
-            tell(cx, pod, timeout, wait + by_cpu.max(by_workers), full);
-        }
+        tell(cx, pod, timeout, wait + by_cpu.max(by_workers), full);
     }
 
     /// All pods of an application may answer sooner or later than before.
@@ -53,32 +53,44 @@ impl Service {
         let lane = stream.lanes.iter().find(|lane| lane.pod == request.pod);
         let lane = lane.map(|lane| lane.at(cx.now.since(stream.since), stream.rate));
         let group = spec.target_group.map(|group| &cx.plan.target_groups[group.index()]);
+        let timeout = match request.target {
+            Some(_) => group.map(|group| group.health_check.timeout.seconds()),
+            // A probe says itself how long it waits.
+            None => request.check.map(f64::from),
+        };
         let room = (u64::from(spec.workers) + u64::from(spec.queue)) * REQUEST;
         let (delay, full) = lane.map_or((0.0, false), |lane| (lane.delay(), lane.backlog >= room));
         if full {
             cx.world.lose_request(id, Loss::QueueFull);
-        } else if group.is_none_or(|group| delay < group.health_check.timeout.seconds()) {
+        } else if delay < timeout.unwrap_or(f64::INFINITY) {
             cx.world.serve_request(id, spec.latency_objective);
         } else if let (Some(target), Some(node)) = (request.target, request.check) {
             cx.world.abandon_check(id, target, node, request.arrived);
+        } else {
+            cx.world.abandon_probe(id, request.pod, request.arrived);
         }
         cx.world.free_request(id);
     }
 }
 
 /// The same for the lanes of a flow: their latency and their backlog are known. A backlog that grows will be long enough.
-pub(super) fn tell_of_lanes(cx: &mut Cx, app: AppId, rate: f64, lanes: &[Lane]) {
-    let Some(timeout) = timeout_of(cx.plan, app) else { return };
+pub(super) fn tell_of_lanes(cx: &mut Cx, timeout: Option<f64>, rate: f64, lanes: &[Lane]) {
+    let Some(timeout) = timeout else { return };
     for lane in lanes {
         let grows = lane.inlet == Inlet::Open && lane.arriving(rate) > lane.capacity;
         tell(cx, lane.pod, timeout, lane.delay(), grows);
     }
 }
 
-/// How long a health check of an application may take, seconds.
-fn timeout_of(plan: &Plan, app: AppId) -> Option<f64> {
-    let group = plan.apps[app.index()].target_group?;
-    Some(plan.target_groups[group.index()].health_check.timeout.seconds())
+/// How long a health check of an application, or a probe that one of its workers answers, may take at most, seconds.
+pub(super) fn timeout_of(plan: &Plan, app: &App) -> Option<f64> {
+    let group = app.target_group.map(|group| plan.target_groups[group.index()].health_check.timeout);
+    let template = &plan.templates[plan.deployments[app.deployment.index()].template.index()];
+    let probes = template.containers.iter().flat_map(|container| [&container.liveness, &container.readiness]);
+    let asks =
+        |probe: &&Probe| app.probes_wait() && matches!(probe.handler, ProbeHandler::Http(_) | ProbeHandler::Grpc);
+    let timeouts = probes.flatten().filter(asks).map(|probe| probe.timeout);
+    timeouts.chain(group).min().map(Span::seconds)
 }
 
 /// Tells the load balancer whether checks of a pod have to wait: when a request would take more than half of the time that

@@ -115,6 +115,7 @@ impl Arrivals {
 ///
 /// 1 is exponential: Poisson. Below 1 an exponential part follows a constant one; above it is one of two exponentials with
 /// balanced means (Tijms, "A First Course in Stochastic Models", appendix B): many short gaps and few long ones.
+#[inline(always)]
 pub fn gap(variation: f64, uniform: f64) -> f64 {
     if variation <= 1.0 {
         return (1.0 - variation) - variation * ln(1.0 - uniform);

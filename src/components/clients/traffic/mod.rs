@@ -379,6 +379,7 @@ fn key(app: AppId, number: u64) -> u64 {
 }
 
 /// What the integral of the rate must grow by until the next arrival.
+#[inline(always)]
 fn need(cx: &Cx, app: AppId, number: u64, even: f64) -> f64 {
     let variation = cx.plan.apps[app.index()].clients.variation;
     cx.random.map_or(even, |random| arrivals::gap(variation, random.uniform(ARRIVAL, key(app, number))))

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! Source: `pkg/kubelet/{kubelet,pod_workers}.go`, `pleg/generic.go`, `prober/`, `images/`, `kuberuntime/`. What the
-//! application does between start and end is somebody else's (`Pod::process`), or a rehearsal. Left out: init containers take
-//! no time and never fail; probes of sidecars (they count as passed once started); without a rehearsal containers of a pod
-//! exit together and probes answer at once; failing pulls; the sync that every pod makes each minute or so; eviction for
-//! pressure; graceful node shutdown.
+//! application does between start and end is somebody else's (`Pod::process`), or a rehearsal. Probes answer at once, unless
+//! the application says that they wait (`App::probes_wait`) and the pod takes long to answer (`World::is_strained`): then a probe
+//! by HTTP or gRPC is a request like any other, which waits for a worker and may time out. Left out: init containers take no
+//! time and never fail; probes of sidecars (they count as passed once started); without a rehearsal containers of a pod exit
+//! together; failing pulls; the sync that every pod makes each minute or so; eviction for pressure; graceful node shutdown.
 
 mod fixed;
 mod pod_worker;
@@ -27,7 +28,7 @@ use crate::plan::flags::Rehearsal;
 use crate::plan::{Container, ImageId, PodTemplate, Probe, Stage};
 use crate::record::decision::Tried;
 use crate::rules::taint::{Taint, TaintEffect};
-use crate::world::{NodeId, NodeReadiness, PodId, PodPhase, Process, Renewals, World};
+use crate::world::{NodeId, NodeReadiness, PodId, PodPhase, Process, Renewals, RequestId, World};
 use prober::{Kind, Outcome, Shown, Worker};
 use pulls::Pulls;
 use relists::{Relists, Run};
@@ -152,6 +153,8 @@ struct PodWorker {
     gates: bool,
     workers: Vec<Worker>,
     worker_due: Option<Time>,
+    /// Probes that the application has not answered yet: worker, request, when it was sent.
+    asked: Vec<(usize, RequestId, Time)>,
     /// The attempts in a row of each probe worker, only while somebody wants to read them.
     streaks: Vec<(usize, Tried)>,
     /// A script, by container.
@@ -206,6 +209,8 @@ pub enum Event {
     Step(PodId),
     /// A probe may change something.
     Probe(PodId),
+    /// The application answered the probe of a worker: in good order or not.
+    Probed(PodId, u16, bool),
     /// A rehearsed container exits.
     Exit(PodId),
     /// An image pull of a node ends.
@@ -276,6 +281,9 @@ impl Kubelet {
                 if worker.worker_due == Some(cx.now) {
                     worker.probe(cx, shared);
                 }
+            }),
+            Event::Probed(pod, worker, passed) => self.with(cx, pod, |kubelet, cx, shared| {
+                kubelet.answered(cx, shared, usize::from(worker), passed);
             }),
             Event::Exit(pod) => self.with(cx, pod, PodWorker::rehearsed_exit),
             Event::Pulled(node) => self.pulled(cx, node),

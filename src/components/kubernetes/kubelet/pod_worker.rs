@@ -47,6 +47,7 @@ impl PodWorker {
             gates: false,
             workers: Vec::new(),
             worker_due: None,
+            asked: Vec::new(),
             streaks: Vec::new(),
             rehearsals: (0..count).map(script).collect(),
             exits: vec![Time::MAX; count],

@@ -3,7 +3,7 @@
 use super::{Deed, Kind, Note, Outcome, PodWorker, Shared, nth_container, probe_of};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
-use crate::plan::Probe;
+use crate::plan::{AppId, Probe, ProbeHandler};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
 use crate::world::Process;
@@ -20,9 +20,10 @@ impl PodWorker {
         let next = |index: usize| {
             let worker = &self.workers[index];
             let container = nth_container(cx.world.template_of(self.pod), worker.container);
-            // A rehearsed answer changes without anybody saying so.
-            let known = self.rehearsals[worker.container].is_none().then_some(answers);
-            worker.next(self.shown[worker.container].as_ref(), probe_of(container, worker.kind)?, known, cx.now)
+            let probe = probe_of(container, worker.kind)?;
+            // A rehearsed answer changes without anybody saying so, and so does that of an application with too much to do.
+            let open = self.rehearsals[worker.container].is_some() || self.waits(cx, probe).is_some();
+            worker.next(self.shown[worker.container].as_ref(), probe, (!open).then_some(answers), cx.now)
         };
         (0..self.workers.len()).filter_map(next).min()
     }
@@ -63,6 +64,10 @@ impl PodWorker {
     /// An attempt ends, by itself or because its container exited.
     pub(super) fn end_attempt(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, outcome: Outcome) {
         let Some(spec) = self.spec(cx, index) else { return };
+        if let Some(place) = self.asked.iter().position(|&(worker, ..)| worker == index) {
+            let (_, request, sent) = self.asked.swap_remove(place);
+            cx.world.abandon_probe(request, self.pod, sent);
+        }
         let again = !self.conclude(cx, shared, index, &spec, outcome);
         if again && !self.attempt(cx, shared, index, &spec) {
             return;
@@ -70,6 +75,23 @@ impl PodWorker {
         if self.workers[index].settle(cx.now) {
             self.look(cx, shared, index);
         }
+    }
+
+    /// The application has answered a probe that waited for it.
+    pub(super) fn answered(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, passed: bool) {
+        if let Some(place) = self.asked.iter().position(|&(worker, ..)| worker == index) {
+            self.asked.swap_remove(place);
+            self.end_attempt(cx, shared, index, if passed { Outcome::Ok } else { Outcome::Fail });
+        }
+    }
+
+    /// A probe has to wait like a request: one that a worker of the application answers, while it takes long.
+    fn waits(&self, cx: &Cx, probe: &Probe) -> Option<AppId> {
+        let asks = matches!(probe.handler, ProbeHandler::Http(_) | ProbeHandler::Grpc)
+            && cx.world.pod(self.pod).process == Process::Answering
+            && cx.world.is_strained(self.pod);
+        let app = cx.world.deployment_of(self.pod).filter(|_| asks).and_then(|deployment| cx.plan.app_of(deployment));
+        app.filter(|app| cx.plan.apps[app.index()].probes_wait())
     }
 
     /// Attempts until one is under way or all are over; true: they are over.
@@ -156,10 +178,16 @@ impl PodWorker {
     }
 
     /// What an attempt that begins now comes to, and when.
-    fn answer(&self, cx: &Cx, index: usize, spec: &Probe) -> (Outcome, Span) {
+    fn answer(&mut self, cx: &mut Cx, index: usize, spec: &Probe) -> (Outcome, Span) {
         let worker = &self.workers[index];
         let Some(script) = &self.rehearsals[worker.container] else {
             let answers = cx.world.pod(self.pod).process == Process::Answering;
+            if let Some(app) = self.waits(cx, spec) {
+                let number = u16::try_from(index).unwrap_or(u16::MAX);
+                let request = cx.world.send_probe(app, self.pod, number, spec.timeout);
+                self.asked.push((index, request, cx.now));
+                return (Outcome::Timeout, spec.timeout);
+            }
             return (if answers { Outcome::Ok } else { Outcome::Fail }, Span::ZERO);
         };
         let run = self.runs[worker.container].filter(|run| run.number == worker.run() && run.exited.is_none());

@@ -210,6 +210,7 @@ mod tests {
             traffic: Curve::default(),
             clients: Clients::default(),
             mode: TrafficMode::Requests,
+            probes_wait: None,
         }
     }
 
