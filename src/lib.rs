@@ -13,3 +13,8 @@ pub mod rules;
 pub mod scenario;
 pub mod study;
 pub mod world;
+
+/// A replication allocates some ten thousand small things and frees them again: with this allocator it takes a tenth less
+/// time than with that of the C library.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -11,6 +11,7 @@ use crate::analysis::runs::Runs;
 use crate::analysis::sample::{self, Sample, Wanted};
 use crate::analysis::statistics::LEVEL;
 use crate::components::Sim;
+use crate::engine::Span;
 use crate::plan::Plan;
 use crate::record::Detail;
 use crate::rules::expectation::{Expectation, Verdict};
@@ -35,12 +36,13 @@ pub struct Control<'a> {
 }
 
 /// One replication and what is kept of it.
-pub fn sample(plan: &Plan, number: u64, wanted: &Wanted, control: Control) -> Sample {
+pub(super) fn sample(plan: &Plan, number: u64, wanted: &Wanted, control: Control) -> Sample {
     let mut sim = if control.antithetic {
         Sim::antithetic(plan, number / 2, number % 2 == 1, Detail::Facts)
     } else {
         Sim::new(plan, number, Detail::Facts)
     };
+    sim.without_hash();
     if control.check {
         sim.check_every_event();
     }
@@ -51,6 +53,7 @@ pub fn sample(plan: &Plan, number: u64, wanted: &Wanted, control: Control) -> Sa
 
 /// The samples of these replications, in order, up to the first that was not run.
 pub fn replicate(plan: &Plan, numbers: Range<u64>, wanted: &Wanted, control: Control) -> Vec<Sample> {
+    let plan = &without_advice(plan);
     let runs = numbers.into_par_iter().map(|number| {
         if control.stop.load(Ordering::Relaxed) {
             return None;
@@ -60,6 +63,13 @@ pub fn replicate(plan: &Plan, numbers: Range<u64>, wanted: &Wanted, control: Con
         Some(sample)
     });
     runs.collect::<Vec<_>>().into_iter().map_while(|sample| sample).collect()
+}
+
+/// The same plan without the recommender of sizes: it changes nothing in a run, and no sample keeps what it says.
+pub(super) fn without_advice(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.flags.vpa.period = Span::ZERO;
+    plan
 }
 
 /// As many runs as asked for.
