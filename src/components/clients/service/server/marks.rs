@@ -94,7 +94,7 @@ mod tests {
                 marks.insert(mark, RequestId(number));
                 oracle.insert((mark, number), ());
             }
-            if (state >> 40) % 3 == 0 {
+            if (state >> 40).is_multiple_of(3) {
                 let first = oracle.pop_first().map(|((mark, number), ())| (mark, RequestId(number)));
                 assert_eq!(marks.front(), first);
                 if first.is_some() {
