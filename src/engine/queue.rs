@@ -122,17 +122,23 @@ impl<E: Copy> Queue<E> {
         let sequence = self.next_sequence();
         self.len += 1;
         let entry = Entry { at: at.micros(), sequence, event };
-        if self.cursor == ALL_NEAR {
-            // Most are for soon: they lie at the end, and little has to move.
-            let place = self.current.partition_point(|other| other.at > entry.at);
-            self.current.insert(place, entry);
-            if self.current.len() > FEW {
-                self.begin_ring();
-            }
-        } else if entry.at >> WIDTH_BITS <= self.cursor {
-            self.near.push(Reverse(entry));
-        } else {
+        if entry.at >> WIDTH_BITS > self.cursor {
             self.put_later(entry);
+        } else if self.cursor == ALL_NEAR {
+            self.put_in_order(entry);
+        } else {
+            self.near.push(Reverse(entry));
+        }
+    }
+
+    /// Adds to the one list, while everything lies there.
+    #[inline(never)]
+    fn put_in_order(&mut self, entry: Entry<E>) {
+        // Most are for soon: they lie at the end, and little has to move.
+        let place = self.current.partition_point(|other| other.at > entry.at);
+        self.current.insert(place, entry);
+        if self.current.len() > FEW {
+            self.begin_ring();
         }
     }
 
@@ -149,6 +155,7 @@ impl<E: Copy> Queue<E> {
     }
 
     /// Keeps what comes after the bucket being served.
+    #[inline(always)]
     fn put_later(&mut self, entry: Entry<E>) {
         let bucket = entry.at >> WIDTH_BITS;
         self.horizon = self.horizon.min(bucket << WIDTH_BITS);
