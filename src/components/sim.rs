@@ -143,9 +143,11 @@ impl<'p> Sim<'p> {
     /// down, and one word says what they are.
     #[inline]
     fn step_request(&mut self, now: Time, event: Event, word: u64) {
-        let mut hasher = StableHasher::from(self.event_hash);
-        hasher.write_u64(now.micros() ^ word);
-        self.event_hash = hasher.finish();
+        if self.hashes {
+            let mut hasher = StableHasher::from(self.event_hash);
+            hasher.write_u64(now.micros() ^ word);
+            self.event_hash = hasher.finish();
+        }
         let (components, mut cx) = self.split(now);
         match event {
             Event::Traffic(event) => components.traffic.handle(&mut cx, event),

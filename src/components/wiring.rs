@@ -699,3 +699,21 @@ pub fn hand_over(routed: Routed) -> Event {
         Routed::ProbesWait(pod) => Event::Kubelet(kubernetes::kubelet::Event::Probe(pod)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_is_on_its_way_once_however_many_others_are() {
+        let event = |pod| Event::Scheduler(kubernetes::scheduler::Event::PodAdded(PodId(pod)));
+        let mut on_the_way = OnTheWay::default();
+        let count = 3 * OnTheWay::FEW as u32;
+        assert!((0..count).all(|pod| on_the_way.insert(event(pod))));
+        assert!(!(0..count).any(|pod| on_the_way.insert(event(pod))), "all are on their way");
+        (0..count).step_by(2).for_each(|pod| on_the_way.remove(event(pod)));
+        for pod in 0..count {
+            assert_eq!(on_the_way.insert(event(pod)), pod % 2 == 0, "{pod}: what has arrived is sent anew");
+        }
+    }
+}

@@ -84,3 +84,27 @@ impl World {
         self.cpu.get(pod.index()).map_or(0, |meter| meter.used(self.now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_remembers_what_it_showed() {
+        let second = Time::from_unix_seconds;
+        let mut meter = CpuMeter::default();
+        meter.remember();
+        let mut shown = Vec::new();
+        for at in 100..160 {
+            shown.push((second(at), meter.used(second(at))));
+            if at % 7 == 0 {
+                meter.set(second(at), at * 1_000_000);
+            }
+        }
+        for (at, used) in shown {
+            assert_eq!(meter.used_until(at), used);
+        }
+        meter.forget();
+        assert_eq!(meter.used_until(second(160)), meter.used(second(160)), "the present stretch is kept");
+    }
+}
