@@ -307,17 +307,17 @@ impl Components {
 
     /// Hands an event to its component. What comes for a program that is down waits until it is back: it then looks at
     /// everything anew.
-    pub fn handle(&mut self, cx: &mut Cx, event: Event) {
+    pub fn handle(&mut self, cx: &mut Cx, event: &Event) {
         if !cx.plan.faults.is_empty()
-            && let Some(program) = program_of(event)
+            && let Some(program) = program_of(*event)
             && let Some(until) = InForce::new(cx.plan, &cx.world.faults).is_down(program)
         {
             if let Some(until) = until {
-                cx.at(until, event);
+                cx.at(until, *event);
             }
             return;
         }
-        match event {
+        match *event {
             Event::Hpa(event) => self.hpa.handle(cx, event),
             Event::MetricsServer(event) => self.metrics_server.handle(cx, event),
             Event::Deployment(event) => self.deployment.handle(cx, event),

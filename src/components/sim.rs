@@ -20,8 +20,8 @@ pub struct Sim<'p> {
     meter: Meter,
     journal: Vec<Change>,
     routed: Vec<Routed>,
-    /// The next event, where it need not go through the queue.
-    at_once: Option<Event>,
+    /// What is handed over at once comes next, and need not go through the queue.
+    at_once: Option<Routed>,
     event_hash: u64,
     /// The hash is kept.
     hashes: bool,
@@ -94,7 +94,9 @@ impl<'p> Sim<'p> {
     /// When a law of the world breaks: a defect of this program. The message says how to replay it.
     pub fn run(mut self) -> Outcome {
         let mut limit = None;
-        while let Some((now, event)) = self.next() {
+        // Any event, to be written over.
+        let mut event = Event::Hpa(super::kubernetes::hpa::Event::Resync);
+        while let Some(now) = self.next(&mut event) {
             if now > self.plan.until {
                 break;
             }
@@ -102,7 +104,7 @@ impl<'p> Sim<'p> {
                 limit = Some(reached);
                 break;
             }
-            self.step(now, event);
+            self.step(now, &event);
         }
         self.world.now = self.plan.until;
         let (components, mut cx) = self.split(self.plan.until);
@@ -118,14 +120,18 @@ impl<'p> Sim<'p> {
         }
     }
 
-    fn next(&mut self) -> Option<(Time, Event)> {
+    /// The next event into the place of the one before it, and its time.
+    fn next(&mut self, event: &mut Event) -> Option<Time> {
         match self.at_once.take() {
-            Some(event) => Some((self.world.now, event)),
-            None => self.queue.pop(),
+            Some(routed) => {
+                *event = wiring::hand_over(routed);
+                Some(self.world.now)
+            }
+            None => self.queue.pop_into(event),
         }
     }
 
-    fn step(&mut self, now: Time, event: Event) {
+    fn step(&mut self, now: Time, event: &Event) {
         debug_assert!(now >= self.world.now, "time never goes back");
         self.world.now = now;
         if let Some(word) = of_requests(event) {
@@ -142,17 +148,17 @@ impl<'p> Sim<'p> {
     /// The same for events of single requests, most of all where there are any: they are no wakes and meet no program that is
     /// down, and one word says what they are.
     #[inline]
-    fn step_request(&mut self, now: Time, event: Event, word: u64) {
+    fn step_request(&mut self, now: Time, event: &Event, word: u64) {
         if self.hashes {
             let mut hasher = StableHasher::from(self.event_hash);
             hasher.write_u64(now.micros() ^ word);
             self.event_hash = hasher.finish();
         }
         let (components, mut cx) = self.split(now);
-        match event {
+        match *event {
             Event::Traffic(event) => components.traffic.handle(&mut cx, event),
             Event::Service(event) => components.service.handle(&mut cx, event),
-            other => components.handle(&mut cx, other),
+            ref other => components.handle(&mut cx, other),
         }
         self.settle(now);
         self.verify_step(now);
@@ -195,7 +201,7 @@ impl<'p> Sim<'p> {
         if let [only] = self.routed[..]
             && self.queue.is_past(now)
         {
-            self.at_once = Some(wiring::hand_over(only));
+            self.at_once = Some(only);
             self.routed.clear();
         }
         for routed in self.routed.drain(..) {
@@ -215,7 +221,7 @@ impl<'p> Sim<'p> {
         (&mut self.components, cx)
     }
 
-    fn note_event(&mut self, now: Time, event: Event) {
+    fn note_event(&mut self, now: Time, event: &Event) {
         if !self.hashes {
             return;
         }
@@ -236,9 +242,9 @@ impl<'p> Sim<'p> {
 
 /// An event of requests as a number that no instant reaches; `None`: another event.
 #[inline]
-fn of_requests(event: Event) -> Option<u64> {
+fn of_requests(event: &Event) -> Option<u64> {
     use super::clients::{service::Event as Service, traffic::Event as Traffic};
-    let (kind, id) = match event {
+    let (kind, id) = match *event {
         Event::Traffic(Traffic::Next(app)) => (1, app.0),
         Event::Service(Service::Arrive(request)) => (2, request.0),
         Event::Service(Service::Work(pod)) => (3, pod.0),

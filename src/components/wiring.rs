@@ -61,11 +61,10 @@ impl Wiring {
     }
 
     /// A wake has arrived: the next change sends a new one.
-    pub fn delivered(&mut self, event: Event) {
-        if !may_be_wake(event) {
-            return;
+    pub fn delivered(&mut self, event: &Event) {
+        if may_be_wake(event) {
+            self.on_the_way.remove(event);
         }
-        self.on_the_way.remove(event);
     }
 
     /// Sends the wakes of one change.
@@ -111,15 +110,16 @@ impl Wiring {
         traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
         let mut watch = None;
-        for (span, event) in wakes.drain(..) {
+        for &(span, ref event) in &wakes {
             debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
             if !self.on_the_way.insert(event) {
                 continue;
             }
             let drawn = || plan.timings.delay(Stage::ApiHop, random, subject(change, world));
             let span = if span == WATCH { *watch.get_or_insert_with(drawn) } else { span };
-            queue.push(now + span, event);
+            queue.push(now + span, *event);
         }
+        wakes.clear();
         self.scratch = wakes;
     }
 
@@ -186,30 +186,30 @@ impl OnTheWay {
     const FEW: usize = 24;
 
     /// False if it is on its way already.
-    fn insert(&mut self, event: Event) -> bool {
-        if self.few.contains(&event) || !self.others.is_empty() && self.others.contains(&event) {
+    fn insert(&mut self, event: &Event) -> bool {
+        if self.few.contains(event) || !self.others.is_empty() && self.others.contains(event) {
             return false;
         }
         if self.few.len() < OnTheWay::FEW {
-            self.few.push(event);
+            self.few.push(*event);
         } else {
-            self.others.insert(event);
+            self.others.insert(*event);
         }
         true
     }
 
-    fn remove(&mut self, event: Event) {
-        if let Some(place) = self.few.iter().position(|other| *other == event) {
+    fn remove(&mut self, event: &Event) {
+        if let Some(place) = self.few.iter().position(|other| other == event) {
             self.few.swap_remove(place);
         } else if !self.others.is_empty() {
-            self.others.remove(&event);
+            self.others.remove(event);
         }
     }
 }
 
 /// False for events that only their own component schedules, such as requests, samples and health checks. They are most of
 /// all events, and nobody looks whether they are on their way.
-fn may_be_wake(event: Event) -> bool {
+fn may_be_wake(event: &Event) -> bool {
     use super::clients::{service::Event as Service, traffic::Event as Traffic};
     use aws::{alb::Event as Alb, target_group::Event as Group};
     use karpenter::{disruption::Event as Disruption, provisioner::Event as Provisioner};
@@ -709,11 +709,11 @@ mod tests {
         let event = |pod| Event::Scheduler(kubernetes::scheduler::Event::PodAdded(PodId(pod)));
         let mut on_the_way = OnTheWay::default();
         let count = 3 * OnTheWay::FEW as u32;
-        assert!((0..count).all(|pod| on_the_way.insert(event(pod))));
-        assert!(!(0..count).any(|pod| on_the_way.insert(event(pod))), "all are on their way");
-        (0..count).step_by(2).for_each(|pod| on_the_way.remove(event(pod)));
+        assert!((0..count).all(|pod| on_the_way.insert(&event(pod))));
+        assert!(!(0..count).any(|pod| on_the_way.insert(&event(pod))), "all are on their way");
+        (0..count).step_by(2).for_each(|pod| on_the_way.remove(&event(pod)));
         for pod in 0..count {
-            assert_eq!(on_the_way.insert(event(pod)), pod % 2 == 0, "{pod}: what has arrived is sent anew");
+            assert_eq!(on_the_way.insert(&event(pod)), pod % 2 == 0, "{pod}: what has arrived is sent anew");
         }
     }
 }

@@ -185,10 +185,24 @@ impl<E: Copy> Queue<E> {
 
     /// Takes the earliest event.
     pub fn pop(&mut self) -> Option<(Time, E)> {
+        let mut event = None;
+        let at = self.pop_with(|taken| event = Some(*taken))?;
+        Some((at, event?))
+    }
+
+    /// The same into a place that holds an event already: an event inside of an `Option` is moved in pieces, and the processor
+    /// waits for all of them when it is read as a whole.
+    #[inline]
+    pub fn pop_into(&mut self, event: &mut E) -> Option<Time> {
+        self.pop_with(|taken| *event = *taken)
+    }
+
+    #[inline(always)]
+    fn pop_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
         if let Some(first) = self.timers.first()
             && !self.is_before(first)
         {
-            return self.timers.pop().map(|(at, event)| (Time::from_micros(at), event));
+            return self.timers.pop_with(take).map(Time::from_micros);
         }
         if self.current.is_empty() && self.near.is_empty() && !self.advance() {
             return None;
@@ -197,9 +211,17 @@ impl<E: Copy> Queue<E> {
             (Some(Reverse(near)), Some(current)) => near.key() < current.key(),
             (near, _) => near.is_some(),
         };
-        let entry = if take_near { self.near.pop().map(|Reverse(entry)| entry) } else { self.current.pop() }?;
         self.len -= 1;
-        Some((Time::from_micros(entry.at), entry.event))
+        if take_near {
+            let Reverse(entry) = self.near.pop()?;
+            take(&entry.event);
+            return Some(Time::from_micros(entry.at));
+        }
+        let entry = self.current.last()?;
+        let at = entry.at;
+        take(&entry.event);
+        self.current.truncate(self.current.len() - 1);
+        Some(Time::from_micros(at))
     }
 
     /// The queue holds something that comes before that time and sequence.

@@ -101,15 +101,16 @@ impl<E: Copy> Timers<E> {
         }
     }
 
-    /// Takes the first one.
+    /// Takes the first one: shows its event, and returns its time.
     #[inline]
-    pub fn pop(&mut self) -> Option<(u64, E)> {
+    pub fn pop_with(&mut self, mut show: impl FnMut(&E)) -> Option<u64> {
         if self.taken {
             self.drop_first();
         }
         let first = *self.heap.first()?;
         self.taken = true;
-        Some((first.at, self.events[first.timer as usize]))
+        show(&self.events[first.timer as usize]);
+        Some(first.at)
     }
 
     fn put(&mut self, place: usize, due: Due) {
