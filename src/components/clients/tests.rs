@@ -262,7 +262,7 @@ impl<'p> Rig<'p> {
         self.queue.push(until, Event::Script(crate::components::script::Event::Action(ActionId(u32::MAX))));
         while let Some((now, event)) = self.queue.pop() {
             self.world.now = now;
-            self.wiring.delivered(event);
+            self.wiring.delivered(&event);
             let Rig { plan, world, queue, recorder, random, .. } = self;
             let mut cx = Cx { now, plan, world, queue, recorder, random: random.as_ref() };
             match event {

@@ -93,8 +93,8 @@ impl<'p> Story<'p> {
             }
             count += 1;
             assert!(count < 100_000, "a loop at {now:?}: {event:?}");
-            self.wiring.delivered(event);
-            self.with(now, |components, cx| components.handle(cx, event));
+            self.wiring.delivered(&event);
+            self.with(now, |components, cx| components.handle(cx, &event));
             self.world.check().expect("the laws hold");
         }
     }

@@ -176,7 +176,7 @@ impl Testbed {
     fn dispatch(&mut self, now: Time, event: Option<Event>) {
         self.world.now = now;
         if let Some(event) = event {
-            self.wiring.delivered(event);
+            self.wiring.delivered(&event);
         }
         let Testbed { plan, world, queue, recorder, .. } = self;
         let mut cx = Cx { now, plan, world, queue, recorder, random: None };

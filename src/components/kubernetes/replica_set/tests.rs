@@ -101,7 +101,7 @@ impl<'p> Bench<'p> {
                 later.push((now, event));
                 continue;
             }
-            self.wiring.delivered(event);
+            self.wiring.delivered(&event);
             self.act(now, |sets, deployments, cx| match event {
                 AnyEvent::ReplicaSet(event) => sets.handle(cx, event),
                 AnyEvent::Deployment(event) => deployments.handle(cx, event),
