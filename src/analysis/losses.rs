@@ -53,6 +53,8 @@ pub enum Story {
     Nowhere(Vec<(TargetState, usize)>),
     /// The application was there and had too much to do.
     Overloaded,
+    /// The application was there; it closes connections that were idle for so long, the load balancer later.
+    ClosesFirst(Span),
 }
 
 /// A pod that is being deleted, and what the load balancer knew of it.
@@ -182,6 +184,9 @@ fn story(plan: &Plan, world: &World, recorder: &Recorder, moments: &Moments, app
     let Some(pod) = window.place.pod else { return nowhere(plan, world, moments, group, window.from) };
     if matches!(window.loss, Loss::QueueFull | Loss::TimedOut) {
         return Story::Overloaded;
+    }
+    if let Some(keep_alive) = plan.apps[app.index()].keep_alive.filter(|_| window.loss == Loss::Closed) {
+        return Story::ClosesFirst(keep_alive);
     }
     // An address that is gone costs the client its time-out first: what happened lies before that.
     let known = match window.loss {

@@ -126,6 +126,7 @@ fn add_load(plan: &mut Plan) {
         clients: Clients::default(),
         mode: TrafficMode::Fluid,
         probes_wait: None,
+        keep_alive: None,
     });
 }
 

@@ -160,15 +160,16 @@ fn replacement(plan: &Plan, world: &World, one: &Replacement) -> Value {
 
 fn requests(plan: &Plan, world: &World) -> Value {
     let apps = plan.apps.iter().zip(&world.ledgers);
-    Value::Object(apps.map(|(app, ledger)| (app.name.clone(), tally(&ledger.total, ledger.in_flight))).collect())
+    Value::Object(apps.map(|(app, ledger)| (app.name.clone(), tally(plan, &ledger.total, ledger.in_flight))).collect())
 }
 
-fn tally(tally: &Tally, in_flight: u64) -> Value {
+fn tally(plan: &Plan, tally: &Tally, in_flight: u64) -> Value {
     let by_status = [502_u16, 503, 504].map(|status| {
         let of_status = Loss::ALL.iter().filter(|loss| loss.status() == status);
         (status.to_string(), millionths(of_status.map(|&loss| i128::from(tally.lost[loss as usize])).sum()))
     });
-    let by_cause = Loss::ALL.map(|loss| (loss.name().to_string(), millionths(tally.lost[loss as usize].into())));
+    let by_cause =
+        Loss::possible(plan).map(|loss| (loss.name().to_string(), millionths(tally.lost[loss as usize].into())));
     json!({
         "offered": millionths(tally.offered.into()),
         "served": millionths(tally.served.into()),
@@ -176,7 +177,7 @@ fn tally(tally: &Tally, in_flight: u64) -> Value {
         "lost": millionths(tally.lost_all().into()),
         "in_flight_at_the_end": millionths(in_flight.into()),
         "lost_by_status": by_status.into_iter().collect::<Map<_, _>>(),
-        "lost_by_cause": by_cause.into_iter().collect::<Map<_, _>>(),
+        "lost_by_cause": by_cause.collect::<Map<_, _>>(),
         "mean_latency_s": tally.mean_latency().map(decimal),
     })
 }

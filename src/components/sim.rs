@@ -1,11 +1,12 @@
 //! One replication: the loop that pops events, hands them to their component, records what changed and wakes who watches.
 
+use super::clients::{service::Event as Work, traffic::Event as Requests};
 use super::{Components, Cx, Event, bootstrap, wiring};
 use crate::engine::limit::Meter;
-use crate::engine::{LimitReached, Queue, Random, StableHasher, Time};
+use crate::engine::{LimitReached, Queue, Random, StableHasher, Time, TimerId};
 use crate::plan::Plan;
 use crate::record::{Detail, Recorder};
-use crate::world::{Change, Routed, World};
+use crate::world::{Change, RequestId, Routed, World};
 use std::hash::{Hash, Hasher};
 
 /// A run in progress.
@@ -93,19 +94,7 @@ impl<'p> Sim<'p> {
     /// # Panics
     /// When a law of the world breaks: a defect of this program. The message says how to replay it.
     pub fn run(mut self) -> Outcome {
-        let mut limit = None;
-        // Any event, to be written over.
-        let mut event = Event::Hpa(super::kubernetes::hpa::Event::Resync);
-        while let Some(now) = self.next(&mut event) {
-            if now > self.plan.until {
-                break;
-            }
-            if let Err(reached) = self.meter.count(now) {
-                limit = Some(reached);
-                break;
-            }
-            self.step(now, &event);
-        }
+        let limit = self.go_on();
         self.world.now = self.plan.until;
         let (components, mut cx) = self.split(self.plan.until);
         components.conclude(&mut cx, limit.is_some());
@@ -120,14 +109,66 @@ impl<'p> Sim<'p> {
         }
     }
 
-    /// The next event into the place of the one before it, and its time.
-    fn next(&mut self, event: &mut Event) -> Option<Time> {
-        match self.at_once.take() {
-            Some(routed) => {
-                *event = wiring::hand_over(routed);
-                Some(self.world.now)
+    /// All events until the end of the plan; a limit that is reached before.
+    fn go_on(&mut self) -> Option<LimitReached> {
+        // Any event, to be written over.
+        let mut event = Event::Hpa(super::kubernetes::hpa::Event::Resync);
+        loop {
+            let timer = self.queue.pop_timer();
+            let now = match timer {
+                Some((now, _)) => now,
+                None => self.queue.pop_event_into(&mut event)?,
+            };
+            if now > self.plan.until {
+                return None;
             }
-            None => self.queue.pop_into(event),
+            if let Err(reached) = self.meter.count(now) {
+                return Some(reached);
+            }
+            match timer {
+                Some((_, timer)) => self.step_timer(now, timer),
+                None => self.step(now, &event),
+            }
+            while let Some(routed) = self.at_once.take() {
+                if let Err(reached) = self.meter.count(now) {
+                    return Some(reached);
+                }
+                match routed {
+                    Routed::Request(request) => self.step_arrival(now, request),
+                    other => self.step(now, &wiring::hand_over(other)),
+                }
+            }
+        }
+    }
+
+    /// What a timer brings: most often the next request of an application, or the next end of one at a pod.
+    #[inline(always)]
+    fn step_timer(&mut self, now: Time, timer: TimerId) {
+        debug_assert!(now >= self.world.now, "time never goes back");
+        self.world.now = now;
+        match *self.queue.of_timer(timer) {
+            Event::Traffic(Requests::Next(app)) => {
+                self.note_request(now, word_of(1, app.0));
+                let (components, mut cx) = self.split(now);
+                components.traffic.next(&mut cx, app);
+            }
+            Event::Service(Work::Work(pod)) => {
+                self.note_request(now, word_of(3, pod.0));
+                let (components, mut cx) = self.split(now);
+                components.service.work_due(&mut cx, pod);
+            }
+            other => return self.step(now, &other),
+        }
+        self.settle(now);
+        self.verify_step(now);
+    }
+
+    #[inline(always)]
+    fn note_request(&mut self, now: Time, word: u64) {
+        if self.hashes {
+            let mut hasher = StableHasher::from(self.event_hash);
+            hasher.write_u64(now.micros() ^ word);
+            self.event_hash = hasher.finish();
         }
     }
 
@@ -145,21 +186,22 @@ impl<'p> Sim<'p> {
         self.verify_step(now);
     }
 
-    /// The same for events of single requests, most of all where there are any: they are no wakes and meet no program that is
-    /// down, and one word says what they are.
-    #[inline]
+    /// The same for events of single requests: they are no wakes and meet no program that is down, and one word says what
+    /// they are.
     fn step_request(&mut self, now: Time, event: &Event, word: u64) {
-        if self.hashes {
-            let mut hasher = StableHasher::from(self.event_hash);
-            hasher.write_u64(now.micros() ^ word);
-            self.event_hash = hasher.finish();
-        }
+        self.note_request(now, word);
         let (components, mut cx) = self.split(now);
-        match *event {
-            Event::Traffic(event) => components.traffic.handle(&mut cx, event),
-            Event::Service(event) => components.service.handle(&mut cx, event),
-            ref other => components.handle(&mut cx, other),
-        }
+        components.handle(&mut cx, event);
+        self.settle(now);
+        self.verify_step(now);
+    }
+
+    /// The same for a request that its pod gets at once.
+    #[inline(always)]
+    fn step_arrival(&mut self, now: Time, request: RequestId) {
+        self.note_request(now, word_of(2, request.0));
+        let (components, mut cx) = self.split(now);
+        components.service.arrive(&mut cx, request);
         self.settle(now);
         self.verify_step(now);
     }
@@ -172,7 +214,7 @@ impl<'p> Sim<'p> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, now: Time) {
         if self.world.has_changes() {
             self.note_changes(now);
@@ -183,6 +225,7 @@ impl<'p> Sim<'p> {
     }
 
     /// Records what changed and wakes who watches it.
+    #[inline(never)]
     fn note_changes(&mut self, now: Time) {
         let mut journal = std::mem::take(&mut self.journal);
         self.world.take_journal(&mut journal);
@@ -195,15 +238,23 @@ impl<'p> Sim<'p> {
     }
 
     /// What clients and the load balancer hand over becomes events.
+    #[inline]
     fn hand_over(&mut self, now: Time) {
-        self.world.take_routed(&mut self.routed);
         // A single request goes straight to its pod if nothing comes before it.
-        if let [only] = self.routed[..]
-            && self.queue.is_past(now)
-        {
-            self.at_once = Some(only);
-            self.routed.clear();
+        if let Some(only) = self.world.take_only_routed() {
+            if self.queue.is_past(now) {
+                self.at_once = Some(only);
+            } else {
+                self.queue.push(now, wiring::hand_over(only));
+            }
+            return;
         }
+        self.queue_routed(now);
+    }
+
+    #[inline(never)]
+    fn queue_routed(&mut self, now: Time) {
+        self.world.take_routed(&mut self.routed);
         for routed in self.routed.drain(..) {
             self.queue.push(now, wiring::hand_over(routed));
         }
@@ -243,12 +294,15 @@ impl<'p> Sim<'p> {
 /// An event of requests as a number that no instant reaches; `None`: another event.
 #[inline]
 fn of_requests(event: &Event) -> Option<u64> {
-    use super::clients::{service::Event as Service, traffic::Event as Traffic};
     let (kind, id) = match *event {
-        Event::Traffic(Traffic::Next(app)) => (1, app.0),
-        Event::Service(Service::Arrive(request)) => (2, request.0),
-        Event::Service(Service::Work(pod)) => (3, pod.0),
+        Event::Traffic(Requests::Next(app)) => (1, app.0),
+        Event::Service(Work::Arrive(request)) => (2, request.0),
+        Event::Service(Work::Work(pod)) => (3, pod.0),
         _ => return None,
     };
-    Some(kind << 62 | u64::from(id).reverse_bits() >> 2)
+    Some(word_of(kind, id))
+}
+
+fn word_of(kind: u64, id: u32) -> u64 {
+    kind << 62 | u64::from(id.reverse_bits()) << 30
 }

@@ -22,12 +22,18 @@ impl<T: Copy + Default> Default for Ahead<T> {
 
 impl<T: Copy + Default> Ahead<T> {
     /// The draw of a number; `draw` makes it, and is called with any number.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, number: u64, draw: impl Fn(u64) -> T) -> T {
         let index = number.wrapping_sub(self.first);
         if index < self.valid {
             return self.drawn[index as usize % COUNT];
         }
+        self.draw_ahead(number, draw)
+    }
+
+    /// Draws several, if the number follows the one before.
+    #[inline(never)]
+    fn draw_ahead(&mut self, number: u64, draw: impl Fn(u64) -> T) -> T {
         if number != self.expected {
             // Numbers that jump are drawn one by one.
             self.expected = number.wrapping_add(1);

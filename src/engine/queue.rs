@@ -190,20 +190,24 @@ impl<E: Copy> Queue<E> {
         Some((at, event?))
     }
 
-    /// The same into a place that holds an event already: an event inside of an `Option` is moved in pieces, and the processor
-    /// waits for all of them when it is read as a whole.
+    #[inline(always)]
+    fn pop_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
+        if let Some((at, timer)) = self.pop_timer() {
+            take(self.timers.event(timer));
+            return Some(at);
+        }
+        self.pop_event_with(take)
+    }
+
+    /// The same, right after [`Queue::pop_timer`] has found no timer to be the next, into a place that holds an event already: an
+    /// event inside of an `Option` is moved in pieces, and the processor waits for all of them when it is read as a whole.
     #[inline]
-    pub fn pop_into(&mut self, event: &mut E) -> Option<Time> {
-        self.pop_with(|taken| *event = *taken)
+    pub fn pop_event_into(&mut self, event: &mut E) -> Option<Time> {
+        self.pop_event_with(|taken| *event = *taken)
     }
 
     #[inline(always)]
-    fn pop_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
-        if let Some(first) = self.timers.first()
-            && !self.is_before(first)
-        {
-            return self.timers.pop_with(take).map(Time::from_micros);
-        }
+    fn pop_event_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
         if self.current.is_empty() && self.near.is_empty() && !self.advance() {
             return None;
         }
@@ -222,6 +226,23 @@ impl<E: Copy> Queue<E> {
         take(&entry.event);
         self.current.truncate(self.current.len() - 1);
         Some(Time::from_micros(at))
+    }
+
+    /// Takes the earliest event if a timer brings it; what it brings is best read where it lies ([`Queue::of_timer`]): on its
+    /// way through other hands it would have to be put together again.
+    #[inline(always)]
+    pub fn pop_timer(&mut self) -> Option<(Time, TimerId)> {
+        let first = self.timers.first()?;
+        if self.is_before(first) {
+            return None;
+        }
+        self.timers.pop().map(|(at, timer)| (Time::from_micros(at), timer))
+    }
+
+    /// What a timer brings.
+    #[inline(always)]
+    pub fn of_timer(&self, timer: TimerId) -> &E {
+        self.timers.event(timer)
     }
 
     /// The queue holds something that comes before that time and sequence.

@@ -6,6 +6,10 @@
 
 /// Not in the heap.
 const NOWHERE: u32 = u32::MAX;
+/// Up to so many timers lie in no heap: the first is found by looking at all of them, without a branch to guess.
+const FEW: usize = 8;
+/// A timer of a few that is not set.
+const UNSET: u128 = u128::MAX;
 
 /// A timer of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +36,10 @@ impl Due {
 /// The timers of a queue, each with its event.
 #[derive(Clone, Debug)]
 pub struct Timers<E> {
+    /// While they are few: time, sequence and number of each, in one number whose order is theirs.
+    few: Vec<u128>,
+    /// The least of `few`; `None`: it has to be looked up.
+    least: Option<u128>,
     heap: Vec<Due>,
     /// Where a timer lies in the heap.
     places: Vec<u32>,
@@ -42,7 +50,14 @@ pub struct Timers<E> {
 
 impl<E> Default for Timers<E> {
     fn default() -> Timers<E> {
-        Timers { heap: Vec::new(), places: Vec::new(), events: Vec::new(), taken: false }
+        Timers {
+            few: Vec::new(),
+            least: Some(UNSET),
+            heap: Vec::new(),
+            places: Vec::new(),
+            events: Vec::new(),
+            taken: false,
+        }
     }
 }
 
@@ -52,12 +67,36 @@ impl<E: Copy> Timers<E> {
         let id = TimerId(u32::try_from(self.places.len()).expect("fewer than 2^32 timers"));
         self.places.push(NOWHERE);
         self.events.push(event);
+        if self.events.len() <= FEW {
+            self.few.push(UNSET);
+        } else {
+            self.leave_few();
+        }
         id
+    }
+
+    /// There are too many to look at all of them: those that are set go into the heap.
+    fn leave_few(&mut self) {
+        for key in std::mem::take(&mut self.few).into_iter().filter(|&key| key != UNSET) {
+            let due = Due { at: (key >> 64) as u64, sequence: (key >> 32) as u32, timer: key as u32 };
+            self.heap.push(due);
+            self.rise(self.heap.len() - 1, due);
+        }
+        self.least = None;
+    }
+
+    #[inline(always)]
+    fn least(&mut self) -> u128 {
+        match self.least {
+            Some(least) => least,
+            None => *self.least.insert(self.few.iter().fold(UNSET, |least, &key| least.min(key))),
+        }
     }
 
     /// Timers that are set.
     pub fn len(&self) -> usize {
-        self.heap.len() - usize::from(self.taken)
+        let few = self.few.iter().filter(|&&key| key != UNSET).count();
+        few + self.heap.len() - usize::from(self.taken)
     }
 
     /// None is set.
@@ -68,6 +107,10 @@ impl<E: Copy> Timers<E> {
     /// Time and sequence of the first one that is due.
     #[inline]
     pub fn first(&mut self) -> Option<(u64, u32)> {
+        if !self.few.is_empty() {
+            let least = self.least();
+            return (least != UNSET).then_some(((least >> 64) as u64, (least >> 32) as u32));
+        }
         if self.taken {
             self.drop_first();
         }
@@ -86,6 +129,11 @@ impl<E: Copy> Timers<E> {
     /// Sets a timer, in place of what it was set to.
     #[inline]
     pub fn set(&mut self, timer: TimerId, at: u64, sequence: u32) {
+        if let Some(key) = self.few.get_mut(timer.0 as usize) {
+            *key = u128::from(at) << 64 | u128::from(sequence) << 32 | u128::from(timer.0);
+            self.least = None;
+            return;
+        }
         let due = Due { at, sequence, timer: timer.0 };
         match self.places[timer.0 as usize] {
             NOWHERE => {
@@ -101,16 +149,28 @@ impl<E: Copy> Timers<E> {
         }
     }
 
-    /// Takes the first one: shows its event, and returns its time.
+    /// What a timer brings.
+    #[inline(always)]
+    pub fn event(&self, timer: TimerId) -> &E {
+        &self.events[timer.0 as usize]
+    }
+
+    /// Takes the first one.
     #[inline]
-    pub fn pop_with(&mut self, mut show: impl FnMut(&E)) -> Option<u64> {
+    pub fn pop(&mut self) -> Option<(u64, TimerId)> {
+        if !self.few.is_empty() {
+            let least = self.least();
+            let timer = least as u32 as usize;
+            *self.few.get_mut(timer)? = UNSET;
+            self.least = None;
+            return Some(((least >> 64) as u64, TimerId(timer as u32)));
+        }
         if self.taken {
             self.drop_first();
         }
         let first = *self.heap.first()?;
         self.taken = true;
-        show(&self.events[first.timer as usize]);
-        Some(first.at)
+        Some((first.at, TimerId(first.timer)))
     }
 
     fn put(&mut self, place: usize, due: Due) {

@@ -55,6 +55,8 @@ pub struct App {
     pub mode: TrafficMode,
     /// Probes by HTTP or gRPC wait for a worker, as requests do. `None`: they are answered by somebody else.
     pub probes_wait: Option<bool>,
+    /// It closes connections that were idle for so long. `None`: the load balancer closes them before.
+    pub keep_alive: Option<Span>,
 }
 
 /// What an application does after SIGTERM, until its time to stop is over.

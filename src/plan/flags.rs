@@ -643,6 +643,9 @@ pub struct ServingFlags {
     pub connect_timeout: Span,
     /// `idle_timeout.timeout_seconds`: the load balancer gives up waiting for an answer: 504.
     pub idle_timeout: Span,
+    /// The load balancer learns so much later that an application has closed an idle connection. Not published; assumed: a
+    /// packet between two zones takes about half a millisecond, and what was sent before it came is lost.
+    pub close_notice: Span,
     /// From SIGTERM to the end of a process of which nothing is said: Apache workers exit within about a second.
     pub stop: Span,
     /// Flow that changes along a ramp is stepped so often.
@@ -658,6 +661,7 @@ impl Default for ServingFlags {
         ServingFlags {
             connect_timeout: Span::from_secs(10),
             idle_timeout: Span::from_secs(60),
+            close_notice: Span::from_millis(1),
             stop: Span::from_secs(1),
             ramp_step: Span::from_secs(1),
             publication: (Span::from_secs(60), Span::from_secs(120)),

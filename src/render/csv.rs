@@ -264,14 +264,14 @@ fn targets(finished: &Finished, table: &mut Table) {
 
 fn requests(finished: &Finished, table: &mut Table) {
     let mut header = ["second", "app", "offered", "served", "slow"].map(str::to_string).to_vec();
-    header.extend(Loss::ALL.map(|loss| format!("lost_{}", loss.name().replace(' ', "_"))));
+    header.extend(Loss::possible(finished.plan).map(|loss| format!("lost_{}", loss.name().replace(' ', "_"))));
     header.push("mean_latency_s".to_string());
     table.row(&header);
     for (app, ledger) in finished.plan.apps.iter().zip(&finished.world.ledgers) {
         for (second, tally) in ledger.bins.iter().enumerate() {
             let mut row = vec![second.to_string(), app.name.clone()];
             row.extend([tally.offered, tally.served, tally.slow].map(amount));
-            row.extend(tally.lost.map(amount));
+            row.extend(Loss::possible(finished.plan).map(|loss| amount(tally.lost[loss as usize])));
             row.push(tally.mean_latency().map(Span::decimal).unwrap_or_default());
             table.row(&row);
         }

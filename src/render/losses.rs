@@ -41,6 +41,10 @@ const fn meaning(loss: Loss) -> &'static str {
         Loss::TimedOut => "The pod did not answer within the idle time-out of the load balancer.",
         Loss::QueueFull => "All workers of the pod were busy and its queue was full: the application answered 503.",
         Loss::DrainEnded => "They were still being served when the deregistration delay of their target ended.",
+        Loss::Closed => {
+            "They were sent on an idle connection that the application was just closing: its keep-alive time-out is shorter \
+             than the load balancer's idle time-out."
+        }
     }
 }
 
@@ -117,6 +121,14 @@ fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
             format!("of its targets {} were there{only}", counts.join(", "))
         }
         Story::Overloaded => "it was sent more than it could serve".to_string(),
+        Story::ClosesFirst(keep_alive) => {
+            let idle = plan.flags.serving.idle_timeout;
+            format!(
+                "it closes connections idle for {}, the load balancer only after {}",
+                tenths(*keep_alive),
+                tenths(idle)
+            )
+        }
     }
 }
 
@@ -163,6 +175,11 @@ fn advice(plan: &Plan, world: &World, groups: &[LossGroup]) -> Option<String> {
         let pod = entry.window.place.pod?;
         world.template_of(pod).containers.iter().filter_map(|container| container.pre_stop).max()
     };
+    let closes_first = |entry: &LossEntry| matches!(entry.story, Story::ClosesFirst(_));
+    if groups.iter().flat_map(|group| &group.entries).all(closes_first) && !groups.is_empty() {
+        let idle = tenths(plan.flags.serving.idle_timeout);
+        return Some(format!("An application that keeps idle connections for longer than {idle} loses none of these."));
+    }
     let needed = leaving.map(|(entry, short)| pre_stop(entry).unwrap_or(Span::ZERO) + short).max()?;
     let seconds = needed.micros().div_ceil(1_000_000);
     Some(format!(

@@ -113,7 +113,7 @@ fn requests(out: &mut String, finished: &Finished) {
             sample(out, "kubelapse_requests_total", &labels, whole(amount));
         };
         outcome("served", "", ledger.total.served);
-        Loss::ALL.into_iter().for_each(|loss| outcome("lost", loss.name(), ledger.total.lost[loss as usize]));
+        Loss::possible(finished.plan).for_each(|loss| outcome("lost", loss.name(), ledger.total.lost[loss as usize]));
     }
     head(out, "kubelapse_requests_in_flight", MetricKind::Gauge, "Requests without an answer yet.");
     for (app, ledger) in apps() {

@@ -8,6 +8,7 @@ use super::reader::{self, Fields};
 use super::yaml::Node;
 use super::{Draft, timings, units};
 use crate::engine::Span;
+use crate::plan::flags::ServingFlags;
 use crate::plan::timing::{PRESETS, STAGES};
 use crate::plan::{
     App, Clients, Curve, Demand, DeploymentId, Distribution, Drains, Rise, RoutingAlgorithm, ServiceSpec, Stickiness,
@@ -277,6 +278,7 @@ pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> 
         clients: Clients::default(),
         mode: TrafficMode::Requests,
         probes_wait: None,
+        keep_alive: None,
     }
 }
 
@@ -352,6 +354,7 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
     }
     app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
     app.probes_wait = fields.boolean("probes_wait", problems);
+    app.keep_alive = keep_alive(fields, problems);
 }
 
 /// What a request needs: the mean, and the distribution if requests differ.
@@ -366,6 +369,27 @@ fn read_need(fields: &mut Fields<'_>, key: &'static str, draft: &mut Draft) -> O
     }
     let constant = matches!(found, Distribution::Constant(_));
     Some((mean, (!constant).then_some(found)))
+}
+
+/// `keep_alive: 5s`.
+fn keep_alive(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Span> {
+    let span = fields.duration("keep_alive", problems)?;
+    if !(Span::from_secs(1)..=Span::from_secs(86_400)).contains(&span) {
+        let node = fields.get("keep_alive").unwrap_or(fields.node());
+        reader::out_of_range(node, &fields.at("keep_alive"), "from 1s to 24h", problems);
+        return None;
+    }
+    let idle = ServingFlags::default().idle_timeout;
+    if let Some(node) = fields.get("keep_alive").filter(|_| span < idle) {
+        let text = format!(
+            "`{}` is shorter than the idle time-out of the load balancer ({} s): a request now and then meets a connection that \
+             is just closing, and gets a 502",
+            fields.at("keep_alive"),
+            idle.whole_seconds()
+        );
+        problems.push(Diagnostic::warning("W160", node.place, text));
+    }
+    Some(span)
 }
 
 /// `cpu_rises: { by: 25%, at: 20 }`.

@@ -6,6 +6,7 @@
 use super::histogram::Histogram;
 use super::losses::{LossPlace, Losses};
 use crate::engine::{Span, Time};
+use crate::plan::Plan;
 use std::ops::AddAssign;
 
 /// One request in micro-requests.
@@ -28,11 +29,13 @@ pub enum Loss {
     QueueFull,
     /// 502: the deregistration delay ended with the request in flight.
     DrainEnded,
+    /// 502: sent on an idle connection that the application was just closing.
+    Closed,
 }
 
 impl Loss {
     /// All causes.
-    pub const ALL: [Loss; 7] = [
+    pub const ALL: [Loss; 8] = [
         Loss::NoTarget,
         Loss::Refused,
         Loss::Cut,
@@ -40,13 +43,20 @@ impl Loss {
         Loss::TimedOut,
         Loss::QueueFull,
         Loss::DrainEnded,
+        Loss::Closed,
     ];
+
+    /// Those that can befall the applications of a plan. Results name no cause that cannot be.
+    pub fn possible(plan: &Plan) -> impl Iterator<Item = Loss> {
+        let closes = plan.apps.iter().any(|app| app.keep_alive.is_some());
+        Loss::ALL.into_iter().filter(move |&loss| loss != Loss::Closed || closes)
+    }
 
     /// HTTP status that the client saw.
     pub const fn status(self) -> u16 {
         match self {
             Loss::NoTarget | Loss::QueueFull => 503,
-            Loss::Refused | Loss::Cut | Loss::DrainEnded => 502,
+            Loss::Refused | Loss::Cut | Loss::DrainEnded | Loss::Closed => 502,
             Loss::Unreachable | Loss::TimedOut => 504,
         }
     }
@@ -61,6 +71,7 @@ impl Loss {
             Loss::TimedOut => "timed out",
             Loss::QueueFull => "queue full",
             Loss::DrainEnded => "drain ended",
+            Loss::Closed => "keep alive ended",
         }
     }
 }
@@ -75,7 +86,7 @@ pub struct Tally {
     /// Those of them slower than the objective.
     pub slow: u64,
     /// Micro-requests lost, by cause in the order of [`Loss::ALL`].
-    pub lost: [u64; 7],
+    pub lost: [u64; 8],
     /// Sum of latencies of served requests: micro-requests times microseconds.
     pub latency: u128,
 }
@@ -106,6 +117,15 @@ impl AddAssign<&Tally> for Tally {
     }
 }
 
+const SECOND: Span = Span::from_secs(1);
+
+/// One bin of a ledger.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    start: Time,
+    index: usize,
+}
+
 /// Requests of one application, in bins of one second from the start of the run.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -126,6 +146,8 @@ pub struct Ledger {
     since: Time,
     /// Sum of times in flight of requests that were lost, as [`Tally::latency`] is of those answered.
     lost_time: u128,
+    /// The second booked last.
+    second: Second,
     /// It books a flow.
     flows: bool,
     /// Retries among what was offered; each try counts as a request of its own.
@@ -150,11 +172,21 @@ impl Ledger {
 
     #[inline]
     fn bin(&mut self, at: Time) -> &mut Tally {
-        let index = usize::try_from(at.since(self.start).whole_seconds()).unwrap_or(usize::MAX);
+        // Nearly always it is the one of last time: no quotient for that.
+        if at.since(self.second.start) >= SECOND || at < self.second.start || self.bins.len() <= self.second.index {
+            self.enter_second(at);
+        }
+        &mut self.bins[self.second.index]
+    }
+
+    #[inline(never)]
+    fn enter_second(&mut self, at: Time) {
+        let seconds = at.since(self.start).whole_seconds();
+        let index = usize::try_from(seconds).unwrap_or(usize::MAX);
+        self.second = Second { start: self.start + SECOND * seconds, index };
         if self.bins.len() <= index {
             self.bins.resize(index + 1, Tally::default());
         }
-        &mut self.bins[index]
     }
 
     #[inline]

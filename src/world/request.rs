@@ -432,6 +432,14 @@ impl World {
         !self.requests.routed.is_empty()
     }
 
+    /// Takes what was handed over since the last call, if it is one thing only.
+    #[inline]
+    pub fn take_only_routed(&mut self) -> Option<Routed> {
+        let &[only] = &self.requests.routed[..] else { return None };
+        self.requests.routed.clear();
+        Some(only)
+    }
+
     /// Takes what clients handed over since the last call.
     pub fn take_routed(&mut self, into: &mut Vec<Routed>) {
         into.append(&mut self.requests.routed);

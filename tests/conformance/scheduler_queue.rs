@@ -113,7 +113,7 @@ impl Driver {
                 self.queue.push(at, event);
                 break;
             }
-            self.wiring.delivered(event);
+            self.wiring.delivered(&event);
             if let Event::Scheduler(event) = event {
                 self.with(at, |scheduler, cx| scheduler.handle(cx, event));
             }

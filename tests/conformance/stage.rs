@@ -70,7 +70,7 @@ impl Stage {
             while let Some((at, event)) = self.queue.pop().filter(|(_, event)| *event != MARK) {
                 busy = true;
                 self.world.now = at;
-                self.wiring.delivered(event);
+                self.wiring.delivered(&event);
                 let journal = self.hand(component, Some(event));
                 after(&self.world, &journal);
             }

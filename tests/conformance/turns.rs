@@ -285,7 +285,7 @@ impl<S: Script> Turns<S> {
     fn deliver(&mut self) {
         let mut events = Vec::new();
         while let Some((_, event)) = self.queue.pop() {
-            self.wiring.delivered(event);
+            self.wiring.delivered(&event);
             events.push(event);
         }
         events.into_iter().for_each(|event| self.receive(event));

@@ -72,6 +72,7 @@ fn app(rate: f64) -> App {
         clients: Clients::default(),
         mode: TrafficMode::Requests,
         probes_wait: None,
+        keep_alive: None,
     }
 }
 

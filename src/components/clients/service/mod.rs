@@ -11,8 +11,9 @@
 //! (the kernel's fair scheduler) when together they want more than it has. `server` is the request level, `fluid` the
 //! flow. Apache httpd `docs/manual/stopping` for what SIGTERM does; ELB "Troubleshoot" for which error the client sees.
 //!
-//! Left out: CFS quota periods (a limit is a rate), connection keep-alive, memory.
+//! Left out: CFS quota periods (a limit is a rate), memory.
 
+mod connections;
 mod cpu;
 mod crowd;
 mod flow;
@@ -26,7 +27,8 @@ mod strain;
 use crate::components::Cx;
 use crate::engine::{Ahead, Purpose, Random, Span, Time, TimerId};
 use crate::plan::{App, AppId, Distribution, FaultId, FaultKind, InForce, SlowPart};
-use crate::world::{Loss, NodeId, PodId, RequestId, TargetId};
+use crate::world::{Loss, NodeId, PodId, Request, RequestId, TargetId};
+use connections::{Connections, Found};
 use fluid::{Inlet, Stream};
 use inlet::inlet_through;
 use patience::{drop_settled, forget_ended, patience};
@@ -70,6 +72,10 @@ struct PodState {
     /// Requests in order of arrival, with the time when the client gives up; ended ones linger until they are in front.
     patience: std::collections::VecDeque<(Time, RequestId)>,
     patience_due: Option<Time>,
+    /// With so many of them it is worth looking for those that have ended.
+    patience_long: usize,
+    /// Idle connections of the load balancer, where the application closes them first.
+    connections: Connections,
     /// The process answers, and since when it does.
     answers: bool,
     answers_since: Time,
@@ -163,12 +169,7 @@ impl Service {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Arrive(request) => self.arrive(cx, request),
-            Event::Work(pod) => {
-                if self.pods[pod.index()].due.is_some_and(|due| cx.now >= due) {
-                    self.pods[pod.index()].due = None;
-                    self.work(cx, pod);
-                }
-            }
+            Event::Work(pod) => self.work_due(cx, pod),
             Event::Patience(pod) => self.patience(cx, pod),
             Event::Unreachable(request) => {
                 cx.world.lose_request(request, Loss::Unreachable);
@@ -246,7 +247,16 @@ impl Service {
         }
     }
 
-    fn arrive(&mut self, cx: &mut Cx, id: RequestId) {
+    /// Something is due among the requests of a pod.
+    pub fn work_due(&mut self, cx: &mut Cx, pod: PodId) {
+        if self.pods[pod.index()].due.is_some_and(|due| cx.now >= due) {
+            self.pods[pod.index()].due = None;
+            self.work(cx, pod);
+        }
+    }
+
+    /// A request reaches its pod.
+    pub fn arrive(&mut self, cx: &mut Cx, id: RequestId) {
         let request = *cx.world.request(id);
         self.know(cx, request.pod);
         let app = &cx.plan.apps[request.app.index()];
@@ -265,6 +275,11 @@ impl Service {
                 cx.after(wait, crate::components::Event::Service(Event::Unreachable(id)));
                 return;
             }
+        }
+        if app.keep_alive.is_some() && self.is_closing(cx, request) {
+            cx.world.lose_request(id, Loss::Closed);
+            cx.world.free_request(id);
+            return;
         }
         let of_app = &mut self.apps[request.app.index()];
         let needs = match cx.random {
@@ -297,6 +312,17 @@ impl Service {
         }
     }
 
+    /// A request comes on a connection that the application is just closing. Checks have connections of their own.
+    fn is_closing(&mut self, cx: &Cx, request: Request) -> bool {
+        let Some(keep_alive) = cx.plan.apps[request.app.index()].keep_alive else { return false };
+        if request.target.is_none() || request.check.is_some() {
+            return false;
+        }
+        let (node, notice) = (balancer_node(cx, &request), cx.plan.flags.serving.close_notice);
+        let connections = &mut self.pods[request.pod.index()].connections;
+        connections.take(cx.now, node, keep_alive, notice) == Found::Closing
+    }
+
     /// Moves a pod's requests on, answers those that ended, and schedules what is due next.
     fn work(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(app) = self.pods[pod.index()].app else { return };
@@ -309,12 +335,16 @@ impl Service {
             self.begun.drain(..).for_each(|wait| cx.world.ledgers[app.index()].waits.add(wait));
         }
         if !self.finished.is_empty() {
-            let objective = cx.plan.apps[app.index()].latency_objective;
+            let App { latency_objective: objective, keep_alive, .. } = cx.plan.apps[app.index()];
             for request in self.finished.drain(..) {
+                if let Some(keep_alive) = keep_alive {
+                    let node = balancer_node(cx, cx.world.request(request));
+                    self.pods[pod.index()].connections.give_back(cx.now, node, keep_alive);
+                }
                 cx.world.serve_request(request, objective);
                 cx.world.free_request(request);
             }
-            forget_ended(&mut self.pods[pod.index()], cx.world, pod);
+            forget_ended(&mut self.pods[pod.index()], cx.world, cx.plan, pod);
         }
         self.balance_as(cx, pod, standing);
         self.strain(cx, pod, app, terms);
@@ -368,16 +398,32 @@ impl Service {
     }
 }
 
+const NODE: Purpose = Purpose::named("service.balancer_node");
+
+/// The node of the load balancer at which a request is: clients know them all, and take one by chance.
+fn balancer_node(cx: &Cx, request: &Request) -> usize {
+    let group = request.target.map(|target| cx.world.targets[target.index()].group);
+    let nodes = group.map_or(1, |group| cx.plan.target_groups[group.index()].nodes as usize);
+    let key = u64::from(request.app.0) << 48 | request.number ^ u64::from(request.attempt) << 40;
+    cx.pick(NODE, key, nodes)
+}
+
 const CPU: Purpose = Purpose::named("app.cpu_per_request");
 const WAIT: Purpose = Purpose::named("app.wait_per_request");
+
+/// One draw of a distribution; without one, the mean.
+#[inline(always)]
+fn one_of(distribution: &Option<Distribution>, random: &Random, purpose: Purpose, key: u64, mean: Span) -> Span {
+    match distribution {
+        Some(distribution) => distribution.draw(random, purpose, key),
+        None => mean,
+    }
+}
 
 /// What a request of that number needs where that is drawn.
 #[inline(always)]
 fn drawn(random: &Random, id: AppId, app: &App, number: u64) -> Needs {
     let key = u64::from(id.0) << 48 | number;
-    let drawn = |distribution: &Option<Distribution>, purpose, mean| {
-        distribution.as_ref().map_or(mean, |distribution| distribution.draw(random, purpose, key))
-    };
-    let wait = drawn(&app.demand.wait, WAIT, app.wait_per_request);
-    Needs::new(wait, drawn(&app.demand.cpu, CPU, app.cpu_per_request))
+    let wait = one_of(&app.demand.wait, random, WAIT, key, app.wait_per_request);
+    Needs::new(wait, one_of(&app.demand.cpu, random, CPU, key, app.cpu_per_request))
 }

@@ -50,16 +50,22 @@ pub(super) fn patience(plan: &Plan, app: &App) -> Span {
     app.clients.timeout.map_or(idle, |timeout| timeout.min(idle))
 }
 
-/// Takes requests that have ended from the front of the patience list.
+/// The patience list may always be so long.
+const SHORT: usize = 64;
+
+/// Takes requests that have ended from the front of the patience list, many at once: whenever it has doubled.
 #[inline(always)]
-pub(super) fn forget_ended(state: &mut PodState, world: &World, pod: PodId) {
-    while let Some(&(_, id)) = state.patience.front() {
-        let request = world.request(id);
-        if !request.settled && request.pod == pod {
-            break;
-        }
-        state.patience.pop_front();
+pub(super) fn forget_ended(state: &mut PodState, world: &World, plan: &Plan, pod: PodId) {
+    if state.patience.len() > state.patience_long {
+        forget_all_ended(state, world, plan, pod);
     }
+}
+
+#[inline(never)]
+fn forget_all_ended(state: &mut PodState, world: &World, plan: &Plan, pod: PodId) {
+    let ended = state.patience.iter().take_while(|&&(due, id)| !still_here(world, plan, pod, due, id)).count();
+    state.patience.drain(..ended);
+    state.patience_long = 2 * state.patience.len() + SHORT;
 }
 
 /// Queued requests whose clients have gone leave the queue.

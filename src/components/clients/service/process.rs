@@ -66,6 +66,7 @@ impl Service {
         }
         state.server.clear();
         state.patience.clear();
+        state.connections.clear();
         let Some(app) = state.app else { return };
         self.integrate(cx, app);
         let ledger = &mut cx.world.ledgers[app.index()];

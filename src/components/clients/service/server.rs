@@ -83,8 +83,6 @@ pub struct Server {
     /// What it attains with it: less where demand has risen with load.
     pace: u64,
     rise: Option<Rise>,
-    /// CPU used so far, microseconds times nanocores.
-    used: u128,
 }
 
 impl Server {
@@ -102,11 +100,6 @@ impl Server {
     /// Demand rises with load from now on.
     pub fn set_rise(&mut self, rise: Option<Rise>) {
         self.rise = rise;
-    }
-
-    /// CPU used until the last [`Server::advance`], microseconds times nanocores.
-    pub fn used(&self) -> u128 {
-        self.used
     }
 
     /// Requests that wait for a worker.
@@ -154,7 +147,6 @@ impl Server {
         }
         let micros = now.since(self.since).micros();
         self.attained += self.pace * micros;
-        self.used += u128::from(self.speed * self.running.len() as u64) * u128::from(micros);
         self.since = now;
         if self.running.is_empty() {
             self.attained = 0;
@@ -253,8 +245,8 @@ impl Server {
 
     /// Takes everything out.
     pub fn clear(&mut self) {
-        let Server { since, share, rise, used, .. } = *self;
-        *self = Server { since, share, rise, used, ..Server::default() };
+        let Server { since, share, rise, .. } = *self;
+        *self = Server { since, share, rise, ..Server::default() };
     }
 }
 
@@ -329,9 +321,10 @@ mod tests {
         // Two of a second share a core, and each needs a quarter more.
         let end = start + Span::from_millis(2500);
         assert_eq!(server.next(), Some(end));
+        assert_eq!(server.usage(), CORE, "the whole core all the while: two and a half seconds of CPU");
         let mut finished = Vec::new();
         server.settle(end, work, &mut finished, &mut Vec::new());
-        assert_eq!((finished.len(), server.used()), (2, u128::from(CORE) * 2_500_000));
+        assert_eq!(finished.len(), 2);
     }
 
     #[test]

@@ -67,6 +67,33 @@ fn oracle_22_full_weight_waits_for_the_last_node_of_the_load_balancer() {
     assert!(mean_is(&full, 120.0 + 30.0 * 3.0 / 4.0, deviation));
 }
 
+/// Arrivals at 0.2 a second on one connection that the application closes after 5 s and that the load balancer holds open for
+/// half a second more: a gap falls within that moment with chance p = e^-1 (1 - e^-0.1), and after a loss the connection is
+/// new, so p/(1 + p) of all are lost.
+#[test]
+fn a_keep_alive_shorter_than_the_load_balancers_costs_what_chance_says() {
+    let plan = |keep_alive| {
+        plan(50_000.0, 0.2, |plan| {
+            plan.noise = true;
+            plan.apps[0].cpu_per_request = Span::from_millis(1);
+            plan.apps[0].keep_alive = keep_alive;
+            plan.flags.serving.close_notice = Span::from_millis(500);
+        })
+    };
+    let run = |plan: &Plan| {
+        let mut rig = Rig::new(plan, 1);
+        rig.run(plan.until);
+        assert_eq!(rig.lost(Loss::Closed), rig.tally().lost_all() as f64 / 1e6);
+        (rig.lost(Loss::Closed), rig.tally().offered as f64 / 1e6)
+    };
+    let (lost, offered) = run(&plan(Some(seconds(5.0))));
+    let p = f64::exp(-1.0) * (1.0 - f64::exp(-0.1));
+    let expected = p / (1.0 + p);
+    let half = 3.29 * (expected / offered).sqrt();
+    assert!((lost / offered - expected).abs() < half, "{lost} of {offered}, expected {expected} of them");
+    assert_eq!(run(&plan(None)).0, 0.0, "the load balancer closes first");
+}
+
 /// Oracle 14 with shedding: what cannot be served at once is lost, exactly 45 000.
 #[test]
 fn oracle_14_with_shedding_loses_what_is_too_much() {

@@ -164,7 +164,8 @@ impl Traffic {
         }
     }
 
-    fn next(&mut self, cx: &mut Cx, id: AppId) {
+    /// The next request of an application arrives, or its rate changes.
+    pub fn next(&mut self, cx: &mut Cx, id: AppId) {
         let state = &mut self.apps[id.index()];
         if state.due.is_none_or(|due| cx.now < due) {
             return;
@@ -382,7 +383,10 @@ fn key(app: AppId, number: u64) -> u64 {
 #[inline(always)]
 fn need(cx: &Cx, app: AppId, number: u64, even: f64) -> f64 {
     let variation = cx.plan.apps[app.index()].clients.variation;
-    cx.random.map_or(even, |random| arrivals::gap(variation, random.uniform(ARRIVAL, key(app, number))))
+    match cx.random {
+        Some(random) => arrivals::gap(variation, random.uniform(ARRIVAL, key(app, number))),
+        None => even,
+    }
 }
 
 /// Load as cores: shared by the ready pods, each at most its limit, or one core without a limit.

@@ -211,6 +211,7 @@ mod tests {
             clients: Clients::default(),
             mode: TrafficMode::Requests,
             probes_wait: None,
+            keep_alive: None,
         }
     }
 

@@ -60,15 +60,14 @@ impl Marks {
             let place = self.entries[self.first..].partition_point(|&(other, _)| other <= mark);
             return self.entries.insert(self.first + place, (mark, request));
         }
-        // Among few it is quicker to move one after the other until the order is right.
-        self.entries.push((mark, request));
-        let present = &mut self.entries[self.first..];
-        let mut place = present.len() - 1;
-        while place > 0 && present[place - 1].0 > mark {
-            present[place] = present[place - 1];
-            place -= 1;
+        // Among few it is quicker to carry the new one past all of them, without a branch for which of two comes first.
+        let mut carried = (mark, request);
+        for entry in &mut self.entries[self.first..] {
+            let (present, is_first) = (*entry, mark < entry.0);
+            *entry = if is_first { carried } else { present };
+            carried = if is_first { present } else { carried };
         }
-        present[place] = (mark, request);
+        self.entries.push(carried);
     }
 
     /// All marks are lower by `base`, at least zero.
