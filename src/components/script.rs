@@ -12,7 +12,7 @@ use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{
     ActionId, ActionKind, Applied, CapacityType, DeploymentId, DeploymentSpec, FaultId, FaultKind, InstanceTypeId,
-    NodeChoice, NodeProblem, PodChoice, ZoneId,
+    NodeChoice, NodeProblem, Plan, PodChoice, ZoneId,
 };
 use crate::world::{
     DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NewPod, NodeId, NodeReadiness, Owner, PodId,
@@ -93,51 +93,59 @@ impl Script {
             ActionKind::UpdatePdb(pdb, spec) => cx.world.update_pdb(*pdb, spec.clone()),
             ActionKind::UpdateNodePool(pool, spec) => cx.world.update_node_pool(*pool, spec.clone()),
             ActionKind::DeleteNodeClaim(choice) => {
-                for node in self.chosen(cx.world, choice) {
+                for node in self.chosen(cx.plan, cx.world, choice) {
                     if let Some(claim) = cx.world.node(node).claim {
                         cx.world.delete_claim(claim, DisruptionReason::User);
                     }
                 }
             }
             ActionKind::DeleteNode(choice) => {
-                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
+                self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| cx.world.delete_node(node))
             }
             ActionKind::TaintNode(choice, taint) => {
-                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.add_taint(node, taint.clone()));
+                self.chosen(cx.plan, cx.world, choice)
+                    .into_iter()
+                    .for_each(|node| cx.world.add_taint(node, taint.clone()));
             }
             ActionKind::SetLoad(app, load) => cx.world.set_load(*app, load.clone()),
             ActionKind::Create(object) => create(cx, *object),
             ActionKind::Delete(object) => delete(cx, *object),
             ActionKind::Cordon(choice, cordoned) => {
-                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_unschedulable(node, *cordoned));
+                self.chosen(cx.plan, cx.world, choice)
+                    .into_iter()
+                    .for_each(|node| cx.world.set_unschedulable(node, *cordoned));
             }
-            ActionKind::Drain(choice) => self.chosen(cx.world, choice).into_iter().for_each(|node| drain(cx, node)),
+            ActionKind::Drain(choice) => {
+                self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| drain(cx, node))
+            }
             ActionKind::DeletePod(choice) => {
                 let pods = chosen_pods(cx.world, choice);
                 pods.into_iter().for_each(|pod| cx.world.delete_pod(pod, None, DeleteCause::User));
             }
             ActionKind::AnnotateNode(choice, key, value) => {
-                let nodes = self.chosen(cx.world, choice);
+                let nodes = self.chosen(cx.plan, cx.world, choice);
                 nodes.into_iter().for_each(|node| cx.world.set_node_annotation(node, key, value.as_deref()));
             }
             ActionKind::LabelNode(choice, key, value) => {
-                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.set_node_label(node, key, value));
+                self.chosen(cx.plan, cx.world, choice)
+                    .into_iter()
+                    .for_each(|node| cx.world.set_node_label(node, key, value));
             }
             ActionKind::Untaint(choice, taint) => {
-                self.chosen(cx.world, choice).into_iter().for_each(|node| cx.world.remove_taint(node, taint));
+                self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| cx.world.remove_taint(node, taint));
             }
         }
         cx.world.note_action(id);
     }
 
     /// The nodes that a choice means now; a recorded name means the same node ever after.
-    fn chosen(&mut self, world: &World, choice: &NodeChoice) -> Vec<NodeId> {
-        let NodeChoice::Recorded { claim, .. } = choice else { return chosen(world, choice) };
+    fn chosen(&mut self, plan: &Plan, world: &World, choice: &NodeChoice) -> Vec<NodeId> {
+        let NodeChoice::Recorded { claim, .. } = choice else { return chosen(plan, world, choice) };
         if let Some(&node) = self.recorded.get(claim) {
             return if world.node(node).gone.is_none() { vec![node] } else { Vec::new() };
         }
         let taken: Vec<NodeId> = self.recorded.values().copied().collect();
-        let found = chosen(world, choice).into_iter().find(|node| !taken.contains(node));
+        let found = chosen(plan, world, choice).into_iter().find(|node| !taken.contains(node));
         if let Some(node) = found {
             self.recorded.insert(*claim, node);
         }
@@ -246,7 +254,7 @@ fn delete(cx: &mut Cx, object: Applied) {
         }
         Applied::Node(index) => {
             let name = NodeChoice::Named(cx.plan.nodes[index].name.clone());
-            chosen(cx.world, &name).into_iter().for_each(|node| cx.world.delete_node(node));
+            chosen(cx.plan, cx.world, &name).into_iter().for_each(|node| cx.world.delete_node(node));
         }
     }
 }
@@ -267,12 +275,12 @@ fn begin(cx: &mut Cx, id: FaultId) {
         }
         FaultKind::SpotPrice { .. } => reprice(cx),
         FaultKind::NodeFailure(choice) => {
-            for node in chosen(cx.world, choice) {
+            for node in chosen(cx.plan, cx.world, choice) {
                 fail(cx, node, fault.until.is_none());
             }
         }
         FaultKind::NodeUnhealthy { node, problem } => {
-            for node in chosen(cx.world, node) {
+            for node in chosen(cx.plan, cx.world, node) {
                 set_health(cx, node, *problem, false);
             }
         }
@@ -369,17 +377,19 @@ fn is_type(cx: &Cx, wanted: crate::plan::InstanceTypeId, entry: crate::plan::Ins
 }
 
 /// The nodes that a choice means now.
-fn chosen(world: &World, choice: &NodeChoice) -> Vec<NodeId> {
+fn chosen(plan: &Plan, world: &World, choice: &NodeChoice) -> Vec<NodeId> {
     let there = || world.nodes.iter().filter(|node| node.gone.is_none());
     match choice {
         NodeChoice::Named(name) => there().filter(|node| *node.name == **name).map(|node| node.id).collect(),
         NodeChoice::All => there().map(|node| node.id).collect(),
         NodeChoice::Recorded { claim, pods } => {
             let held = |node: NodeId| world.node(node).pods.iter().filter(|pod| world.pod(**pod).is_active()).count();
+            let machines = world.known_machines(plan);
             let mut managed: Vec<(i64, i64, NodeId)> = there()
                 .filter_map(|node| {
                     let off = pods.map_or(0, |pods| (held(node.id) as i64 - i64::from(pods)).abs());
-                    Some((off, (i64::from(node.claim?.0) - i64::from(*claim)).abs(), node.id))
+                    let machine = machines[node.claim?.index()].map_or(i64::MAX, |machine| machine as i64);
+                    Some((off, (machine.saturating_sub(i64::from(*claim))).abs(), node.id))
                 })
                 .collect();
             managed.sort_unstable();
@@ -455,14 +465,14 @@ mod tests {
         plan.templates.push(Arc::default());
         let mut world = World::new(&plan);
         let nodes = ["c", "b", "a"].map(|name| add_node(&mut world, name, None));
-        assert_eq!(chosen(&world, &NodeChoice::Fullest), [nodes[2]]);
+        assert_eq!(chosen(&plan, &world, &NodeChoice::Fullest), [nodes[2]]);
         for ordinal in 1..3 {
             let template = crate::plan::TemplateId(0);
             let pod = world.create_pod(NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name: None });
             world.bind_pod(pod, nodes[ordinal as usize - 1]);
         }
-        assert_eq!(chosen(&world, &NodeChoice::Fullest), [nodes[1]], "b and c have one each");
-        assert_eq!(chosen(&world, &NodeChoice::Named("c".into())), [nodes[0]]);
+        assert_eq!(chosen(&plan, &world, &NodeChoice::Fullest), [nodes[1]], "b and c have one each");
+        assert_eq!(chosen(&plan, &world, &NodeChoice::Named("c".into())), [nodes[0]]);
     }
 
     #[test]

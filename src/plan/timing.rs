@@ -545,23 +545,57 @@ pub const STAGES: [StageRow; 24] = [
 /// Delays of single machines that are known, as a recording gives them; all others follow the table of stages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KnownDelays {
-    /// Launched to Node object, by the order in which NodeClaims are made.
+    /// The machines, in the order in which their NodeClaims were made.
+    pub machines: Vec<KnownMachine>,
+    /// Launched to Node object, in that order.
     pub boot: Vec<Option<Span>>,
-    /// Node object to Ready, in the same order.
+    /// Node object to Ready, in that order.
     pub ready: Vec<Option<Span>>,
     /// Node object to Ready, of nodes without a NodeClaim.
     pub ready_of_node: std::collections::BTreeMap<String, Span>,
+    /// Karpenter fills nodes in the order of their names, which are random: a number for each order. Zero: as they are made.
+    pub name_order: u64,
 }
 
 impl KnownDelays {
-    /// Launched to Node object of the NodeClaim made so many claims after the first.
-    pub fn boot_of(&self, claim: usize) -> Option<Span> {
-        self.boot.get(claim).copied().flatten()
+    /// Where the name of a NodeClaim comes in such an order.
+    pub fn place_of_name(&self, claim: usize) -> u64 {
+        if self.name_order == 0 { 0 } else { mixed(self.name_order << 32 | claim as u64) }
     }
+}
 
-    /// Node object to Ready of that claim's node.
-    pub fn ready_of(&self, claim: usize) -> Option<Span> {
-        self.ready.get(claim).copied().flatten()
+/// A number in which every bit of another one counts. Source: SplitMix64's finalizer.
+pub fn mixed(word: u64) -> u64 {
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+/// By what a machine of a recording is known again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownMachine {
+    /// Its NodePool.
+    pub pool: String,
+    /// Its type; empty until it is launched.
+    pub instance_type: String,
+    /// `spec.resources.requests` of its NodeClaim: cpu.
+    pub millicores: i64,
+    /// The same: pods.
+    pub pods: i64,
+}
+
+impl KnownMachine {
+    /// The likeness of equals.
+    pub const ALIKE: u32 = 3;
+
+    /// How alike two machines are: in pool, in type as well, in what they were made for as well.
+    pub fn likeness(&self, other: &KnownMachine) -> u32 {
+        let same = [
+            self.pool == other.pool,
+            self.instance_type == other.instance_type,
+            (self.millicores, self.pods) == (other.millicores, other.pods),
+        ];
+        same.into_iter().take_while(|same| *same).count() as u32
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: nothing; the scenario reader fills it. Out: what `analysis::replay` holds a run against.
 
 use crate::engine::Time;
+use crate::rules::quantity::Quantity;
 
 /// One row of a recorded timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,27 @@ pub struct Recording {
 }
 
 impl RecordedRow {
+    /// A request of an action was answered.
+    pub fn request(at: i64) -> RecordedRow {
+        let [name, detail] = [String::new(), String::new()];
+        RecordedRow { at, kind: "Action".to_string(), name, event: "request".to_string(), detail }
+    }
+
     /// It is such a row.
     pub fn is(&self, kind: &str, event: &str) -> bool {
         self.kind == kind && self.event == event
+    }
+
+    /// What stands behind such a beginning (`type=`) in its detail.
+    pub fn word(&self, beginning: &str) -> Option<&str> {
+        self.detail.split_whitespace().find_map(|word| word.strip_prefix(beginning))
+    }
+
+    /// The cpu, memory and pods that a NodeClaim was made for: `requests={'cpu': '1500m', 'memory': '1536Mi', 'pods': '3'}`.
+    pub fn requests(&self) -> [Quantity; 3] {
+        ["cpu", "memory", "pods"].map(|key| {
+            let value = self.detail.split_once(&format!("'{key}': '")).map_or("", |(_, rest)| rest);
+            Quantity::parse(value.split('\'').next().unwrap_or("")).unwrap_or_default()
+        })
     }
 }

@@ -75,7 +75,7 @@ flags! {
     hpa: sync_period downscale_stabilization tolerance cpu_initialization_period initial_readiness_delay workers
         resync_phase configurable_tolerance scale_to_zero pod_level_resources legacy_tolerance_test
         fill_missing_with_request;
-    controllers: client_qps client_burst node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
+    controllers: client_qps client_burst event_post node_monitor_period node_monitor_grace node_startup_grace node_eviction_rate
         secondary_node_eviction_rate large_cluster_size unhealthy_zone_threshold endpoint_batch_period
         endpoints_per_slice pod_gc_period pod_gc_quarantine default_toleration eviction_retry;
     metrics: resolution phase housekeeping_busy housekeeping_idle scrape_spread_per_node scrape_spread_max exact stepwise;
@@ -85,7 +85,7 @@ flags! {
         first_probe_at_relist lease_period;
     karpenter: batch_idle batch_max retrigger disruption_period disruption_phase ends_at_once validation_delay queue_period memo drain_min
         drain_period termination_period pricing_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
-        launch_timeout registration_timeout patch_pause interruption_queue spot_to_spot ignore_preferences
+        launch_timeout registration_timeout patch_pause command_start expiration_pause interruption_queue spot_to_spot ignore_preferences
         node_repair repair_toleration repair_toleration_accelerators repair_recheck
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;
     external: scrape_interval polling_interval cooldown_period;

@@ -16,10 +16,13 @@ use crate::render;
 const RACES: [u64; 6] = [8, 16, 24, 32, 48, 64];
 
 /// So many draws of what is chance are tried.
-pub const DRAWS: u64 = 24;
+pub const DRAWS: u64 = 80;
 
-/// By how much machines may be late in a draw: the first ones leave that race as it is.
-const RACE_MILLISECONDS: [u64; 3] = [0, 32, 128];
+/// By how much machines may be late in a draw, eight draws each: the first ones leave that race as it is.
+const RACE_MILLISECONDS: [u64; 4] = [0, 32, 128, 0];
+/// In which eights Karpenter's disruption loop looks at any phase of its period: it is a loop whose phase is not given, and a
+/// slow machine's is not where a quiet one's is.
+const LOOP_EIGHTS: u64 = 3;
 /// Draws take so many different phases of the node controller, and one.
 const PHASES: u64 = 8;
 
@@ -92,8 +95,14 @@ fn draw(plan: &Plan, number: u64) -> Plan {
         let step = Span::from_micros(replay::LOOK_KNOWN.micros() / PHASES * 2);
         *start = (*start + step * (number % (PHASES + 1))).saturating_sub(replay::LOOK_KNOWN);
     }
+    other.known_delays.name_order = number;
     // Machines of one batch become Ready within milliseconds, and late draws let every race between them be drawn.
-    let late = RACE_MILLISECONDS[(number / 8).min(2) as usize];
+    let eight = number / 8 % RACE_MILLISECONDS.len() as u64;
+    let late = RACE_MILLISECONDS[eight as usize];
+    if let Some(phase) = other.flags.karpenter.disruption_phase.as_mut().filter(|_| eight == LOOP_EIGHTS) {
+        let period = other.flags.karpenter.disruption_period;
+        *phase += Span::from_micros(period.micros() / 9 * (number % 8 + 1));
+    }
     for (index, ready) in other.known_delays.ready.iter_mut().enumerate() {
         let word = (number << 32 | index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         *ready = ready.map(|span| span + Span::from_millis(word % (late + 1)));

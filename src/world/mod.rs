@@ -20,6 +20,7 @@ pub mod eviction;
 pub mod histogram;
 pub mod id_set;
 pub mod ids;
+mod known;
 pub mod ledger;
 pub mod losses;
 pub mod node;

@@ -2,7 +2,6 @@
 
 use super::{Happening, Kind, Timeline};
 use crate::record::{RecordedRow, Recording};
-use crate::rules::quantity::Quantity;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the recording says happened.
@@ -28,8 +27,7 @@ pub fn observed(recording: &Recording) -> Timeline {
             Kind::PodDeleting => targets.get(row.name.as_str()).map_or("", |reason| cause(reason)).to_string(),
             Kind::ClaimCreated => claim(row),
             Kind::ClaimLaunched | Kind::NodeCreated => {
-                let kind = row.detail.split_whitespace().find_map(|word| word.strip_prefix("type="));
-                kind.filter(|kind| *kind != "None").unwrap_or("static").to_string()
+                row.word("type=").filter(|kind| *kind != "None").unwrap_or("static").to_string()
             }
             Kind::Command => {
                 let (reason, detail) = command(row);
@@ -93,18 +91,10 @@ fn cause(reason: &str) -> &str {
 
 /// `requests={'cpu': '1500m', 'memory': '1536Mi', 'pods': '3'} instance_types=3`.
 fn claim(row: &RecordedRow) -> String {
-    let value = |key: &str| {
-        let rest = row.detail.split_once(&format!("'{key}': '"))?.1;
-        Quantity::parse(rest.split('\'').next()?).ok()
-    };
+    let [cpu, memory, pods] = row.requests();
     let types = row.detail.split_once("instance_types=").map_or("", |(_, rest)| rest);
     let types: String = types.chars().take_while(char::is_ascii_digit).collect();
-    super::predicted::claim_words(
-        value("cpu").map_or(0, |cpu| cpu.milli_ceil()),
-        value("memory").map_or(0, |memory| memory.units_ceil()),
-        value("pods").map_or(0, |pods| pods.units_ceil()),
-        &types,
-    )
+    super::predicted::claim_words(cpu.milli_ceil(), memory.units_ceil(), pods.units_ceil(), &types)
 }
 
 /// The reason of a command, and its decision with candidates and replacement.
@@ -117,14 +107,15 @@ fn command(row: &RecordedRow) -> (String, String) {
     let mut types: Vec<&str> = candidates.iter().filter_map(|node| node["instance-type"].as_str()).collect();
     types.sort_unstable();
     let replacements = list("replacement-nodes");
-    let mut options: Vec<Vec<&str>> = Vec::new();
-    for replacement in &replacements {
-        let mut names: Vec<&str> = replacement["instance-types"].as_str().unwrap_or("").split(", ").collect();
-        names.sort_unstable();
-        options.push(names);
-    }
-    options.sort();
-    let options: Vec<String> = options.iter().map(|names| names.join("|")).collect();
+    let options = replacements.iter().map(|replacement| {
+        let text = replacement["instance-types"].as_str().unwrap_or("");
+        // The log names five: `a, b, c, d, e and 1 other(s)`.
+        let (named, others) = text.split_once(" and ").unwrap_or((text, ""));
+        let others = others.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        super::predicted::options_words(named.split(", ").collect(), others)
+    });
+    let mut options: Vec<String> = options.collect();
+    options.sort_unstable();
     let pods = value["pod-count"].as_u64().unwrap_or(0);
     (reason, super::predicted::command_words(&types, pods, &options))
 }

@@ -177,11 +177,7 @@ impl Reader<'_> {
         });
         let name = |id: &crate::plan::InstanceTypeId| self.plan.instance_type(*id).name.as_str();
         let mut options: Vec<String> = created
-            .map(|id| {
-                let mut names: Vec<&str> = self.world.claim(id).instance_types.iter().map(name).collect();
-                names.sort_unstable();
-                names.join("|")
-            })
+            .map(|id| options_words(self.world.claim(id).instance_types.iter().map(name).collect(), 0))
             .collect();
         options.sort_unstable();
         let mut types: Vec<String> = candidates.iter().map(|&id| self.type_of(id)).collect();
@@ -229,6 +225,20 @@ pub(super) fn claim_words(millicores: i64, bytes: i64, pods: i64, types: &str) -
     format!("{millicores}m, {}Mi, {pods} pods, {types} types", bytes >> 20)
 }
 
+/// Types that Karpenter's log names of a replacement, at most. Source: core
+/// `pkg/controllers/provisioning/scheduling/nodeclaim.go` (`InstanceTypeList`).
+const NAMED_TYPES: usize = 5;
+
+/// The types that a replacement may have: their names, or of many, of which a log names some in no order, how many.
+pub(super) fn options_words(mut names: Vec<&str>, others: usize) -> String {
+    let count = names.len() + others;
+    if count > NAMED_TYPES {
+        return format!("{count} types");
+    }
+    names.sort_unstable();
+    names.join("|")
+}
+
 /// A command in words.
 pub(super) fn command_words(types: &[&str], pods: u64, replacements: &[String]) -> String {
     let what = if replacements.is_empty() {
@@ -237,4 +247,16 @@ pub(super) fn command_words(types: &[&str], pods: u64, replacements: &[String]) 
         format!("replace by {}", replacements.join(" and "))
     };
     format!("{what}: {} with {pods} pods", types.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options_words;
+
+    #[test]
+    fn of_more_types_than_a_log_names_only_the_number_counts() {
+        assert_eq!(options_words(vec!["m-2x", "c-2x"], 0), "c-2x|m-2x");
+        let all = vec!["a", "b", "c", "d", "e", "f"];
+        assert_eq!(options_words(all, 0), options_words(vec!["a", "c", "d", "e", "f"], 1));
+    }
 }

@@ -60,7 +60,8 @@ impl Instances {
             Event::Launched(id) => {
                 let instance = &cx.world.instances[id.index()];
                 let waits = instance.claim.is_some_and(|claim| cx.world.claim(claim).node.is_none());
-                let known = instance.claim.and_then(|claim| cx.plan.known_delays.boot_of(claim.index()));
+                let machine = instance.claim.and_then(|claim| cx.world.known_machine(cx.plan, claim));
+                let known = machine.and_then(|machine| cx.plan.known_delays.boot[machine]);
                 let span = known.unwrap_or_else(|| cx.delay(Stage::InstanceBoot, key(cx.world, instance)));
                 if waits && span < Span::MAX {
                     cx.after(span, Any::Instance(Event::Booted(id)));

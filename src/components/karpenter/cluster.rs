@@ -185,7 +185,12 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             leaving: is_claim_leaving(claim),
         });
     }
-    all.sort_by(|one, two| two.initialized.cmp(&one.initialized).then_with(|| one.name.cmp(two.name)));
+    // The names of a real cluster are random.
+    let drawn = |node: &StateNode| node.claim.map_or(0, |claim| plan.known_delays.place_of_name(claim.index()));
+    all.sort_by(|one, two| {
+        let by_name = || drawn(one).cmp(&drawn(two)).then_with(|| one.name.cmp(two.name));
+        two.initialized.cmp(&one.initialized).then_with(by_name)
+    });
     all
 }
 

@@ -13,6 +13,7 @@
 
 use super::cluster::{self, is_compatible, is_ephemeral, unregistered_taint};
 use crate::components::{Cx, Event as Any};
+use crate::engine::random::Purpose;
 use crate::engine::{Span, Time};
 use crate::plan::{ConsolidationPolicy, NodePoolId, NodePoolSpec, Plan};
 use crate::rules::requirements::{INSTANCE_TYPE, NODE_POOL, Requirements};
@@ -20,6 +21,9 @@ use crate::rules::taint::Taint;
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Which of several claims that expire at one instant is first.
+const EXPIRED: Purpose = Purpose::named("node_claim.expired");
 
 /// Its memory.
 #[derive(Default)]
@@ -32,6 +36,8 @@ pub struct NodeClaims {
     next: BTreeMap<ClaimId, Time>,
     /// What was seen of each pod: bound, finished, terminating.
     seen: Vec<Seen>,
+    /// The expiration controller has one worker, which rests until then.
+    expiration_rests: Option<Time>,
     /// The garbage collector's next look.
     collect_at: Option<Time>,
     asked: Asked,
@@ -137,9 +143,10 @@ impl NodeClaims {
         if rests.is_none() && self.advance(cx, id) {
             self.resting.insert(id, cx.now + cx.plan.flags.karpenter.patch_pause);
         }
-        if let Some(reason) = overdue(cx, id) {
-            cx.world.delete_claim(id, reason);
-            return;
+        match overdue(cx, id) {
+            Some(DisruptionReason::Expired) if self.expire(cx, id) => return,
+            Some(DisruptionReason::Expired) | None => {}
+            Some(reason) => return cx.world.delete_claim(id, reason),
         }
         let before = cx.world.claim(id).drifted;
         let again = refresh_conditions(cx.plan, cx.world, id, &mut self.asked);
@@ -155,6 +162,27 @@ impl NodeClaims {
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
         }
+    }
+
+    /// Deletes an expired claim, or another one that expired at the same instant and comes first; whether it was this one. The
+    /// controller's only worker rests after each: others wait.
+    fn expire(&mut self, cx: &mut Cx, id: ClaimId) -> bool {
+        let rests = self.expiration_rests.filter(|&until| cx.now < until);
+        let until = rests.unwrap_or(cx.now + cx.plan.flags.karpenter.expiration_pause);
+        if rests.is_none() {
+            let ends = |claim: &NodeClaim| claim.expire_after.map(|after| claim.created.whole_second() + after);
+            let end = ends(cx.world.claim(id));
+            let equals = cx.world.claims.iter().filter(|claim| claim.is_active() && ends(claim) == end);
+            let equals: Vec<ClaimId> = equals.map(|claim| claim.id).collect();
+            let first = equals[cx.pick(EXPIRED, cx.world.claim(id).key(), equals.len())];
+            self.expiration_rests = Some(until);
+            cx.world.delete_claim(first, DisruptionReason::Expired);
+            if first == id {
+                return true;
+            }
+        }
+        self.look_again(cx, id, until);
+        false
     }
 
     /// Registration, then initialisation or what stands in its way, at most one of them at a time; true when something was

@@ -249,6 +249,27 @@ fn expiry_knows_no_budget() {
     assert!(story.world.claims[0].gone.is_some());
 }
 
+#[test]
+fn nodes_that_expire_together_go_one_a_second() {
+    let mut plan = small_plan();
+    timed(&mut plan);
+    edit_pool(&mut plan, |pool| {
+        pool.expire_after = Some(Span::from_secs(600));
+        pool.consolidate_after = None;
+    });
+    let mut story = Story::new(&plan, |world| {
+        for pods in 1..4 {
+            node(&plan, world, "t3.medium", CapacityType::OnDemand, pods);
+        }
+    });
+    story.run(650);
+    let at = |claim: usize| {
+        let is = |change: &Change| matches!(change, Change::ClaimDeleting(id, DisruptionReason::Expired) if id.index() == claim);
+        story.when(|change| is(&change))
+    };
+    assert_eq!([at(0), at(1), at(2)], [Some(600.0), Some(601.0), Some(602.0)]);
+}
+
 /// Oracle 25: a node that never registers is given up after 900 s and bought again.
 #[test]
 fn a_node_that_never_joins_is_replaced_after_a_quarter_of_an_hour() {

@@ -22,6 +22,13 @@ use crate::world::{
 use std::collections::BTreeMap;
 
 const RETRY: Purpose = Purpose::named("ec2.retry");
+/// Whether all evictions of an instant meet at their budget, and how often they do.
+const MEETING: Purpose = Purpose::named("eviction.meeting");
+const ALL_MEET: f64 = 0.5;
+/// How long each then rests.
+const JITTER: Purpose = Purpose::named("eviction.jitter");
+/// Rests are told apart by so many steps.
+const CONFLICT_STEPS: u64 = 11;
 
 /// Its memory.
 #[derive(Default)]
@@ -31,6 +38,8 @@ pub struct Termination {
     evictions: BTreeMap<PodId, u32>,
     /// When each budget last granted an eviction, and how many requests came at that very instant since.
     granted: BTreeMap<PdbId, (Time, u32)>,
+    /// How much later than others of its instant an eviction comes that met another one.
+    jitters: BTreeMap<PodId, Span>,
     /// How often EC2 refused calls for a NodeClaim in a row.
     refusals: BTreeMap<ClaimId, u32>,
 }
@@ -227,7 +236,9 @@ impl Termination {
     fn evict(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(&refusals) = self.evictions.get(&pod) else { return };
         if self.meets_another(cx, pod) {
-            return cx.after(cx.plan.flags.controllers.eviction_retry, Any::Termination(Event::Evict(pod)));
+            let (rest, jitter) = conflict_rest(cx, pod);
+            self.jitters.insert(pod, jitter);
+            return cx.after(rest + jitter, Any::Termination(Event::Evict(pod)));
         }
         let entry = cx.world.pod(pod);
         let answer = if entry.gone.is_some() || entry.deleting_since.is_some() {
@@ -246,7 +257,9 @@ impl Termination {
                 }
                 cx.recorder.refused_evictions.push((cx.now, pod));
                 self.evictions.insert(pod, refusals.saturating_add(1));
-                let span = backoff(cx.plan.flags.karpenter.eviction_backoff, refusals);
+                // Karpenter's queue brings together again what came apart by milliseconds.
+                let apart = self.jitters.remove(&pod).unwrap_or(Span::ZERO);
+                let span = backoff(cx.plan.flags.karpenter.eviction_backoff, refusals).saturating_sub(apart);
                 cx.after(span, Any::Termination(Event::Evict(pod)));
             }
         }
@@ -255,8 +268,9 @@ impl Termination {
 
 impl Termination {
     /// Requests of one instant are decided in parallel: one that read the budget before another was granted cannot write it,
-    /// and the API server tries it again after a rest. Which ones do is a race of milliseconds; here it is every second
-    /// one, the share that recordings of drains show. Source: `pkg/registry/core/pod/storage/eviction.go` (`EvictionsRetry`).
+    /// and the API server tries it again after a rest. Which ones do is a race of milliseconds; here it is every second one,
+    /// the share that recordings of drains show, or by chance all of an instant, as quick clients do. Source:
+    /// `pkg/registry/core/pod/storage/eviction.go` (`EvictionsRetry`).
     fn meets_another(&mut self, cx: &mut Cx, pod: PodId) -> bool {
         if cx.plan.flags.controllers.eviction_retry.is_zero() || cx.world.pod(pod).deleting_since.is_some() {
             return false;
@@ -267,7 +281,7 @@ impl Termination {
         match self.granted.get_mut(&id).filter(|(at, _)| *at == cx.now) {
             Some((_, later)) => {
                 *later += 1;
-                *later % 2 == 1
+                *later % 2 == 1 || (cx.random.is_some() && cx.chance(MEETING, cx.now.micros(), ALL_MEET))
             }
             None => {
                 if allowed > 0 {
@@ -277,6 +291,17 @@ impl Termination {
             }
         }
     }
+}
+
+/// How long the API server rests at least before it tries an eviction again, and how much longer: up to a twentieth less or
+/// more than the plan says, so that those that met do not meet again. Source: `eviction.go` (`EvictionsRetry`, jitter 0.1).
+fn conflict_rest(cx: &Cx, pod: PodId) -> (Span, Span) {
+    let rest = cx.plan.flags.controllers.eviction_retry;
+    let steps = CONFLICT_STEPS as usize;
+    let step =
+        cx.random.map_or(pod.index() % steps, |_| cx.pick(JITTER, cx.world.pod(pod).key() ^ cx.now.micros(), steps));
+    let jitter = Span::from_micros(rest.micros() / 10);
+    (rest.saturating_sub(jitter.half()), Span::from_micros(jitter.micros() * step as u64 / CONFLICT_STEPS))
 }
 
 /// Claims whose volumes are attached to a node and are not those of pods that a drain leaves alone.

@@ -1,5 +1,6 @@
 //! `audit.csv.gz`: how long requests took, which tells when the recording machine was slow, which evictions were refused, and
-//! when things were written that the recorder saw later. Only the comparison reads it, no prediction.
+//! when things were written that the recorder saw later. Only the comparison reads that. A prediction is given one thing of it:
+//! when the API server had answered the requests of the recorder's own actions.
 
 use crate::record::RecordedRow;
 use crate::scenario::Draft;
@@ -12,7 +13,11 @@ const QUIET_MILLISECONDS: f64 = 50.0;
 /// Most bytes of an unpacked log.
 const BYTES_MAX: u64 = 64 << 20;
 /// Columns of the log.
-const COLUMNS: [&str; 7] = ["t", "latency_ms", "resource", "subresource", "name", "code", "verb"];
+const COLUMNS: [&str; 8] = ["t", "latency_ms", "resource", "subresource", "name", "code", "verb", "user"];
+/// Who sends what the actions say.
+const RECORDER: &str = "recorder";
+/// Whose writes of a pod's status are those of its kubelet.
+const KUBELET: &str = "kwok";
 /// A recorder reads a watch event at most so long after the write that it tells of, microseconds.
 const READ_MICROS: i64 = 2_500_000;
 /// Rows with the writes that they tell of: kind, event, resource, subresource, verbs.
@@ -51,14 +56,40 @@ pub struct Audit {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that were refused: when, and of which pod.
     pub refused: Vec<(i64, String)>,
+    /// What the recorder's own actions sent, in order.
+    pub sent: Vec<Sent>,
     /// Writes that succeeded, by name of the object: when received, when answered, and the rows that may tell of it.
     writes: BTreeMap<String, Vec<(i64, i64, u32)>>,
+    /// When the kubelet's writes of each pod's status were answered, in order.
+    kubelet: BTreeMap<String, Vec<i64>>,
 }
+
+/// A request of the recorder's; times are microseconds since the trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When it was received.
+    pub from: i64,
+    /// When it was answered.
+    pub to: i64,
+    /// What it did: `patch`, `create`, `delete`.
+    pub verb: String,
+    /// Of what: `deployments`.
+    pub resource: String,
+    /// And of which name.
+    pub name: String,
+}
+
+/// What a fake kubelet writes of a pod, in this order.
+const STAGES: [&str; 3] = ["acked", "running", "ready"];
 
 impl Audit {
     /// A recorder may read late. What a row tells of was there when the API server had answered its write.
     pub fn correct(&self, rows: &mut [RecordedRow]) {
         for row in rows.iter_mut() {
+            if let Some(at) = self.staged(row) {
+                row.at = row.at.min(at);
+                continue;
+            }
             let Some(writes) = self.writes.get(&row.name) else { continue };
             let mut told = 0;
             for (index, (kind, event, ..)) in WRITES.iter().enumerate() {
@@ -69,6 +100,7 @@ impl Audit {
                 row.at = row.at.min(*to);
             }
         }
+        self.correct_claims(rows);
         // What is told of a thing first was first.
         let mut later: BTreeMap<(String, String), i64> = BTreeMap::new();
         for row in rows.iter_mut().rev().filter(|row| TOLD.contains(&row.kind.as_str())) {
@@ -79,6 +111,43 @@ impl Audit {
         rows.sort_by_key(|row| row.at);
     }
 }
+
+impl Audit {
+    /// When the write that a stage of a pod tells of was answered: the first, second or third of its kubelet's.
+    fn staged(&self, row: &RecordedRow) -> Option<i64> {
+        let stage = STAGES.iter().position(|stage| row.is("Pod", stage))?;
+        let writes = self.kubelet.get(&row.name)?;
+        // A kubelet may write one of them twice: which one, nobody can tell.
+        writes.get(stage).copied().filter(|_| writes.len() == STAGES.len())
+    }
+
+    /// Karpenter writes in its log what it is about to write of a NodeClaim.
+    fn correct_claims(&self, rows: &mut [RecordedRow]) {
+        let mut logged: BTreeMap<(String, &str), i64> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.kind == "KarpenterLog") {
+            let told = CLAIM_STAGES.iter().find(|stage| row.event.strip_suffix(" nodeclaim") == Some(stage));
+            told.map(|stage| logged.entry((row.name.clone(), stage)).or_insert(row.at));
+        }
+        for row in rows.iter_mut().filter(|row| row.kind == "NodeClaim") {
+            let Some(stage) = CLAIM_STAGES.iter().find(|stage| row.event == **stage) else { continue };
+            let Some(&at) = logged.get(&(row.name.clone(), *stage)) else { continue };
+            let status = rows_of("nodeclaims", "status", "patch");
+            let written = self.writes.get(&row.name).into_iter().flatten();
+            let written = written.filter(|(_, _, told)| told & status != 0).find(|(from, ..)| *from >= at - LOG_MICROS);
+            // Other controllers write the same status: only what is much later is told apart by the log.
+            if let Some((_, to, _)) = written.filter(|(_, to, _)| row.at - to > LATE_MICROS) {
+                row.at = *to;
+            }
+        }
+    }
+}
+
+/// Conditions of a NodeClaim of which Karpenter's log tells.
+const CLAIM_STAGES: [&str; 3] = ["launched", "registered", "initialized"];
+/// A row that is so much later than the write after the log's line was read late.
+const LATE_MICROS: i64 = 1_000_000;
+/// Times of a log are cut to the millisecond.
+const LOG_MICROS: i64 = 2_000;
 
 /// The rows that may tell of such a write, a bit each.
 fn rows_of(resource: &str, subresource: &str, verb: &str) -> u32 {
@@ -122,6 +191,16 @@ pub fn read(draft: &mut Draft) -> Audit {
         if field(5).starts_with('2') && rows != 0 && !field(4).is_empty() {
             audit.writes.entry(field(4).to_string()).or_default().push((from, to, rows));
         }
+        if field(5).starts_with('2') && field(7) == RECORDER {
+            let (verb, resource, name) = (field(6).to_string(), field(2).to_string(), field(4).to_string());
+            audit.sent.push(Sent { from, to, verb, resource, name });
+        }
+        if field(5).starts_with('2')
+            && field(7) == KUBELET
+            && (field(2), field(3), field(6)) == ("pods", "status", "patch")
+        {
+            audit.kubelet.entry(field(4).to_string()).or_default().push(to);
+        }
         if eviction && field(5) == "429" {
             audit.refused.push((to, field(4).to_string()));
         }
@@ -131,6 +210,8 @@ pub fn read(draft: &mut Draft) -> Audit {
         }
     }
     audit.writes.values_mut().for_each(|writes| writes.sort_unstable());
+    audit.kubelet.values_mut().for_each(|writes| writes.sort_unstable());
+    audit.sent.sort_by_key(|sent| sent.from);
     audit
 }
 
@@ -171,5 +252,11 @@ mod tests {
             "that write was too long before"
         );
         assert_eq!(corrected(&[row(400_000, "disruptiontarget")]), [400_000], "no write is known to tell of it");
+        audit.kubelet.insert("a".into(), vec![150_000, 2_100_000, 5_100_000]);
+        let rows = [row(400_000, "acked"), row(9_000_000, "running"), row(9_000_000, "ready")];
+        let mut late = rows.to_vec();
+        audit.correct(&mut late);
+        let times: Vec<i64> = late.iter().map(|row| row.at).collect();
+        assert_eq!(times, [150_000, 2_100_000, 5_100_000], "however late: they are the kubelet's three writes");
     }
 }

@@ -31,6 +31,8 @@ const ACKNOWLEDGEMENT: Span = Span::from_millis(7);
 const KARPENTER_LAG: Span = Span::from_millis(220);
 /// A pass of that loop takes so long in quiet, and the next is ten seconds after its end.
 const KARPENTER_PASS: Span = Span::from_millis(5);
+/// Starting a command takes the loop so long: between 20 and 50 ms in the recordings at hand.
+const COMMAND_START: Span = Span::from_millis(40);
 /// The node controller's first pass comes so long after that: between 1.8 and 3.2 s in the recordings at hand.
 const NODE_MONITOR_LAG: Span = Span::from_millis(2_600);
 /// Evictions that meet at one budget: half a second, and up to a tenth more. Source: `eviction.go` (`EvictionsRetry`).
@@ -269,6 +271,7 @@ pub fn apply(constants: &Constants, given: &Given, draft: &mut Draft) {
     let watching = super::trigger_at(given.trigger, given.watching);
     flags.karpenter.disruption_phase = Some((watching + KARPENTER_LAG).since(plan.start));
     flags.karpenter.disruption_period += KARPENTER_PASS;
+    flags.karpenter.command_start = COMMAND_START;
     flags.karpenter.ends_at_once = constants.termination.is_zero();
     flags.controllers.eviction_retry = EVICTION_RETRY;
     flags.controllers.node_monitor_start = Some((first + NODE_MONITOR_LAG).since(plan.start));

@@ -2,7 +2,7 @@
 //! given at random; of those that actions mention, the place in the order of creation is read.
 
 use crate::engine::{Span, Time};
-use crate::plan::timing::KnownDelays;
+use crate::plan::timing::{KnownDelays, KnownMachine};
 use crate::record::RecordedRow;
 use crate::scenario::diagnostic::{Diagnostic, FileId, Place, Problems};
 use std::collections::BTreeMap;
@@ -60,23 +60,31 @@ pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Giv
 /// NodeClaims in order of creation, and how long their machines took.
 fn machines(rows: &[RecordedRow]) -> (Vec<(String, Option<String>)>, KnownDelays) {
     let mut claims: Vec<(String, Option<String>)> = Vec::new();
+    let mut delays = KnownDelays::default();
     let (mut launched, mut created, mut ready) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut types = BTreeMap::new();
     for row in rows {
         match (row.kind.as_str(), row.event.as_str()) {
-            ("NodeClaim", "created") => claims.push((row.name.clone(), None)),
+            ("NodeClaim", "created") => {
+                claims.push((row.name.clone(), None));
+                delays.machines.push(machine(row));
+            }
             ("NodeClaim", "launched") => drop(launched.entry(row.name.clone()).or_insert(row.at)),
-            ("Node", "created") => drop(created.entry(row.name.clone()).or_insert(row.at)),
+            ("Node", "created") => {
+                created.entry(row.name.clone()).or_insert(row.at);
+                types.entry(row.name.clone()).or_insert_with(|| row.word("type=").unwrap_or("").to_string());
+            }
             ("Node", "ready") => drop(ready.entry(row.name.clone()).or_insert(row.at)),
             _ => {}
         }
     }
-    let mut delays = KnownDelays::default();
     let between = |from: Option<&i64>, to: Option<&i64>| Some(Span::from_micros(u64::try_from(to? - from?).ok()?));
-    for (claim, node) in &mut claims {
+    for ((claim, node), machine) in claims.iter_mut().zip(&mut delays.machines) {
         // The provider names a node after its claim.
         let owned = |name: &&String| name.as_str() == claim || name.contains(&format!("-{claim}-"));
         *node = created.keys().find(owned).cloned();
         let made = node.as_ref().and_then(|node| created.get(node));
+        machine.instance_type = node.as_ref().and_then(|node| types.get(node)).cloned().unwrap_or_default();
         delays.boot.push(between(launched.get(claim), made));
         delays.ready.push(between(made, node.as_ref().and_then(|node| ready.get(node))));
     }
@@ -90,12 +98,23 @@ fn machines(rows: &[RecordedRow]) -> (Vec<(String, Option<String>)>, KnownDelays
     (claims, delays)
 }
 
+/// What a NodeClaim was made for. Its name is that of its pool and a random end.
+fn machine(row: &RecordedRow) -> KnownMachine {
+    let pool = row.name.rsplit_once('-').map_or("", |(pool, _)| pool).to_string();
+    let requests = row.requests();
+    KnownMachine {
+        pool,
+        instance_type: String::new(),
+        millicores: requests[0].milli_ceil(),
+        pods: requests[2].units_ceil(),
+    }
+}
+
 /// Samples of metrics: `timestamp=` and when they were seen.
 fn scrapes(rows: &[RecordedRow]) -> Vec<(i64, i64)> {
     let samples = rows.iter().filter(|row| row.is("PodMetrics", "sample"));
     let stamp = |row: &RecordedRow| {
-        let text = row.detail.split_whitespace().find_map(|word| word.strip_prefix("timestamp="))?;
-        let seconds: f64 = text.parse().ok()?;
+        let seconds: f64 = row.word("timestamp=")?.parse().ok()?;
         (seconds.abs() < 1e7).then_some((seconds * 1e6).round() as i64)
     };
     samples.filter_map(|row| Some((stamp(row)?, row.at))).collect()

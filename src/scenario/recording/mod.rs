@@ -97,7 +97,11 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let set = objects::read(&mut draft);
     super::build::place_objects(&mut draft);
     place_instance_types(&mut draft);
-    script::write(&given, &set, &constants, trigger, &mut draft);
+    let audit::Audit { slow, refused, sent, .. } = audit;
+    let answered = script::write(&given, &set, &constants, sent, &mut draft);
+    // An action causes what follows when its request is answered.
+    rows.extend(answered.into_iter().map(RecordedRow::request));
+    rows.sort_by_key(|row| row.at);
     let Draft { mut plan, files, mut problems, .. } = draft;
     if problems.has_errors() {
         return Err(problems);
@@ -106,7 +110,6 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
     let (timer_lag_ms, end) = (constants.timer_lag_ms, given.last);
-    let audit::Audit { slow, refused, .. } = audit;
     let recording = Recording { name, trigger, rows, timer_lag_ms, slow, refused, end };
     Ok(Loaded { plan, recording, warnings, sources: problems.sources })
 }

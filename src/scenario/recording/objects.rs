@@ -97,6 +97,11 @@ fn target(url: &str) -> Option<Key> {
     Some((kind.to_string(), namespace.unwrap_or(&"default").to_string(), parts.get(index + 1)?.to_string()))
 }
 
+/// The plural name in URLs of a kind.
+pub fn resource_of(kind: &str) -> Option<&'static str> {
+    RESOURCES.iter().find(|(_, own)| *own == kind).map(|(plural, _)| *plural)
+}
+
 /// Kind, namespace and name of an object.
 pub fn key_of(value: &Value) -> Option<Key> {
     let kind = value["kind"].as_str()?;

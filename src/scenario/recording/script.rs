@@ -3,9 +3,10 @@
 //! An action says in words what the recorder did: `apply hpa`, `total load := 4.2 cores`, `delete NodeClaim web-1 (node n,
 //! 5 pods)`. `apply` sends the next manifest of that name, other changes send the next merge patch (`pairing.rs`).
 
+use super::audit::Sent;
 use super::constants::Constants;
 use super::given::{Given, owner_of};
-use super::objects::{File, Key, key_of, merged};
+use super::objects::{File, Key, key_of, merged, resource_of};
 use super::pairing;
 use super::trigger_at;
 use crate::engine::{Span, Time};
@@ -28,6 +29,10 @@ use std::sync::Arc;
 /// From the recorder's call to the object's change.
 const WRITE: Span = Span::from_millis(10);
 
+/// The request of an action is received so soon after the action was written down, or before.
+const LATE_MICROS: i64 = 10_000_000;
+const EARLY_MICROS: i64 = 100_000;
+
 /// From an autoscaler that is there to its first sync, beyond the period.
 const NOTICE: Span = Span::from_millis(38);
 /// A controller takes notice of an autoscaler within so much.
@@ -44,15 +49,22 @@ struct Writer<'a> {
     files: &'a [File],
     objects: BTreeMap<Key, Value>,
     actions: Vec<Action>,
+    /// What the recorder sent and no action has been found for.
+    sent: Vec<Sent>,
+    /// When the API server had answered what actions sent, microseconds from the trigger.
+    answered: Vec<i64>,
 }
 
-/// Writes the actions into the plan.
-pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time, draft: &mut Draft) {
+/// Writes the actions into the plan; when the API server had answered those whose requests are known, microseconds from the
+/// trigger.
+pub fn write(given: &Given, files: &[File], constants: &Constants, requests: Vec<Sent>, draft: &mut Draft) -> Vec<i64> {
+    let trigger = given.trigger;
     let loads: Vec<(i64, f64)> = given.actions.iter().filter_map(|(at, words)| Some((*at, load(words)?))).collect();
     place_apps(&loads, constants, draft);
     let words: Vec<&str> = given.actions.iter().map(|(_, words)| words.as_str()).collect();
     let sent = pairing::pair(&words, files);
-    let mut writer = Writer { given, draft, files, objects: BTreeMap::new(), actions: Vec::new() };
+    let (objects, actions, answered) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let mut writer = Writer { given, draft, files, objects, actions, sent: requests, answered };
     for ((at, words), file) in given.actions.iter().zip(&sent) {
         let at = trigger_at(trigger, *at);
         if words == "end of recording" {
@@ -66,18 +78,21 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
             continue;
         }
         if let Some(index) = *file {
-            writer.send(&files[index], at + WRITE, words);
+            writer.send(&files[index], at, words);
             continue;
         }
         match writer.without_file(words) {
-            Some(kinds) => writer.actions.extend(kinds.into_iter().map(|kind| Action { at: at + WRITE, kind })),
+            Some(kinds) => {
+                let at = writer.answer(at, |sent| sent.verb != "patch" && words.contains(&sent.name));
+                writer.actions.extend(kinds.into_iter().map(|kind| Action { at, kind }));
+            }
             None => {
                 let text = format!("the action `{words}` has no manifest and is not known: passed over");
                 writer.draft.problems.push(Diagnostic::warning("W124", writer.draft.problems_place(), text));
             }
         }
     }
-    let actions = writer.actions;
+    let Writer { actions, answered, .. } = writer;
     for pool in draft.plan.node_pools.iter().filter(|pool| pool.replicas.is_some()) {
         let text = format!("NodePool {} is static (`replicas`): the nodes that it keeps are not modelled", pool.name);
         draft.problems.push(Diagnostic::warning("W129", draft.problems_place(), text));
@@ -89,6 +104,7 @@ pub fn write(given: &Given, files: &[File], constants: &Constants, trigger: Time
     }
     draft.plan.actions = actions;
     draft.plan.actions.sort_by_key(|action| action.at);
+    answered
 }
 
 /// `total load := 4.2 cores`.
@@ -236,6 +252,8 @@ impl Writer<'_> {
                 _ => document.clone(),
             };
             let new = before.is_none() && !patched;
+            let resource = resource_of(&key.0);
+            let at = self.answer(at, |sent| sent.name == key.2 && Some(sent.resource.as_str()) == resource);
             let at = if new { self.there(&key, at) } else { at };
             let kinds = if new {
                 if key.0 == "DaemonSet" && !self.actions.is_empty() {
@@ -252,6 +270,20 @@ impl Writer<'_> {
             };
             self.objects.insert(key, now);
             self.actions.extend(kinds.into_iter().map(|kind| Action { at, kind }));
+        }
+    }
+
+    /// When the API server had answered the first such request of an action at `at`; shortly after it, where none is known.
+    fn answer(&mut self, at: Time, is: impl Fn(&Sent) -> bool) -> Time {
+        let acted = at.micros() as i64 - self.given.trigger.micros() as i64;
+        let soon = acted - EARLY_MICROS..acted + LATE_MICROS;
+        match self.sent.iter().position(|sent| soon.contains(&sent.from) && is(sent)) {
+            Some(index) => {
+                let answered = self.sent.remove(index).to;
+                self.answered.push(answered);
+                trigger_at(self.given.trigger, answered)
+            }
+            None => at + WRITE,
         }
     }
 

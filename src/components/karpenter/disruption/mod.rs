@@ -403,12 +403,16 @@ impl Disruption {
         checked
     }
 
-    /// Starts commands; the loop looks again at once.
+    /// Starts commands; the loop looks again when their writes have been made.
     fn begin(&mut self, cx: &mut Cx, method: Method, moves: &[Move]) {
         let errors: Vec<String> =
             moves.iter().filter_map(|found| self.start_command(cx, method, found).err()).collect();
         if errors.is_empty() {
-            self.finish(cx, Span::ZERO);
+            let flags = &cx.plan.flags.karpenter;
+            // Writes of replacements are the last: the look that follows them at once finds the cluster not synced.
+            let replaces = moves.iter().any(|found| !found.replacements().is_empty());
+            let unsynced = if replaces && !flags.command_start.is_zero() { flags.queue_period } else { Span::ZERO };
+            self.finish(cx, flags.command_start + unsynced);
         } else {
             let all: Vec<String> = errors.iter().map(|error| format!("disrupting candidates, {error}")).collect();
             self.fail(cx, method, &format!("disrupting candidates, {}", all.join("; ")));

@@ -141,7 +141,7 @@ pub fn ready_after(cx: &Cx, node: NodeId) -> Option<Span> {
     let entry = cx.world.node(node);
     let delays = &cx.plan.known_delays;
     let known = match entry.claim {
-        Some(claim) => delays.ready_of(claim.index()),
+        Some(claim) => cx.world.known_machine(cx.plan, claim).and_then(|machine| delays.ready[machine]),
         None => delays.ready_of_node.get(&*entry.name).copied(),
     };
     let stages = cx.plan.flags.kubelet.fixed;

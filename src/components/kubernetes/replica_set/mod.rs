@@ -11,10 +11,12 @@
 //! client with a token bucket; the sync ends when they have returned. Meanwhile the set is left alone, as the work queue
 //! and expectations demand, and the status tells what was seen when the sync began. The first batch with a call that
 //! fails is the last of its sync, which is tried again after a back-off that doubles; watch events do not wait for it.
-//! Left out: event writes from the same bucket, adoption of orphans, conflicts of status writes.
+//! The Events that tell of calls go through the same bucket, one after the other (`events.rs`). Left out: adoption of orphans,
+//! conflicts of status writes.
 
 pub mod victims;
 
+mod events;
 mod ranking;
 
 use crate::components::Cx;
@@ -22,6 +24,7 @@ use crate::engine::{Retries, Time, TokenBucket};
 use crate::plan::{FaultKind, PodCall, Stage};
 use crate::record::Decision;
 use crate::world::{DeleteCause, FailureReason, NewPod, Owner, PodId, ReplicaSetId, ReplicaSetStatus, World};
+use events::EventSink;
 pub use victims::choose_victims;
 
 /// Pods that one sync creates or deletes at most. Source: `replica_set.go` (`BurstReplicas`).
@@ -67,6 +70,7 @@ struct Memory {
 pub struct ReplicaSetController {
     sets: Vec<Memory>,
     client: TokenBucket,
+    sink: EventSink,
     retries: Retries,
 }
 
@@ -201,7 +205,11 @@ impl ReplicaSetController {
         for (index, at) in times.into_iter().enumerate() {
             let at = Some(at).filter(|&at| at > cx.now);
             waiting += usize::from(at.is_some());
-            failure = call(cx, index, at).or(failure);
+            let failed = call(cx, index, at);
+            if at.is_none() && failed.is_none() {
+                self.sink.note(cx.now, set);
+            }
+            failure = failed.or(failure);
         }
         let Some(round) = &mut self.memory(set).round else { return };
         round.calls = waiting;
@@ -213,10 +221,14 @@ impl ReplicaSetController {
 
     fn reserve(&mut self, cx: &Cx, calls: usize) -> Vec<Time> {
         let flags = &cx.plan.flags.controllers;
+        self.sink.post(cx.now, flags, &mut self.client);
         (0..calls).map(|_| self.client.reserve(cx.now, flags.client_qps, flags.client_burst)).collect()
     }
 
     fn call_made(&mut self, cx: &mut Cx, set: ReplicaSetId, failure: Option<FailureReason>) {
+        if failure.is_none() {
+            self.sink.note(cx.now, set);
+        }
         let Some(round) = &mut self.memory(set).round else { return };
         round.failure = round.failure.or(failure);
         round.calls = round.calls.saturating_sub(1);

@@ -181,7 +181,8 @@ fn pods_come_in_batches_that_double() {
 
 #[test]
 fn a_hundred_pods_take_three_and_a_half_seconds_of_tokens() {
-    let plan = plan(0);
+    let mut plan = plan(0);
+    plan.flags.controllers.event_post = Span::ZERO;
     let mut bench = Bench::new(&plan, settled(&plan));
     bench.act(START, |_, _, cx| cx.world.scale_deployment(DeploymentId(0), 100, None));
     bench.run(60);
