@@ -411,13 +411,15 @@ mod tests {
         ) {
             // Events below 4 are those of timers; the others are numbered.
             let mut queue = Queue::new();
-            let timers: Vec<TimerId> = (0..4).map(|event| queue.timer(event)).collect();
+            // The last of them comes when others are set already, and is one too many to be few.
+            let mut timers: [Option<TimerId>; 4] = [None; 4];
             let mut all: Vec<(u64, usize, usize)> = Vec::new();
             let mut now = 0;
             for (number, (choice, delay)) in script.into_iter().enumerate() {
                 match choice {
                     0..4 => {
-                        queue.set(timers[choice], Time::from_micros(now + delay));
+                        let timer = *timers[choice].get_or_insert_with(|| queue.timer(choice));
+                        queue.set(timer, Time::from_micros(now + delay));
                         all.retain(|&(_, _, event)| event != choice);
                         all.push((now + delay, number, choice));
                     }
