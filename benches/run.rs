@@ -38,18 +38,18 @@ fn replication(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A hundred replications on all cores, of which only measures are kept: what a study or a sweep does.
+/// Four hundred replications on all cores, of which only measures are kept: what a study or a sweep does.
 fn study(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("replications of scale-up on all cores");
     let stop = AtomicBool::new(false);
     let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
     let mut wanted = Wanted::default();
     wanted.quantity(Measure::TimeToServe, &Scope::default());
-    group.throughput(Throughput::Elements(100)).sample_size(10);
+    group.throughput(Throughput::Elements(400)).sample_size(10);
     for (name, mode) in [("fluid", TrafficMode::Fluid), ("requests", TrafficMode::Requests)] {
         let plan = plan(mode);
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| black_box(replicate(&plan, 0..100, &wanted, control)));
+            bencher.iter(|| black_box(replicate(&plan, 0..400, &wanted, control)));
         });
     }
     group.finish();
