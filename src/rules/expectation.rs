@@ -309,7 +309,7 @@ measures! {
     Drain "drain" Seconds;
     /// From the moment a node lost its last pod until it is gone; the longest.
     NodeTerminationAfterEmpty "node_termination_after_empty" Seconds;
-    /// From an interruption until the last replacement is in service; the longest.
+    /// From notice or decision to take a node until the last replacement of its pods is in service; the longest.
     TimeToReplace "time_to_replace" Seconds;
     /// Instances launched.
     NodesLaunched "nodes_launched" Count;
