@@ -73,6 +73,44 @@ fn every_scenario_of_the_folder_holds() {
     }
 }
 
+/// AWS registers no address anew before its deregistration delay is over (spec/aws.md 1.4): without a gate the controller gives up,
+/// with one it asks every 15 s.
+#[test]
+fn an_address_that_drains_is_not_registered_anew() {
+    let plan = scenario("address-reuse");
+    let cooldown = plan.flags.kubelet.address_cooldown.expect("what it is about");
+    let outcome = run_once(&plan, 0, false);
+    let world = &outcome.world;
+    let mut reused = 0;
+    for pod in world.pods.iter().filter(|pod| pod.address.is_some()) {
+        let before = world.pods[..pod.id.index()].iter().rfind(|other| other.address == pod.address);
+        let Some(before) = before else { continue };
+        assert!(before.gone.is_some_and(|gone| gone + cooldown <= world.now), "{:?}", pod.id);
+        assert_eq!(before.node, pod.node, "an address stays on its node");
+        assert!(world.targets.iter().all(|target| target.pod != pod.id), "nobody asks again");
+        reused += 1;
+    }
+    assert_eq!(reused, 4);
+    let text = study::explain_losses(&plan, &outcome);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("4 pods came with addresses that still drained"), "{text}");
+
+    let mut gated = plan;
+    for template in &mut gated.templates {
+        Arc::make_mut(template).readiness_gates = vec!["target-health.elbv2.k8s.aws/web".to_string()];
+    }
+    let world = run_once(&gated, 0, false).world;
+    let of = |target: &kubelapse::world::Target| world.targets.iter().find(|other| other.address == target.address);
+    let again: Vec<_> = world.targets.iter().filter(|target| of(target).is_some_and(|of| of.id != target.id)).collect();
+    assert_eq!(again.len(), 4);
+    for target in again {
+        let drained = of(target).and_then(|of| of.gone).expect("it has drained");
+        let could = drained.max(world.pod(target.pod).created + seconds(25));
+        assert!(target.registered >= drained && target.registered < could + seconds(20), "{target:?}");
+    }
+    assert_eq!(lost(&world), 0);
+}
+
 #[test]
 fn lost_requests_are_told_by_cause_and_add_up() {
     let plan = scenario("no-pre-stop");

@@ -49,8 +49,9 @@ pub enum Story {
     NotAnswering(Process, Time),
     /// A security group dropped what the load balancer sent.
     Dropped,
-    /// Nothing could be sent anywhere: so many targets were in each state.
-    Nowhere(Vec<(TargetState, usize)>),
+    /// Nothing could be sent anywhere: so many targets were in each state, and so many pods had an address that a target of
+    /// another pod, still draining, had given up: it could not be registered.
+    Nowhere(Vec<(TargetState, usize)>, usize),
     /// The application was there and had too much to do.
     Overloaded,
     /// The application was there; it closes connections that were idle for so long, the load balancer later.
@@ -181,7 +182,7 @@ impl Moments {
 
 fn story(plan: &Plan, world: &World, recorder: &Recorder, moments: &Moments, app: AppId, window: &LossWindow) -> Story {
     let group = plan.apps[app.index()].target_group;
-    let Some(pod) = window.place.pod else { return nowhere(plan, world, moments, group, window.from) };
+    let Some(pod) = window.place.pod else { return nowhere(plan, world, moments, group, window) };
     if matches!(window.loss, Loss::QueueFull | Loss::TimedOut) {
         return Story::Overloaded;
     }
@@ -234,7 +235,7 @@ fn was_dropped(plan: &Plan, recorder: &Recorder, group: TargetGroupId, at: Time)
     crate::plan::InForce::new(plan, &active).drops(group, crate::plan::Passage::Request)
 }
 
-fn nowhere(plan: &Plan, world: &World, moments: &Moments, group: Option<TargetGroupId>, at: Time) -> Story {
+fn nowhere(plan: &Plan, world: &World, moments: &Moments, group: Option<TargetGroupId>, window: &LossWindow) -> Story {
     let states = [
         TargetState::Healthy,
         TargetState::Unhealthy,
@@ -242,8 +243,17 @@ fn nowhere(plan: &Plan, world: &World, moments: &Moments, group: Option<TargetGr
         TargetState::Draining,
         TargetState::Unused,
     ];
+    let of_group = || world.targets.iter().filter(|target| Some(target.group) == group && target.node.is_none());
+    let heir_of = |pod: &crate::world::Pod, target: &crate::world::Target| {
+        let drained = target.deregistered.is_some() && target.gone.is_none_or(|gone| gone > pod.created);
+        drained && target.pod != pod.id && pod.address == Some(target.address) && target.registered < pod.created
+    };
+    let was_there =
+        |pod: &&crate::world::Pod| pod.created < window.to && pod.gone.is_none_or(|gone| gone > window.from);
+    let heirs = world.pods.iter().filter(was_there).filter(|pod| of_group().any(|target| heir_of(pod, target))).count();
     let of_group = world.targets.iter().filter(|target| Some(target.group) == group);
-    let there: Vec<TargetState> = of_group.filter_map(|target| moments.state(plan, world, target.id, at)).collect();
+    let state = |target: &crate::world::Target| moments.state(plan, world, target.id, window.from);
+    let there: Vec<TargetState> = of_group.filter_map(state).collect();
     let count = |state| (state, there.iter().filter(|&&other| other == state).count());
-    Story::Nowhere(states.into_iter().map(count).filter(|(_, count)| *count > 0).collect())
+    Story::Nowhere(states.into_iter().map(count).filter(|(_, count)| *count > 0).collect(), heirs)
 }

@@ -8,7 +8,7 @@ use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
 use crate::plan::flags::CreditMode;
 use crate::plan::{BindingId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage};
-use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, World};
+use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -81,34 +81,19 @@ impl Wiring {
             self.services_of_template = services_of_templates(&world.templates, &world.services);
             self.bindings_of_service.resize_with(world.services.len(), Vec::new);
         }
+        let watched = watched_by(change);
+        if watched == Watched::ByNobody && !cfg!(debug_assertions) {
+            return;
+        }
         let hop = WATCH;
         let mut wakes = std::mem::take(&mut self.scratch);
-        deployment(change, world, hop, &mut wakes);
-        replica_set(change, world, hop, &mut wakes);
-        daemon_set(change, world, hop, &mut wakes);
-        hpa(change, hop, &mut wakes);
-        metrics_server(change, &mut wakes);
-        scheduler(change, world, self.cache_matters, hop, &mut wakes);
-        kubelet(change, world, hop, &mut wakes);
-        self.endpoint_slice(change, world, hop, &mut wakes);
-        pod_disruption(change, world, hop, &mut wakes);
-        // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
-        node_claim(change, world, hop, &mut wakes);
-        node_lifecycle(change, hop, &mut wakes);
-        attach_detach(change, world, hop, &mut wakes);
-        provisioner(change, world, hop, &mut wakes);
-        disruption(change, world, hop, &mut wakes);
-        termination(change, hop, &mut wakes);
-        node_health(change, plan, hop, &mut wakes);
-        interruption(change, &mut wakes);
-        fleet(change, &mut wakes);
-        instance(change, &mut wakes);
-        cpu_credits(change, plan, &mut wakes);
-        spot_market(change, plan, &mut wakes);
-        self.target_group(change, plan, world, hop, &mut wakes);
-        alb(change, &mut wakes);
+        if watched != Watched::ByClients || cfg!(debug_assertions) {
+            self.of_the_cluster(change, plan, world, &mut wakes);
+        }
+        debug_assert!(watched == Watched::ByAnybody || wakes.is_empty(), "{change:?} wakes the cluster");
         traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
+        debug_assert!(watched != Watched::ByNobody || wakes.is_empty(), "{change:?} wakes somebody");
         let mut watch = None;
         for &(span, ref event) in &wakes {
             debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
@@ -121,6 +106,35 @@ impl Wiring {
         }
         wakes.clear();
         self.scratch = wakes;
+    }
+
+    /// Who is woken but clients and the applications that serve them.
+    fn of_the_cluster(&self, change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
+        let hop = WATCH;
+        deployment(change, world, hop, wakes);
+        replica_set(change, world, hop, wakes);
+        daemon_set(change, world, hop, wakes);
+        hpa(change, hop, wakes);
+        metrics_server(change, wakes);
+        scheduler(change, world, self.cache_matters, hop, wakes);
+        kubelet(change, world, hop, wakes);
+        self.endpoint_slice(change, world, hop, wakes);
+        pod_disruption(change, world, hop, wakes);
+        // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
+        node_claim(change, world, hop, wakes);
+        node_lifecycle(change, hop, wakes);
+        attach_detach(change, world, hop, wakes);
+        provisioner(change, world, hop, wakes);
+        disruption(change, world, hop, wakes);
+        termination(change, hop, wakes);
+        node_health(change, plan, hop, wakes);
+        interruption(change, wakes);
+        fleet(change, wakes);
+        instance(change, wakes);
+        cpu_credits(change, plan, wakes);
+        spot_market(change, plan, wakes);
+        self.target_group(change, plan, world, hop, wakes);
+        alb(change, wakes);
     }
 
     fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
@@ -171,6 +185,32 @@ impl Wiring {
             _ => return,
         };
         wakes.push((hop, Event::TargetGroup(event)));
+    }
+}
+
+/// Who may watch a change: most changes are of few kinds, and many of those concern nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    ByNobody,
+    ByClients,
+    ByAnybody,
+}
+
+/// A bound, which spares the walk through everybody who might watch; builds with assertions take the walk and check it.
+fn watched_by(change: Change) -> Watched {
+    match change {
+        Change::HpaSynced(_)
+        | Change::ImagePulling(_)
+        | Change::ImagePulled(_)
+        | Change::TargetInService(_)
+        | Change::BatchClosed(_)
+        | Change::ClaimConsolidatable(..)
+        | Change::ClaimPodEvent(_)
+        | Change::ClaimDisrupted(..)
+        | Change::AlarmChanged(..) => Watched::ByNobody,
+        Change::TargetStateChanged(_, state) if state != TargetState::Draining => Watched::ByNobody,
+        Change::TargetRoutable(..) | Change::TargetWeight(..) => Watched::ByClients,
+        _ => Watched::ByAnybody,
     }
 }
 
@@ -629,7 +669,7 @@ fn alb(change: Change, wakes: &mut Wakes) {
     use aws::alb::Event as Alb;
     let event = match change {
         Change::TargetRegistered(target) => Alb::Registered(target),
-        Change::TargetStateChanged(target, crate::world::TargetState::Draining) => Alb::Deregistered(target),
+        Change::TargetStateChanged(target, TargetState::Draining) => Alb::Deregistered(target),
         Change::PodProcess(pod, _) => Alb::Process(pod),
         Change::PodGone(pod) => Alb::Process(pod),
         Change::NodeAlive(node, _) => Alb::Node(node),

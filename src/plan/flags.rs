@@ -343,6 +343,9 @@ pub struct KubeletFlags {
     pub relist_takes: Span,
     /// The first relist so long after the kubelet's start; `None`: drawn, or half a period without noise.
     pub relist_phase: Option<Span>,
+    /// After so long an address that a pod has given up goes to another pod of its node, the one that is free for longest
+    /// first; `None`: never.
+    pub address_cooldown: Option<Span>,
     /// What rehearsed containers do instead of an application, by container name.
     pub rehearsals: std::collections::BTreeMap<String, Rehearsal>,
     /// Kubelets are simulated by a controller with fixed delays (KWOK), which pulls, starts and probes nothing.
@@ -421,6 +424,9 @@ impl Default for KubeletFlags {
             status_period: Span::from_secs(10),
             relist_takes: Span::ZERO,
             relist_phase: None,
+            // The VPC CNI waits for 30 s (IP_COOLDOWN_PERIOD, amazon-vpc-cni-k8s `pkg/ipamd/datastore`); with the addresses of a
+            // large subnet one seldom comes back while anybody remembers it, so this is a hazard to be asked for.
+            address_cooldown: None,
             rehearsals: std::collections::BTreeMap::new(),
             fixed: None,
         }

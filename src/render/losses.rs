@@ -110,15 +110,19 @@ fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
             format!("{what} (since {}), yet the load balancer sent to it", clock(plan, *since))
         }
         Story::Dropped => "a security group dropped what the load balancer sent".to_string(),
-        Story::Nowhere(states) if states.is_empty() => "no target was registered".to_string(),
-        Story::Nowhere(states) => {
+        Story::Nowhere(states, _) if states.is_empty() => "no target was registered".to_string(),
+        Story::Nowhere(states, heirs) => {
             let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {}", state.name())).collect();
             let only = if states.iter().any(|(state, _)| *state == TargetState::Draining) {
                 "; what drains or has not passed its first check gets no new requests"
             } else {
                 ""
             };
-            format!("of its targets {} were there{only}", counts.join(", "))
+            let reused = match heirs {
+                0 => String::new(),
+                count => format!("; {count} pods came with addresses that still drained, and were not registered"),
+            };
+            format!("of its targets {} were there{only}{reused}", counts.join(", "))
         }
         Story::Overloaded => "it was sent more than it could serve".to_string(),
         Story::ClosesFirst(keep_alive) => {

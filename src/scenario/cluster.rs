@@ -94,6 +94,7 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         if let Some(prefixes) = fields.boolean("prefix_delegation", problems) {
             plan.flags.karpenter.prefix_delegation = prefixes;
         }
+        plan.flags.kubelet.address_cooldown = fields.duration("address_cooldown", problems);
         if let Some(mode) = fields.choice("cpu_credits", &CREDIT_MODES, problems) {
             plan.flags.credits.mode = mode;
         }

@@ -67,7 +67,7 @@ pub use workload::{
     ContainerUsage, Hpa, HpaCondition, HpaOutcome, HpaReason, HpaStatus, MetricValue, Pdb, PdbReason, PodMetrics,
 };
 
-use crate::engine::Time;
+use crate::engine::{Span, Time};
 use crate::plan::{
     ActionId, AlarmId, Applied, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec,
     TemplateId, Volumes,
@@ -207,6 +207,10 @@ pub struct World {
     census: census::Census,
     services_version: u64,
     next_address: u32,
+    /// How long an address rests; `None`: none is given twice.
+    address_cooldown: Option<Span>,
+    /// Addresses that pods of a node have given up, and since when.
+    free_addresses: Vec<(NodeId, Address, Time)>,
     cluster_version: u64,
     journal: Vec<Change>,
 }
@@ -327,6 +331,8 @@ impl World {
             census: census::Census::default(),
             services_version: 0,
             next_address: 0x10,
+            address_cooldown: plan.flags.kubelet.address_cooldown,
+            free_addresses: Vec::new(),
             cluster_version: 0,
             journal: Vec::new(),
         }

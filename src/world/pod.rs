@@ -380,10 +380,23 @@ impl World {
 
     /// Gives the pod its address (the sandbox exists).
     pub fn assign_address(&mut self, pod: PodId) {
-        let address = Address(0x0a00_0000 + self.next_address);
-        self.next_address += 1;
+        let address = self.free_address(pod).unwrap_or_else(|| {
+            self.next_address += 1;
+            Address(0x0a00_0000 + self.next_address - 1)
+        });
         self.pods[pod.index()].address = Some(address);
         self.push(Change::PodAddress(pod));
+    }
+
+    /// The address that has been free for longest on the pod's node, once it has cooled down.
+    fn free_address(&mut self, pod: PodId) -> Option<Address> {
+        let (cooldown, node) = (self.address_cooldown?, self.pods[pod.index()].node?);
+        if self.template_of(pod).host_network {
+            return None;
+        }
+        let is_free = |&(of, _, since): &(NodeId, Address, Time)| of == node && since + cooldown <= self.now;
+        let place = self.free_addresses.iter().position(is_free)?;
+        Some(self.free_addresses.remove(place).1)
     }
 
     /// The kubelet accepted the pod: `status.startTime`.
@@ -509,6 +522,7 @@ impl World {
         }
         self.release(pod);
         let used = self.cpu_used(pod);
+        let on_host = self.template_of(pod).host_network;
         let entry = &mut self.pods[pod.index()];
         entry.gone = Some(self.now);
         entry.process = if entry.process == Process::Absent { Process::Absent } else { Process::Vanished };
@@ -517,6 +531,9 @@ impl World {
             place.cpu_of_gone += used;
             place.pods.retain(|&other| other != pod);
             place.released.retain(|&other| other != pod);
+            if let (Some(address), Some(_), false) = (entry.address, self.address_cooldown, on_host) {
+                self.free_addresses.push((node, address, self.now));
+            }
         }
         self.count_pod(pod);
         if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {

@@ -32,8 +32,8 @@ pub struct Controller {
     deferred: Deferred,
     zones: Zones,
     lock: Lock,
-    /// Reconciles in progress.
-    running: BTreeMap<Name, Reconcile>,
+    /// Reconciles in progress: as many as there are workers at most.
+    running: Vec<(Name, Box<Reconcile>)>,
     /// Those that wait for a time.
     sleeping: BTreeMap<Name, Time>,
     /// No reconcile begins before this.
@@ -110,7 +110,7 @@ impl Controller {
         }
         let Some(name) = self.queue.next(now) else { return false };
         let (reconcile, next) = self.with(now, outside, |work| Reconcile::begin(&name, work));
-        self.running.extend(reconcile.map(|reconcile| (name.clone(), reconcile)));
+        self.running.extend(reconcile.map(|reconcile| (name.clone(), Box::new(reconcile))));
         self.follow(now, &name, next, outside);
         true
     }
@@ -122,9 +122,10 @@ impl Controller {
         outside: &mut dyn Outside,
         act: impl FnOnce(&mut Reconcile, &mut Work) -> Next,
     ) {
-        let Some(mut reconcile) = self.running.remove(name) else { return };
+        let Some(place) = self.running.iter().position(|(other, _)| other == name) else { return };
+        let (name_of_it, mut reconcile) = self.running.swap_remove(place);
         let next = self.with(now, outside, |work| act(&mut reconcile, work));
-        self.running.insert(name.clone(), reconcile);
+        self.running.push((name_of_it, reconcile));
         self.follow(now, name, next, outside);
     }
 
@@ -149,7 +150,7 @@ impl Controller {
                 self.sleeping.insert(name.clone(), now + span);
             }
             Next::End(outcome) => {
-                self.running.remove(name);
+                self.running.retain(|(other, _)| other != name);
                 outside.note(name, Note::Done(outcome));
                 match outcome {
                     Outcome::Ok => self.queue.forget(name),

@@ -14,8 +14,8 @@
 //! `pkg/targetgroupbinding/resource_manager.go`, `targets_manager.go`, `pkg/backend/endpoint_utils.go`,
 //! `pkg/aws/throttle/defaults.go`; controller-runtime 0.23 `pkg/controller/priorityqueue`.
 //!
-//! Left out: security groups (their work succeeds), addresses outside the VPC, the full resync of ten hours; a registration of an
-//! address that still drains is a new one.
+//! Left out: security groups (their work succeeds), addresses outside the VPC, the full resync of ten hours; a registration of
+//! an instance that still drains is a new one.
 
 pub mod api_server;
 pub mod checkpoint;
@@ -309,8 +309,13 @@ impl TargetGroupController {
             Action::Register(registrations) => {
                 for registration in registrations {
                     let target = present.get(&registration.target).map(|target| &cx.world.targets[target.index()]);
-                    if target.is_none_or(|target| target.deregistered.is_some()) {
+                    // An address that drains cannot be registered again before that is over; the call itself succeeds.
+                    let drains = target.is_some_and(|target| target.deregistered.is_some());
+                    if target.is_none_or(|target| drains && target.node.is_some()) {
                         self.register(cx, id, registration);
+                    } else if drains {
+                        let target = registration.target.key();
+                        cx.explain(|| format!("target {target} is not registered anew: it drains"));
                     }
                 }
                 Vec::new()

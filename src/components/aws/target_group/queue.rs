@@ -6,7 +6,7 @@
 
 use super::objects::Name;
 use crate::engine::{Span, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A waiting or ready entry.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,10 @@ struct Entry {
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub struct WorkQueue {
-    entries: BTreeMap<Name, Entry>,
+    /// Few at a time, and none most of the time: lists, which keep their memory.
+    entries: Vec<(Name, Entry)>,
     /// Handed out and not done yet.
-    running: BTreeSet<Name>,
+    running: Vec<Name>,
     failures: BTreeMap<Name, u32>,
     numbers: u64,
 }
@@ -57,10 +58,10 @@ impl WorkQueue {
     }
 
     fn put(&mut self, name: &Name, ready_at: Option<Time>) {
-        if let Some(entry) = self.entries.get_mut(name) {
+        if let Some((_, entry)) = self.entries.iter_mut().find(|(other, _)| other == name) {
             entry.ready_at = entry.ready_at.zip(ready_at).map(|(one, other)| one.min(other));
         } else {
-            self.entries.insert(name.clone(), Entry { ready_at, number: self.numbers });
+            self.entries.push((name.clone(), Entry { ready_at, number: self.numbers }));
             self.numbers += 1;
         }
     }
@@ -71,11 +72,11 @@ impl WorkQueue {
             return;
         }
         let due = |entry: &Entry| entry.ready_at.filter(|&at| at <= now).map(|at| (at, entry.number));
-        let ripe = self.entries.iter().filter_map(|(name, entry)| Some((due(entry)?, name.clone())));
-        let mut ripe: Vec<_> = ripe.collect();
-        ripe.sort();
-        for (_, name) in ripe {
-            self.entries.insert(name, Entry { ready_at: None, number: self.numbers });
+        let places = self.entries.iter().enumerate();
+        let mut ripe: Vec<_> = places.filter_map(|(place, (_, entry))| Some((due(entry)?, place))).collect();
+        ripe.sort_unstable();
+        for (_, place) in ripe {
+            self.entries[place].1 = Entry { ready_at: None, number: self.numbers };
             self.numbers += 1;
         }
     }
@@ -86,17 +87,17 @@ impl WorkQueue {
             return None;
         }
         self.ripen(now);
-        let ready =
-            self.entries.iter().filter(|(name, entry)| entry.ready_at.is_none() && !self.running.contains(*name));
-        let name = ready.min_by_key(|(_, entry)| entry.number)?.0.clone();
-        self.entries.remove(&name);
-        self.running.insert(name.clone());
+        let is_ready = |(name, entry): &(Name, Entry)| entry.ready_at.is_none() && !self.running.contains(name);
+        let ready = self.entries.iter().enumerate().filter(|(_, waiting)| is_ready(waiting));
+        let (place, _) = ready.min_by_key(|(_, (_, entry))| entry.number)?;
+        let (name, _) = self.entries.swap_remove(place);
+        self.running.push(name.clone());
         Some(name)
     }
 
     /// A reconcile has ended.
     pub fn done(&mut self, name: &Name) {
-        self.running.remove(name);
+        self.running.retain(|other| other != name);
     }
 
     /// Reconciles that run.
@@ -106,7 +107,7 @@ impl WorkQueue {
 
     /// When the next waiting entry becomes ready.
     pub fn due(&self) -> Option<Time> {
-        self.entries.values().filter_map(|entry| entry.ready_at).min()
+        self.entries.iter().filter_map(|(_, entry)| entry.ready_at).min()
     }
 }
 
