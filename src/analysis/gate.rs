@@ -136,7 +136,7 @@ pub fn judge_observed(expectation: &Expectation, values: &[Option<Observed>], le
         // With confidence 0.95 so large a share of all runs stays within what was seen.
         let within = (1.0 - statistics::LEVEL).powf(1.0 / count as f64);
         let within = rounded(Unit::Share, (within * 1e4).floor() / 1e4);
-        gate.explanation = format!("{}; at least {within} of all runs stay within", gate.explanation);
+        gate.explanation = format!("{}; at least {within} of all runs stay within what was seen", gate.explanation);
     }
     gate
 }

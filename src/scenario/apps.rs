@@ -33,19 +33,30 @@ pub(crate) fn read_timings(node: &Node, draft: &mut Draft) {
             draft.plan.timings = found;
         }
     }
+    read_stages(node, "", draft);
+}
+
+/// Stages by their keys, which hold dots; `instance: { boot: 20s }` is `instance.boot: 20s`, as a setting from outside writes it.
+fn read_stages(node: &Node, before: &str, draft: &mut Draft) {
     for entry in node.entries().iter().filter(|entry| &*entry.key != "preset") {
-        let Some(row) = STAGES.iter().find(|row| row.key == &*entry.key) else {
+        let key = format!("{before}{}", entry.key);
+        if let Some(row) = STAGES.iter().find(|row| row.key == key) {
+            if let Some(distribution) =
+                draft.files.distribution(&entry.value, &format!("timings.{key}"), &mut draft.problems)
+            {
+                draft.plan.timings.set(row.stage, distribution);
+            }
+        } else if STAGES.iter().any(|row| row.key.strip_prefix(&*key).is_some_and(|rest| rest.starts_with('.')))
+            && !entry.value.entries().is_empty()
+        {
+            read_stages(&entry.value, &format!("{key}."), draft);
+        } else {
             let known = STAGES.iter().map(|row| row.key).chain(["preset"]);
-            problems.push(
-                Diagnostic::error("E010", entry.key_place, format!("`timings` has no stage `{}`", entry.key))
+            draft.problems.push(
+                Diagnostic::error("E010", entry.key_place, format!("`timings` has no stage `{key}`"))
                     .label("unknown stage")
-                    .maybe_help(suggestion(&entry.key, known)),
+                    .maybe_help(suggestion(&key, known)),
             );
-            continue;
-        };
-        let path = format!("timings.{}", entry.key);
-        if let Some(distribution) = draft.files.distribution(&entry.value, &path, problems) {
-            draft.plan.timings.set(row.stage, distribution);
         }
     }
 }
@@ -306,6 +317,7 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
             let names: Vec<&str> = draft.plan.target_groups.iter().map(|group| group.name.as_str()).collect();
             find(node, &fields.at("target_group"), "target group", &names, &mut draft.problems).map(TargetGroupId::at)
         };
+        say_unbound(node, app.target_group, draft);
     }
     read_work(&mut fields, &mut app, draft);
     if let Some(replicas) = fields.integer_in("replicas", 0, 10_000, &mut draft.problems) {
@@ -314,6 +326,19 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
     }
     fields.finish(&mut draft.problems);
     app
+}
+
+/// Nobody registers targets in a group that no binding names.
+fn say_unbound(node: &Node, group: Option<TargetGroupId>, draft: &mut Draft) {
+    let Some(group) = group.filter(|group| draft.plan.bindings.iter().all(|one| one.target_group != *group)) else {
+        return;
+    };
+    let name = &draft.plan.target_groups[group.index()].name;
+    let text =
+        format!("no TargetGroupBinding fills the target group `{name}`: each request to it is answered with 503");
+    let help =
+        "add a TargetGroupBinding of that name whose Service selects the pods; without one, leave `target_group` out";
+    draft.problems.push(Diagnostic::warning("W161", node.place, text).help(help));
 }
 
 fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {

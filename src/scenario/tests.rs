@@ -675,3 +675,34 @@ fn a_service_that_selects_nothing_is_warned_of() {
 
 const LONELY: &str =
     "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: wbe }, ports: [{ port: 80 }] }\n";
+
+#[test]
+fn a_stage_is_named_with_its_dots_or_nested_as_a_setting_from_outside_leaves_it() {
+    let folder = Folder::new("stages");
+    folder.write("web.yaml", DEPLOYMENT);
+    let base = "name: s\nmanifests: [web.yaml]\nrun: { until: 1m }\n";
+    let path = folder.write("s.yaml", base);
+    let setting = vary::Setting { field: "timings.instance.boot".to_string(), value: "20s".to_string() };
+    let options = LoadOptions { set: vec![setting], ..LoadOptions::default() };
+    let set = load(&path, &options).unwrap_or_else(|problems| panic!("{}", problems.render(false))).plan;
+    assert_eq!(set.timings.median(Stage::InstanceBoot), Span::from_secs(20));
+    let path = folder.write("s.yaml", format!("{base}timings: {{ instance: {{ boot: 20s }} }}\n"));
+    let nested = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    assert_eq!(nested.plan.timings.median(Stage::InstanceBoot), Span::from_secs(20));
+    let text = folder.problems(&format!("{base}timings: {{ instance: {{ bot: 20s }} }}\n"));
+    assert!(text.contains("no stage `instance.bot`") && text.contains("instance.boot"), "{text}");
+}
+
+#[test]
+fn a_target_group_that_no_binding_fills_is_warned_of() {
+    let folder = Folder::new("unbound");
+    folder.write("web.yaml", DEPLOYMENT);
+    let path = folder.write(
+        "s.yaml",
+        "name: s\nmanifests: [web.yaml]\ntarget_groups: { web: {} }\nservices: { web: { cpu_per_request: 10ms, target_group: web } }\n\
+         traffic: { web: 5/s }\nrun: { until: 1m }\n",
+    );
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let text = render_all(&loaded.warnings, &loaded.sources, false);
+    assert!(text.contains("W161") && text.contains("no TargetGroupBinding fills"), "{text}");
+}

@@ -43,10 +43,12 @@ pub fn rare(plan: &Plan, question: Question, control: Control) -> Result<Answer,
     };
     let spared_count = (question.runs / SPARED).max(1);
     let struck_count = question.runs.saturating_sub(spared_count).max(1);
-    let struck = results(&with(true), question.event, struck_count, control);
-    if struck.first().is_some_and(|(likelihood, _)| *likelihood <= 0.0) {
+    // Whether anything can be lost shows in the first run.
+    let first = results(&with(true), question.event, 1, Control { done: &|| (), ..control });
+    if first.first().is_some_and(|(likelihood, _)| *likelihood <= 0.0) {
         return Err(Refusal::NothingToLose);
     }
+    let struck = results(&with(true), question.event, struck_count, control);
     let spared = results(&with(false), question.event, spared_count, control);
     if struck.is_empty() || spared.is_empty() {
         return Err(Refusal::NoRuns);

@@ -89,11 +89,8 @@ fn hint(one: &Line) -> Option<String> {
     let Subject::Each(measure) = check.subject else { return None };
     let bound = one.check.strip_prefix(measure.name())?;
     (measure.unit() == Unit::Seconds).then(|| {
-        format!(
-            "{} is of one run; p95({}){bound} asks whether 95 of 100 runs with chance keep it, with as many runs as that takes.",
-            measure.name(),
-            measure.name()
-        )
+        let name = measure.name();
+        format!("{name} is of one run; share({name}{bound}) >= 95% asks whether 95 of 100 runs with chance keep it.")
     })
 }
 
