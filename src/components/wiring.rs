@@ -82,18 +82,18 @@ impl Wiring {
             self.bindings_of_service.resize_with(world.services.len(), Vec::new);
         }
         let watched = watched_by(change);
-        if watched == Watched::ByNobody && !cfg!(debug_assertions) {
+        if watched == WatchedBy::Nobody && !cfg!(debug_assertions) {
             return;
         }
         let hop = WATCH;
         let mut wakes = std::mem::take(&mut self.scratch);
-        if watched != Watched::ByClients || cfg!(debug_assertions) {
+        if watched != WatchedBy::Clients || cfg!(debug_assertions) {
             self.of_the_cluster(change, plan, world, &mut wakes);
         }
-        debug_assert!(watched == Watched::ByAnybody || wakes.is_empty(), "{change:?} wakes the cluster");
+        debug_assert!(watched == WatchedBy::Anybody || wakes.is_empty(), "{change:?} wakes the cluster");
         traffic(change, plan, world, hop, &mut wakes);
         service(change, &mut wakes);
-        debug_assert!(watched != Watched::ByNobody || wakes.is_empty(), "{change:?} wakes somebody");
+        debug_assert!(watched != WatchedBy::Nobody || wakes.is_empty(), "{change:?} wakes somebody");
         let mut watch = None;
         for &(span, ref event) in &wakes {
             debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
@@ -190,14 +190,14 @@ impl Wiring {
 
 /// Who may watch a change: most changes are of few kinds, and many of those concern nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watched {
-    ByNobody,
-    ByClients,
-    ByAnybody,
+enum WatchedBy {
+    Nobody,
+    Clients,
+    Anybody,
 }
 
 /// A bound, which spares the walk through everybody who might watch; builds with assertions take the walk and check it.
-fn watched_by(change: Change) -> Watched {
+fn watched_by(change: Change) -> WatchedBy {
     match change {
         Change::HpaSynced(_)
         | Change::ImagePulling(_)
@@ -207,10 +207,10 @@ fn watched_by(change: Change) -> Watched {
         | Change::ClaimConsolidatable(..)
         | Change::ClaimPodEvent(_)
         | Change::ClaimDisrupted(..)
-        | Change::AlarmChanged(..) => Watched::ByNobody,
-        Change::TargetStateChanged(_, state) if state != TargetState::Draining => Watched::ByNobody,
-        Change::TargetRoutable(..) | Change::TargetWeight(..) => Watched::ByClients,
-        _ => Watched::ByAnybody,
+        | Change::AlarmChanged(..) => WatchedBy::Nobody,
+        Change::TargetStateChanged(_, state) if state != TargetState::Draining => WatchedBy::Nobody,
+        Change::TargetRoutable(..) | Change::TargetWeight(..) => WatchedBy::Clients,
+        _ => WatchedBy::Anybody,
     }
 }
 

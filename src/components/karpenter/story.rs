@@ -265,7 +265,7 @@ fn nodes_that_expire_together_go_one_a_second() {
     story.run(650);
     let at = |claim: usize| {
         let is = |change: &Change| matches!(change, Change::ClaimDeleting(id, DisruptionReason::Expired) if id.index() == claim);
-        story.when(|change| is(&change))
+        story.when(|change| is(change))
     };
     assert_eq!([at(0), at(1), at(2)], [Some(600.0), Some(601.0), Some(602.0)]);
 }
