@@ -163,7 +163,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_duration_of_one_run_is_answered_with_a_percentile_once() {
+    fn a_duration_of_one_run_is_answered_with_a_share_of_many_once() {
         let mut report = example();
         assert!(!page(&report).contains("of one run"), "these are decided by many runs");
         for line in &mut report.lines {
@@ -171,7 +171,7 @@ pub(crate) mod tests {
             line.runs = 1;
         }
         let text = page(&report);
-        assert_eq!(text.matches("p95(time_to_serve) <= 2m asks").count(), 1, "{text}");
+        assert_eq!(text.matches("share(time_to_serve <= 2m) >= 95% asks").count(), 1, "{text}");
     }
 
     #[test]
