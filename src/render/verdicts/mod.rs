@@ -90,6 +90,12 @@ fn hint(one: &Line) -> Option<String> {
     let bound = one.check.strip_prefix(measure.name())?;
     (measure.unit() == Unit::Seconds).then(|| {
         let name = measure.name();
+        // A share is of a comparison; a range is asked of a percentile.
+        if bound.trim_start().starts_with("in ") {
+            return format!(
+                "{name} is of one run; p95({name}){bound} asks it of the 95th percentile of many runs with chance."
+            );
+        }
         format!("{name} is of one run; share({name}{bound}) >= 95% asks whether 95 of 100 runs with chance keep it.")
     })
 }
@@ -163,7 +169,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_duration_of_one_run_is_answered_with_a_share_of_many_once() {
+    fn a_duration_of_one_run_is_answered_with_a_question_to_many_once() {
         let mut report = example();
         assert!(!page(&report).contains("of one run"), "these are decided by many runs");
         for line in &mut report.lines {
@@ -172,6 +178,9 @@ pub(crate) mod tests {
         }
         let text = page(&report);
         assert_eq!(text.matches("share(time_to_serve <= 2m) >= 95% asks").count(), 1, "{text}");
+        report.lines.iter_mut().for_each(|line| line.check = "time_to_serve in 2m..3m".to_string());
+        let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(text.matches("p95(time_to_serve) in 2m..3m asks it of the 95th percentile").count(), 1, "{text}");
     }
 
     #[test]
