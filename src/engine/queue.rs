@@ -185,18 +185,12 @@ impl<E: Copy> Queue<E> {
 
     /// Takes the earliest event.
     pub fn pop(&mut self) -> Option<(Time, E)> {
-        let mut event = None;
-        let at = self.pop_with(|taken| event = Some(*taken))?;
-        Some((at, event?))
-    }
-
-    #[inline(always)]
-    fn pop_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
         if let Some((at, timer)) = self.pop_timer() {
-            take(self.timers.event(timer));
-            return Some(at);
+            return Some((at, *self.of_timer(timer)));
         }
-        self.pop_event_with(take)
+        let mut event = None;
+        let at = self.pop_event_with(|taken| event = Some(*taken))?;
+        Some((at, event?))
     }
 
     /// The same, right after [`Queue::pop_timer`] has found no timer to be the next, into a place that holds an event already: an

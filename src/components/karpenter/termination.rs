@@ -22,7 +22,8 @@ use crate::world::{
 use std::collections::BTreeMap;
 
 const RETRY: Purpose = Purpose::named("ec2.retry");
-/// Whether all evictions of an instant meet at their budget, and how often they do.
+/// Whether all evictions of an instant meet at their budget. How often they do is a choice: recordings show both, and too few
+/// of either to count. It matters only where `controllers.eviction_retry` is set, as replays do.
 const MEETING: Purpose = Purpose::named("eviction.meeting");
 const ALL_MEET: f64 = 0.5;
 /// How long each then rests.

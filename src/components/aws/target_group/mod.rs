@@ -309,7 +309,8 @@ impl TargetGroupController {
             Action::Register(registrations) => {
                 for registration in registrations {
                     let target = present.get(&registration.target).map(|target| &cx.world.targets[target.index()]);
-                    // An address that drains cannot be registered again before that is over; the call itself succeeds.
+                    // An address that drains cannot be registered again before that is over; the call itself succeeds (ELB user
+                    // guide, "Deregistration delay"; recorded reconciles go on asking).
                     let drains = target.is_some_and(|target| target.deregistered.is_some());
                     if target.is_none_or(|target| drains && target.node.is_some()) {
                         self.register(cx, id, registration);
