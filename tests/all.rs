@@ -5,6 +5,7 @@
 mod advice;
 mod autoscaling;
 mod calibration;
+mod command_line;
 mod damage;
 mod determinism;
 mod docs;

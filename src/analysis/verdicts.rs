@@ -32,6 +32,19 @@ impl Line {
     }
 }
 
+/// Why a scenario could not be judged at all: an error of its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// File, line and column; `None`: it is about no file.
+    pub place: Option<(String, u32, u32)>,
+    /// Its code, such as `E010`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
 /// A scenario's claims and expectations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -49,9 +62,21 @@ pub struct Report {
     pub interrupted: bool,
     /// Seed of all chance.
     pub seed: u64,
+    /// Errors of its files: then nothing was run.
+    pub faults: Vec<Fault>,
 }
 
 impl Report {
+    /// The report of a scenario that could not be read.
+    pub fn of_unread(name: String, path: String, faults: Vec<Fault>) -> Report {
+        Report { name, path, headline: None, lines: Vec::new(), runs: 0, interrupted: false, seed: 0, faults }
+    }
+
+    /// It could not be read.
+    pub fn is_unread(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
     /// A verdict is not the expected one, and not for want of runs alone.
     pub fn failed(&self) -> bool {
         let wrong = |line: &&Line| !line.is_as_expected() && line.verdict != Verdict::Undecided;

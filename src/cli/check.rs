@@ -1,10 +1,10 @@
 //! `kubelapse check`: claims and expectations of scenarios against what the runs measure.
 
 use super::{Failure, ScenarioArguments, output, print, studies, tell};
-use crate::analysis::verdicts::Report;
+use crate::analysis::verdicts::{Fault, Report};
 use crate::render::verdicts::{self, github, junit, markdown};
-use crate::scenario::Loaded;
 use crate::scenario::vary::Setting;
+use crate::scenario::{Loaded, Problems};
 use crate::study::gates::{self, Length};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -40,18 +40,21 @@ pub struct Arguments {
 pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // Every file is read before the first run, so that all problems show at once.
     let wanted: Vec<(&Path, &[Setting])> = arguments.scenarios.iter().map(|path| (path.as_path(), &[][..])).collect();
-    let loaded = arguments.common.load_all(&wanted, arguments.quiet)?;
-    let loaded: Vec<(&PathBuf, Loaded)> = arguments.scenarios.iter().zip(loaded).collect();
+    let (read, told) = arguments.common.read_all(&wanted, arguments.quiet);
+    tell(&told);
+    let read: Vec<(&PathBuf, Result<Loaded, Problems>)> = arguments.scenarios.iter().zip(read).collect();
     let length = arguments.runs.map_or(Length::UntilDecided(arguments.runs_max), Length::Fixed);
-    let many = loaded.iter().filter(|(_, scenario)| gates::speaks_of_runs(&scenario.plan)).count() as u64;
-    let most = many * arguments.runs.unwrap_or(arguments.runs_max);
+    let plans = || read.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|loaded| &loaded.plan);
+    let most = plans().filter(|plan| gates::speaks_of_runs(plan)).count() as u64
+        * arguments.runs.unwrap_or(arguments.runs_max);
     let checked = (arguments.common.check, false);
     let reports = arguments.common.with_threads(|| {
         studies::with_progress(most, arguments.quiet || most == 0, checked, |control| {
-            let report = |(path, scenario): &(&PathBuf, Loaded)| {
-                gates::report(&scenario.plan, &path.display().to_string(), length, control)
+            let report = |(path, read): &(&PathBuf, Result<Loaded, Problems>)| match read {
+                Ok(loaded) => gates::report(&loaded.plan, &path.display().to_string(), length, control),
+                Err(problems) => unread(path, problems),
             };
-            loaded.par_iter().map(report).collect::<Vec<Report>>()
+            read.par_iter().map(report).collect::<Vec<Report>>()
         })
     })??;
     reports.iter().for_each(|report| print(&verdicts::page(report)));
@@ -63,12 +66,30 @@ pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     write(arguments.junit.as_deref(), || junit::render(&reports))?;
     write(arguments.markdown.as_deref(), || markdown::render(&reports))?;
-    let (failed, undecided) = (reports.iter().any(Report::failed), reports.iter().any(Report::undecided));
-    Ok(match (failed, undecided) {
-        (true, _) => ExitCode::from(1),
-        (false, true) => ExitCode::from(3),
-        (false, false) => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::from(exit_code(&reports)))
+}
+
+/// Bad input counts most: of what could not be read nothing is known.
+fn exit_code(reports: &[Report]) -> u8 {
+    let any = |what: fn(&Report) -> bool| reports.iter().any(what);
+    match (any(Report::is_unread), any(Report::failed), any(Report::undecided)) {
+        (true, ..) => 2,
+        (_, true, _) => 1,
+        (_, _, true) => 3,
+        (false, false, false) => 0,
+    }
+}
+
+/// A scenario that cannot run, with each of its errors.
+fn unread(path: &Path, problems: &Problems) -> Report {
+    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let errors = problems.errors().map(|(error, source)| Fault {
+        place: source.zip(error.place).map(|(source, place)| (source.path.clone(), place.line, place.column)),
+        code: error.code,
+        message: error.message.clone(),
+        help: error.help.clone(),
+    });
+    Report::of_unread(name, path.display().to_string(), errors.collect())
 }
 
 fn write(path: Option<&Path>, text: impl Fn() -> String) -> Result<(), Failure> {

@@ -35,6 +35,9 @@ pub struct Arguments {
 }
 
 pub fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    arguments.common.needs_chance(
+        "`compare` sets pairs of runs against each other that draw the same chance; of two exact runs each is told by `kubelapse run`",
+    )?;
     let wanted: [(&Path, &[Setting]); 2] = [(&arguments.first, &[]), (&arguments.second, &arguments.set_b)];
     let mut plans = arguments.common.load_all(&wanted, arguments.quiet)?.into_iter().map(|loaded| loaded.plan);
     let (Some(first), Some(second)) = (plans.next(), plans.next()) else { unreachable!("two were read") };

@@ -37,6 +37,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    arguments.common.needs_chance("`drain` asks in what share of runs with chance nothing is lost")?;
     let loaded = arguments.common.load(&arguments.scenario, false)?;
     let plan = &loaded.plan;
     let app = app(plan, arguments.service.as_deref())?;
@@ -53,11 +54,18 @@ pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if watched {
         tell(&format!("\r{:60}\r", ""));
     }
-    let answer = answer.map_err(|Refusal::NothingIsDeleted| {
-        let text = "error: no pod of it is deleted in this scenario, and the run is too short for a rolling restart\n  \
-                    help: add actions: [{ at: 2m, rollout: { deployment: NAME } }], or --until 10m\n";
-        Failure::Input(text.to_string())
-    })?;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(Refusal::NothingIsDeleted) => {
+            let text = "error: no pod of it is deleted in this scenario, and the run is too short for a rolling restart\n  \
+                        help: add actions: [{ at: 2m, rollout: { deployment: NAME } }], or --until 10m\n";
+            return Err(Failure::Input(text.to_string()));
+        }
+        Err(Refusal::NothingIsServed { deletions, offered }) => {
+            print(&nothing_concluded(plan, question, deletions, offered));
+            return Ok(ExitCode::from(3));
+        }
+    };
     print(&page(plan, &answer));
     Ok(match (&answer.best, answer.allowed) {
         (_, None) => ExitCode::from(3),
@@ -83,6 +91,26 @@ fn app(plan: &Plan, name: Option<&str>) -> Result<AppId, Failure> {
         ))),
         _ => Err(Failure::Input(format!("error: which service? give --service, one of {}\n", names()))),
     }
+}
+
+/// Where no request was answered, none could be lost by leaving, and any preStop would look safe.
+fn nothing_concluded(plan: &Plan, question: Question, deletions: u64, offered: bool) -> String {
+    let name = &plan.apps[question.app.index()].name;
+    let why = if offered {
+        format!(
+            "Requests came, and none was answered: `kubelapse explain --lost-requests` says what became of them, and the \
+             warnings of the scenario may say why {name} serves nothing."
+        )
+    } else {
+        format!("Nobody sent any: give {name} traffic at the time of the deletions.")
+    };
+    let head = format!("{}: nothing can be concluded about {name}.", plan.name);
+    let runs = question.replications;
+    let body = format!(
+        "In up to {runs} runs its pods were deleted {deletions} times, and in the seconds around that the service answered no \
+         request. What serves nothing loses nothing, with any preStop. {why}"
+    );
+    paragraphs(&[head, body]).trim_start().to_string()
 }
 
 fn page(plan: &Plan, answer: &Answer) -> String {

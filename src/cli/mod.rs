@@ -16,7 +16,7 @@ mod sweep;
 
 use crate::engine::Span;
 use crate::scenario::vary::Setting;
-use crate::scenario::{self, LoadOptions, Loaded};
+use crate::scenario::{self, LoadOptions, Loaded, Problems};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -100,6 +100,14 @@ impl ScenarioArguments {
         }
     }
 
+    /// Refuses `--noise off` where chance is what the command is about.
+    fn needs_chance(&self, why: &str) -> Result<(), Failure> {
+        match self.noise {
+            Some(Noise::Off) => Err(Failure::Input(format!("error: {why}: leave out --noise off\n"))),
+            Some(Noise::On) | None => Ok(()),
+        }
+    }
+
     /// Reads a scenario; its diagnostics go to stderr, if `quiet` only errors.
     fn load(&self, path: &Path, quiet: bool) -> Result<Loaded, Failure> {
         let mut loaded = self.load_all(&[(path, &[])], quiet)?;
@@ -109,30 +117,41 @@ impl ScenarioArguments {
     /// Reads several, each with settings of its own behind those of all: all errors at once and before anything else,
     /// and nothing twice.
     fn load_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> Result<Vec<Loaded>, Failure> {
+        let (read, text) = self.read_all(wanted, quiet);
+        let all: Result<Vec<Loaded>, Problems> = read.into_iter().collect();
+        match all {
+            Ok(all) => {
+                tell(&text);
+                Ok(all)
+            }
+            Err(_) => Err(Failure::Input(text)),
+        }
+    }
+
+    /// What became of each, and what is to be told of all of them, with the number of errors as last line.
+    fn read_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> (Vec<Result<Loaded, Problems>>, String) {
         let (mut all, mut errors, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for (path, own) in wanted {
             let mut options = self.load_options();
             options.set.extend_from_slice(own);
-            match scenario::load(path, &options) {
-                Ok(loaded) => {
-                    others.push(loaded.render_warnings(color()));
-                    all.push(loaded);
-                }
+            let read = scenario::load(path, &options);
+            match &read {
+                Ok(loaded) => others.push(loaded.render_warnings(color())),
                 Err(problems) => {
                     errors.push(problems.render_errors(color()));
                     others.push(problems.render_others(color()));
                 }
             }
+            all.push(read);
         }
         let (mut text, count) = scenario::without_repeats(errors.iter().map(String::as_str));
         if !quiet {
             text += &scenario::without_repeats(others.iter().map(String::as_str)).0;
         }
         if count > 0 {
-            return Err(Failure::Input(text + &scenario::counted(count)));
+            text += &scenario::counted(count);
         }
-        tell(&text);
-        Ok(all)
+        (all, text)
     }
 
     /// Runs `work` on as many threads as asked for.

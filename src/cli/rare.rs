@@ -55,6 +55,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    arguments.common.needs_chance("`rare` asks how often chance leads to the event")?;
     let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
     let plan = &loaded.plan;
     let length = plan.until.since(plan.start);

@@ -69,10 +69,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn run_many(arguments: &Arguments, plan: &Plan) -> Result<ExitCode, Failure> {
-    if arguments.common.noise.is_some_and(|noise| matches!(noise, super::Noise::Off)) {
-        let text = "error: without chance every run is the same: leave out --noise off, or --runs\n";
-        return Err(Failure::Input(text.to_string()));
-    }
+    arguments.common.needs_chance("without chance every run is the same, so there are no many")?;
     let plan = &Plan { noise: true, ..plan.clone() };
     let count = arguments.runs.unwrap_or(10_000);
     let how = (arguments.common.check, arguments.antithetic);

@@ -28,6 +28,9 @@ pub struct Arguments {
 }
 
 pub fn sweep(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    arguments
+        .common
+        .needs_chance("a point of a sweep is many runs with chance; one exact run is told by `kubelapse run`")?;
     let read = study::load(&arguments.study, arguments.common.root.as_deref());
     let wrong = |problems: crate::scenario::Problems| Failure::Input(problems.render(color()));
     let read = read.map_err(wrong)?;

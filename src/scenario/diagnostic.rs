@@ -13,6 +13,9 @@ const KEPT_MAX: usize = 500;
 /// A line longer than this is not drawn.
 const LINE_MAX: usize = 400;
 
+/// Name of what is no file but an argument, `--set FIELD=VALUE`.
+pub const COMMAND_LINE: &str = "--set";
+
 /// A file that was read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct FileId(pub u32);
@@ -138,7 +141,7 @@ impl Diagnostic {
 /// A file with its text.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Path as shown to people, relative to the scenario root, with forward slashes.
+    /// Path as shown to people, from the working directory, with forward slashes.
     pub path: String,
     /// Its text.
     pub text: Arc<str>,
@@ -204,6 +207,15 @@ impl Problems {
         all.sort_by(|a, b| a.key().cmp(&b.key()));
         all.dedup();
         all
+    }
+
+    /// The errors, sorted, each with the file that it is about, if that is one.
+    pub fn errors(&self) -> impl Iterator<Item = (&Diagnostic, Option<&Source>)> {
+        let errors = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        errors.map(|error| {
+            let source = error.place.and_then(|place| self.sources.get(place.file.0 as usize));
+            (error, source.filter(|source| source.path != COMMAND_LINE))
+        })
     }
 
     /// Takes the problems that do not forbid a run, sorted; the files stay.

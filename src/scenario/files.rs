@@ -18,6 +18,8 @@ const FILES_MAX: usize = 1000;
 /// Files of one scenario.
 pub struct Files {
     root: PathBuf,
+    /// Folder of the scenario as its user wrote it, and as the file system has it: what people are shown begins with the first.
+    written: (PathBuf, PathBuf),
     /// Folder of the scenario: relative paths start here.
     base: PathBuf,
     /// Files named by the caller (`--data NAME=FILE`); they may stand anywhere.
@@ -40,8 +42,8 @@ impl Files {
         root: Option<&Path>,
         data: BTreeMap<String, PathBuf>,
     ) -> Result<(Files, PathBuf), FileError> {
-        let missing =
-            |path: &Path, error: std::io::Error| ("E001", format!("cannot read {}: {error}", path.display()), None);
+        let missing = |path: &Path, error: std::io::Error| unreadable(path, &slashed(path), &error);
+        let given = scenario.parent().unwrap_or(Path::new("")).to_path_buf();
         let scenario = fs::canonicalize(scenario).map_err(|error| missing(scenario, error))?;
         let base = scenario.parent().unwrap_or(Path::new("/")).to_path_buf();
         let root = match root {
@@ -55,7 +57,8 @@ impl Files {
         if !scenario.starts_with(&root) {
             return Err(("E002", format!("the scenario stands outside of the root {}", root.display()), None));
         }
-        Ok((Files { root, base, data, read: BTreeMap::new() }, scenario))
+        let written = (given, base.clone());
+        Ok((Files { root, written, base, data, read: BTreeMap::new() }, scenario))
     }
 
     /// Relative paths start at the folder of this file from now on.
@@ -65,11 +68,29 @@ impl Files {
         }
     }
 
-    /// Path for people: relative to the root, forward slashes.
+    /// Name of a file in the hash: relative to the root, so that it is the same wherever the root stands.
+    fn name(&self, path: &Path) -> String {
+        slashed(path.strip_prefix(&self.root).unwrap_or(path))
+    }
+
+    /// Path for people: from the working directory, as they wrote that of the scenario, so that editors and CI find the file.
     pub fn shown(&self, path: &Path) -> String {
-        let relative = path.strip_prefix(&self.root).unwrap_or(path);
-        let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        parts.join("/")
+        let (given, folder) = &self.written;
+        if !path.starts_with(&self.root) {
+            return slashed(path);
+        }
+        let shared = folder.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+        let mut shown = given.clone();
+        for _ in folder.components().skip(shared) {
+            let up = shown.file_name().is_some();
+            if !(up && shown.pop()) {
+                shown.push("..");
+            }
+        }
+        shown.extend(path.components().skip(shared));
+        // Behind a symbolic link `..` leads elsewhere: then the whole path is said.
+        let leads_there = fs::canonicalize(&shown).ok() == fs::canonicalize(path).ok();
+        slashed(if leads_there { &shown } else { path })
     }
 
     /// A path as written in the scenario, made absolute and kept inside the root.
@@ -96,17 +117,7 @@ impl Files {
         if !path.starts_with(&self.root) {
             return Err(leaves());
         }
-        let real = fs::canonicalize(&path).map_err(|error| {
-            let siblings = path.parent().map(names_in).unwrap_or_default();
-            let name = path.file_name().map(|name| name.to_string_lossy().to_string()).unwrap_or_default();
-            let near = super::diagnostic::nearest(&name, siblings.iter().map(String::as_str));
-            let help = near.map(|near| format!("did you mean `{near}`?"));
-            let reason = match error.kind() {
-                std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
-                _ => error.to_string(),
-            };
-            ("E001", format!("cannot read {written}: {reason}"), help)
-        })?;
+        let real = fs::canonicalize(&path).map_err(|error| unreadable(&path, &self.shown(&path), &error))?;
         if real.starts_with(&self.root) { Ok(real) } else { Err(leaves()) }
     }
 
@@ -147,9 +158,11 @@ impl Files {
         if self.read.len() >= FILES_MAX {
             return Err(("E004", format!("more than {FILES_MAX} files"), None));
         }
-        let failed = |error: std::io::Error| ("E001", format!("cannot read {name}: {error}"), None);
-        if !fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(("E001", format!("cannot read {name}: it is no ordinary file"), None));
+        let failed = |error: std::io::Error| ("E001", format!("cannot read {}: {error}", self.shown(path)), None);
+        let found = fs::metadata(path).map_err(failed)?;
+        if !found.is_file() {
+            let what = if found.is_dir() { "a folder" } else { "no ordinary file" };
+            return Err(("E001", format!("cannot read {}: it is {what}", self.shown(path)), None));
         }
         let mut bytes = Vec::new();
         let limit = yaml::FILE_BYTES_MAX as u64 + 1;
@@ -162,7 +175,7 @@ impl Files {
     /// Documents of a YAML file.
     pub fn documents(&mut self, path: &Path, asked: Option<Place>, problems: &mut Problems) -> (FileId, Vec<Node>) {
         let name = self.shown(path);
-        let bytes = match self.bytes(path, &name) {
+        let bytes = match self.bytes(path, &self.name(path)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 report(error, asked, problems);
@@ -188,7 +201,7 @@ impl Files {
     /// The text of a data file.
     fn text(&mut self, path: &Path) -> Result<String, FileError> {
         let name = self.shown(path);
-        let bytes = self.bytes(path, &name)?;
+        let bytes = self.bytes(path, &self.name(path))?;
         yaml::decode(&bytes)
             .map(str::to_string)
             .map_err(|(code, message, _)| (code, format!("{name}: {message}"), None))
@@ -256,6 +269,25 @@ impl Files {
         }
         format!("{hash:016x}")
     }
+}
+
+/// What cannot be opened, why, and what beside it may have been meant.
+fn unreadable(path: &Path, shown: &str, error: &std::io::Error) -> FileError {
+    let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let name = path.file_name().map(|name| name.to_string_lossy().to_string()).unwrap_or_default();
+    let siblings = parent.map(names_in).unwrap_or_default();
+    let near = super::diagnostic::nearest(&name, siblings.iter().map(String::as_str));
+    let reason = match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
+        _ => error.to_string(),
+    };
+    ("E001", format!("cannot read {shown}: {reason}"), near.map(|near| format!("did you mean `{near}`?")))
+}
+
+/// With forward slashes.
+fn slashed(path: &Path) -> String {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/").replacen("//", "/", 1)
 }
 
 /// Notes a file problem at the place that asked for the file.

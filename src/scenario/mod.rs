@@ -15,6 +15,7 @@ pub mod curve;
 pub mod diagnostic;
 pub mod external;
 pub mod files;
+pub mod kind;
 pub(crate) mod later;
 pub(crate) mod reach;
 pub mod reader;
@@ -36,6 +37,7 @@ use crate::manifest::Objects;
 use crate::plan::{Flags, Plan};
 use curve::Window;
 use files::Files;
+use kind::Kind;
 use reader::Fields;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -157,6 +159,9 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
         }
     };
     let (id, mut documents) = files.documents(&file, None, &mut problems);
+    if documents.first().is_some_and(|own| !kind::is(Kind::Scenario, own, &files.shown(&file), &mut problems)) {
+        return Err(problems);
+    }
     let base = documents.first().and_then(|own| base_of(own, &mut files, &mut problems));
     if let (Some(base), Some(own)) = (base, documents.first_mut()) {
         *own = base;
@@ -216,6 +221,9 @@ fn base_of(own: &Node, files: &mut Files, problems: &mut Problems) -> Option<Nod
     };
     let (_, mut documents) = files.documents(&found, Some(node.place), problems);
     let base = documents.first_mut()?;
+    if !kind::is(Kind::Scenario, base, &files.shown(&found), problems) {
+        return None;
+    }
     let mut upon = own.clone();
     if let yaml::Value::Mapping(entries) = &mut upon.value {
         entries.retain(|entry| &*entry.key != "base");

@@ -4,6 +4,7 @@
 
 use super::diagnostic::{Diagnostic, Place, Problems};
 use super::files::{self, Files};
+use super::kind::{self, Kind};
 use super::reader::{self, Fields};
 use super::yaml::{Node, Value};
 use crate::rules::expectation::{self, Expectation, ExpectationError};
@@ -93,6 +94,9 @@ pub fn load(path: &Path, root: Option<&Path>) -> Result<Study, Problems> {
         }
         return Err(problems);
     };
+    if !kind::is(Kind::Study, document, &files.shown(&file), &mut problems) {
+        return Err(problems);
+    }
     let stem = path.file_stem().map_or_else(|| "study".to_string(), |stem| stem.to_string_lossy().to_string());
     let study = read(document, stem, &files, &mut problems);
     match study {

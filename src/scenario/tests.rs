@@ -22,10 +22,11 @@ impl Folder {
         path
     }
 
-    /// The text shown for a scenario that cannot run.
+    /// The text shown for a scenario that cannot run, as if it were read in its own folder.
     fn problems(&self, text: &str) -> String {
         let path = self.write("s.yaml", text);
-        load(&path, &LoadOptions::default()).expect_err("the scenario is wrong").render(false)
+        let shown = load(&path, &LoadOptions::default()).expect_err("the scenario is wrong").render(false);
+        shown.replace(&format!("{}/", path.parent().unwrap().display()), "")
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //! A field is named by its path; keys that hold dots (`instance.boot`) are found, items of a list are `[0]`.
 
-use super::diagnostic::{Diagnostic, Place, Problems, suggestion};
+use super::diagnostic::{COMMAND_LINE, Diagnostic, Place, Problems, suggestion};
 use super::yaml::{Entry, Node, Value};
 
 /// A field and the value that it is given.
@@ -151,7 +151,7 @@ pub fn apply(
 pub fn parse(settings: &[Setting], problems: &mut Problems) -> Vec<(Setting, Node)> {
     let mut parsed = Vec::new();
     for setting in settings {
-        let source = problems.add_source("--set", format!("{}={}", setting.field, setting.value).into());
+        let source = problems.add_source(COMMAND_LINE, format!("{}={}", setting.field, setting.value).into());
         let (bytes, characters) = (setting.field.len() as u32 + 1, setting.field.chars().count() as u32 + 1);
         let mut own = Problems::new();
         let node = super::yaml::parse_one(source, &setting.value, &mut own);

@@ -24,6 +24,8 @@ const GRID: [u64; 12] = [0, 5, 10, 15, 20, 25, 30, 45, 60, 90, 120, 180];
 const AMPLE: Span = Span::from_secs(600);
 /// Replications after which a point that has lost too often already is left.
 const FIRST: u64 = 60;
+/// Traffic of so many seconds before a deletion shows that the pod had something to lose.
+const BEFORE: usize = 5;
 /// The kubelet gives SIGTERM at least this long.
 const GRACE_LEAST: u64 = 2;
 
@@ -54,6 +56,8 @@ pub struct Point {
     pub longest: Vec<Span>,
     /// Pods whose termination was seen, in all replications.
     pub terminations: u64,
+    /// Micro-requests that came, and those answered, around the deletions, in all replications.
+    pub traffic: (u64, u64),
 }
 
 impl Point {
@@ -127,6 +131,13 @@ pub fn surely_lost(losing: u64, runs: u64, share: f64, confidence: f64) -> bool 
 pub enum Refusal {
     /// No pod is deleted, and the run is too short for a restart.
     NothingIsDeleted,
+    /// No request was answered around the deletions of so many pods: there was nothing to lose.
+    NothingIsServed {
+        /// Pods that were deleted, in all runs.
+        deletions: u64,
+        /// Requests came, and none was answered.
+        offered: bool,
+    },
 }
 
 /// Runs that may lose something out of so many, if the statement is to hold; `None`: not even none would do.
@@ -164,6 +175,9 @@ pub fn drain(plan: &Plan, question: Question, mut progress: impl FnMut(Span)) ->
     for seconds in GRID {
         progress(Span::from_secs(seconds));
         points.push(study.ample(seconds));
+        if let [Point { traffic: (offered, 0), terminations, .. }] = points.as_slice() {
+            return Err(Refusal::NothingIsServed { deletions: *terminations, offered: *offered > 0 });
+        }
         if points.last().is_some_and(&holds) {
             break;
         }
@@ -227,12 +241,13 @@ impl Study {
         lost.sort_unstable();
         longest.sort_unstable();
         let terminations = seen.iter().map(|seen| seen.terminations).sum();
-        Point { pre_stop, grace, lost, longest, terminations }
+        let traffic = seen.iter().fold((0, 0), |sum, seen| (sum.0 + seen.traffic.0, sum.1 + seen.traffic.1));
+        Point { pre_stop, grace, lost, longest, terminations, traffic }
     }
 
     fn replications(&self, plan: &Plan, numbers: std::ops::Range<u64>) -> Vec<Seen> {
         let runs = numbers.into_par_iter();
-        runs.map(|run| look(&run_once(plan, run, false), self.question.app, self.deployment)).collect()
+        runs.map(|run| look(&run_once(plan, run, false), plan.start, self.question.app, self.deployment)).collect()
     }
 
     /// With ample grace all but the allowed runs ended their terminations within this; run again with it, and with a
@@ -250,9 +265,10 @@ struct Seen {
     lost: u64,
     longest: Span,
     terminations: u64,
+    traffic: (u64, u64),
 }
 
-fn look(outcome: &Outcome, app: AppId, deployment: DeploymentId) -> Seen {
+fn look(outcome: &Outcome, start: Time, app: AppId, deployment: DeploymentId) -> Seen {
     let world = &outcome.world;
     let leaves = |pod: PodId, since: Time| world.pod(pod).deleting_since.is_some_and(|deleting| deleting <= since);
     let windows = world.ledgers[app.index()].losses.windows().iter();
@@ -265,7 +281,23 @@ fn look(outcome: &Outcome, app: AppId, deployment: DeploymentId) -> Seen {
         Some(pod.gone?.since(pod.deleting_since?))
     });
     let (terminations, longest) = ended.fold((0, Span::ZERO), |(count, most), span| (count + 1, most.max(span)));
-    Seen { lost: at_leaving.map(|window| window.amount).sum(), longest, terminations }
+    let lost = at_leaving.map(|window| window.amount).sum();
+    Seen { lost, longest, terminations, traffic: around_deletions(world, start, app, deployment) }
+}
+
+/// Micro-requests of a service that came, and those answered, from shortly before a pod's deletion was asked for until it was gone.
+fn around_deletions(world: &World, start: Time, app: AppId, deployment: DeploymentId) -> (u64, u64) {
+    let ledger = &world.ledgers[app.index()];
+    let second = |at: Time| at.since(start).whole_seconds() as usize;
+    let windows = deleted(world, deployment).filter_map(|pod| {
+        let pod = world.pod(pod);
+        let from = second(pod.deleting_since?).saturating_sub(BEFORE);
+        Some(from..pod.gone.map_or(ledger.bins.len(), |gone| second(gone) + 1))
+    });
+    windows.fold((0, 0), |sum, window| {
+        let bins = ledger.bins.iter().take(window.end).skip(window.start);
+        bins.fold(sum, |sum, bin| (sum.0 + bin.offered, sum.1 + bin.served))
+    })
 }
 
 /// Pods of a Deployment whose deletion was asked for.

@@ -67,6 +67,7 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         runs: runs.as_ref().map_or(0, |runs| runs.samples.len()),
         interrupted: runs.as_ref().is_some_and(|runs| runs.interrupted),
         seed: plan.seed,
+        faults: Vec::new(),
     }
 }
 

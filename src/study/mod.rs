@@ -132,6 +132,7 @@ pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
         runs: 0,
         interrupted: false,
         seed: plan.seed,
+        faults: Vec::new(),
     };
     let (text, failed) = (render::verdicts::page(&report), report.failed());
     Verdicts { text, failed, undecided: report.undecided() && !failed }

@@ -1,6 +1,6 @@
 //! Verdicts as annotations of GitHub Actions: `::error` and `::warning` lines that show at the scenario's file.
 
-use super::{outcome, sentence, title};
+use super::{NOTHING_TO_CHECK, fault_sentence, outcome, sentence, title};
 use crate::analysis::verdicts::Report;
 use std::fmt::Write;
 
@@ -8,6 +8,17 @@ use std::fmt::Write;
 pub fn render(reports: &[Report]) -> String {
     let mut out = String::new();
     for report in reports {
+        for fault in &report.faults {
+            let place = match &fault.place {
+                Some((file, line, column)) => format!("file={},line={line},col={column}", property(file)),
+                None => format!("file={}", property(&report.path)),
+            };
+            let _ = writeln!(out, "::error {place},title=error {}::{}", fault.code, data(&fault_sentence(fault)));
+        }
+        if report.lines.is_empty() && !report.is_unread() {
+            let file = property(&report.path);
+            let _ = writeln!(out, "::warning file={file},title=nothing to check::{}", data(NOTHING_TO_CHECK));
+        }
         for one in &report.lines {
             let level = match outcome(one) {
                 "ok" => continue,
@@ -33,7 +44,7 @@ fn property(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
+    use super::super::tests::{example, unread};
     use super::*;
 
     #[test]
@@ -44,5 +55,11 @@ mod tests {
         assert!(lines[0].starts_with("::error file=scenarios/shop.yaml,title="), "{text}");
         assert!(lines[1].starts_with("::warning "), "{text}");
         assert!(lines[0].ends_with("41%25 of the tail is boot"), "{text}");
+    }
+
+    #[test]
+    fn an_error_stands_at_its_line_and_column() {
+        let wanted = "::error file=shop/bad.yaml,line=3,col=5,title=error E010::a scenario has no field `rnu` (did you mean `run`?)\n";
+        assert_eq!(render(&[unread()]), wanted);
     }
 }

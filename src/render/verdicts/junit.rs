@@ -1,7 +1,7 @@
 //! Verdicts as JUnit XML, which CI servers show: a suite for a scenario, a case for each claim and expectation. What is
-//! undecided is an error, not a failure: nothing was shown to be wrong, nor right.
+//! undecided is an error, not a failure: nothing was shown to be wrong, nor right. So is what could not be read.
 
-use super::{outcome, sentence, title};
+use super::{fault_sentence, fault_title, outcome, sentence, title};
 use crate::analysis::verdicts::Report;
 use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestSuite};
 
@@ -10,6 +10,17 @@ pub fn render(reports: &[Report]) -> String {
     let mut document = Document::new("kubelapse");
     for report in reports {
         let mut suite = TestSuite::new(report.path.as_str());
+        for fault in &report.faults {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("bad input").set_message(fault_sentence(fault));
+            let mut case = TestCase::new(fault_title(fault), status);
+            case.set_classname(report.name.as_str());
+            if let Some((file, line, _)) = &fault.place {
+                case.extra.insert("file".into(), file.as_str().into());
+                case.extra.insert("line".into(), line.to_string().into());
+            }
+            suite.add_test_case(case);
+        }
         for one in &report.lines {
             let status = match outcome(one) {
                 "ok" => TestCaseStatus::success(),
@@ -32,7 +43,7 @@ pub fn render(reports: &[Report]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
+    use super::super::tests::{example, unread};
     use super::*;
 
     #[test]
@@ -42,5 +53,12 @@ mod tests {
         assert!(xml.contains("failures=\"1\"") && xml.contains("errors=\"1\""), "{xml}");
         assert!(xml.contains("&lt;immediate&gt;"), "{xml}");
         assert_eq!(xml, render(&[example()]), "no clock, no random identity");
+    }
+
+    #[test]
+    fn an_error_of_the_files_is_an_error_with_its_place() {
+        let xml = render(&[unread()]);
+        assert!(xml.contains("tests=\"1\"") && xml.contains("errors=\"1\""), "{xml}");
+        assert!(xml.contains("error[E010] at shop/bad.yaml:3:5") && xml.contains("line=\"3\""), "{xml}");
     }
 }

@@ -1,6 +1,6 @@
 //! Verdicts as a Markdown table: for `$GITHUB_STEP_SUMMARY`, a pull request, a README.
 
-use super::outcome;
+use super::{fault_sentence, fault_title, outcome};
 use crate::analysis::verdicts::Report;
 use std::fmt::Write;
 
@@ -9,6 +9,11 @@ pub fn render(reports: &[Report]) -> String {
     let mut out =
         String::from("| scenario | checked | answer | measured | main cause of the tail |\n|---|---|---|---|---|\n");
     for report in reports {
+        for fault in &report.faults {
+            let name = cell(&report.name);
+            let (at, message) = (cell(&fault_title(fault)), cell(&fault_sentence(fault)));
+            let _ = writeln!(out, "| {name} | {at} | **not judged** | {message} |  |");
+        }
         for one in &report.lines {
             let answer = match outcome(one) {
                 "ok" => one.verdict.name().to_string(),
@@ -30,7 +35,7 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
+    use super::super::tests::{example, unread};
     use super::*;
 
     #[test]
@@ -40,5 +45,11 @@ mod tests {
         let bars = |line: &str| line.replace("\\|", "").matches('|').count();
         assert!(text.lines().all(|line| bars(line) == 6), "{text}");
         assert!(text.contains("**fails**, expected holds"), "{text}");
+    }
+
+    #[test]
+    fn an_error_of_the_files_has_a_row() {
+        let row = "| bad | error[E010] at shop/bad.yaml:3:5 | **not judged** | a scenario has no field `rnu` (did you mean `run`?) |  |";
+        assert_eq!(render(&[unread()]).lines().nth(2), Some(row));
     }
 }

@@ -7,12 +7,27 @@ pub mod junit;
 pub mod markdown;
 
 use super::text::{line, sign};
-use crate::analysis::verdicts::{Line, Report};
+use crate::analysis::verdicts::{Fault, Line, Report};
 use crate::rules::expectation::{Measure, Statistic, Subject, Unit, Verdict, parse};
+
+/// What is said of a scenario that has neither claims nor expectations.
+const NOTHING_TO_CHECK: &str = "its files can be read, and there is nothing to check: it has neither `expect:` nor `claims:`. \
+                                Write what must hold, such as `expect: [time_to_serve <= 3m, lost_requests == 0]`; \
+                                docs/scenario.md lists what can be asked.";
 
 /// The page that `check` prints for one scenario, 80 columns.
 pub fn page(report: &Report) -> String {
     let mut out = String::new();
+    if report.is_unread() {
+        let count = report.faults.len();
+        let errors = if count == 1 { "an error".to_string() } else { format!("{count} errors") };
+        line(&mut out, "", &format!("{}: not judged, its files have {errors}", report.path));
+        return out + "\n";
+    }
+    if report.lines.is_empty() {
+        line(&mut out, "", &format!("{}: {}", report.path, NOTHING_TO_CHECK));
+        return out + "\n";
+    }
     let mut head = claimed(report);
     let exact = report.headline.clone().unwrap_or_default();
     if !exact.is_empty() {
@@ -127,6 +142,18 @@ fn sentence(one: &Line) -> String {
     format!("{}{expected}: {}{cause}", one.verdict.name(), one.explanation)
 }
 
+/// An error of a scenario's files, with what to do.
+fn fault_sentence(fault: &Fault) -> String {
+    let help = fault.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{}{help}", fault.message)
+}
+
+/// `error[E010] at shop.yaml:3:5`, and what it is of if it is of no file.
+fn fault_title(fault: &Fault) -> String {
+    let place = fault.place.as_ref().map(|(file, line, column)| format!(" at {file}:{line}:{column}"));
+    format!("error[{}]{}", fault.code, place.unwrap_or_default())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -154,7 +181,15 @@ pub(crate) mod tests {
         let name = "shop".to_string();
         let path = "scenarios/shop.yaml".to_string();
         let lines = vec![failed, line, open];
-        Report { name, path, headline: None, lines, runs: 400, interrupted: false, seed: 1 }
+        Report { name, path, headline: None, lines, runs: 400, interrupted: false, seed: 1, faults: Vec::new() }
+    }
+
+    /// A scenario with one error.
+    pub(crate) fn unread() -> Report {
+        let place = Some(("shop/bad.yaml".to_string(), 3, 5));
+        let help = Some("did you mean `run`?".to_string());
+        let fault = Fault { place, code: "E010", message: "a scenario has no field `rnu`".to_string(), help };
+        Report::of_unread("bad".to_string(), "shop/bad.yaml".to_string(), vec![fault])
     }
 
     #[test]
@@ -166,6 +201,16 @@ pub(crate) mod tests {
         let claimed = "scenarios/shop.yaml: p95 pod termination 2m52s (2m48s to 2m57s), p95 time to serve";
         assert!(head.join(" ").starts_with(claimed), "what is claimed comes first: {text}");
         assert!(head.join(" ").ends_with("; 400 runs with chance, seed 1"), "{text}");
+    }
+
+    #[test]
+    fn a_scenario_that_asks_nothing_is_told_what_to_write() {
+        let report = Report { lines: Vec::new(), runs: 0, ..example() };
+        let text = page(&report);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains("nothing to check") && flat.contains("`expect: [time_to_serve <= 3m"), "{text}");
+        assert!(github::render(&[report]).starts_with("::warning file=scenarios/shop.yaml,title=nothing to check::"));
     }
 
     #[test]

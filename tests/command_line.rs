@@ -1,0 +1,220 @@
+//! The program as a user meets it: exit codes, what stands on which stream, places that an editor finds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder to work in, gone with the test.
+struct Desk(PathBuf);
+
+/// What a command said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Desk {
+    fn new(test: &str) -> Desk {
+        let folder = std::env::temp_dir().join(format!("kubelapse-desk-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Desk(std::fs::canonicalize(folder).unwrap())
+    }
+
+    /// Also a service that can run: `shop/scenarios/good.yaml` with its manifests.
+    fn with_shop(test: &str) -> Desk {
+        let desk = Desk::new(test);
+        desk.write("shop/scenarios/manifests/web.yaml", WEB);
+        desk.write("shop/scenarios/good.yaml", GOOD);
+        desk
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Runs the program in this folder.
+    fn says(&self, arguments: &[&str]) -> Said {
+        self.says_in(&self.0, arguments)
+    }
+
+    fn says_in(&self, folder: &Path, arguments: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_kubelapse"))
+            .args(arguments)
+            .current_dir(folder)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Said { code: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const WEB: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 1
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: web, image: web, resources: { requests: { cpu: 100m } } }] }
+";
+
+const GOOD: &str = "manifests: [manifests/]
+run: { until: 2m }
+cluster: { nodes: [{ instance_type: m5.large, count: 1 }] }
+services: { web: { cpu_per_request: 10ms } }
+traffic: { web: 5/s }
+expect: [lost_requests == 0]
+";
+
+/// Places lead from the working directory to the file, however the scenario was named.
+#[test]
+fn places_lead_from_the_working_directory() {
+    let desk = Desk::with_shop("places");
+    desk.write("shop/scenarios/manifests/hpa.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }\n");
+    desk.write("shop/scenarios/deep/under.yaml", &GOOD.replace("manifests/", "../manifests/"));
+    let place = |folder: &str, scenario: &str| {
+        let said = desk.says_in(&desk.0.join(folder), &["run", scenario]);
+        assert_eq!(said.code, 2, "{}", said.err);
+        let line = said.err.lines().find_map(|line| line.trim_start().strip_prefix("--> ")).expect("a place");
+        let (file, _) = line.split_once(':').expect("with a line");
+        let found = std::fs::canonicalize(desk.0.join(folder).join(file)).expect("the file is there");
+        assert!(found.ends_with("shop/scenarios/manifests/hpa.yaml"), "{line}");
+        file.to_string()
+    };
+    assert_eq!(place("", "shop/scenarios/good.yaml"), "shop/scenarios/manifests/hpa.yaml");
+    assert_eq!(place("", "./shop/scenarios/deep/under.yaml"), "shop/scenarios/manifests/hpa.yaml");
+    assert_eq!(place("shop", "scenarios/good.yaml"), "scenarios/manifests/hpa.yaml");
+    assert_eq!(place("shop/scenarios/deep", "under.yaml"), "../manifests/hpa.yaml");
+    assert_eq!(place("shop/scenarios/manifests", "../good.yaml"), "../manifests/hpa.yaml");
+    let absolute = desk.0.join("shop/scenarios/good.yaml");
+    assert!(place("", &absolute.display().to_string()).starts_with('/'));
+    // A warning leads there as well; what is not there is said with its folder.
+    desk.write(
+        "shop/scenarios/manifests/hpa.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: { name: x }\nspec: { selector: { a: b } }\n",
+    );
+    let said = desk.says(&["run", "--out", "out", "shop/scenarios/good.yaml"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("--> shop/scenarios/manifests/hpa.yaml:"), "{}", said.err);
+    desk.write("shop/scenarios/own.yaml", "manifests: [own]\n");
+    let said = desk.says(&["run", "shop/scenarios/own.yaml"]);
+    assert!(said.err.contains("cannot read shop/scenarios/own: there is no such file or folder"), "{}", said.err);
+    let said = desk.says(&["run", "shop/scenarios/godo.yaml"]);
+    assert!(
+        said.err.contains("cannot read shop/scenarios/godo.yaml") && said.err.contains("`good.yaml`?"),
+        "{}",
+        said.err
+    );
+    let said = desk.says(&["run", "shop/scenarios"]);
+    assert!(said.err.contains("cannot read shop/scenarios: it is a folder"), "{}", said.err);
+}
+
+/// One bad file does not hide the verdicts of the others, and is an error wherever a CI server looks.
+#[test]
+fn a_bad_scenario_is_an_error_beside_the_verdicts_of_the_good() {
+    let desk = Desk::with_shop("bad");
+    desk.write("shop/scenarios/bad.yaml", "manifests: [manifests/]\nrnu: { until: 2m }\n");
+    let (good, bad) = ("shop/scenarios/good.yaml", "shop/scenarios/bad.yaml");
+    let said = desk.says(&["check", good, bad, "--github", "--junit", "j.xml", "--markdown", "m.md"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("error[E010]") && said.err.ends_with("1 error\n"), "{}", said.err);
+    assert!(
+        said.out.contains("shop/scenarios/good.yaml: ") && said.out.contains("  holds     lost_requests"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("shop/scenarios/bad.yaml: not judged"), "{}", said.out);
+    assert!(said.out.contains("::error file=shop/scenarios/bad.yaml,line=2,col=1,"), "{}", said.out);
+    let (xml, table) = (desk.read("j.xml"), desk.read("m.md"));
+    assert!(xml.contains("lost_requests == 0") && xml.contains("errors=\"1\""), "{xml}");
+    assert!(xml.contains("shop/scenarios/bad.yaml:2:1"), "{xml}");
+    assert!(table.contains("| good | `lost_requests == 0` | holds |"), "{table}");
+    desk.write("shop/scenarios/silent.yaml", &GOOD.replace("expect: [lost_requests == 0]", "about: nothing is asked"));
+    let said = desk.says(&["check", "shop/scenarios/silent.yaml"]);
+    assert!(said.code == 0 && said.out.replace('\n', " ").contains("there is nothing to check"), "{}", said.out);
+    assert!(table.contains("| bad | error[E010] at shop/scenarios/bad.yaml:2:1 | **not judged** |"), "{table}");
+}
+
+/// A file given to the wrong command is one error that says what to do, in the place of one for each of its fields.
+#[test]
+fn a_file_given_to_the_wrong_command_is_one_error() {
+    let desk = Desk::with_shop("wrong");
+    desk.write(
+        "shop/scenarios/study.yaml",
+        "base: good.yaml\nruns: 2\nvary: [{ field: services.web.workers, values: [1, 2] }]\nmeasure: [mean(cost)]\n",
+    );
+    desk.write("shop/stack.yaml", "AWSTemplateFormatVersion: '2010-09-09'\nResources: {}\n");
+    let (good, study, web) =
+        ("shop/scenarios/good.yaml", "shop/scenarios/study.yaml", "shop/scenarios/manifests/web.yaml");
+    for (command, file, is, instead) in [
+        ("run", study, "is a study, and a scenario is wanted", "`kubelapse sweep shop/scenarios/study.yaml`"),
+        ("check", study, "is a study, and a scenario is wanted", "`kubelapse sweep shop/scenarios/study.yaml`"),
+        ("sweep", good, "is a scenario, and a study is wanted", "`kubelapse run shop/scenarios/good.yaml`"),
+        ("run", web, "is a manifest, and a scenario is wanted", "under `manifests:` of a scenario"),
+        ("sweep", web, "is a manifest, and a study is wanted", "under `manifests:` of a scenario"),
+        ("explain", "shop/stack.yaml", "is a manifest, and a scenario is wanted", "under `manifests:` of a scenario"),
+    ] {
+        let said = desk.says(&[command, file]);
+        let errors = said.err.matches("error[").count();
+        assert_eq!((said.code, errors), (2, 1), "{command} {file}\n{}", said.err);
+        assert!(
+            said.err.contains("error[E008]") && said.err.contains(is) && said.err.contains(instead),
+            "{}",
+            said.err
+        );
+    }
+}
+
+/// Where a command is about chance, a wish for none is refused with the reason.
+#[test]
+fn no_chance_is_refused_where_all_is_about_chance() {
+    let desk = Desk::with_shop("chance");
+    let good = "shop/scenarios/good.yaml";
+    for arguments in [
+        &["compare", good, good, "--noise", "off"][..],
+        &["rare", good, "lost_requests > 1", "--noise", "off"],
+        &["drain", good, "--noise", "off"],
+        &["sweep", good, "--noise", "off"],
+        &["run", good, "--runs", "3", "--noise", "off"],
+    ] {
+        let said = desk.says(arguments);
+        assert_eq!(said.code, 2, "{arguments:?}");
+        assert!(said.err.contains("chance") && said.err.contains("leave out --noise off"), "{}", said.err);
+    }
+}
+
+/// A service that answers nothing has nothing to lose, and no preStop is shown to be safe.
+#[test]
+fn drain_concludes_nothing_from_a_service_that_serves_nothing() {
+    let desk = Desk::with_shop("drain");
+    let unbound = GOOD.replace("cpu_per_request: 10ms", "cpu_per_request: 10ms, target_group: web")
+        + "target_groups: { web: {} }\n";
+    desk.write("shop/scenarios/unbound.yaml", &unbound);
+    desk.write(
+        "shop/scenarios/silent.yaml",
+        &GOOD.replace("web: 5/s", "web: [{ at: 0s, rate: 0/s }, { at: 8m, rate: 1/s }]"),
+    );
+    let drain = |scenario: &str| desk.says(&["drain", scenario, "--runs", "20", "--until", "5m"]);
+    let said = drain("shop/scenarios/unbound.yaml");
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    let flat = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("nothing can be concluded about web") && flat.contains("none was answered"), "{}", said.out);
+    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{}", said.out);
+    let said = drain("shop/scenarios/silent.yaml");
+    assert!(said.code == 3 && said.out.contains("Nobody sent any"), "{}{}", said.out, said.err);
+}
