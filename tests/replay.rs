@@ -390,3 +390,47 @@ fn damaged_recordings_never_make_the_reader_panic() {
         });
     }
 }
+
+#[test]
+fn half_a_file_of_a_recording_is_no_file() {
+    let refused = |files: &[(&str, Vec<u8>)]| {
+        with_recording("replay-half", files, |folder| {
+            load(folder).map(|_| ()).map_err(|problems| problems.render(false))
+        })
+    };
+    assert_eq!(refused(&files("", "", "")), Ok(()));
+    let cut = |which: &str, most: usize| {
+        let mut all = files("", "", "");
+        let (_, bytes) = all.iter_mut().find(|(name, _)| *name == which).expect("it is one of them");
+        bytes.truncate(bytes.len() - most);
+        refused(&all).expect_err(which)
+    };
+    assert!(cut("summary.json", 5).contains("summary.json:1:"), "with the place where it ends");
+    assert!(cut("constants.json", 5).contains("constants.json:1:"));
+    assert!(cut("timeline.csv", 1).contains("its last row has no end"));
+    assert!(cut("timeline.csv", 20).contains("rows are damaged"));
+    let undated = files("summary.json", "2026-11-23T03", "2026-11-23Q03");
+    assert!(refused(&undated).expect_err("no time").contains("trigger.utc: expected a time"));
+
+    // Half an audit log, and a timeline that stops long before it.
+    let packed = |text: &str| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packer, text.as_bytes()).expect("into memory");
+        packer.finish().expect("into memory")
+    };
+    let audit = "t,latency_ms,user,verb,resource,subresource,namespace,name,code\n20.0,3.0,kwok,patch,pods,status,default,web-c,200\n";
+    let with_audit = |bytes: Vec<u8>, timeline: &str| {
+        let mut all = files("timeline.csv", "", "");
+        all.push(("audit.csv.gz", bytes));
+        all.iter_mut().find(|(name, _)| *name == "timeline.csv").expect("it is there").1 = timeline.as_bytes().to_vec();
+        refused(&all)
+    };
+    assert_eq!(with_audit(packed(audit), TIMELINE), Ok(()));
+    let whole = packed(audit);
+    assert!(with_audit(whole[..whole.len() / 2].to_vec(), TIMELINE).expect_err("half").contains("cannot be unpacked"));
+    assert!(
+        with_audit(packed(&audit.replace("20.0,", "x,")), TIMELINE).expect_err("no time").contains("row 1 is damaged")
+    );
+    let stopped = &TIMELINE[..TIMELINE.find("5.12,Pod,web-c").expect("its last pod")];
+    assert!(with_audit(packed(audit), stopped).expect_err("cut off").contains("goes on until 20.0 s"));
+}

@@ -547,6 +547,8 @@ pub const STAGES: [StageRow; 24] = [
 pub struct KnownDelays {
     /// The machines, in the order in which their NodeClaims were made.
     pub machines: Vec<KnownMachine>,
+    /// From the first NodeClaim of its batch to Launched, in that order.
+    pub launch: Vec<Option<Span>>,
     /// Launched to Node object, in that order.
     pub boot: Vec<Option<Span>>,
     /// Node object to Ready, in that order.
@@ -588,11 +590,12 @@ impl KnownMachine {
     /// The likeness of equals.
     pub const ALIKE: u32 = 3;
 
-    /// How alike two machines are: in pool, in type as well, in what they were made for as well.
+    /// How alike two machines are: in pool, in type as well (the other one may have none yet), in what they were made for as
+    /// well.
     pub fn likeness(&self, other: &KnownMachine) -> u32 {
         let same = [
             self.pool == other.pool,
-            self.instance_type == other.instance_type,
+            self.instance_type == other.instance_type || other.instance_type.is_empty(),
             (self.millicores, self.pods) == (other.millicores, other.pods),
         ];
         same.into_iter().take_while(|same| *same).count() as u32

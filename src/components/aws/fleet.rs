@@ -172,8 +172,12 @@ impl Fleet {
         }
         let overrides = overrides(cx.plan, cx.world, claim);
         let answer = decide(&overrides, |entry| has_capacity(cx.plan, cx.world, entry));
-        let stage = if answer.launched.is_some() { Stage::NodeClaimLaunch } else { Stage::FleetError };
-        let span = cx.delay(stage, claim.key());
+        let known = cx.world.known_machine(cx.plan, id).and_then(|machine| cx.plan.known_delays.launch[machine]);
+        let span = match known.filter(|_| answer.launched.is_some()) {
+            Some(launch) => (claim.created + launch).since(cx.now),
+            None if answer.launched.is_some() => cx.delay(Stage::NodeClaimLaunch, claim.key()),
+            None => cx.delay(Stage::FleetError, claim.key()),
+        };
         self.calls.insert(id, answer);
         cx.after(span, Any::Fleet(Event::Answer(id)));
     }

@@ -5,6 +5,7 @@
 use crate::record::RecordedRow;
 use crate::scenario::Draft;
 use crate::scenario::diagnostic::Diagnostic;
+use crate::scenario::files;
 use std::collections::BTreeMap;
 use std::io::Read;
 
@@ -58,6 +59,8 @@ pub struct Audit {
     pub refused: Vec<(i64, String)>,
     /// What the recorder's own actions sent, in order.
     pub sent: Vec<Sent>,
+    /// When the last request was received.
+    pub last: i64,
     /// Writes that succeeded, by name of the object: when received, when answered, and the rows that may tell of it.
     writes: BTreeMap<String, Vec<(i64, i64, u32)>>,
     /// When the kubelet's writes of each pod's status were answered, in order.
@@ -162,30 +165,46 @@ fn rows_of(resource: &str, subresource: &str, verb: &str) -> u32 {
 pub fn read(draft: &mut Draft) -> Audit {
     let mut audit = Audit::default();
     let Ok(path) = draft.files.resolve("audit.csv.gz") else { return audit };
-    let Ok(bytes) = draft.files.bytes(&path, "audit.csv.gz") else { return audit };
+    let bytes = match draft.files.bytes(&path, "audit.csv.gz") {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            files::report(error, None, &mut draft.problems);
+            return audit;
+        }
+    };
     let mut text = Vec::new();
     let unpacked = flate2::read::GzDecoder::new(&bytes[..]).take(BYTES_MAX).read_to_end(&mut text);
-    if unpacked.is_err() {
-        let place = draft.problems_place();
-        draft.problems.push(Diagnostic::warning("W128", place, "audit.csv.gz cannot be unpacked: it is passed over"));
+    if let Err(error) = unpacked {
+        let text = format!("audit.csv.gz cannot be unpacked: {error}");
+        draft
+            .problems
+            .push(Diagnostic::nowhere("E012", text).help("a recording may be without it, not with half of it"));
         return audit;
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&text[..]);
     let Ok(header) = reader.byte_headers().cloned() else { return audit };
     let columns = COLUMNS.map(|name| header.iter().position(|column| column == name.as_bytes()));
+    for (name, _) in COLUMNS.iter().zip(&columns).filter(|(_, column)| column.is_none()) {
+        draft.problems.push(Diagnostic::nowhere("E011", format!("audit.csv.gz has no column `{name}`")));
+    }
     let mut record = csv::ByteRecord::new();
+    let (mut rows_read, mut wrong) = (0_u64, None);
     while reader.read_byte_record(&mut record).unwrap_or(false) {
+        rows_read += 1;
         let field = |index: usize| {
             let bytes = columns[index].and_then(|column| record.get(column)).unwrap_or(b"");
             std::str::from_utf8(bytes).unwrap_or("")
         };
         let number = |index: usize| field(index).parse::<f64>().ok();
-        let (Some(at), Some(latency)) = (number(0), number(1)) else { continue };
-        if at.abs() >= super::TIME_MAX || !(0.0..1e7).contains(&latency) {
+        let (at, latency) = (number(0).unwrap_or(f64::NAN), number(1).unwrap_or(f64::NAN));
+        let is_sound = at.abs() < super::TIME_MAX && (0.0..1e7).contains(&latency) && record.len() == header.len();
+        if !is_sound {
+            wrong.get_or_insert(rows_read);
             continue;
         }
         let from = (at * 1e6) as i64;
         let to = from + (latency * 1e3) as i64;
+        audit.last = audit.last.max(from);
         let eviction = field(3) == "eviction";
         let rows = rows_of(field(2), field(3), field(6));
         if field(5).starts_with('2') && rows != 0 && !field(4).is_empty() {
@@ -208,6 +227,10 @@ pub fn read(draft: &mut Draft) -> Audit {
         if latency > QUIET_MILLISECONDS && !eviction {
             audit.slow.push((from + (QUIET_MILLISECONDS * 1e3) as i64, to));
         }
+    }
+    if let Some(row) = wrong {
+        let text = format!("audit.csv.gz: row {row} is damaged: expected {} fields, times and latencies", header.len());
+        draft.problems.push(Diagnostic::nowhere("E012", text));
     }
     audit.writes.values_mut().for_each(|writes| writes.sort_unstable());
     audit.kubelet.values_mut().for_each(|writes| writes.sort_unstable());

@@ -4,7 +4,7 @@ use super::given::Given;
 use crate::engine::Span;
 use crate::plan::flags::FixedStages;
 use crate::plan::{Distribution, Flags, Stage, Timings};
-use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
+use crate::scenario::diagnostic::{Diagnostic, FileId, Place, Problems};
 use crate::scenario::files;
 use crate::scenario::{Draft, controllers, units};
 use serde_json::Value;
@@ -80,9 +80,7 @@ pub fn read(path: &Path, draft: &mut Draft) -> Constants {
     let value: Value = match serde_json::from_slice(&bytes) {
         Ok(value) => value,
         Err(error) => {
-            let (line, column) = (error.line().max(1) as u32, error.column().max(1) as u32);
-            let place = Place { line, column, ..Place::top(file) };
-            draft.problems.error("E010", place, format!("no JSON: {error}"));
+            report_json(&error, &text, file, &mut draft.problems);
             return constants;
         }
     };
@@ -108,6 +106,15 @@ pub fn read(path: &Path, draft: &mut Draft) -> Constants {
     constants.memory = number(&value["metrics"]["memory_bytes"], 209_715_200.0) as i64;
     read_flags(&value, place, &mut constants.flags, problems);
     constants
+}
+
+/// A file that is no JSON, at the place where it ceases to be.
+pub fn report_json(error: &serde_json::Error, text: &str, file: FileId, problems: &mut Problems) {
+    let (line, column) = (error.line().max(1), error.column().max(1));
+    let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let start = (before + column - 1).min(text.len()) as u32;
+    let place = Place { start, end: start, line: line as u32, column: column as u32, ..Place::top(file) };
+    problems.error("E010", place, format!("no JSON: {error}"));
 }
 
 fn seconds(value: &Value, key: &str, default: Span, place: Place, problems: &mut Problems) -> Span {

@@ -13,6 +13,9 @@ const POLL_MICROS: i64 = 1_010_000;
 /// The recorder's first action comes at most so long after it began to watch.
 const WATCH_MICROS: i64 = 1_500_000;
 
+/// NodeClaims that are made so soon after the first of a batch are of it: a prediction makes all at one instant.
+const BATCH_MICROS: i64 = 500_000;
+
 /// What is given.
 pub struct Given {
     /// The trigger.
@@ -61,11 +64,14 @@ pub fn read(rows: &[RecordedRow], trigger: Time, problems: &mut Problems) -> Giv
 fn machines(rows: &[RecordedRow]) -> (Vec<(String, Option<String>)>, KnownDelays) {
     let mut claims: Vec<(String, Option<String>)> = Vec::new();
     let mut delays = KnownDelays::default();
+    let mut batch_began = Vec::new();
     let (mut launched, mut created, mut ready) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut types = BTreeMap::new();
     for row in rows {
         match (row.kind.as_str(), row.event.as_str()) {
             ("NodeClaim", "created") => {
+                let began = batch_began.last().copied().filter(|began| row.at - began <= BATCH_MICROS);
+                batch_began.push(began.unwrap_or(row.at));
                 claims.push((row.name.clone(), None));
                 delays.machines.push(machine(row));
             }
@@ -79,12 +85,13 @@ fn machines(rows: &[RecordedRow]) -> (Vec<(String, Option<String>)>, KnownDelays
         }
     }
     let between = |from: Option<&i64>, to: Option<&i64>| Some(Span::from_micros(u64::try_from(to? - from?).ok()?));
-    for ((claim, node), machine) in claims.iter_mut().zip(&mut delays.machines) {
+    for (((claim, node), machine), began) in claims.iter_mut().zip(&mut delays.machines).zip(&batch_began) {
         // The provider names a node after its claim.
         let owned = |name: &&String| name.as_str() == claim || name.contains(&format!("-{claim}-"));
         *node = created.keys().find(owned).cloned();
         let made = node.as_ref().and_then(|node| created.get(node));
         machine.instance_type = node.as_ref().and_then(|node| types.get(node)).cloned().unwrap_or_default();
+        delays.launch.push(between(Some(began), launched.get(claim)));
         delays.boot.push(between(launched.get(claim), made));
         delays.ready.push(between(made, node.as_ref().and_then(|node| ready.get(node))));
     }

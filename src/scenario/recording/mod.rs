@@ -33,6 +33,10 @@ use std::sync::Arc;
 const ROWS_MAX: usize = 200_000;
 /// Recorded times reach so far from the trigger, seconds.
 const TIME_MAX: f64 = 86_400.0;
+/// The action with which a recording ends.
+const END: &str = "end of recording";
+/// Requests so long after the last row, microseconds, are not those of a cluster that is being stopped.
+const CUT_OFF_MICROS: i64 = 5_000_000;
 /// The run begins so long before the first action.
 const LEAD: Span = Span::from_secs(2);
 
@@ -86,6 +90,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let mut rows = read_rows(&mut draft);
     let trigger = read_trigger(&mut draft);
     let audit = audit::read(&mut draft);
+    check_end(&rows, audit.last, &mut draft.problems);
     audit.correct(&mut rows);
     if draft.problems.has_errors() {
         return Err(draft.problems);
@@ -121,9 +126,17 @@ fn trigger_at(trigger: Time, micros: i64) -> Time {
 }
 
 fn read_rows(draft: &mut Draft) -> Vec<RecordedRow> {
-    let table = draft.files.resolve("timeline.csv").and_then(|path| draft.files.table(&path));
+    let table = draft.files.resolve("timeline.csv").and_then(|path| {
+        let bytes = draft.files.bytes(&path, "timeline.csv")?;
+        Ok((draft.files.table(&path)?, bytes.ends_with(b"\n")))
+    });
     let (header, records) = match table {
-        Ok(table) => table,
+        Ok((table, true)) => table,
+        Ok((table, false)) => {
+            let text = "timeline.csv has been cut off: its last row has no end";
+            draft.problems.push(Diagnostic::nowhere("E012", text));
+            table
+        }
         Err(error) => {
             files::report(error, None, &mut draft.problems);
             return Vec::new();
@@ -138,22 +151,28 @@ fn read_rows(draft: &mut Draft) -> Vec<RecordedRow> {
     let field = |record: &[String], index: usize| {
         columns[index].and_then(|column| record.get(column)).cloned().unwrap_or_default()
     };
-    let (mut rows, mut wrong) = (Vec::new(), 0);
-    for record in records.iter().take(ROWS_MAX) {
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    for (index, record) in records.iter().take(ROWS_MAX).enumerate() {
         match field(record, 0).parse::<f64>() {
-            Ok(at) if at.abs() < TIME_MAX => rows.push(RecordedRow {
+            Ok(at) if at.abs() < TIME_MAX && record.len() == header.len() => rows.push(RecordedRow {
                 at: (at * 1e6).round() as i64,
                 kind: field(record, 1),
                 name: field(record, 2),
                 event: field(record, 3),
                 detail: field(record, 4),
             }),
-            _ => wrong += 1,
+            _ => wrong.push(index + 1),
         }
     }
-    if wrong > 0 {
-        let text = format!("timeline.csv: {wrong} rows without a time within a day of the trigger are passed over");
-        draft.problems.push(Diagnostic::warning("W120", draft.problems_place(), text));
+    if let Some(first) = wrong.first() {
+        let text = format!(
+            "timeline.csv: {} of {} rows are damaged, the first is row {first}: expected {} fields, and in `t` seconds within \
+             a day of the trigger",
+            wrong.len(),
+            records.len(),
+            header.len()
+        );
+        draft.problems.push(Diagnostic::nowhere("E012", text));
     }
     if records.len() > ROWS_MAX {
         draft.problems.push(Diagnostic::nowhere("E004", format!("timeline.csv has more than {ROWS_MAX} rows")));
@@ -165,25 +184,63 @@ fn read_rows(draft: &mut Draft) -> Vec<RecordedRow> {
     rows
 }
 
+/// A timeline that stops before the requests do, without saying that it ends, has been cut off.
+fn check_end(rows: &[RecordedRow], last_request: i64, problems: &mut Problems) {
+    let ends = rows.iter().any(|row| row.kind == "Action" && row.detail == END);
+    let Some(last) = rows.last().filter(|_| !ends) else { return };
+    if last_request - last.at > CUT_OFF_MICROS {
+        let seconds = |micros: i64| micros as f64 / 1e6;
+        let text = format!(
+            "timeline.csv has been cut off: its last row is at {:.1} s, without an action `{END}`, and audit.csv.gz goes on \
+             until {:.1} s",
+            seconds(last.at),
+            seconds(last_request)
+        );
+        problems.push(Diagnostic::nowhere("E012", text));
+    }
+}
+
 /// The trigger's date, from `summary.json`: whole seconds are cut where they were cut in the recording.
 fn read_trigger(draft: &mut Draft) -> Time {
-    let file = draft.files.resolve("summary.json");
-    let text = file.and_then(|path| draft.files.bytes(&path, "summary.json"));
-    let value = text.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    let utc = value.as_ref().and_then(|value| value.get("trigger")?.get("utc")?.as_str());
-    let parsed = utc.and_then(|utc| {
-        let (whole, rest) = utc.split_once('.').unwrap_or((utc.trim_end_matches("+00:00").trim_end_matches('Z'), "0"));
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).take(6).collect();
-        let seconds = units::timestamp(&format!("{whole}Z")).ok()?;
-        let micros: u64 = format!("{digits:0<6}").parse().ok()?;
-        Some(Time::from_unix_seconds(seconds) + Span::from_micros(micros))
-    });
-    parsed.unwrap_or_else(|| {
-        let text =
-            "summary.json does not date the trigger (trigger.utc): whole seconds may be cut elsewhere than recorded";
+    let undated = |draft: &mut Draft, why: &str| {
+        let text = format!("{why}: whole seconds may be cut elsewhere than recorded");
         draft.problems.push(Diagnostic::warning("W121", Place::top(super::diagnostic::FileId(0)), text));
         Time::from_unix_seconds(super::START)
-    })
+    };
+    let Ok(path) = draft.files.resolve("summary.json") else { return undated(draft, "there is no summary.json") };
+    let bytes = match draft.files.bytes(&path, "summary.json") {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            files::report(error, None, &mut draft.problems);
+            return Time::from_unix_seconds(super::START);
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let file = draft.problems.add_source("summary.json", text.as_str().into());
+    let value: serde_json::Value = match serde_json::from_slice(&bytes) {
+        Ok(value) => value,
+        Err(error) => {
+            constants::report_json(&error, &text, file, &mut draft.problems);
+            return Time::from_unix_seconds(super::START);
+        }
+    };
+    match &value["trigger"]["utc"] {
+        serde_json::Value::Null => undated(draft, "summary.json does not date the trigger (trigger.utc)"),
+        other => other.as_str().and_then(utc_time).unwrap_or_else(|| {
+            let text = format!("trigger.utc: expected a time such as 2026-11-23T03:00:00.5+00:00, found {other}");
+            draft.problems.error("E012", Place::top(file), text);
+            Time::from_unix_seconds(super::START)
+        }),
+    }
+}
+
+/// A time with at most six digits of a second, in UTC.
+fn utc_time(text: &str) -> Option<Time> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text.trim_end_matches("+00:00").trim_end_matches('Z'), "0"));
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).take(6).collect();
+    let seconds = units::timestamp(&format!("{whole}Z")).ok()?;
+    let micros: u64 = format!("{digits:0<6}").parse().ok()?;
+    Some(Time::from_unix_seconds(seconds) + Span::from_micros(micros))
 }
 
 /// The provider's types that each pool may use.
