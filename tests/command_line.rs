@@ -218,3 +218,38 @@ fn drain_concludes_nothing_from_a_service_that_serves_nothing() {
     let said = drain("shop/scenarios/silent.yaml");
     assert!(said.code == 3 && said.out.contains("Nobody sent any"), "{}{}", said.out, said.err);
 }
+
+/// Mistakes of the command line come with what may have been meant.
+#[test]
+fn mistakes_of_the_command_line_come_with_a_suggestion() {
+    let desk = Desk::with_shop("suggest");
+    desk.write("data.csv", "requests\n5\n5\n");
+    let recorded = GOOD.replace("web: 5/s", "web: [{ data: crowd, column: requests, every: 1s }]");
+    desk.write("shop/scenarios/recorded.yaml", &recorded);
+    let (good, recorded) = ("shop/scenarios/good.yaml", "shop/scenarios/recorded.yaml");
+    for (arguments, words) in [
+        (&["run", good, "--set", "Deployment/wep.spec.replicas=3"][..], "did you mean `Deployment/web`?"),
+        (&["run", good, "--set", "NodePool/general.spec.weight=3"], "known here: Deployment/web"),
+        (&["run", good, "--set", "run.noise=maybe"], "expected on or off, found"),
+        (
+            &["run", good, "--data", "crowd=data.csv"],
+            "--data crowd: nothing in the scenario asks for data of that name",
+        ),
+        (
+            &["check", good, "--data", "crowd=data.csv"],
+            "--data crowd: nothing in the scenario asks for data of that name",
+        ),
+        (&["explain", good, "--at", "3m"], "--at 3m lies behind the end of the run, which lasts 2m"),
+        (&["run", good, "--set", "cluster={ nodes: [{ instance_tpye: m5.large }] }"], "did you mean `instance_type`?"),
+    ] {
+        let said = desk.says(arguments);
+        assert_eq!(said.code, 2, "{arguments:?} {}", said.err);
+        assert!(said.err.contains(words), "{arguments:?}\n{}", said.err);
+        assert!(said.err.matches("error").count() <= 2, "one mistake, one error: {}", said.err);
+    }
+    // One scenario of several asks for it; the short form of traffic makes room for what stands beside a curve.
+    let said = desk.says(&["check", good, recorded, "--data", "crowd=data.csv"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let said = desk.says(&["run", good, "--out", "out", "--set", "traffic.web.mode=fluid"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+}

@@ -61,10 +61,15 @@ spec:
 /// All that is said of the manifests with that text instead of another.
 fn said(test: &str, from: &str, to: &str) -> String {
     assert!(APP.contains(from), "{from}");
+    said_of(test, &APP.replacen(from, to, 1))
+}
+
+/// All that is said of these manifests.
+fn said_of(test: &str, manifests: &str) -> String {
     let folder =
         std::env::temp_dir().join(format!("kubelapse-misspelt-{test}-{}", std::process::id())).join("scenarios");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("app.yaml"), APP.replacen(from, to, 1)).unwrap();
+    std::fs::write(folder.join("app.yaml"), manifests).unwrap();
     let scenario = "manifests: [app.yaml]\ncluster: { region: us-east-1, zones: [us-east-1a, us-east-1b] }\ntarget_groups: { web: }\n";
     std::fs::write(folder.join("s.yaml"), scenario).unwrap();
     let text = match load(&folder.join("s.yaml"), &LoadOptions::default()) {
@@ -129,5 +134,63 @@ fn what_an_api_requires_must_be_there() {
     for (from, to, words) in cases {
         let text = said("required", from, to);
         assert!(text.contains("error[E011]") && text.contains(words), "{from}: {words}\n{text}");
+    }
+}
+
+/// What is wrong with a value is said at the value, not at the name of the object that holds it.
+#[test]
+fn a_wrong_value_is_pointed_at() {
+    const MORE: &str = "---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: web }
+spec:
+  minReplicas: 1
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
+  maxReplicas: 5
+";
+    let cases = [
+        ("E016", "Deployment, name: web", "Deployment, name: wbe", "wbe"),
+        ("E016", "EC2NodeClass, name: general", "EC2NodeClass, name: genral", "genral"),
+        ("E016", "serviceRef: { name: web", "serviceRef: { name: wob", "wob"),
+        ("E016", "containers: [{ name: web,", "priorityClassName: hihg\n      containers: [{ name: web,", "hihg"),
+        ("E015", "minReplicas: 1", "minReplicas: 0", "0"),
+        ("E015", "minReplicas: 1", "minReplicas: 7", "7"),
+        ("E015", "image: web,", "image: web, resources: { requests: { cpu: 3 }, limits: { cpu: 2 } },", "3"),
+        ("W134", "topologyKey: example.com/rack", "topologyKey: example.com/room", "example.com/room"),
+        ("W135", "zone: us-east-1a", "zone: us-east-1e", "us-east-1e"),
+        ("W135", "[m5.large, c5.large]", "[m5.large, c5.lagre]", "c5.lagre"),
+        ("W136", "targetPort: http", "targetPort: htp", "htp"),
+        ("W137", "{ name: web, port: 80 }", "{ name: web, port: 8080 }", "8080"),
+    ];
+    for (code, from, to, value) in cases {
+        let whole = format!("{APP}{MORE}");
+        assert!(whole.contains(from), "{from}");
+        let manifests = whole.replacen(from, to, 1);
+        let text = said_of("value", &manifests);
+        let block = text.split("\n\n").find(|block| block.contains(&format!("[{code}]")));
+        let block = block.unwrap_or_else(|| panic!("{code} is not said of {to}\n{text}"));
+        let place = block.split("app.yaml:").nth(1).and_then(|rest| rest.lines().next()).expect("a place");
+        let (line, column) = place.split_once(':').expect("line and column");
+        let (line, column): (usize, usize) = (line.parse().unwrap(), column.parse().unwrap());
+        let at: String = manifests.lines().nth(line - 1).unwrap().chars().skip(column - 1).collect();
+        assert!(at.starts_with(value), "{code} of {to} points at `{at}`\n{text}");
+    }
+}
+
+/// A key that is misspelt is one mistake: it is not also told as missing.
+#[test]
+fn a_misspelt_required_key_is_told_once() {
+    for (from, to) in [
+        ("  selector: { matchLabels: { app: agent } }", "  selectr: { matchLabels: { app: agent } }"),
+        ("{ name: general }\nspec:\n  template:", "{ name: general }\nspec:\n  tempalte:"),
+        ("serviceRef: {", "serviceRfe: {"),
+    ] {
+        let text = said("once", from, to);
+        assert_eq!(text.matches("error[").count(), 1, "{to}\n{text}");
+        assert!(
+            text.contains("error[E010]") && text.contains("did you mean") && text.ends_with("\n1 error\n"),
+            "{text}"
+        );
     }
 }

@@ -42,6 +42,9 @@ pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let wanted: Vec<(&Path, &[Setting])> = arguments.scenarios.iter().map(|path| (path.as_path(), &[][..])).collect();
     let (read, told) = arguments.common.read_all(&wanted, arguments.quiet);
     tell(&told);
+    if read.iter().all(Result::is_ok) {
+        arguments.common.no_unasked_data(read.iter().flatten())?;
+    }
     let read: Vec<(&PathBuf, Result<Loaded, Problems>)> = arguments.scenarios.iter().zip(read).collect();
     let length = arguments.runs.map_or(Length::UntilDecided(arguments.runs_max), Length::Fixed);
     let plans = || read.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|loaded| &loaded.plan);

@@ -45,6 +45,13 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let text = "error: without chance there is one run: give --noise on with --replication\n";
         return Err(Failure::Input(text.to_string()));
     }
+    let length = plan.until.since(plan.start);
+    if let Some(at) = arguments.at.filter(|&at| at > length) {
+        let text = format!(
+            "error: --at {at} lies behind the end of the run, which lasts {length}: see `run.until`, or give --until\n"
+        );
+        return Err(Failure::Input(text));
+    }
     let outcome = study::run_explained(plan, arguments.replication.unwrap_or(0));
     if arguments.lost_requests {
         print(&study::explain_losses(plan, &outcome));

@@ -119,12 +119,17 @@ impl ScenarioArguments {
     fn load_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> Result<Vec<Loaded>, Failure> {
         let (read, text) = self.read_all(wanted, quiet);
         let all: Result<Vec<Loaded>, Problems> = read.into_iter().collect();
-        match all {
-            Ok(all) => {
-                tell(&text);
-                Ok(all)
-            }
-            Err(_) => Err(Failure::Input(text)),
+        let all = all.map_err(|_| Failure::Input(text.clone()))?;
+        self.no_unasked_data(&all)?;
+        tell(&text);
+        Ok(all)
+    }
+
+    /// A name of data that nothing asks for is misspelt.
+    fn no_unasked_data<'l>(&self, loaded: impl IntoIterator<Item = &'l Loaded>) -> Result<(), Failure> {
+        match scenario::unasked_data(&self.load_options(), loaded) {
+            Some(problems) => Err(Failure::Input(problems.render(color()))),
+            None => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Source: CloudFormation resource `AWS::CloudWatch::Alarm`; CloudWatch "Using Amazon CloudWatch alarms".
 
 use super::common::Found;
+use super::references::References;
 use crate::engine::Span;
 use crate::plan::{AlarmSpec, AlbMetric, Comparison, MetricKind, MissingData, find_metric};
 use crate::scenario::diagnostic::{Diagnostic, Problems, suggestion};
@@ -36,7 +37,7 @@ pub fn read_template(node: &Node, problems: &mut Problems) -> Vec<Found<AlarmObj
             continue;
         }
         if let Some(alarm) = read_alarm(&entry.value, &entry.key, problems) {
-            found.push(Found { value: alarm, place: entry.key_place });
+            found.push(Found { value: alarm, place: entry.key_place, references: References::default() });
         }
     }
     found

@@ -25,7 +25,7 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
     let min_replicas = fields.integer_in("minReplicas", 0, 10_000, problems).unwrap_or(1);
     if min_replicas > max_replicas {
         let message = format!("minReplicas {min_replicas} is more than maxReplicas {max_replicas}");
-        problems.error("E015", fields.place(), message);
+        problems.error("E015", fields.place_at(&["minReplicas"]), message);
     }
     let metrics = if let Some(percent) = fields.integer_in("targetCPUUtilizationPercentage", 1, 1_000_000, problems) {
         vec![cpu_utilization(percent as i32)]

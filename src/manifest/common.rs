@@ -1,7 +1,8 @@
 //! What several kinds share: metadata, label selectors, resource lists, requirements, taints, tolerations.
 
+use super::references::References;
 use crate::engine::Span;
-use crate::plan::{IntOrPercent, Protocol};
+use crate::plan::{IntOrPercent, PodTemplate, Protocol};
 use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
@@ -18,6 +19,20 @@ pub struct Found<T> {
     pub value: T,
     /// Where its name stands.
     pub place: Place,
+    /// Where it names other objects, or asks values of them.
+    pub references: References,
+}
+
+impl<T> Found<T> {
+    /// Where a field has this value; its name, if that is not known.
+    pub fn at(&self, field: &str, value: &str) -> Place {
+        self.references.place(field, value).unwrap_or(self.place)
+    }
+
+    /// Where the priority class of its pods is asked for.
+    pub fn at_class(&self, template: &PodTemplate) -> Place {
+        template.priority_class.as_ref().map_or(self.place, |class| self.at("priorityClassName", class))
+    }
 }
 
 /// `metadata`.

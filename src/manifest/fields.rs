@@ -4,8 +4,8 @@
 //! field's name is an error, since whoever wrote it meant that field; any other is a warning, since it may be of a newer
 //! API. The table is `fields.txt`.
 
-use crate::scenario::diagnostic::{Diagnostic, Problems, nearest};
-use crate::scenario::yaml::{Node, Value};
+use crate::scenario::diagnostic::{Diagnostic, Place, Problems, nearest};
+use crate::scenario::yaml::{Entry, Node, Value};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -57,7 +57,7 @@ fn look(kind: &str, of: &str, node: &Node, problems: &mut Problems) {
                 match fields.get(&*entry.key) {
                     Some(Holds::Type(of)) => look(kind, of, &entry.value, problems),
                     Some(Holds::Anything) => {}
-                    None => unknown(kind, of, &entry.key, entry.key_place, fields.keys().copied(), problems),
+                    None => unknown(kind, of, entry, node.place, fields.keys().copied(), problems),
                 }
             }
         }
@@ -68,15 +68,19 @@ fn look(kind: &str, of: &str, node: &Node, problems: &mut Problems) {
 fn unknown(
     kind: &str,
     of: &str,
-    key: &str,
-    place: crate::scenario::diagnostic::Place,
+    entry: &Entry,
+    owner: Place,
     known: impl Iterator<Item = &'static str>,
     problems: &mut Problems,
 ) {
     let within = if kind == of { String::new() } else { format!(" ({of})") };
+    let (key, place) = (&*entry.key, entry.key_place);
     let message = format!("{kind} has no field `{key}` here{within}");
     let said = match nearest(key, known) {
-        Some(near) => Diagnostic::error("E010", place, message).help(format!("did you mean `{near}`?")),
+        Some(near) => {
+            let said = Diagnostic::error("E010", place, message).help(format!("did you mean `{near}`?"));
+            said.about_key(owner, near)
+        }
         None => Diagnostic::warning("W116", place, message).help("passed over; the API server would refuse it"),
     };
     problems.push(said.label("unknown field"));

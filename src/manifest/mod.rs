@@ -15,6 +15,7 @@ pub mod node_pool;
 pub mod pod;
 pub mod priority_class;
 pub mod quota;
+pub mod references;
 mod required;
 pub mod service;
 pub mod volume;
@@ -31,6 +32,7 @@ pub use node_pool::read_node_pool;
 pub use pod::{admit, admit_daemon, read_pod};
 pub use priority_class::{PriorityClass, read_priority_class};
 pub use quota::read_pod_quota;
+pub use references::References;
 pub use service::read_service;
 pub use workload::{read_daemon_set, read_deployment};
 
@@ -83,6 +85,11 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// Everything read, as `Kind/name`.
+    pub fn names(&self) -> Vec<String> {
+        self.seen.keys().map(|(kind, _, name)| format!("{kind}/{name}")).collect()
+    }
+
     /// An object of that kind, namespace and name was read.
     pub fn has(&self, key: &(String, String, String)) -> bool {
         self.seen.contains_key(key)
@@ -184,25 +191,26 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
     objects.seen.insert(key, place);
     fields::check(kind, node, problems);
     required::check(kind, node, problems);
-    fn keep<T>(list: &mut Vec<Found<T>>, value: Option<T>, place: Place) {
-        list.extend(value.map(|value| Found { value, place }));
+    let at = (place, node);
+    fn keep<T>(list: &mut Vec<Found<T>>, value: Option<T>, (place, node): (Place, &Node)) {
+        list.extend(value.map(|value| Found { value, place, references: References::of(node) }));
     }
     match kind {
-        "Namespace" => keep(&mut objects.namespaces, read_namespace(node, problems), place),
-        "Pod" => keep(&mut objects.pods, read_pod(node, problems).map(|pod| (name, pod)), place),
-        "Service" => keep(&mut objects.services, read_service(node, problems), place),
-        "Deployment" => keep(&mut objects.deployments, read_deployment(node, problems), place),
-        "DaemonSet" => keep(&mut objects.daemon_sets, read_daemon_set(node, problems), place),
-        "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), place),
-        "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), place),
-        "ResourceQuota" => keep(&mut objects.pod_quotas, read_pod_quota(node, problems), place),
-        "PersistentVolumeClaim" => keep(&mut objects.volume_claims, volume::read_volume_claim(node, problems), place),
-        "PersistentVolume" => keep(&mut objects.volumes, volume::read_volume(node, problems), place),
-        "StorageClass" => keep(&mut objects.storage_classes, volume::read_storage_class(node, problems), place),
-        "PriorityClass" => keep(&mut objects.priority_classes, read_priority_class(node, problems), place),
-        "TargetGroupBinding" => keep(&mut objects.bindings, read_binding(node, problems), place),
-        "NodePool" => keep(&mut objects.node_pools, read_node_pool(node, problems), place),
-        "EC2NodeClass" => keep(&mut objects.node_classes, read_node_class(node, problems), place),
+        "Namespace" => keep(&mut objects.namespaces, read_namespace(node, problems), at),
+        "Pod" => keep(&mut objects.pods, read_pod(node, problems).map(|pod| (name, pod)), at),
+        "Service" => keep(&mut objects.services, read_service(node, problems), at),
+        "Deployment" => keep(&mut objects.deployments, read_deployment(node, problems), at),
+        "DaemonSet" => keep(&mut objects.daemon_sets, read_daemon_set(node, problems), at),
+        "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), at),
+        "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), at),
+        "ResourceQuota" => keep(&mut objects.pod_quotas, read_pod_quota(node, problems), at),
+        "PersistentVolumeClaim" => keep(&mut objects.volume_claims, volume::read_volume_claim(node, problems), at),
+        "PersistentVolume" => keep(&mut objects.volumes, volume::read_volume(node, problems), at),
+        "StorageClass" => keep(&mut objects.storage_classes, volume::read_storage_class(node, problems), at),
+        "PriorityClass" => keep(&mut objects.priority_classes, read_priority_class(node, problems), at),
+        "TargetGroupBinding" => keep(&mut objects.bindings, read_binding(node, problems), at),
+        "NodePool" => keep(&mut objects.node_pools, read_node_pool(node, problems), at),
+        "EC2NodeClass" => keep(&mut objects.node_classes, read_node_class(node, problems), at),
         _ => {}
     }
 }

@@ -203,7 +203,8 @@ fn check_limits(container: &Container, fields: &Fields<'_>, problems: &mut Probl
     for (wrong, name) in [(cpu, "cpu"), (memory, "memory")] {
         if wrong {
             let message = format!("{}: the request of {name} is above its limit", fields.path);
-            problems.push(Diagnostic::error("E015", fields.place(), message).help("the API server refuses this"));
+            let place = fields.place_at(&["requests", name]);
+            problems.push(Diagnostic::error("E015", place, message).help("the API server refuses this"));
         }
     }
 }

@@ -32,15 +32,16 @@ pub fn check(kind: &str, object: &Node, problems: &mut Problems) {
             Some(_) => continue,
         };
         let name = path.iter().chain([field]).copied().collect::<Vec<_>>().join(".");
-        say(kind, owner, &format!("{name} {lacks}"), problems);
+        say(kind, owner, &format!("{name} {lacks}"), field, problems);
     }
     let Some(spec) = object.get("spec").filter(|_| kind == "EC2NodeClass" && !beta) else { return };
     if spec.get("role").is_some() == spec.get("instanceProfile").is_some() {
-        say(kind, spec, "spec needs one of role and instanceProfile, and not both", problems);
+        say(kind, spec, "spec needs one of role and instanceProfile, and not both", "role", problems);
     }
 }
 
-fn say(kind: &str, owner: &Node, what: &str, problems: &mut Problems) {
+fn say(kind: &str, owner: &Node, what: &str, key: &str, problems: &mut Problems) {
     let message = format!("{kind}: {what}");
-    problems.push(Diagnostic::error("E011", owner.place, message).help("the API server refuses it"));
+    let said = Diagnostic::error("E011", owner.place, message).help("the API server refuses it");
+    problems.push(said.about_key(owner.place, key));
 }

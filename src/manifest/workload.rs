@@ -64,7 +64,11 @@ fn strategy(fields: &mut Fields<'_>, problems: &mut Problems) -> Strategy {
     let max_unavailable = int_or_percent(&mut rolling, "maxUnavailable", problems).unwrap_or(quarter);
     let zero = [IntOrPercent::Int(0), IntOrPercent::Percent(0)];
     if zero.contains(&max_surge) && zero.contains(&max_unavailable) {
-        problems.error("E015", rolling.place(), "maxSurge and maxUnavailable cannot both be zero");
+        problems.error(
+            "E015",
+            rolling.place_at(&["maxUnavailable"]),
+            "maxSurge and maxUnavailable cannot both be zero",
+        );
     }
     Strategy::RollingUpdate { max_surge, max_unavailable }
 }

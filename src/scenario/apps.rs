@@ -99,7 +99,7 @@ fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, pro
     group.algorithm = fields.choice("algorithm", &ALGORITHMS, problems).unwrap_or(group.algorithm);
     if !group.slow_start.is_zero() && group.algorithm != RoutingAlgorithm::RoundRobin {
         let message = format!("{}: AWS has slow start only with algorithm round_robin", fields.path);
-        problems.error("E015", fields.place(), message);
+        problems.error("E015", fields.place_at(&["slow_start"]), message);
     }
     group.stickiness = stickiness(fields, problems);
     group.cross_zone = fields.boolean("cross_zone", problems).unwrap_or(true);
@@ -123,7 +123,7 @@ fn read_group(fields: &mut Fields<'_>, group: &mut crate::plan::TargetGroup, pro
     }
     if health.timeout >= health.interval {
         let message = format!("{}: AWS wants a timeout that is shorter than the interval", check.path);
-        problems.error("E015", check.place(), message);
+        problems.error("E015", check.place_at(&["timeout"]), message);
     }
     check.finish(problems);
 }

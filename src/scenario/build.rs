@@ -22,22 +22,22 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     let default_class = objects.priority_classes.iter().find(|class| class.value.global_default);
     let default_class = default_class.map(|class| class.value.name.clone());
     for found in objects.deployments.clone() {
+        let place = found.at_class(&found.value.1);
         let (mut spec, template) = found.value;
-        spec.template =
-            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        spec.template = place_template(template, place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
         draft.plan.deployments.push(Arc::new(spec));
     }
     for found in draft.objects.daemon_sets.clone() {
+        let place = found.at_class(&found.value.1);
         let (mut spec, mut template) = found.value;
         admit_daemon(&mut template);
-        spec.template =
-            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        spec.template = place_template(template, place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
         draft.plan.daemon_sets.push(Arc::new(spec));
     }
     for found in draft.objects.pods.clone() {
+        let place = found.at_class(&found.value.1);
         let (name, template) = found.value;
-        let template =
-            place_template(template, found.place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
+        let template = place_template(template, place, default_class.as_deref(), &mut draft.plan, &mut draft.problems);
         draft.plan.pods.push(InitialPod { name, template, node: None });
     }
     let plan = &mut draft.plan;
@@ -59,7 +59,7 @@ pub(crate) fn place_objects(draft: &mut Draft) {
 /// A Service that selects no pod of any template is legal, and nearly always a misspelt label.
 fn say_lonely_services(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: service, place } in &objects.services {
+    for Found { value: service, place, .. } in &objects.services {
         let selects = plan.templates.iter().any(|template| service.selects(template));
         if service.selector.is_some() && !service.external_name && !selects {
             let text = format!("Service {} selects no pod of any manifest", service.name);
@@ -123,23 +123,26 @@ pub(crate) fn place_template(
 
 fn place_autoscalers(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: hpa, place } in &objects.hpas {
+    for found in &objects.hpas {
+        let hpa = &found.value;
+        let target = found.at("scaleTargetRef", &hpa.target_name);
         if hpa.target_kind != "Deployment" {
             let text =
                 format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
-            problems.push(Diagnostic::warning("W150", *place, text));
+            problems.push(Diagnostic::warning("W150", target, text));
         } else if !plan.deployments.iter().any(|d| d.name == hpa.target_name && d.namespace == hpa.namespace) {
             let message = format!(
                 "HorizontalPodAutoscaler {} scales Deployment `{}`, which is not in namespace {}",
                 hpa.name, hpa.target_name, hpa.namespace
             );
             let names = plan.deployments.iter().map(|deployment| deployment.name.as_str());
-            problems.push(Diagnostic::error("E016", *place, message).maybe_help(suggestion(&hpa.target_name, names)));
+            problems.push(Diagnostic::error("E016", target, message).maybe_help(suggestion(&hpa.target_name, names)));
         }
         if hpa.min_replicas == 0 && !plan.flags.hpa.scale_to_zero {
             let message = format!("HorizontalPodAutoscaler {}: minReplicas 0 needs the gate HPAScaleToZero", hpa.name);
             let help = "write minReplicas: 1, or controllers: { hpa.scale_to_zero: true } (on from Kubernetes 1.37)";
-            problems.push(Diagnostic::error("E015", *place, message).help(help));
+            let place = found.references.place_of("minReplicas").unwrap_or(found.place);
+            problems.push(Diagnostic::error("E015", place, message).help(help));
         }
         plan.hpas.push(Arc::new(hpa.clone()));
     }
@@ -147,15 +150,16 @@ fn place_autoscalers(draft: &mut Draft) {
 
 fn place_pools(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: pool, place } in &objects.node_pools {
-        let mut pool = pool.clone();
+    for found in &objects.node_pools {
+        let mut pool = found.value.clone();
         let class = plan.node_classes.iter().position(|class| class.name == pool.node_class_name);
         if class.is_none() {
             let message =
                 format!("NodePool {} names EC2NodeClass `{}`, which is not there", pool.name, pool.node_class_name);
             let names = plan.node_classes.iter().map(|class| class.name.as_str());
             let help = suggestion(&pool.node_class_name, names);
-            problems.push(Diagnostic::error("E016", *place, message).maybe_help(help));
+            let place = found.at("nodeClassRef", &pool.node_class_name);
+            problems.push(Diagnostic::error("E016", place, message).maybe_help(help));
         }
         pool.node_class = class.map(NodeClassId::at);
         pool.v1beta1 = plan.flags.karpenter.version < (1, 0);
@@ -165,9 +169,11 @@ fn place_pools(draft: &mut Draft) {
 
 fn place_bindings(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: binding, place } in &objects.bindings {
-        let mut binding = binding.clone();
-        binding.target_group = target_group(&binding.target_group_reference, *place, plan, problems);
+    for found in &objects.bindings {
+        let mut binding = found.value.clone();
+        let named = |field| found.references.place(field, &binding.target_group_reference);
+        let place = named("targetGroupARN").or(named("targetGroupName")).unwrap_or(found.place);
+        binding.target_group = target_group(&binding.target_group_reference, place, plan, problems);
         if !plan.services.iter().any(|s| s.name == binding.service_name && s.namespace == binding.namespace) {
             let message = format!(
                 "TargetGroupBinding {} names Service `{}`, which is not in namespace {}",
@@ -175,7 +181,8 @@ fn place_bindings(draft: &mut Draft) {
             );
             let names = plan.services.iter().map(|service| service.name.as_str());
             let help = suggestion(&binding.service_name, names);
-            problems.push(Diagnostic::error("E016", *place, message).maybe_help(help));
+            let place = found.at("serviceRef", &binding.service_name);
+            problems.push(Diagnostic::error("E016", place, message).maybe_help(help));
         }
         plan.bindings.push(binding);
     }
@@ -230,7 +237,7 @@ pub(crate) fn default_target_group(name: String, zones: usize) -> TargetGroup {
 
 fn place_alarms(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: alarm, place } in &objects.alarms {
+    for Found { value: alarm, place, .. } in &objects.alarms {
         let mut spec = alarm.spec.clone();
         if crate::manifest::alarm::is_of_cluster(&spec) {
             plan.alarms.push(spec);

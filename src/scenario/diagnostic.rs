@@ -13,6 +13,8 @@ const KEPT_MAX: usize = 500;
 /// A line longer than this is not drawn.
 const LINE_MAX: usize = 400;
 
+/// Code of a key that is not known.
+const MISSPELT: &str = "E010";
 /// Name of what is no file but an argument, `--set FIELD=VALUE`.
 pub const COMMAND_LINE: &str = "--set";
 
@@ -82,6 +84,8 @@ pub struct Diagnostic {
     pub related: Vec<(Place, String)>,
     /// What to do.
     pub help: Option<String>,
+    /// The mapping that lacks a key, or has one that is nearly it, and that key: both are told as one.
+    pub(crate) key: Option<(Place, String)>,
 }
 
 impl Diagnostic {
@@ -106,7 +110,7 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, code: &'static str, place: Option<Place>, message: String) -> Diagnostic {
-        Diagnostic { severity, code, message, place, label: String::new(), related: Vec::new(), help: None }
+        Diagnostic { severity, code, message, place, label: String::new(), related: Vec::new(), help: None, key: None }
     }
 
     /// Adds a few words under the place.
@@ -118,6 +122,12 @@ impl Diagnostic {
     /// Adds advice.
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says that it is about this key of the mapping there.
+    pub(crate) fn about_key(mut self, mapping: Place, key: impl Into<String>) -> Diagnostic {
+        self.key = Some((mapping, key.into()));
         self
     }
 
@@ -133,7 +143,7 @@ impl Diagnostic {
         self
     }
 
-    fn key(&self) -> (Option<Place>, Severity, &'static str) {
+    fn order(&self) -> (Option<Place>, Severity, &'static str) {
         (self.place, self.severity, self.code)
     }
 }
@@ -198,13 +208,20 @@ impl Problems {
 
     /// How many forbid a run.
     pub fn error_count(&self) -> usize {
-        self.errors
+        let told = self.list.iter().filter(|one| self.is_told_as_misspelt(one)).count();
+        self.errors - told
+    }
+
+    /// A key that is missing where one stands that is nearly it: that is one mistake.
+    fn is_told_as_misspelt(&self, one: &Diagnostic) -> bool {
+        let of_key = |other: &Diagnostic| other.code == MISSPELT && other.key == one.key;
+        one.code != MISSPELT && one.key.is_some() && self.list.iter().any(of_key)
     }
 
     /// All problems, sorted by file and position.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let mut all: Vec<&Diagnostic> = self.list.iter().collect();
-        all.sort_by(|a, b| a.key().cmp(&b.key()));
+        let mut all: Vec<&Diagnostic> = self.list.iter().filter(|one| !self.is_told_as_misspelt(one)).collect();
+        all.sort_by(|a, b| a.order().cmp(&b.order()));
         all.dedup();
         all
     }
@@ -222,7 +239,7 @@ impl Problems {
     pub fn take_warnings(&mut self) -> Vec<Diagnostic> {
         let mut list = std::mem::take(&mut self.list);
         list.retain(|diagnostic| diagnostic.severity != Severity::Error);
-        list.sort_by(|a, b| a.key().cmp(&b.key()));
+        list.sort_by(|a, b| a.order().cmp(&b.order()));
         list.dedup();
         list
     }
@@ -232,7 +249,7 @@ impl Problems {
         let (errors, others) = (self.render_errors(color), self.render_others(color));
         let mut text = errors + &others;
         if self.errors > 0 {
-            text.push_str(&counted(self.errors));
+            text.push_str(&counted(self.error_count()));
         }
         text
     }

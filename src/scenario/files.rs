@@ -24,6 +24,8 @@ pub struct Files {
     base: PathBuf,
     /// Files named by the caller (`--data NAME=FILE`); they may stand anywhere.
     data: BTreeMap<String, PathBuf>,
+    /// Names of them that the scenario asks for.
+    asked: Vec<String>,
     /// Bytes of everything read, by name.
     read: BTreeMap<String, Arc<[u8]>>,
 }
@@ -58,7 +60,7 @@ impl Files {
             return Err(("E002", format!("the scenario stands outside of the root {}", root.display()), None));
         }
         let written = (given, base.clone());
-        Ok((Files { root, written, base, data, read: BTreeMap::new() }, scenario))
+        Ok((Files { root, written, base, data, asked: Vec::new(), read: BTreeMap::new() }, scenario))
     }
 
     /// Relative paths start at the folder of this file from now on.
@@ -125,11 +127,17 @@ impl Files {
     ///
     /// # Errors
     /// When no such name was given.
-    pub fn data(&self, name: &str) -> Result<PathBuf, FileError> {
+    pub fn data(&mut self, name: &str) -> Result<PathBuf, FileError> {
+        self.asked.push(name.to_string());
         self.data
             .get(name)
             .cloned()
             .ok_or_else(|| ("E001", format!("no data named {name}"), Some(format!("give it with --data {name}=FILE"))))
+    }
+
+    /// The names of data that were asked for.
+    pub fn take_asked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.asked)
     }
 
     /// The manifests in a folder, sorted by name; a file is itself.

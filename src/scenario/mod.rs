@@ -104,6 +104,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// All files read; [`render_all`] needs them.
     pub sources: Vec<Source>,
+    /// Names of data that it wants from outside.
+    pub data: Vec<String>,
 }
 
 /// Everything at hand while a scenario becomes a plan.
@@ -168,6 +170,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
     }
     let settings = vary::parse(&options.set, &mut problems);
     if let Some(scenario) = documents.first_mut() {
+        vary::make_room(scenario, &settings);
         let of_scenario = |setting: &vary::Setting| setting.manifest().is_none().then(|| setting.field.clone());
         vary::apply(scenario, &settings, of_scenario, &mut problems);
     }
@@ -197,14 +200,29 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
     };
     read_scenario(scenario, &mut draft, options);
     report_unused_settings(&mut draft);
-    let Draft { mut plan, files, mut problems, .. } = draft;
+    let Draft { mut plan, mut files, mut problems, .. } = draft;
     if problems.has_errors() {
         return Err(problems);
     }
     plan.hash = files.hash_with(&options.set);
+    let data = files.take_asked();
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
-    Ok(Loaded { plan, warnings, sources: problems.sources })
+    Ok(Loaded { plan, warnings, sources: problems.sources, data })
+}
+
+/// Data given by `--data NAME=FILE` that none of these scenarios names.
+pub fn unasked_data<'l>(options: &LoadOptions, loaded: impl IntoIterator<Item = &'l Loaded>) -> Option<Problems> {
+    let asked: Vec<&str> = loaded.into_iter().flat_map(|loaded| &loaded.data).map(String::as_str).collect();
+    let mut problems = Problems::new();
+    for name in options.data.keys().filter(|name| !asked.contains(&name.as_str())) {
+        let help = diagnostic::suggestion(name, asked.iter().copied());
+        let help = help
+            .unwrap_or_else(|| "data from outside is named by a curve's `data:`; this scenario names none".to_string());
+        let message = format!("--data {name}: nothing in the scenario asks for data of that name");
+        problems.push(Diagnostic::nowhere("E016", message).help(help));
+    }
+    problems.has_errors().then_some(problems)
 }
 
 /// The scenario that a file with `base:` describes: its base, and upon it what the file itself says. Paths of both are
@@ -242,8 +260,15 @@ fn report_unused_settings(draft: &mut Draft) {
     let unused = draft.settings.iter().zip(&draft.settings_used).filter(|(_, used)| !**used);
     for ((setting, node), _) in unused {
         let message = format!("{}: the scenario has no such manifest", setting.field);
-        let help = "write it as Kind/name.path, such as HorizontalPodAutoscaler/shop.spec.minReplicas";
-        draft.problems.push(Diagnostic::error("E016", vary::key_place(setting, node), message).help(help));
+        let Some((kind, name, _)) = setting.manifest() else { continue };
+        let names = draft.objects.names();
+        let help = diagnostic::suggestion(&format!("{kind}/{name}"), names.iter().map(String::as_str));
+        let help = help.unwrap_or_else(|| {
+            "write it as Kind/name.path, such as HorizontalPodAutoscaler/shop.spec.minReplicas".to_string()
+        });
+        let place = vary::key_place(setting, node);
+        let place = diagnostic::Place { end: place.start + (kind.len() + name.len()) as u32 + 1, ..place };
+        draft.problems.push(Diagnostic::error("E016", place, message).help(help));
     }
 }
 
@@ -339,7 +364,7 @@ fn read_run(node: Option<&Node>, draft: &mut Draft, options: &LoadOptions) {
                 reader::out_of_range(node, "run.until", UNTIL_RANGE, problems);
             }
         }
-        if let Some(noise) = fields.boolean("noise", problems) {
+        if let Some(noise) = fields.on_or_off("noise", problems) {
             plan.noise = noise;
         }
         if let Some(seed) = fields.integer_in("seed", 0, i64::MAX, problems) {

@@ -5,6 +5,7 @@
 
 use super::Draft;
 use super::diagnostic::{Diagnostic, Place, Problems, nearest};
+use crate::manifest::References;
 use crate::manifest::common::{Found, NODE_LABELS};
 use crate::plan::{ActionKind, Plan, PodTemplate, ServiceSpec, TargetPort};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
@@ -19,21 +20,22 @@ pub(crate) fn check(draft: &mut Draft) {
     let Draft { objects, problems, plan, label_values, .. } = draft;
     let values = values(plan, label_values);
     let keys = keys(plan, &values);
-    let deployments = objects.deployments.iter().map(|found| (&found.value.1, found.place, &found.value.0.name));
-    let daemons = objects.daemon_sets.iter().map(|found| (&found.value.1, found.place, &found.value.0.name));
-    let pods = objects.pods.iter().map(|found| (&found.value.1, found.place, &found.value.0));
-    for (template, place, name) in deployments.chain(daemons).chain(pods) {
-        say_topology(template, (place, name), &keys, problems);
-        say_values(&asked(template), (place, name), &values, problems);
+    let deployments = objects.deployments.iter().map(|found| (&found.value.1, asker(found, &found.value.0.name)));
+    let daemons = objects.daemon_sets.iter().map(|found| (&found.value.1, asker(found, &found.value.0.name)));
+    let pods = objects.pods.iter().map(|found| (&found.value.1, asker(found, &found.value.0)));
+    for (template, asker) in deployments.chain(daemons).chain(pods) {
+        say_topology(template, asker, &keys, problems);
+        say_values(&asked(template), asker, &values, problems);
     }
-    for Found { value: pool, place } in &objects.node_pools {
-        let asked: Vec<&NodeRequirement> = pool.requirements.iter().collect();
-        say_values(&asked, (*place, &pool.name), &values, problems);
+    for found in &objects.node_pools {
+        let asked: Vec<&NodeRequirement> = found.value.requirements.iter().collect();
+        say_values(&asked, asker(found, &found.value.name), &values, problems);
     }
-    for Found { value: service, place } in &objects.services {
-        say_named_ports(service, *place, plan, problems);
+    for found in &objects.services {
+        say_named_ports(found, plan, problems);
     }
-    for Found { value: binding, place } in &objects.bindings {
+    for found in &objects.bindings {
+        let binding = &found.value;
         let named = |service: &&Found<ServiceSpec>| {
             service.value.name == binding.service_name && service.value.namespace == binding.namespace
         };
@@ -46,11 +48,30 @@ pub(crate) fn check(draft: &mut Draft) {
                 "TargetGroupBinding {}: Service {} has no port {}",
                 binding.name, service.value.name, binding.service_port
             );
+            let place = found.at("serviceRef.port", &binding.service_port);
             problems.push(
-                Diagnostic::warning("W137", *place, text).help("nothing will be registered with its target group"),
+                Diagnostic::warning("W137", place, text).help("nothing will be registered with its target group"),
             );
         }
     }
+}
+
+/// The object that asks for something.
+#[derive(Clone, Copy)]
+struct Asker<'o> {
+    name: &'o str,
+    place: Place,
+    references: &'o References,
+}
+
+impl Asker<'_> {
+    fn at(&self, field: &str, value: &str) -> Place {
+        self.references.place(field, value).unwrap_or(self.place)
+    }
+}
+
+fn asker<'o, T>(found: &'o Found<T>, name: &'o str) -> Asker<'o> {
+    Asker { name, place: found.place, references: &found.references }
 }
 
 /// What is known of labels whose values are not for users to choose.
@@ -93,7 +114,7 @@ fn keys<'p>(plan: &'p Plan, values: &'p LabelValues) -> BTreeSet<&'p str> {
     keys
 }
 
-fn say_topology(template: &PodTemplate, (place, name): (Place, &str), keys: &BTreeSet<&str>, problems: &mut Problems) {
+fn say_topology(template: &PodTemplate, asker: Asker, keys: &BTreeSet<&str>, problems: &mut Problems) {
     let affinity = &template.affinity;
     let preferred = affinity.pod_preferred.iter().chain(&affinity.anti_preferred).map(|(_, term)| term);
     let terms = affinity.pod_required.iter().chain(&affinity.anti_required).chain(preferred);
@@ -101,8 +122,8 @@ fn say_topology(template: &PodTemplate, (place, name): (Place, &str), keys: &BTr
     let asked: BTreeSet<&String> = asked.chain(terms.map(|term| &term.topology_key)).collect();
     for key in asked.into_iter().filter(|key| !keys.contains(normalized(key))) {
         let help = nearest(key, keys.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        let text = format!("{name}: no node can have the label `{key}` of its topologyKey");
-        problems.push(Diagnostic::warning("W134", place, text).maybe_help(help));
+        let text = format!("{}: no node can have the label `{key}` of its topologyKey", asker.name);
+        problems.push(Diagnostic::warning("W134", asker.at("topologyKey", key), text).maybe_help(help));
     }
 }
 
@@ -117,7 +138,7 @@ fn asked(template: &PodTemplate) -> Vec<NodeRequirement> {
 
 fn say_values(
     asked: &[impl std::borrow::Borrow<NodeRequirement>],
-    (place, name): (Place, &str),
+    asker: Asker,
     values: &LabelValues,
     problems: &mut Problems,
 ) {
@@ -126,11 +147,13 @@ fn say_values(
         let unmet: Vec<&String> = one.values.iter().filter(|value| !known.contains(*value)).collect();
         let none = unmet.len() == one.values.len();
         for value in unmet {
-            let text = format!("{name}: no node can have `{}: {value}`", one.key);
+            let text = format!("{}: no node can have `{}: {value}`", asker.name, one.key);
             let near = nearest(value, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
             let few = || (known.len() <= 24).then(|| format!("known here: {}", join(known)));
             let label = if none { "so no node can meet it" } else { "others of its values can be met" };
-            problems.push(Diagnostic::warning("W135", place, text).label(label).maybe_help(near.or_else(few)));
+            problems.push(
+                Diagnostic::warning("W135", asker.at(&one.key, value), text).label(label).maybe_help(near.or_else(few)),
+            );
         }
     }
 }
@@ -140,7 +163,8 @@ fn join(values: &BTreeSet<String>) -> String {
 }
 
 /// A `targetPort` by name that no container of the pods has: the endpoint would have no port.
-fn say_named_ports(service: &ServiceSpec, place: Place, plan: &Plan, problems: &mut Problems) {
+fn say_named_ports(found: &Found<ServiceSpec>, plan: &Plan, problems: &mut Problems) {
+    let service = &found.value;
     let selected: Vec<_> = plan.templates.iter().filter(|template| service.selects(template)).collect();
     for port in &service.ports {
         let TargetPort::Name(wanted) = &port.target else { continue };
@@ -157,6 +181,10 @@ fn say_named_ports(service: &ServiceSpec, place: Place, plan: &Plan, problems: &
         let text = format!("Service {}: no container of its pods has a port named `{wanted}`", service.name);
         let help = super::diagnostic::suggestion(wanted, names.iter().copied());
         let help = help.unwrap_or_else(|| "give the containerPort that name, or write its number".to_string());
-        problems.push(Diagnostic::warning("W136", place, text).label("its endpoints will have no port").help(help));
+        problems.push(
+            Diagnostic::warning("W136", found.at("targetPort", wanted), text)
+                .label("its endpoints will have no port")
+                .help(help),
+        );
     }
 }

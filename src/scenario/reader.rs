@@ -3,7 +3,7 @@
 //! In: nodes. Out: values, or `None` after a problem was noted, so that one pass finds every mistake. In our own sections a
 //! key that nobody asked for is an error; in foreign manifests it is ignored.
 
-use super::diagnostic::{Diagnostic, Place, Problems, suggestion};
+use super::diagnostic::{Diagnostic, Place, Problems, nearest, suggestion};
 use super::units;
 use super::yaml::{Node, Value};
 use crate::engine::Span;
@@ -40,6 +40,11 @@ impl<'n> Fields<'n> {
         self.node.place
     }
 
+    /// The place of the value at a path of keys; of the mapping, if it is not written.
+    pub fn place_at(&self, path: &[&str]) -> Place {
+        path.iter().try_fold(self.node, |node, key| node.get(key)).map_or(self.place(), |node| node.place)
+    }
+
     /// The path of a field.
     pub fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
@@ -61,7 +66,9 @@ impl<'n> Fields<'n> {
             let place = self.node.place;
             let place = Place { end: place.start, ..place };
             problems.push(
-                Diagnostic::error("E011", place, format!("{owner} lacks `{key}`")).label(format!("`{key}` is missing")),
+                Diagnostic::error("E011", place, format!("{owner} lacks `{key}`"))
+                    .label(format!("`{key}` is missing"))
+                    .about_key(self.node.place, key),
             );
         }
         found
@@ -114,6 +121,16 @@ impl<'n> Fields<'n> {
         boolean(node, &self.at(key), problems)
     }
 
+    /// `on` or `off`; true and false are the same.
+    pub fn on_or_off(&mut self, key: &'static str, problems: &mut Problems) -> Option<bool> {
+        let node = self.get(key)?;
+        let found = node.text().and_then(as_boolean);
+        if found.is_none() {
+            wrong_type(node, &self.at(key), "on or off", problems);
+        }
+        found
+    }
+
     /// A duration with unit.
     pub fn duration(&mut self, key: &'static str, problems: &mut Problems) -> Option<Span> {
         let node = self.get(key)?;
@@ -146,11 +163,13 @@ impl<'n> Fields<'n> {
             }
             let owner = if self.path.is_empty() { "a scenario".to_string() } else { format!("`{}`", self.path) };
             let help = suggestion(&entry.key, self.known.iter().copied());
-            problems.push(
-                Diagnostic::error("E010", entry.key_place, format!("{owner} has no field `{}`", entry.key))
-                    .label("unknown field")
-                    .maybe_help(help),
-            );
+            let said = Diagnostic::error("E010", entry.key_place, format!("{owner} has no field `{}`", entry.key))
+                .label("unknown field")
+                .maybe_help(help);
+            problems.push(match nearest(&entry.key, self.known.iter().copied()) {
+                Some(near) => said.about_key(self.node.place, near),
+                None => said,
+            });
         }
     }
 }

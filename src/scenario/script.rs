@@ -420,6 +420,7 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
     let mut kinds = Vec::new();
     let mut unmatched = Vec::new();
     for found in objects.deployments {
+        let class = found.at_class(&found.value.1);
         let (mut spec, template) = found.value;
         let known = draft.plan.deployments.iter().position(|d| d.name == spec.name && d.namespace == spec.namespace);
         let Some(index) = known else {
@@ -430,7 +431,7 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             kinds.push(ActionKind::Create(Applied::Deployment(DeploymentId::at(index))));
             continue;
         }
-        spec.template = place_template(template, found.place, None, &mut draft.plan, &mut draft.problems);
+        spec.template = place_template(template, class, None, &mut draft.plan, &mut draft.problems);
         let (deployment, keeps_replicas) =
             (DeploymentId::at(index), documents.iter().any(|document| lacks_replicas(document, &spec.name)));
         templates.insert(deployment, spec.template);

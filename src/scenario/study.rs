@@ -123,11 +123,11 @@ fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -
     let vary: Vec<Parameter> =
         items.iter().enumerate().filter_map(|(index, item)| parameter(item, index, problems)).collect();
     if items.is_empty() && fields.get("vary").is_some() {
-        problems.error("E015", fields.place(), "vary: a study varies at least one field");
+        problems.error("E015", fields.place_at(&["vary"]), "vary: a study varies at least one field");
     }
     let points = vary.iter().try_fold(1usize, |points, one| points.checked_mul(one.values.len()));
     if points.is_none_or(|points| points > POINTS_MAX) {
-        problems.error("E015", fields.place(), format!("vary: more than {POINTS_MAX} points"));
+        problems.error("E015", fields.place_at(&["vary"]), format!("vary: more than {POINTS_MAX} points"));
     }
     let measure = statements("measure", fields.list("measure", problems), expectation::parse_quantity, problems);
     let hold = statements("hold", fields.list("hold", problems), parse_hold, problems);

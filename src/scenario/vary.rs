@@ -45,6 +45,24 @@ pub fn overlay(base: &mut Node, over: &Node) {
     }
 }
 
+/// Traffic in its short form (`shop: 8/s`, `shop: [...]`) is written out where a setting names a field beside its curve
+/// (`traffic.shop.mode`).
+pub fn make_room(scenario: &mut Node, settings: &[(Setting, Node)]) {
+    let Value::Mapping(sections) = &mut scenario.value else { return };
+    let Some(traffic) = sections.iter_mut().find(|section| &*section.key == "traffic") else { return };
+    let Value::Mapping(services) = &mut traffic.value.value else { return };
+    for service in services {
+        let field = format!("traffic.{}.", service.key);
+        let short = matches!(service.value.value, Value::Scalar(_) | Value::Sequence(_));
+        if short && settings.iter().any(|(setting, _)| setting.field.starts_with(&field)) {
+            let place = service.value.place;
+            let curve = std::mem::replace(&mut service.value, Node { place, value: Value::Null });
+            let entry = Entry { key: "curve".into(), key_place: place, value: curve };
+            service.value.value = Value::Mapping(vec![entry]);
+        }
+    }
+}
+
 /// A part of a path that is not there.
 #[derive(Debug)]
 pub struct Missing {

@@ -23,7 +23,7 @@ pub(crate) fn place(draft: &mut Draft) {
         plan.volumes.volumes.insert(name.clone(), volume.clone());
     }
     let default = plan.volumes.classes.iter().find(|(_, class)| class.default).map(|(name, _)| name.clone());
-    for Found { value: (key, claim), place } in &objects.volume_claims {
+    for Found { value: (key, claim), place, .. } in &objects.volume_claims {
         let mut claim = claim.clone();
         if !claim.volume.is_empty() && !plan.volumes.volumes.contains_key(&claim.volume) {
             let text = format!(

@@ -39,6 +39,9 @@ pub fn prepare(study: Study, runs: Option<u64>, options: &LoadOptions) -> Result
         let own = values.map(|(parameter, value)| Setting { field: parameter.field.clone(), value: value.to_string() });
         let set = options.set.iter().cloned().chain(own).collect();
         let loaded = scenario::load(&study.base, &LoadOptions { set, noise: Some(true), ..options.clone() })?;
+        if let (0, Some(problems)) = (point, scenario::unasked_data(options, [&loaded])) {
+            return Err(problems);
+        }
         plans.push(replications::without_advice(&loaded.plan));
     }
     let mut wanted = Wanted::default();

@@ -122,7 +122,11 @@ fn read_first(document: &Node, draft: &mut Draft) {
         }
         (Some("KWOKNodeClass"), Some(name)) => {
             if !draft.objects.node_classes.iter().any(|class| class.value.name == name) {
-                draft.objects.node_classes.push(Found { value: class(name), place: document.place });
+                draft.objects.node_classes.push(Found {
+                    value: class(name),
+                    place: document.place,
+                    references: Default::default(),
+                });
             }
         }
         _ => {
