@@ -253,3 +253,24 @@ fn mistakes_of_the_command_line_come_with_a_suggestion() {
     let said = desk.says(&["run", good, "--out", "out", "--set", "traffic.web.mode=fluid"]);
     assert_eq!(said.code, 0, "{}", said.err);
 }
+
+/// The summary accounts for every request and names every file, in 80 columns.
+#[test]
+fn the_summary_accounts_for_every_request_and_names_every_file() {
+    let desk = Desk::with_shop("summary");
+    let slow = GOOD.replace("cpu_per_request: 10ms", "cpu_per_request: 10ms, wait_per_request: 3s, workers: 50");
+    desk.write("shop/scenarios/slow.yaml", &slow);
+    let said = desk.says(&["run", "shop/scenarios/slow.yaml", "--out", "out"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let number = |label: &str, column: usize| -> u64 {
+        let row = said.out.lines().find_map(|line| line.trim_start().strip_prefix(label)).expect("the row is there");
+        row.split_whitespace().nth(column).and_then(|cell| cell.parse().ok()).expect("a number")
+    };
+    let (offered, served, lost) = (number("web ", 0), number("web ", 1), number("web ", 3));
+    let open = number("open at the end", 0);
+    assert!(open > 0 && offered == served + lost + open, "{}", said.out);
+    for file in std::fs::read_dir(desk.0.join("out/slow")).unwrap().flatten() {
+        assert!(said.out.contains(file.file_name().to_str().unwrap()), "{:?} is not named\n{}", file.path(), said.out);
+    }
+    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{}", said.out);
+}

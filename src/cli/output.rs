@@ -52,6 +52,40 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Where files were written, and which, in lines of at most 80 columns as long as the path allows.
+pub fn written(place: &Path, files: &[(String, Vec<u8>)]) -> String {
+    let head = format!("\nwritten to {}/:", place.display());
+    let mut lines = vec![String::new()];
+    for (index, (name, _)) in files.iter().enumerate() {
+        let end = if index + 1 < files.len() { "," } else { "" };
+        let last = lines.last_mut().expect("there is always a line");
+        if last.chars().count() + name.chars().count() + end.len() + 3 > 80 {
+            lines.push(format!("  {name}{end}"));
+        } else {
+            *last += &format!("{}{name}{end}", if last.is_empty() { "  " } else { " " });
+        }
+    }
+    format!("{head}\n{}\n", lines.join("\n"))
+}
+
 fn write_all(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
     files.iter().try_for_each(|(name, bytes)| fs::write(folder.join(name), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_named_within_eighty_columns() {
+        let names =
+            ["timeline.svg", "timeline.png", "summary.json", "metrics.txt", "events.csv", "nodes.csv", "phases.csv"];
+        let files: Vec<(String, Vec<u8>)> = names.iter().map(|name| (name.to_string(), Vec::new())).collect();
+        let text = written(Path::new("output/shop"), &files);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            names.iter().all(|name| text.contains(name))
+                && text.starts_with("\nwritten to output/shop/:\n  timeline.svg, ")
+        );
+    }
 }

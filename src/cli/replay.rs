@@ -32,7 +32,7 @@ pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
     print(&render::replay::screen(&loaded.recording, &replayed.comparison, replayed.runs, replayed.draw));
     if !arguments.no_picture {
         let place = arguments.out.join(&loaded.recording.name);
-        output::replace_folder(&place, &study::replay::files(&loaded.recording, &replayed))
+        output::replace_folder(&place, &study::replay::files(&loaded.plan, &loaded.recording, &replayed))
             .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;
         print(&format!("\nboth timelines: {}/replay.svg, replay.png, replay.csv\n", place.display()));
     }

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     if !arguments.quiet {
         print(&text);
-        print(&format!("\nwritten to {}/: timeline.svg, timeline.png, CSV files, summary.json\n", place.display()));
+        print(&output::written(&place, &files));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,7 +95,7 @@ fn run_many(arguments: &Arguments, plan: &Plan) -> Result<ExitCode, Failure> {
     }
     if !arguments.quiet {
         print(&text);
-        print(&format!("\nwritten to {}/: charts, runs.csv, summary.json\n", place.display()));
+        print(&output::written(&place, &files));
     }
     Ok(ExitCode::SUCCESS)
 }

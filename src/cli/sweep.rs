@@ -53,14 +53,15 @@ pub fn sweep(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let text = "interrupted: what is finished is kept; the same command goes on with it\n";
         return Err(Failure::Input(text.to_string()));
     };
-    output::replace_folder(&place, &page::files(&grid))
+    let files = page::files(&grid);
+    output::replace_folder(&place, &files)
         .map_err(|error| Failure::Output(format!("error: cannot write {}: {error}\n", place.display())))?;
     drop(journal);
     // If this fails the next sweep of the same study finds all done, and writes the same.
     let _ = std::fs::remove_file(&journal_path);
     if !arguments.quiet {
         print(&page::text(&grid));
-        print(&format!("\nwritten to {}/\n", place.display()));
+        print(&output::written(&place, &files));
     }
     Ok(ExitCode::SUCCESS)
 }

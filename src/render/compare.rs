@@ -18,6 +18,9 @@ const ASKED_FIRST: [Measure; 8] = [
     Measure::NodesMax,
 ];
 
+/// What the first sentence tells of them before the others.
+const TOLD_FIRST: [Measure; 4] = [Measure::TimeToServe, Measure::TimeToReplace, Measure::LostRequests, Measure::Cost];
+
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Sides<'a> {
@@ -38,7 +41,7 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
     let head = if same {
         format!("A and B are the same in each of {runs} runs: every measure differs by exactly 0.")
     } else {
-        format!("B less A, run by run over {runs} pairs of runs with the same chance.")
+        format!("From A to B {}. Over {runs} pairs of runs, each pair with the same chance.", changes(differences))
     };
     line(&mut out, "", &head);
     out.push('\n');
@@ -73,10 +76,34 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
         );
         out.push('\n');
     }
-    let note = "Means, and their differences with 95 % intervals. /4 in the last column: pairing took a quarter of the runs \
-                that separate chances would; - where nothing scatters.";
+    let note = "Means of a run, and what B has more (+) or less (-) than A with its 95 % interval. /4 under runs: the same \
+                chance on both sides took a quarter of the runs that separate chances would; - where nothing scatters.";
     line(&mut out, "", note);
     out
+}
+
+/// What becomes more and what less, of what people ask for, in a sentence.
+fn changes(differences: &[Difference]) -> String {
+    const TOLD: usize = 3;
+    let known: Vec<&Difference> = differences.iter().filter(|one| one.first != 0.0 || one.second != 0.0).collect();
+    let mut apart = asked_first(&known);
+    apart.retain(|one| matches!(one.verdict(), "more" | "less"));
+    apart.sort_by_key(|one| TOLD_FIRST.iter().position(|measure| *measure == one.measure).unwrap_or(TOLD_FIRST.len()));
+    let told: Vec<String> = apart
+        .into_iter()
+        .take(TOLD)
+        .map(|one| {
+            let (name, unit) = (one.measure.name().replace('_', " "), one.measure.unit());
+            let way = if one.difference.point > 0.0 { "rise" } else { "fall" };
+            let end = if name.ends_with('s') { "" } else { "s" };
+            format!("{name} {way}{end} from {} to {}", table_cell(unit, one.first), table_cell(unit, one.second))
+        })
+        .collect();
+    match told.split_last() {
+        None => "no measure changes by more than these runs scatter".to_string(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// What people ask for, and then whatever else is told apart; phases and details are for `--all`.
@@ -94,7 +121,7 @@ fn asked_first<'d>(known: &[&'d Difference]) -> Vec<&'d Difference> {
 
 /// One row a measure; a name that is too long goes on in the next line.
 fn table_of(out: &mut String, shown: &[&Difference]) {
-    let mut rows = vec![["mean", "A", "B", "difference", "runs"].map(str::to_string)];
+    let mut rows = vec![["mean", "A", "B", "from A to B", "runs"].map(str::to_string)];
     rows.extend(shown.iter().map(|one| {
         let unit = one.measure.unit();
         let (first, second) = (table_cell(unit, one.first), table_cell(unit, one.second));
@@ -163,6 +190,20 @@ mod tests {
             assert!(text.contains(name), "{name} is cut:\n{text}");
         }
         assert!(text.lines().any(|line| line.starts_with("launches") && line.ends_with('-')), "{text}");
+    }
+
+    #[test]
+    fn the_first_sentence_says_what_changes_and_how() {
+        let differences = [
+            one(Measure::TimeToServe, (-10.0, -12.0, -8.0), 2.0),
+            one(Measure::LostRequests, (3.0, -1.0, 7.0), 2.0),
+            one(Measure::Cost, (5.0, 4.0, 6.0), 2.0),
+        ];
+        let page = text(&sides(&[], &[]), 200, &differences, false);
+        let head = page.split("\n\n").next().unwrap().replace('\n', " ");
+        let wanted = "From A to B time to serve falls from 1m50s to 1m40s and cost rises from $110.0000 to $115.0000. Over 200 \
+                      pairs of runs, each pair with the same chance.";
+        assert_eq!(head, wanted);
     }
 
     #[test]

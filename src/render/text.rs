@@ -314,6 +314,9 @@ fn requests(out: &mut String, finished: &Finished) {
         let [offered, served, slow, lost] = cells;
         let latency = latency.unwrap_or_default();
         let _ = writeln!(out, "  {name:<20}{offered:>11}{served:>11}{slow:>11}{lost:>11}{latency:>12}");
+        if ledger.in_flight > 0 {
+            let _ = writeln!(out, "    {:<20}{:>9}", "open at the end", whole(ledger.in_flight));
+        }
         for loss in Loss::ALL.into_iter().filter(|&loss| total.lost[loss as usize] > 0) {
             let cause = format!("{} {}", loss.status(), loss.name());
             let _ = writeln!(out, "    {cause:<51}{:>11}", whole(total.lost[loss as usize]));

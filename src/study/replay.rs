@@ -149,11 +149,14 @@ fn draw(plan: &Plan, number: u64) -> Plan {
 }
 
 /// The picture of both timelines, as SVG and PNG, and the table of all that happened.
-pub fn files(recording: &Recording, replayed: &Replayed) -> Vec<File> {
+pub fn files(plan: &Plan, recording: &Recording, replayed: &Replayed) -> Vec<File> {
     let (observed, predicted, comparison) = (&replayed.observed, &replayed.predicted, &replayed.comparison);
     let drawing = render::replay::picture::draw(recording, observed, predicted, comparison);
     vec![
-        ("replay.csv".to_string(), render::replay::table(comparison).into_bytes()),
+        (
+            "replay.csv".to_string(),
+            (render::replay::provenance(plan) + &render::replay::table(comparison)).into_bytes(),
+        ),
         ("replay.svg".to_string(), render::timeline::svg::render(&drawing)),
         ("replay.png".to_string(), render::timeline::png::render(&drawing, &drawing.description)),
     ]

@@ -3,6 +3,8 @@
 pub mod picture;
 
 use crate::analysis::replay::{Comparison, KindResult, ListResult, Row, Side};
+use crate::analysis::summary::VERSION;
+use crate::plan::Plan;
 use crate::record::Recording;
 use std::fmt::Write;
 
@@ -57,6 +59,11 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
         kind_line(&mut out, kind);
     }
     out
+}
+
+/// The line with which the table begins, as other tables do.
+pub fn provenance(plan: &Plan) -> String {
+    format!("# kubelapse {VERSION}, recording {}, hash {}\n", plan.name, plan.hash)
 }
 
 /// All happenings in order of time, recorded beside predicted.

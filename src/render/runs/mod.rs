@@ -238,7 +238,10 @@ fn footnotes(out: &mut String, plan: &Plan) {
     }
     if dash {
         let least = statistics::least_runs(99.0).max(statistics::least_runs(95.0));
-        let words = format!("too few runs: p95 takes {}, p99 {least}", statistics::least_runs(95.0));
+        let words = format!(
+            "fewer runs have one than that takes: {} for a p95, {least} for a p99",
+            statistics::least_runs(95.0)
+        );
         line(out, "  -: ", &words);
     }
 }
