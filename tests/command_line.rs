@@ -274,3 +274,77 @@ fn the_summary_accounts_for_every_request_and_names_every_file() {
     }
     assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{}", said.out);
 }
+
+/// What `init` writes runs, checks green, says nothing, and is never written over anything.
+#[test]
+fn a_first_scenario_runs_and_checks_green() {
+    let desk = Desk::new("init");
+    let said = desk.says(&["init", "shop"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("shop/manifests/web.yaml\n") && said.out.contains("kubelapse run shop/scenario.yaml\n"));
+    let before = desk.read("shop/scenario.yaml");
+    let said = desk.says(&["check", "shop/scenario.yaml"]);
+    assert!(
+        said.code == 0 && said.err.is_empty() && said.out.contains("  holds     time_to_serve"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    let said = desk.says(&["run", "shop/scenario.yaml", "--out", "out"]);
+    assert!(
+        said.code == 0 && said.err.is_empty() && said.out.contains("Step 1: web 3 -> "),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    desk.write("shop/manifests/web.yaml", WEB);
+    std::fs::remove_file(desk.0.join("shop/scenario.yaml")).unwrap();
+    let said = desk.says(&["init", "shop"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("shop/manifests/web.yaml, shop/manifests/nodes.yaml are there already"), "{}", said.err);
+    assert!(!desk.0.join("shop/scenario.yaml").exists(), "all or nothing");
+    assert_eq!(desk.read("shop/manifests/web.yaml"), WEB);
+    assert!(before.contains("expect:"));
+}
+
+/// A scenario for manifests that are there: with a NodePool nodes are those that Karpenter buys, without one a plain type.
+#[test]
+fn a_scenario_for_manifests_that_are_there_runs_and_checks_green() {
+    let desk = Desk::new("from");
+    assert_eq!(desk.says(&["init", "whole"]).code, 0);
+    std::fs::rename(desk.0.join("whole/manifests"), desk.0.join("k8s")).unwrap();
+    desk.write("plain/web.yaml", WEB);
+    desk.write("plain/values.yaml", "replicas: 3\n");
+    for (arguments, file, names) in [
+        (&["init", "--from", "k8s"][..], "scenario.yaml", "manifests:\n  - k8s/\n"),
+        (&["init", "k8s", "--from", "k8s"], "k8s/scenario.yaml", "manifests:\n  - nodes.yaml\n  - web.yaml\n"),
+        (&["init", "plain", "--from", "plain"], "plain/scenario.yaml", "manifests:\n  - web.yaml\n"),
+        (&["init", "--from", "plain/web.yaml"], "plain/scenario.yaml", "manifests:\n  - web.yaml\n"),
+    ] {
+        let _ = std::fs::remove_file(desk.0.join(file));
+        let said = desk.says(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}\n{}", said.err);
+        let text = desk.read(file);
+        assert!(text.contains(names) && text.contains("\nname: web\n"), "{arguments:?}\n{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        let said = desk.says(&["check", file]);
+        assert!(said.code == 0 && said.out.contains("  holds  "), "{text}\n{}{}", said.out, said.err);
+    }
+    let text = desk.read("scenario.yaml");
+    assert!(
+        text.contains("node_pool: general, instance_type: m6i.large") && text.contains("\n  web: [{ at: 0s, rate: "),
+        "{text}"
+    );
+    assert!(text.contains("\n  - time_to_serve <= 2m\n") && text.contains("target_groups:\n  web:\n"), "{text}");
+    assert!(desk.read("plain/scenario.yaml").contains("no NodePool is among the manifests"));
+    // Refused: what is there, what lies elsewhere, what is wrong.
+    assert!(desk.says(&["init", "--from", "k8s"]).err.contains("scenario.yaml is there already"));
+    assert!(desk.says(&["init", "other", "--from", "k8s"]).err.contains("lies outside of"));
+    desk.write("broken/web.yaml", &WEB.replace("selector:", "selectr:"));
+    let said = desk.says(&["init", "broken", "--from", "broken/web.yaml"]);
+    assert!(
+        said.code == 2 && said.err.contains("broken/web.yaml:6:3") && !desk.0.join("broken/scenario.yaml").exists(),
+        "{}",
+        said.err
+    );
+}

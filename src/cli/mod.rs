@@ -7,6 +7,7 @@ mod check;
 mod compare;
 mod drain;
 mod explain;
+mod init;
 mod output;
 mod rare;
 mod replay;
@@ -35,6 +36,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a first scenario with manifests to begin with, or with `--from` one for manifests that you have
+    Init(init::Arguments),
     /// Run a scenario, once or `--runs N` times, and write timeline, charts and CSV to output/<name>/
     Run(run::Arguments),
     /// Hold scenarios against their `claims:` and `expect:`; for CI
@@ -229,6 +232,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
+        Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),

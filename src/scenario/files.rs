@@ -47,6 +47,29 @@ impl Files {
         let missing = |path: &Path, error: std::io::Error| unreadable(path, &slashed(path), &error);
         let given = scenario.parent().unwrap_or(Path::new("")).to_path_buf();
         let scenario = fs::canonicalize(scenario).map_err(|error| missing(scenario, error))?;
+        Files::of((given, scenario), root, data)
+    }
+
+    /// The files of a scenario that is not written yet.
+    ///
+    /// # Errors
+    /// When its folder cannot be reached, or stands outside of the root.
+    pub fn with_text(scenario: &Path, text: &str, root: Option<&Path>) -> Result<(Files, PathBuf), FileError> {
+        let given = scenario.parent().unwrap_or(Path::new("")).to_path_buf();
+        let folder = if given.as_os_str().is_empty() { Path::new(".") } else { &given };
+        let folder = fs::canonicalize(folder).map_err(|error| unreadable(folder, &slashed(folder), &error))?;
+        let file = folder.join(scenario.file_name().unwrap_or_default());
+        let (mut files, file) = Files::of((given, file), root, BTreeMap::new())?;
+        files.read.insert(files.name(&file), text.as_bytes().into());
+        Ok((files, file))
+    }
+
+    fn of(
+        (given, scenario): (PathBuf, PathBuf),
+        root: Option<&Path>,
+        data: BTreeMap<String, PathBuf>,
+    ) -> Result<(Files, PathBuf), FileError> {
+        let missing = |path: &Path, error: std::io::Error| unreadable(path, &slashed(path), &error);
         let base = scenario.parent().unwrap_or(Path::new("/")).to_path_buf();
         let root = match root {
             Some(root) => fs::canonicalize(root).map_err(|error| missing(root, error))?,

@@ -4,7 +4,7 @@
 //! In: the tree of a file. Out: its kind, told by the keys that only that kind has.
 
 use super::diagnostic::{Diagnostic, Place, Problems};
-use super::yaml::Node;
+use super::yaml::{self, Node};
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,15 @@ fn of(node: &Node) -> (Kind, Option<Place>) {
     }
 }
 
+/// True if every document of a text is a manifest, and there is one.
+pub fn holds_manifests(text: &str) -> bool {
+    let mut problems = Problems::new();
+    let file = problems.add_source("", text.into());
+    let documents = yaml::parse(file, text, &mut problems);
+    let mut written = documents.iter().filter(|document| !document.is_null()).peekable();
+    written.peek().is_some() && written.all(|document| of(document).0 == Kind::Manifest) && !problems.has_errors()
+}
+
 /// True if the tree is of the kind that is wanted; else the problem is noted, with what to do instead.
 pub fn is(wanted: Kind, node: &Node, shown: &str, problems: &mut Problems) -> bool {
     let (found, place) = of(node);
@@ -56,7 +65,9 @@ pub fn is(wanted: Kind, node: &Node, shown: &str, problems: &mut Problems) -> bo
                 "run it with `kubelapse run {shown}`; a study names it as its `base:` and says what to vary, see docs/studies.md"
             )
         }
-        (_, Kind::Manifest) => "name it under `manifests:` of a scenario, see docs/scenario.md".to_string(),
+        (_, Kind::Manifest) => {
+            format!("name it under `manifests:` of a scenario; `kubelapse init --from {shown}` writes one")
+        }
     };
     let message = format!("{shown} is {}, and {} is wanted here", found.name(), wanted.name());
     let label = format!("{} begins so", found.name());

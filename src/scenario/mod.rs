@@ -152,8 +152,24 @@ impl Draft {
 /// # Errors
 /// All problems of all files, if any of them forbids a run.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
+    read_files(path, Files::new(path, options.root.as_deref(), options.data.clone()), options)
+}
+
+/// The same of a text that is not written to its path yet.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<Loaded, Problems> {
+    read_files(path, Files::with_text(path, text, options.root.as_deref()), options)
+}
+
+fn read_files(
+    path: &Path,
+    found: Result<(Files, PathBuf), files::FileError>,
+    options: &LoadOptions,
+) -> Result<Loaded, Problems> {
     let mut problems = Problems::new();
-    let (mut files, file) = match Files::new(path, options.root.as_deref(), options.data.clone()) {
+    let (mut files, file) = match found {
         Ok(found) => found,
         Err(error) => {
             files::report(error, None, &mut problems);

@@ -8,6 +8,7 @@ pub mod many;
 pub mod rare;
 pub mod replay;
 pub mod replications;
+pub mod starter;
 pub mod sweep;
 pub mod what_if;
 

@@ -1,0 +1,243 @@
+//! A first scenario for manifests that somebody has: which services get traffic, what stands at the start, and what holds today.
+//!
+//! ```text
+//!  manifests ─► plan ─► a run without load: the nodes that Karpenter buys for these pods ─► nodes at the start
+//!            └─► autoscalers and Services ─► traffic that uses two fifths of what their pods request, then more
+//!  all of it ─► a run: of some bounds the tightest that hold ─► `expect:`
+//! ```
+//! In: paths of manifests as a scenario names them. Out: the text of a scenario, which runs and whose expectations hold. What no
+//! manifest says is assumed, and the text says so.
+
+use super::gates::{self, Length};
+use super::replications::Control;
+use super::run_once;
+use crate::plan::{DeploymentSpec, Plan};
+use crate::rules::expectation::{Expectation, Verdict, parse};
+use crate::rules::requirement::NodeOperator;
+use crate::rules::requirements::ZONE;
+use crate::scenario::{self, LoadOptions, Loaded, Problems};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// CPU of a request that nobody has measured, milliseconds.
+const REQUEST_MILLIS: u64 = 50;
+/// What a pod without a request of CPU is taken to be given, millicores.
+const UNSAID_MILLICORES: i64 = 250;
+/// Load at the start, as a share of what the pods request.
+const BASE_SHARE: f64 = 0.4;
+/// By so much the load rises where an autoscaler can answer, and where none can.
+const RISES: (f64, f64) = (2.5, 1.5);
+/// The type of nodes where no NodePool says one.
+const PLAIN_TYPE: &str = "m6i.large";
+/// Most nodes that are assumed.
+const NODES_MAX: usize = 500;
+/// Bounds of which the first that holds is written.
+const BOUNDS: [&[&str]; 3] = [
+    &[
+        "time_to_serve <= 1m",
+        "time_to_serve <= 2m",
+        "time_to_serve <= 3m",
+        "time_to_serve <= 5m",
+        "time_to_serve <= 10m",
+    ],
+    &["unscheduled_pods == 0"],
+    &["lost_requests == 0", "lost_requests <= 10", "lost_requests <= 100", "lost_requests <= 1000"],
+];
+
+/// A scenario to begin with.
+pub struct Starter {
+    /// Its text.
+    pub text: String,
+    /// It, read: with the warnings that its manifests cause.
+    pub loaded: Loaded,
+}
+
+/// A service that gets traffic.
+struct Served {
+    name: String,
+    base: u64,
+    peak: u64,
+    replicas: Option<i32>,
+    is_unsaid: bool,
+}
+
+/// The scenario at `path`, which need not be there yet, for these manifests.
+///
+/// # Errors
+/// All problems of the manifests.
+pub fn derive(path: &Path, manifests: &[String]) -> Result<Starter, Problems> {
+    let read = |text: &str| scenario::load_text(path, text, &LoadOptions::default());
+    let named: Vec<String> = manifests.iter().map(|name| format!("  - {}\n", quoted(name))).collect();
+    let named = format!("manifests:\n{}", named.concat());
+    let bare = read(&named)?.plan;
+    let cluster = place_of(&bare);
+    let bare = read(&format!("{named}cluster:\n{cluster}"))?.plan;
+    let served = served(&bare);
+    let nodes = nodes(&bare, &|nodes| Ok(read(&format!("{named}cluster:\n{cluster}{nodes}"))?.plan))?;
+    let mut text = head(&bare, &served);
+    text += &format!("{named}\n# The cluster when the run begins.\ncluster:\n{cluster}{nodes}");
+    text += &groups(&bare);
+    text += &load(&served);
+    text += "\nrun: { until: 20m }\n";
+    let plan = read(&text)?.plan;
+    text += &expectations(&plan);
+    Ok(Starter { loaded: read(&text)?, text })
+}
+
+/// A path in quotes where YAML would take it for something else.
+fn quoted(text: &str) -> String {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)) && !text.starts_with('-');
+    if plain { text.to_string() } else { format!("'{}'", text.replace('\'', "''")) }
+}
+
+fn head(plan: &Plan, served: &[Served]) -> String {
+    let name = served.first().map(|one| one.name.as_str()).or(plan.deployments.first().map(|one| one.name.as_str()));
+    let name = name.unwrap_or("first").replace('/', "-");
+    format!(
+        "# A first scenario for these manifests. What they do not say is assumed, and marked so: put in what you know.\n\
+         # docs/scenario.md has every key.\n\
+         name: {name}\n\n"
+    )
+}
+
+/// Region and zones, as NodePools ask for them.
+fn place_of(plan: &Plan) -> String {
+    let asked = plan.node_pools.iter().flat_map(|pool| &pool.requirements);
+    let asked = asked.filter(|one| one.key == ZONE && one.operator == NodeOperator::In).flat_map(|one| &one.values);
+    let mut zones: Vec<&str> = asked.map(String::as_str).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    let region = zones.first().map(|zone| zone.trim_end_matches(|c: char| c.is_ascii_lowercase()));
+    match region.filter(|region| zones.iter().all(|zone| zone.starts_with(region))) {
+        Some(region) => format!("  region: {region}\n  zones: [{}]\n", zones.join(", ")),
+        None => "  region: us-east-1 # assumed\n".to_string(),
+    }
+}
+
+/// Deployments that an autoscaler scales or a Service sends to; all, if there is none such.
+fn served(plan: &Plan) -> Vec<Served> {
+    let scaled = |spec: &DeploymentSpec| {
+        plan.hpas.iter().find(|hpa| hpa.target_name == spec.name && hpa.namespace == spec.namespace)
+    };
+    let reached =
+        |spec: &DeploymentSpec| plan.services.iter().any(|service| service.selects(plan.template(spec.template)));
+    let wanted: Vec<&DeploymentSpec> =
+        plan.deployments.iter().map(AsRef::as_ref).filter(|spec| scaled(spec).is_some() || reached(spec)).collect();
+    let all: Vec<&DeploymentSpec> = plan.deployments.iter().map(AsRef::as_ref).collect();
+    let one = |spec: &&DeploymentSpec| {
+        let hpa = scaled(spec);
+        let replicas =
+            hpa.map_or(spec.replicas, |hpa| spec.replicas.clamp(hpa.min_replicas.max(1), hpa.max_replicas)).max(1);
+        let requested = plan.template(spec.template).requests.cpu.0;
+        let millicores = if requested > 0 { requested } else { UNSAID_MILLICORES };
+        let rate = BASE_SHARE * f64::from(replicas) * millicores as f64 / REQUEST_MILLIS as f64;
+        let rise = if hpa.is_some_and(|hpa| hpa.max_replicas > replicas) { RISES.0 } else { RISES.1 };
+        let unique = plan.deployments.iter().filter(|other| other.name == spec.name).count() == 1;
+        Served {
+            name: if unique { spec.name.clone() } else { format!("{}/{}", spec.namespace, spec.name) },
+            base: (rate.round() as u64).max(1),
+            peak: ((rate * rise).round() as u64).max(2),
+            replicas: (replicas != spec.replicas).then_some(replicas),
+            is_unsaid: requested == 0,
+        }
+    };
+    (if wanted.is_empty() { all } else { wanted }).iter().map(one).collect()
+}
+
+/// Nodes at the start: what Karpenter buys for the pods, or as many of a plain type as they need.
+fn nodes(bare: &Plan, with: &dyn Fn(&str) -> Result<Plan, Problems>) -> Result<String, Problems> {
+    if bare.node_pools.is_empty() {
+        let mut count = 1;
+        loop {
+            let lines = format!(
+                "  nodes: # assumed: no NodePool is among the manifests\n    - {{ instance_type: {PLAIN_TYPE}, count: {count} }}\n"
+            );
+            let world = run_once(&Plan { until: bare.start + FITS, ..with(&lines)? }, 0, false).world;
+            let waits = world.pods.iter().any(|pod| pod.unschedulable && pod.gone.is_none());
+            if !waits || count >= NODES_MAX {
+                return Ok(lines);
+            }
+            count = (count + count.div_ceil(4)).min(NODES_MAX);
+        }
+    }
+    let world = run_once(bare, 0, false).world;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        let label = |key: &str| node.labels.get(key).map(String::as_str).unwrap_or_default();
+        let line = format!(
+            "node_pool: {}, instance_type: {}, capacity_type: {}, zone: {}",
+            label("karpenter.sh/nodepool"),
+            label("node.kubernetes.io/instance-type"),
+            label("karpenter.sh/capacity-type"),
+            label(ZONE)
+        );
+        *counts.entry(line).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return Ok(String::new());
+    }
+    let lines: String = counts.iter().map(|(line, count)| format!("    - {{ {line}, count: {count} }}\n")).collect();
+    Ok(format!("  nodes: # assumed: what Karpenter buys for these pods\n{lines}"))
+}
+
+/// So long shows whether pods find room.
+const FITS: crate::engine::Span = crate::engine::Span::from_secs(60);
+
+fn groups(plan: &Plan) -> String {
+    if plan.target_groups.is_empty() {
+        return String::new();
+    }
+    let mut out = "\n# Assumed: the defaults of AWS. `aws elbv2 describe-target-groups` and `describe-target-group-attributes` say yours.\n\
+                   target_groups:\n"
+        .to_string();
+    for group in &plan.target_groups {
+        let (check, delay) = (&group.health_check, group.deregistration_delay.whole_seconds());
+        out += &format!(
+            "  {}:\n    deregistration_delay: {delay}s\n    \
+             health_check: {{ path: {}, interval: {}, timeout: {}, healthy: {}, unhealthy: {} }}\n",
+            group.name, check.path, check.interval, check.timeout, check.healthy_threshold, check.unhealthy_threshold
+        );
+    }
+    out
+}
+
+fn load(served: &[Served]) -> String {
+    if served.is_empty() {
+        return String::new();
+    }
+    let mut out =
+        "\n# Assumed: what a request costs a pod. Measure it: CPU seconds used, divided by requests served.\n\
+                   services:\n"
+            .to_string();
+    for one in served {
+        let replicas = one.replicas.map(|replicas| format!(", replicas: {replicas}")).unwrap_or_default();
+        let unsaid = if one.is_unsaid { " # its pods request no CPU" } else { "" };
+        out += &format!("  {}: {{ cpu_per_request: {REQUEST_MILLIS}ms{replicas} }}{unsaid}\n", one.name);
+    }
+    out += "\n# Assumed: requests over time, two fifths of what the pods request and then more.\ntraffic:\n";
+    for one in served {
+        out += &format!("  {}: [{{ at: 0s, rate: {}/s }}, {{ at: 5m, rate: {}/s }}]\n", one.name, one.base, one.peak);
+    }
+    out
+}
+
+/// Of each kind of bound the tightest that holds in this run.
+fn expectations(plan: &Plan) -> String {
+    let all: Vec<Expectation> = BOUNDS.iter().copied().flatten().filter_map(|text| parse(text).ok()).collect();
+    let plan = Plan { expectations: all, claims: Vec::new(), ..plan.clone() };
+    let stop = AtomicBool::new(false);
+    let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
+    let report = gates::report(&plan, "", Length::Fixed(1), control);
+    let holds = |text: &&str| report.lines.iter().any(|line| line.check == **text && line.verdict == Verdict::Holds);
+    let kept: Vec<&str> = BOUNDS.iter().filter_map(|kind| kind.iter().find(|text| holds(text)).copied()).collect();
+    if kept.is_empty() {
+        return "\n# Nothing usual holds with these assumptions: `kubelapse run` shows why. \
+                Write here what must hold.\nexpect: []\n"
+            .to_string();
+    }
+    let lines: String = kept.iter().map(|text| format!("  - {text}\n")).collect();
+    format!(
+        "\n# What holds with these assumptions. p95(time_to_serve) <= 4m would speak of many runs with chance.\nexpect:\n{lines}"
+    )
+}
