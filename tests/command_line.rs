@@ -348,3 +348,26 @@ fn a_scenario_for_manifests_that_are_there_runs_and_checks_green() {
         said.err
     );
 }
+
+/// What a picture is about has words: each trigger, and of which Deployment it is where several scale.
+#[test]
+fn labels_of_a_picture_say_what_and_whose() {
+    let svg = |name: &str| {
+        let plan = crate::support::load(&crate::support::root().join("scenarios").join(name));
+        let (files, _) = kubelapse::study::report(&plan, &kubelapse::study::run_once(&plan, 0, false));
+        let (_, bytes) = files.into_iter().find(|(name, _)| name == "timeline.svg").expect("the picture");
+        String::from_utf8(bytes).unwrap()
+    };
+    let maintenance = svg("operator/maintenance.yaml");
+    for words in
+        ["trigger: 6 → 11 replicas", "trigger: 11 → 12 replicas", "cordon of node lab-01", "scale-down: 12 → 7"]
+    {
+        assert!(maintenance.contains(words), "{words} is not said");
+    }
+    let churn = svg("karpenter/consolidation-churn.yaml");
+    assert!(
+        churn.contains("trigger: eager 2 → 3 replicas") && churn.contains("patient 2 → 3"),
+        "whose step it is, is not said"
+    );
+    assert!(churn.contains(">load 1 → 4.4 cores<"), "all loads change alike");
+}

@@ -37,13 +37,16 @@ pub fn files(plan: &Plan, runs: &Runs) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The bounds that the scenario sets to a measure, each with the check that sets it.
-fn bounds(plan: &Plan, measure: Measure) -> Vec<(f64, String)> {
+/// A bound of a picture: where it begins, if it does, where it ends, and the check that sets it.
+type Limit = (Option<f64>, f64, String);
+
+/// The bounds that the scenario sets to a measure.
+fn bounds(plan: &Plan, measure: Measure) -> Vec<Limit> {
     let checks = plan.claims.iter().map(|claim| &claim.check).chain(&plan.expectations);
     let of_measure = |check: &&Expectation| check.subject.measure() == measure && check.subject.unit() == Unit::Seconds;
     let found = checks.filter(of_measure).filter_map(|check| match check.bound {
-        Bound::Compare(Comparison::Less | Comparison::LessOrEqual, bound) => Some((bound, check.text.clone())),
-        Bound::Within(_, high) => Some((high, check.text.clone())),
+        Bound::Compare(Comparison::Less | Comparison::LessOrEqual, bound) => Some((None, bound, check.text.clone())),
+        Bound::Within(low, high) => Some((Some(low), high, check.text.clone())),
         Bound::Compare(..) => None,
     });
     found.take(BOUNDS_MAX).collect()
@@ -63,7 +66,8 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     let title = format!("{}: {words}", plan.name);
     let mut out = drawing(1_000.0, 400.0, &title, "the share of runs by time, with the band of confidence");
     let limits = bounds(plan, measure);
-    let ends = limits.iter().map(|(limit, _)| *limit).chain([known[0], known[ended - 1]]);
+    let ends = limits.iter().flat_map(|(low, high, _)| low.iter().chain([high])).copied();
+    let ends = ends.chain([known[0], known[ended - 1]]);
     let (first, last) = (ends.clone().fold(f64::INFINITY, f64::min), ends.fold(f64::MIN, f64::max));
     let pad = ((last - first) * 0.04).max(0.5);
     let range = (first - pad, last + pad);
@@ -108,9 +112,9 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
 
 /// Upright lines at the bounds with the checks that set them. The curve is high at the right of the left panel and low at its
 /// left: words stand at the foot there, and at the top of the right panel.
-fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, f64), limits: &[(f64, String)]) {
+fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, f64), limits: &[Limit]) {
     let mut drawn: Vec<f64> = Vec::new();
-    for (row, (limit, text)) in limits.iter().enumerate() {
+    for (row, (low, limit, text)) in limits.iter().enumerate() {
         let width = text_width(text, 11.0, false);
         let words = |out: &mut Drawing, from: f64, base: f64, start: bool| {
             let back = if start { from - 2.0 } else { from - width - 2.0 };
@@ -118,13 +122,17 @@ fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, 
             let anchor = if start { Anchor::Start } else { Anchor::End };
             out.text((from, base), (11.0, false), anchor, RED, text.clone());
         };
-        let new = !drawn.contains(limit);
-        drawn.push(*limit);
-        for frame in [left, right] {
-            let (x, top, bottom) = frame.vertical(*limit);
-            if new {
+        for bound in low.iter().chain([limit]) {
+            let new = !drawn.contains(bound);
+            drawn.push(*bound);
+            for frame in [left, right].into_iter().filter(|_| new) {
+                let (x, top, bottom) = frame.vertical(*bound);
                 out.line(vec![(x, top), (x, bottom)], RED, 1.5, true);
             }
+        }
+        for (frame, low) in [left, right].into_iter().zip([*low; 2]).filter_map(|(frame, low)| Some((frame, low?))) {
+            let ((from, top, bottom), (to, ..)) = (frame.vertical(low), frame.vertical(*limit));
+            out.rect([from, top, to - from, bottom - top], RED.opacity(0.06), text.clone());
         }
         let down = 15.0 * row as f64;
         let (x, _, bottom) = left.vertical(*limit);
@@ -307,6 +315,18 @@ mod tests {
             parts(&stages, &[20.0, 0.4, 30.0], &[0, 2], 50.4).last().map(|part| part.name.as_str()),
             Some("other")
         );
+    }
+
+    #[test]
+    fn a_range_has_both_of_its_bounds() {
+        let checks = ["p95(time_to_serve) in 2m..3m", "time_to_serve <= 4m", "time_to_serve >= 1m"];
+        let start = crate::engine::Time::from_unix_seconds(0);
+        let plan = Plan {
+            expectations: checks.iter().map(|text| crate::rules::expectation::parse(text).unwrap()).collect(),
+            ..Plan::empty(start, crate::engine::Span::from_secs(60))
+        };
+        let found: Vec<_> = bounds(&plan, Measure::TimeToServe).into_iter().map(|(low, high, _)| (low, high)).collect();
+        assert_eq!(found, [(Some(120.0), 180.0), (None, 240.0)]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::headline::headline;
 use super::text::{plural, tenths};
 use crate::analysis::{Step, Why};
 use crate::engine::{Span, Time};
+use crate::plan::DeploymentId;
 use canvas::{Anchor, Colour, Drawing, fitted, text_width};
 
 /// Width of the picture.
@@ -167,27 +168,25 @@ fn legend(drawing: &mut Drawing, y: f64, entries: &[(Colour, &str)]) {
 
 fn markers(finished: &Finished) -> Vec<Marker> {
     let plan = finished.plan;
-    let mut markers = Vec::new();
-    for app in &plan.apps {
-        let curve = app.cores.as_ref().unwrap_or(&app.traffic);
-        let changes = crate::analysis::steps::corners(curve);
-        if changes.len() <= 12 {
-            for at in changes.into_iter().filter(|&at| at > plan.start && at < plan.until) {
-                let words = load_words(curve, at, app.cores.is_some());
-                markers.push(Marker { at, words, colour: palette::FAINT_INK, rank: 1 });
-            }
-        }
-    }
+    let mut markers = load_changes(finished);
+    // Where several Deployments scale each label says of which it speaks.
+    let (ups, downs) = (&finished.analysis.steps, &finished.analysis.steps_down);
+    let scaled = ups.iter().map(|step| step.deployment).chain(downs.iter().map(|down| down.deployment));
+    let several = scaled.collect::<std::collections::BTreeSet<_>>().len() > 1;
+    let whose = |deployment: DeploymentId| {
+        if several { format!("{} ", plan.deployments[deployment.index()].name) } else { String::new() }
+    };
     let few = finished.analysis.steps.len() <= 3;
     for step in &finished.analysis.steps {
         // Of many triggers the first explains what the others are.
-        let (from, to) = (step.from, step.to);
+        let (from, to, whose) = (step.from, step.to, whose(step.deployment));
         let full = few || step.number == 1;
-        let words = if full { format!("trigger: {from} → {to} replicas") } else { format!("{from} → {to}") };
+        let words =
+            if full { format!("trigger: {whose}{from} → {to} replicas") } else { format!("{whose}{from} → {to}") };
         markers.push(Marker { at: step.trigger, words, colour: palette::BLACK, rank: if full { 1 } else { 2 } });
     }
     for down in &finished.analysis.steps_down {
-        let words = format!("scale-down: {} → {}", down.from, down.to);
+        let words = format!("scale-down: {}{} → {}", whose(down.deployment), down.from, down.to);
         markers.push(Marker { at: down.trigger, words, colour: palette::TERMINATING, rank: 3 });
     }
     let ended = |why| matches!(why, Why::Interruption | Why::Failure);
@@ -213,6 +212,31 @@ fn markers(finished: &Finished) -> Vec<Marker> {
     markers.sort_by_key(|marker| (marker.at, marker.rank));
     markers.dedup_by(|later, earlier| later.at == earlier.at && later.words == earlier.words);
     markers
+}
+
+/// Changes of load; of several services each says of which it speaks, unless all change alike.
+fn load_changes(finished: &Finished) -> Vec<Marker> {
+    let plan = finished.plan;
+    let mut found: Vec<(Time, String, Vec<&str>)> = Vec::new();
+    for app in &plan.apps {
+        let curve = app.cores.as_ref().unwrap_or(&app.traffic);
+        let changes = crate::analysis::steps::corners(curve);
+        if changes.len() > 12 {
+            continue;
+        }
+        for at in changes.into_iter().filter(|&at| at > plan.start && at < plan.until) {
+            let words = load_words(curve, at, app.cores.is_some());
+            match found.iter_mut().find(|(time, known, _)| (*time, &*known) == (at, &words)) {
+                Some((.., names)) => names.push(&app.name),
+                None => found.push((at, words, vec![&app.name])),
+            }
+        }
+    }
+    let marker = |(at, words, names): (Time, String, Vec<&str>)| {
+        let words = if names.len() == plan.apps.len() { words } else { format!("{} {words}", names.join(", ")) };
+        Marker { at, words, colour: palette::FAINT_INK, rank: 1 }
+    };
+    found.into_iter().map(marker).collect()
 }
 
 /// Nodes that Karpenter removes, and how many pods have to move: nodes that go at one time for one reason together.
@@ -247,15 +271,24 @@ fn load_words(curve: &crate::plan::Curve, at: Time, cores: bool) -> String {
     }
 }
 
-/// The row of each marker's label, counted from the panels up; `None`: no room, its line stands alone.
+/// The row of each marker's label, counted from the panels up; `None`: no room, its line stands alone. There are more rows where
+/// what a picture is about would go without words.
 fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
-    const ROWS: usize = 5;
+    const ROWS: std::ops::RangeInclusive<usize> = 5..=8;
+    let without = |placed: &[Option<usize>]| {
+        markers.iter().zip(placed).filter(|(marker, row)| marker.rank <= 1 && row.is_none()).count()
+    };
+    let all = ROWS.map(|rows| place_in(rows, markers, axis));
+    all.min_by_key(|placed| without(placed)).unwrap_or_default()
+}
+
+fn place_in(most: usize, markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
     let mut labelled: Vec<usize> = (0..markers.len()).collect();
     loop {
         let extent = |&index: &usize| (axis.x(markers[index].at), text_width(&markers[index].words, 12.0, true) + 5.0);
         let extents: Vec<(f64, f64)> = labelled.iter().map(extent).collect();
         let rows = canvas::staircase(&extents);
-        let Some(crowded) = rows.iter().position(|&row| row >= ROWS) else {
+        let Some(crowded) = rows.iter().position(|&row| row >= most) else {
             let mut placed = vec![None; markers.len()];
             labelled.iter().zip(rows).for_each(|(&index, row)| placed[index] = Some(row));
             return placed;
