@@ -261,7 +261,9 @@ fn may_be_wake(event: &Event) -> bool {
     !matches!(
         event,
         Event::Traffic(Traffic::Next(_) | Traffic::Answers(_) | Traffic::Refresh(_))
-            | Event::Service(Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_))
+            | Event::Service(
+                Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_) | Service::FlowAgain(_)
+            )
             | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..) | Alb::Known(_))
             | Event::TargetGroup(Group::Wake | Group::Answer(_))
             | Event::MetricsServer(Metrics::Scrape | Metrics::Publish)

@@ -70,12 +70,20 @@ impl Service {
                 && other != pod
                 && cx.plan.apps[app.index()].mode == crate::plan::TrafficMode::Fluid
             {
-                cx.after(Span::ZERO, crate::components::Event::Service(Event::Flow(app)));
+                self.flow_soon(cx, app);
             }
             self.grant(cx, other, share, Standing::of(cx.world, other));
         }
         if !there.contains(&pod) {
             self.grant(cx, pod, 0, Standing::of(cx.world, pod));
+        }
+    }
+
+    /// The flow of an application is looked at anew in this instant, once; one that is being looked at divides CPU first.
+    pub(super) fn flow_soon(&mut self, cx: &mut Cx, app: AppId) {
+        let state = &mut self.apps[app.index()];
+        if self.flowing != Some(app) && !std::mem::replace(&mut state.flow_is_due, true) {
+            cx.after(Span::ZERO, crate::components::Event::Service(Event::FlowAgain(app)));
         }
     }
 

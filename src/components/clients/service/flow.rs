@@ -47,12 +47,14 @@ impl Service {
             return;
         }
         self.integrate(cx, app);
+        self.flowing = Some(app);
         self.adopt_lanes(cx, app);
         let rate = self.apps[app.index()].stream.rate;
         let mut lanes = std::mem::take(&mut self.apps[app.index()].stream.lanes);
         for lane in &mut lanes {
             self.load_lane(cx, app, rate, lane);
         }
+        self.flowing = None;
         for lane in &mut lanes {
             self.rate_lane(cx, app, rate, lane);
         }

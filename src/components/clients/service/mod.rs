@@ -47,6 +47,8 @@ pub struct Service {
     apps: Vec<AppState>,
     finished: Vec<RequestId>,
     begun: Vec<Span>,
+    /// The application whose flow takes up its CPU at this moment.
+    flowing: Option<AppId>,
 }
 
 /// What it knows of a pod.
@@ -104,6 +106,8 @@ struct AppState {
     check_timeout: Option<f64>,
     /// The pending look at cold processes in a flow.
     warms: Option<Time>,
+    /// A `FlowAgain` is pending.
+    flow_is_due: bool,
 }
 
 /// Why it may be woken.
@@ -133,6 +137,8 @@ pub enum Event {
     Fault(FaultId),
     /// The flow of an application changed.
     Flow(AppId),
+    /// The CPU changed that pods of an application's flow get.
+    FlowAgain(AppId),
     /// A backlog of an application's flow is gone.
     Edge(AppId),
     /// Flows are booked up to now.
@@ -151,6 +157,7 @@ impl Service {
             stream: Stream::new(cx.plan.start),
             check_timeout: strain::timeout_of(cx.plan, app),
             warms: None,
+            flow_is_due: false,
         };
         self.apps = cx.plan.apps.iter().map(state).collect();
         for index in 0..cx.world.pods.len() {
@@ -188,6 +195,10 @@ impl Service {
             Event::Speed(node) => self.speed(cx, node),
             Event::Fault(fault) => self.fault(cx, fault),
             Event::Flow(app) => self.flow(cx, app),
+            Event::FlowAgain(app) => {
+                self.apps[app.index()].flow_is_due = false;
+                self.flow(cx, app);
+            }
             Event::Edge(app) => {
                 if self.apps[app.index()].stream.edge.is_some_and(|edge| cx.now >= edge) {
                     self.flow(cx, app);
@@ -243,7 +254,7 @@ impl Service {
         if let Some(app) = self.pods[pod.index()].app
             && cx.plan.apps[app.index()].mode == crate::plan::TrafficMode::Fluid
         {
-            cx.after(Span::ZERO, crate::components::Event::Service(Event::Flow(app)));
+            self.flow_soon(cx, app);
         }
     }
 
