@@ -142,7 +142,7 @@ fn draw(plan: &Plan, number: u64) -> Plan {
     // Machines of one batch become Ready within milliseconds, and every race between them may be drawn.
     for (index, ready) in other.known_delays.ready.iter_mut().enumerate().filter(|_| round.late > 0) {
         let word = mixed(number << 32 | index as u64);
-        let late = if word % 2 == 0 { 0 } else { HOP_QUIET + (word >> 1) % round.late };
+        let late = if word.is_multiple_of(2) { 0 } else { HOP_QUIET + (word >> 1) % round.late };
         *ready = ready.map(|span| span + Span::from_millis(late));
     }
     other
