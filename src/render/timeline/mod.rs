@@ -226,7 +226,7 @@ fn load_changes(finished: &Finished) -> Vec<Marker> {
         }
         for at in changes.into_iter().filter(|&at| at > plan.start && at < plan.until) {
             let words = load_words(curve, at, app.cores.is_some());
-            match found.iter_mut().find(|(time, known, _)| (*time, &*known) == (at, &words)) {
+            match found.iter_mut().find(|(time, known, _)| (*time, known) == (at, &words)) {
                 Some((.., names)) => names.push(&app.name),
                 None => found.push((at, words, vec![&app.name])),
             }
