@@ -122,6 +122,9 @@ fn places_lead_from_the_working_directory() {
     );
     let said = desk.says(&["run", "shop/scenarios"]);
     assert!(said.err.contains("cannot read shop/scenarios: it is a folder"), "{}", said.err);
+    assert!(said.err.contains("give one of its scenarios, such as shop/scenarios/good.yaml"), "{}", said.err);
+    let said = desk.says(&["run", "shop/scenarios/manifests"]);
+    assert!(said.err.contains("`kubelapse init --from shop/scenarios/manifests`"), "{}", said.err);
 }
 
 /// One bad file does not hide the verdicts of the others, and is an error wherever a CI server looks.

@@ -195,3 +195,29 @@ fn the_expectations_of_the_readme_are_read() {
     }
     assert_eq!(blocks, 1);
 }
+
+/// Every code that a scenario's diagnostics have is in the table; those of recordings are about recordings alone.
+#[test]
+fn every_code_of_a_diagnostic_is_described() {
+    let page = page("scenario.md");
+    let mut folders = vec![root().join("src/scenario"), root().join("src/manifest")];
+    let mut codes = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.extend((!path.ends_with("recording")).then_some(path));
+                continue;
+            }
+            let text = fs::read_to_string(path).expect("a source file");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_string();
+            codes.extend(code.split('"').filter(|word| is_code(word)).map(str::to_string));
+        }
+    }
+    assert!(codes.len() > 40, "{codes:?}");
+    assert_eq!(missing(&page, codes.iter().map(String::as_str), row), [""; 0]);
+}
+
+fn is_code(word: &str) -> bool {
+    let digits = word.strip_prefix(['E', 'W', 'N']);
+    digits.is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}

@@ -1,6 +1,7 @@
 //! The only place that reads files: inside the scenario root and nowhere else, all bytes counted into one hash.
 
 use super::diagnostic::{Diagnostic, FileId, Place, Problems, Source};
+use super::kind::{self, Kind};
 use super::reader;
 use super::units;
 use super::yaml::{self, Node};
@@ -192,8 +193,10 @@ impl Files {
         let failed = |error: std::io::Error| ("E001", format!("cannot read {}: {error}", self.shown(path)), None);
         let found = fs::metadata(path).map_err(failed)?;
         if !found.is_file() {
+            let shown = self.shown(path);
             let what = if found.is_dir() { "a folder" } else { "no ordinary file" };
-            return Err(("E001", format!("cannot read {}: it is {what}", self.shown(path)), None));
+            let help = if found.is_dir() { instead_of(path, &shown) } else { None };
+            return Err(("E001", format!("cannot read {shown}: it is {what}"), help));
         }
         let mut bytes = Vec::new();
         let limit = yaml::FILE_BYTES_MAX as u64 + 1;
@@ -300,6 +303,34 @@ impl Files {
         }
         format!("{hash:016x}")
     }
+}
+
+/// What to do with a folder that was given for a file, by what lies in it.
+fn instead_of(folder: &Path, shown: &str) -> Option<String> {
+    const LOOKED_AT: usize = 64;
+    const SHOWN: usize = 3;
+    if folder.join("timeline.csv").is_file() {
+        return Some(format!("it is a recording: `kubelapse replay {shown}`"));
+    }
+    let names = names_in(folder).into_iter().filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"));
+    let small = |name: &String| folder.join(name).metadata().is_ok_and(|found| found.len() < 1 << 20);
+    let texts = names
+        .take(LOOKED_AT)
+        .filter(small)
+        .filter_map(|name| Some((fs::read_to_string(folder.join(&name)).ok()?, name)));
+    let (mut scenarios, mut has_manifests) = (Vec::new(), false);
+    for (text, name) in texts {
+        match kind::of_text(&text) {
+            Some(Kind::Manifest) => has_manifests = true,
+            Some(Kind::Scenario) => scenarios.push(format!("{shown}/{name}")),
+            Some(Kind::Study) | None => {}
+        }
+    }
+    if !scenarios.is_empty() {
+        scenarios.truncate(SHOWN);
+        return Some(format!("give one of its scenarios, such as {}", scenarios.join(", ")));
+    }
+    has_manifests.then(|| format!("it holds manifests: `kubelapse init --from {shown}` writes a scenario for them"))
 }
 
 /// What cannot be opened, why, and what beside it may have been meant.

@@ -45,6 +45,15 @@ fn of(node: &Node) -> (Kind, Option<Place>) {
     }
 }
 
+/// What a text is, by its first document; `None` where no key tells, or it is no YAML.
+pub fn of_text(text: &str) -> Option<Kind> {
+    let mut problems = Problems::new();
+    let file = problems.add_source("", text.into());
+    let documents = yaml::parse(file, text, &mut problems);
+    let (kind, place) = of(documents.first()?);
+    place.filter(|_| !problems.has_errors()).map(|_| kind)
+}
+
 /// True if every document of a text is a manifest, and there is one.
 pub fn holds_manifests(text: &str) -> bool {
     let mut problems = Problems::new();
