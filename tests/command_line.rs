@@ -112,6 +112,10 @@ fn places_lead_from_the_working_directory() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("--> shop/scenarios/manifests/hpa.yaml:"), "{}", said.err);
     desk.write("shop/scenarios/own.yaml", "manifests: [own]\n");
+    let study = "base: own.yaml\nvary: [{ field: run.seed, values: [1] }]\nmeasure: [mean(cost)]\n";
+    desk.write("shop/scenarios/studies/of.yaml", &study.replace("own.yaml", "../own.yaml"));
+    let said = desk.says(&["sweep", "--out", "out", "shop/scenarios/studies/of.yaml"]);
+    assert!(said.err.contains("--> shop/scenarios/own.yaml:1:13"), "{}", said.err);
     let said = desk.says(&["run", "shop/scenarios/own.yaml"]);
     assert!(said.err.contains("cannot read shop/scenarios/own: there is no such file or folder"), "{}", said.err);
     let said = desk.says(&["run", "shop/scenarios/godo.yaml"]);

@@ -116,7 +116,9 @@ fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -
     let about = fields.text("about", problems).unwrap_or_default();
     let base = fields.required("base", problems).and_then(|node| {
         let written = reader::text(node, "base", problems)?;
-        files.resolve(&written).map_err(|error| files::report(error, Some(node.place), problems)).ok()
+        let found = files.resolve(&written).map_err(|error| files::report(error, Some(node.place), problems)).ok()?;
+        // As people see it, so that its own problems are found from where they are.
+        Some(PathBuf::from(files.shown(&found)))
     });
     let runs = fields.integer_in("runs", 1, 10_000_000, problems).map_or(RUNS, |runs| runs.unsigned_abs());
     let items = fields.required("vary", problems).map_or(&[][..], |node| reader::list(node, "vary", problems));

@@ -13,7 +13,11 @@ pub fn render(reports: &[Report]) -> String {
                 Some((file, line, column)) => format!("file={},line={line},col={column}", property(file)),
                 None => format!("file={}", property(&report.path)),
             };
-            let _ = writeln!(out, "::error {place},title=error {}::{}", fault.code, data(&fault_sentence(fault)));
+            let line = format!("::error {place},title=error {}::{}\n", fault.code, data(&fault_sentence(fault)));
+            // A file that several scenarios name is wrong once.
+            if !out.contains(&line) {
+                out.push_str(&line);
+            }
         }
         if report.lines.is_empty() && !report.is_unread() {
             let file = property(&report.path);
@@ -61,5 +65,6 @@ mod tests {
     fn an_error_stands_at_its_line_and_column() {
         let wanted = "::error file=shop/bad.yaml,line=3,col=5,title=error E010::a scenario has no field `rnu` (did you mean `run`?)\n";
         assert_eq!(render(&[unread()]), wanted);
+        assert_eq!(render(&[unread(), unread()]), wanted, "once");
     }
 }

@@ -76,7 +76,7 @@ pub fn read(path: &Path, draft: &mut Draft) -> Constants {
         }
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let file = draft.problems.add_source("constants.json", text.as_str().into());
+    let file = draft.problems.add_source(draft.files.shown(path), text.as_str().into());
     let value: Value = match serde_json::from_slice(&bytes) {
         Ok(value) => value,
         Err(error) => {
