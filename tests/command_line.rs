@@ -103,6 +103,15 @@ fn places_lead_from_the_working_directory() {
     assert_eq!(place("shop/scenarios/manifests", "../good.yaml"), "../manifests/hpa.yaml");
     let absolute = desk.0.join("shop/scenarios/good.yaml");
     assert!(place("", &absolute.display().to_string()).starts_with('/'));
+    let study = "base: own.yaml\nvary: [{ field: run.seed, values: [1] }]\nmeasure: [mean(cost)]\n";
+    // What a study varies is the study's, not the command line's.
+    desk.write(
+        "shop/scenarios/of.yaml",
+        &study.replace("own.yaml", "good.yaml").replace("run.seed", "Service/web.spec.x"),
+    );
+    desk.write("shop/scenarios/manifests/hpa.yaml", "");
+    let said = desk.says(&["sweep", "--out", "out", "shop/scenarios/of.yaml"]);
+    assert!(said.err.contains("--> `vary` of study of:1:1"), "{}", said.err);
     // A warning leads there as well; what is not there is said with its folder.
     desk.write(
         "shop/scenarios/manifests/hpa.yaml",
@@ -112,7 +121,6 @@ fn places_lead_from_the_working_directory() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("--> shop/scenarios/manifests/hpa.yaml:"), "{}", said.err);
     desk.write("shop/scenarios/own.yaml", "manifests: [own]\n");
-    let study = "base: own.yaml\nvary: [{ field: run.seed, values: [1] }]\nmeasure: [mean(cost)]\n";
     desk.write("shop/scenarios/studies/of.yaml", &study.replace("own.yaml", "../own.yaml"));
     let said = desk.says(&["sweep", "--out", "out", "shop/scenarios/studies/of.yaml"]);
     assert!(said.err.contains("--> shop/scenarios/own.yaml:1:13"), "{}", said.err);

@@ -10,6 +10,7 @@ use crate::analysis::sample::Wanted;
 use crate::analysis::statistics::LEVEL;
 use crate::plan::Plan;
 use crate::rules::expectation::{Measure, Scope};
+use crate::scenario::diagnostic::COMMAND_LINE;
 use crate::scenario::study::Study;
 use crate::scenario::vary::Setting;
 use crate::scenario::{self, LoadOptions, Problems};
@@ -38,7 +39,8 @@ pub fn prepare(study: Study, runs: Option<u64>, options: &LoadOptions) -> Result
         let values = study.vary.iter().zip(study.values_at(point));
         let own = values.map(|(parameter, value)| Setting { field: parameter.field.clone(), value: value.to_string() });
         let set = options.set.iter().cloned().chain(own).collect();
-        let loaded = scenario::load(&study.base, &LoadOptions { set, noise: Some(true), ..options.clone() })?;
+        let loaded = scenario::load(&study.base, &LoadOptions { set, noise: Some(true), ..options.clone() });
+        let loaded = loaded.map_err(|problems| of_study(problems, &study))?;
         if let (0, Some(problems)) = (point, scenario::unasked_data(options, [&loaded])) {
             return Err(problems);
         }
@@ -56,6 +58,17 @@ pub fn prepare(study: Study, runs: Option<u64>, options: &LoadOptions) -> Result
     text.bytes().for_each(|byte| key = (key ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let size = sweep::Size { points: plans.len(), runs: study.runs, values: wanted.quantities.len() };
     Ok(Prepared { study, plans, wanted, key: format!("{version} {key:016x}"), size })
+}
+
+/// Fields that the study varies are the study's, not the command line's.
+fn of_study(mut problems: Problems, study: &Study) -> Problems {
+    let varied = |text: &str| {
+        study.vary.iter().any(|parameter| text.split_once('=').is_some_and(|(field, _)| field == parameter.field))
+    };
+    for source in problems.sources.iter_mut().filter(|source| source.path == COMMAND_LINE && varied(&source.text)) {
+        source.path = format!("`vary` of study {}", study.name);
+    }
+    problems
 }
 
 impl Prepared {
