@@ -21,6 +21,7 @@ mod overload;
 mod properties;
 mod replay;
 mod rollouts;
+mod stateful;
 mod studies;
 mod support;
 mod tidy;

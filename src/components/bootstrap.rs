@@ -7,13 +7,14 @@
 //!
 //! It runs before any component and may therefore use what they decide with; nothing else may.
 
-use super::kubernetes::{daemon_set, endpoint_slice, scheduler};
+use super::kubernetes::{daemon_set, endpoint_slice, scheduler, stateful_set};
 use crate::plan::{Applied, DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
 use crate::rules::labels::Labels;
 use crate::world::{
     ContainerStatus, DeploymentStatus, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase,
     Process, TargetReason, TargetState, World,
 };
+use std::sync::Arc;
 
 /// Fills the world with the initial state.
 pub fn populate(plan: &Plan, world: &mut World) {
@@ -138,25 +139,40 @@ fn run_daemon(world: &mut World, id: DaemonSetId, node: NodeId, count: &mut u32)
 /// A Deployment whose only ReplicaSet has all its pods.
 fn run_deployment(plan: &Plan, world: &mut World, deployment: DeploymentId, placer: &mut scheduler::Placer) {
     let spec = world.deployments[deployment.index()].spec.clone();
-    let set = world.create_replica_set(deployment, spec.replicas);
+    let ordinal = spec.ordinal();
+    let set = world.create_replica_set(deployment, if ordinal.is_some() { 0 } else { spec.replicas });
     let mut ready = 0;
-    for _ in 0..spec.replicas.max(0) {
-        let pod = create_replica(world, set, spec.template);
+    for index in 0..spec.replicas.max(0) {
+        let pod = match ordinal {
+            Some(ordinal) => {
+                let name = stateful_set::pod_name(world, deployment, ordinal.start + index as u32);
+                create_replica(world, set, spec.template, Some(name.into()))
+            }
+            None => create_replica(world, set, spec.template, None),
+        };
         if let Some(node) = placer.place(plan, world, pod) {
             run_pod(world, pod, node);
             ready += 1;
         }
     }
     let (replicas, available) = (spec.replicas, ready);
+    if ordinal.is_some() {
+        world.set_current_revision(deployment, set);
+    }
     let status = crate::world::ReplicaSetStatus { replicas, ready, available, observed_generation: 1, failure: None };
     world.set_replica_set_status(set, status);
     let counted = DeploymentStatus { replicas, updated: replicas, ready, available, ..DeploymentStatus::default() };
     world.set_deployment_status(deployment, 1, counted);
 }
 
-fn create_replica(world: &mut World, set: crate::world::ReplicaSetId, template: TemplateId) -> PodId {
+fn create_replica(
+    world: &mut World,
+    set: crate::world::ReplicaSetId,
+    template: TemplateId,
+    name: Option<Arc<str>>,
+) -> PodId {
     let ordinal = world.replica_sets[set.index()].pods.len() as u32 + 1;
-    world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name: None })
+    world.create_pod(NewPod { template, owner: Owner::ReplicaSet(set), ordinal, pinned: None, name })
 }
 
 /// Binds a pod and makes it Ready, as if the kubelet had done its work.

@@ -91,6 +91,8 @@ pub enum Event {
     NodeHealth(karpenter::health::Event),
     /// CPU credits of burstable instances.
     CpuCredits(aws::credits::Event),
+    /// StatefulSet controller.
+    StatefulSet(kubernetes::stateful_set::Event),
 }
 
 // A queue entry is time + sequence + event: small events are fast events.
@@ -166,6 +168,7 @@ fn program_of(event: Event) -> Option<Program> {
         Event::Hpa(_)
         | Event::Deployment(_)
         | Event::ReplicaSet(_)
+        | Event::StatefulSet(_)
         | Event::DaemonSet(_)
         | Event::EndpointSlice(_)
         | Event::PodDisruption(_)
@@ -206,6 +209,8 @@ pub struct Components {
     pub deployment: kubernetes::deployment::DeploymentController,
     /// ReplicaSet controller.
     pub replica_set: kubernetes::replica_set::ReplicaSetController,
+    /// StatefulSet controller.
+    pub stateful_set: kubernetes::stateful_set::StatefulSetController,
     /// DaemonSet controller.
     pub daemon_set: kubernetes::daemon_set::DaemonSetController,
     /// kube-scheduler.
@@ -270,6 +275,7 @@ impl Components {
         self.metrics_server.start(cx);
         self.deployment.start(cx);
         self.replica_set.start(cx);
+        self.stateful_set.start(cx);
         self.daemon_set.start(cx);
         self.scheduler.start(cx);
         self.kubelet.start(cx);
@@ -322,6 +328,7 @@ impl Components {
             Event::MetricsServer(event) => self.metrics_server.handle(cx, event),
             Event::Deployment(event) => self.deployment.handle(cx, event),
             Event::ReplicaSet(event) => self.replica_set.handle(cx, event),
+            Event::StatefulSet(event) => self.stateful_set.handle(cx, event),
             Event::DaemonSet(event) => self.daemon_set.handle(cx, event),
             Event::Scheduler(event) => self.scheduler.handle(cx, event),
             Event::Kubelet(event) => self.kubelet.handle(cx, event),

@@ -7,7 +7,9 @@ use super::Event;
 use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Span, StableState, Time};
 use crate::plan::flags::CreditMode;
-use crate::plan::{BindingId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage};
+use crate::plan::{
+    BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage,
+};
 use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -113,6 +115,7 @@ impl Wiring {
         let hop = WATCH;
         deployment(change, world, hop, wakes);
         replica_set(change, world, hop, wakes);
+        stateful_set(change, world, hop, wakes);
         daemon_set(change, world, hop, wakes);
         hpa(change, hop, wakes);
         metrics_server(change, wakes);
@@ -256,7 +259,7 @@ fn may_be_wake(event: &Event) -> bool {
     use kubernetes::{
         endpoint_slice::Event as Slices, hpa::Event as Hpa, kubelet::Event as Kubelet,
         metrics_server::Event as Metrics, node_lifecycle::Event as Lifecycle, replica_set::Event as Set,
-        scheduler::Event as Scheduler,
+        scheduler::Event as Scheduler, stateful_set::Event as StatefulSet,
     };
     !matches!(
         event,
@@ -272,6 +275,7 @@ fn may_be_wake(event: &Event) -> bool {
             | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_) | Kubelet::Sync(_))
             | Event::EndpointSlice(Slices::Due(_) | Slices::Sync(_))
             | Event::NodeLifecycle(Lifecycle::Pass | Lifecycle::TaintPass)
+            | Event::StatefulSet(StatefulSet::Batch(_))
             | Event::ReplicaSet(Set::Create(_) | Set::Delete(_) | Set::Returned(_))
             | Event::Provisioner(Provisioner::Batch | Provisioner::Planned)
             | Event::Disruption(Disruption::Poll | Disruption::Queue)
@@ -367,7 +371,8 @@ fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::PodGone(pod) => world.deployment_of(pod).filter(|&deployment| waits_for_pods(world, deployment)),
         _ => None,
     };
-    if let Some(deployment) = deployment {
+    let is_one = |id: &DeploymentId| world.deployments[id.index()].spec.ordinal().is_none();
+    if let Some(deployment) = deployment.filter(is_one) {
         wakes.push((hop, Event::Deployment(kubernetes::deployment::Event::Sync(deployment))));
     }
 }
@@ -381,8 +386,13 @@ fn waits_for_pods(world: &World, deployment: crate::plan::DeploymentId) -> bool 
 
 fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     use kubernetes::replica_set::Event as Set;
+    // Revisions of a StatefulSet are its own controller's.
+    let is_one = |set: &ReplicaSetId| {
+        let owner = world.replica_sets[set.index()].deployment;
+        owner.is_none_or(|id| world.deployments[id.index()].spec.ordinal().is_none())
+    };
     let of_pod = |pod: PodId| match world.pod(pod).owner {
-        Owner::ReplicaSet(set) => Some(set),
+        Owner::ReplicaSet(set) => Some(set).filter(is_one),
         Owner::DaemonSet(_) | Owner::Bare => None,
     };
     // What makes no difference to a set all of whose calls succeed counts as one more failure for one that is failing.
@@ -390,7 +400,7 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     let event = match change {
         Change::ReplicaSetCreated(set)
         | Change::ReplicaSetChanged(set)
-        | Change::ReplicaSetScaled { replica_set: set, .. } => Some(Set::Sync(set)),
+        | Change::ReplicaSetScaled { replica_set: set, .. } => Some(set).filter(is_one).map(Set::Sync),
         Change::ReplicaSetStatus(set) => Some(set).filter(failing).map(Set::Sync),
         Change::PodReady(pod, true) => of_pod(pod).map(|set| {
             let waits = !world.replica_sets[set.index()].min_ready.is_zero();
@@ -408,6 +418,28 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         _ => None,
     };
     wakes.extend(event.map(|event| (hop, Event::ReplicaSet(event))));
+}
+
+fn stateful_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    use kubernetes::stateful_set::Event as Set;
+    let is_one = |id: &DeploymentId| world.deployments[id.index()].spec.ordinal().is_some();
+    let event = match change {
+        Change::DeploymentChanged(id)
+        | Change::DeploymentScaled { deployment: id, .. }
+        | Change::DeploymentStatus(id, _) => Some(id).filter(is_one).map(Set::Sync),
+        Change::PodReady(pod, true) => world.stateful_set_of(pod).map(|id| {
+            let waits = !world.deployments[id.index()].spec.min_ready.is_zero();
+            if waits { Set::PodReady(id) } else { Set::Sync(id) }
+        }),
+        Change::PodCreated(pod)
+        | Change::PodReady(pod, false)
+        | Change::PodPhase(pod, _)
+        | Change::PodChanged(pod)
+        | Change::PodDeleting(pod, _)
+        | Change::PodGone(pod) => world.stateful_set_of(pod).map(Set::Sync),
+        _ => None,
+    };
+    wakes.extend(event.map(|event| (hop, Event::StatefulSet(event))));
 }
 
 fn daemon_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {

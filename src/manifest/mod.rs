@@ -34,7 +34,7 @@ pub use priority_class::{PriorityClass, read_priority_class};
 pub use quota::read_pod_quota;
 pub use references::References;
 pub use service::read_service;
-pub use workload::{read_daemon_set, read_deployment};
+pub use workload::{read_daemon_set, read_deployment, read_stateful_set};
 
 use crate::plan::{
     DaemonSetSpec, DeploymentSpec, HpaSpec, NodeClassSpec, NodePoolSpec, PdbSpec, PodTemplate, ServiceSpec,
@@ -102,7 +102,7 @@ pub fn is_modelled(kind: &str) -> bool {
 }
 
 /// Group and kind of what is read.
-const KINDS: [(&str, &str); 16] = [
+const KINDS: [(&str, &str); 17] = [
     ("", "Namespace"),
     ("", "Pod"),
     ("", "Service"),
@@ -111,6 +111,7 @@ const KINDS: [(&str, &str); 16] = [
     ("", "PersistentVolume"),
     ("storage.k8s.io", "StorageClass"),
     ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
     ("apps", "DaemonSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("policy", "PodDisruptionBudget"),
@@ -200,6 +201,7 @@ fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Pro
         "Pod" => keep(&mut objects.pods, read_pod(node, problems).map(|pod| (name, pod)), at),
         "Service" => keep(&mut objects.services, read_service(node, problems), at),
         "Deployment" => keep(&mut objects.deployments, read_deployment(node, problems), at),
+        "StatefulSet" => keep(&mut objects.deployments, read_stateful_set(node, problems), at),
         "DaemonSet" => keep(&mut objects.daemon_sets, read_daemon_set(node, problems), at),
         "HorizontalPodAutoscaler" => keep(&mut objects.hpas, read_hpa(node, problems), at),
         "PodDisruptionBudget" => keep(&mut objects.pdbs, read_pdb(node, problems), at),

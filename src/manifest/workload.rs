@@ -1,11 +1,13 @@
-//! Deployments and DaemonSets.
+//! Deployments, StatefulSets and DaemonSets.
 //!
 //! Source: `pkg/apis/apps/v1/defaults.go`, `pkg/apis/apps/validation`.
 
 use super::common::{int_or_percent, metadata, selector};
 use super::pod::read_template;
 use crate::engine::Span;
-use crate::plan::{DaemonSetSpec, DeploymentSpec, IntOrPercent, PodTemplate, Strategy, TemplateId};
+use crate::plan::{
+    DaemonSetSpec, DeploymentSpec, IntOrPercent, Ordinal, PodController, PodTemplate, Strategy, TemplateId,
+};
 use crate::rules::labels::LabelSelector;
 use crate::scenario::diagnostic::{Diagnostic, Problems};
 use crate::scenario::reader::Fields;
@@ -38,6 +40,55 @@ pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(Deployme
         revision_history_limit: fields.integer_in("revisionHistoryLimit", 0, i32::MAX.into(), problems).unwrap_or(10)
             as i32,
         paused: fields.boolean("paused", problems).unwrap_or(false),
+    };
+    Some((spec, template))
+}
+
+/// A StatefulSet and its pods' template (the spec's id is [`UNPLACED`]).
+pub fn read_stateful_set(node: &Node, problems: &mut Problems) -> Option<(DeploymentSpec, PodTemplate)> {
+    let mut object = Fields::of(node, "statefulset", problems)?;
+    let metadata = metadata(&mut object, problems)?;
+    object.required("spec", problems)?;
+    let mut fields = object.fields("spec", problems)?;
+    fields.required("selector", problems);
+    let selector = selector(&mut fields, "selector", problems);
+    let template_node = fields.required("template", problems)?;
+    let mut template = read_template(template_node, &fields.at("template"), &metadata.namespace, problems)?;
+    template.controller = PodController::StatefulSet;
+    let selector = selector?;
+    check_selector(&selector, &template, template_node, problems);
+    let policies = [("OrderedReady", false), ("Parallel", true)];
+    let mut ordinal = Ordinal {
+        parallel: fields.choice("podManagementPolicy", &policies, problems).unwrap_or(false),
+        ..Ordinal::default()
+    };
+    if let Some(mut strategy) = fields.fields("updateStrategy", problems) {
+        let types = [("RollingUpdate", false), ("OnDelete", true)];
+        ordinal.on_delete = strategy.choice("type", &types, problems).unwrap_or(false);
+        if let Some(mut rolling) = strategy.fields("rollingUpdate", problems) {
+            ordinal.partition = rolling.integer_in("partition", 0, 10_000, problems).unwrap_or(0) as u32;
+        }
+    }
+    if let Some(mut ordinals) = fields.fields("ordinals", problems) {
+        ordinal.start = ordinals.integer_in("start", 0, 1_000_000, problems).unwrap_or(0) as u32;
+    }
+    if let Some(claims) = fields.get("volumeClaimTemplates").filter(|claims| !claims.items().is_empty()) {
+        let text =
+            format!("StatefulSet {}: volumeClaimTemplates are not modelled: its pods have no volumes", metadata.name);
+        problems.push(Diagnostic::note("N101", claims.place, text));
+    }
+    let spec = DeploymentSpec {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        replicas: fields.integer_in("replicas", 0, 10_000, problems).unwrap_or(1) as i32,
+        selector,
+        template: UNPLACED,
+        strategy: Strategy::Ordinal(ordinal),
+        min_ready: fields.seconds("minReadySeconds", problems).unwrap_or(Span::ZERO),
+        progress_deadline: Span::from_secs(600),
+        revision_history_limit: fields.integer_in("revisionHistoryLimit", 0, i32::MAX.into(), problems).unwrap_or(10)
+            as i32,
+        paused: false,
     };
     Some((spec, template))
 }
@@ -107,6 +158,26 @@ spec:
         assert_eq!((spec.progress_deadline, spec.revision_history_limit), (Span::from_secs(600), 10));
         assert_eq!(template.namespace, "n");
         assert!(!problems.has_errors());
+    }
+
+    #[test]
+    fn a_stateful_set_has_its_own_policies_and_its_volumes_are_a_note() {
+        let (node, mut problems) = document(TEXT);
+        let (spec, template) = read_stateful_set(&node, &mut problems).unwrap();
+        assert_eq!((spec.ordinal(), spec.kind()), (Some(Ordinal::default()), "StatefulSet"));
+        assert_eq!(template.controller, PodController::StatefulSet);
+        let text = TEXT.replace(
+            "spec:\n",
+            "spec:\n  podManagementPolicy: Parallel\n  ordinals: {start: 3}\n  updateStrategy: {rollingUpdate: {partition: 2}}\n  \
+             volumeClaimTemplates: [{metadata: {name: d}}]\n",
+        );
+        let (node, mut problems) = document(&text);
+        let (spec, _) = read_stateful_set(&node, &mut problems).unwrap();
+        assert_eq!(spec.ordinal(), Some(Ordinal { parallel: true, on_delete: false, partition: 2, start: 3 }));
+        assert!(!problems.has_errors() && problems.render(false).contains("volumeClaimTemplates are not modelled"));
+        let (node, mut problems) = document(&text.replace("Parallel", "Paralel"));
+        read_stateful_set(&node, &mut problems);
+        assert!(problems.has_errors() && problems.render(false).contains("Parallel"), "{}", problems.render(false));
     }
 
     #[test]

@@ -462,6 +462,9 @@ pub struct KarpenterFlags {
     pub termination_period: Span,
     /// The cloud provider ends a machine within the call (KWOK): the first answer is that it is not found.
     pub ends_at_once: bool,
+    /// The cloud provider gives a machine what its NodeClaim asked for as capacity (KWOK, `kwok/cloudprovider/cloudprovider.go`,
+    /// `toNode`): so much of a NodePool's limits it takes, less than its type has.
+    pub capacity_is_requests: bool,
     /// Eviction back-off: first and largest.
     pub eviction_backoff: (Span, Span),
     /// Spot prices are read so often (provider `pkg/controllers/providers/pricing`: 12 h).
@@ -544,6 +547,7 @@ impl Default for KarpenterFlags {
             drain_period: Span::from_secs(1),
             termination_period: Span::from_secs(5),
             ends_at_once: false,
+            capacity_is_requests: false,
             eviction_backoff: (Span::from_millis(100), Span::from_secs(10)),
             pricing_period: Span::from_secs(43_200),
             unavailable_offering: Span::from_secs(180),

@@ -49,8 +49,8 @@ pub use timing::{Distribution, Stage, Timings};
 pub use volume::{StorageClass, Volume, VolumeClaim, Volumes};
 pub use work::{Demand, Rise, WarmUp};
 pub use workload::{
-    Behavior, DaemonSetSpec, DeploymentSpec, Families, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, PdbSpec,
-    ScalingPolicy, ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
+    Behavior, DaemonSetSpec, DeploymentSpec, Families, HpaSpec, IntOrPercent, MetricSpec, MetricTarget, Ordinal,
+    PdbSpec, ScalingPolicy, ScalingRules, SelectPolicy, ServicePort, ServiceSpec, Strategy, TargetPort,
 };
 
 use crate::engine::{Limits, Span, Time};

@@ -18,7 +18,7 @@ pub enum IntOrPercent {
     Percent(i32),
 }
 
-/// A Deployment.
+/// A Deployment; or a StatefulSet, which differs in how it keeps its pods ([`Strategy::Ordinal`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeploymentSpec {
     /// `metadata.namespace`.
@@ -43,7 +43,7 @@ pub struct DeploymentSpec {
     pub paused: bool,
 }
 
-/// How a Deployment replaces its pods.
+/// How a Deployment or a StatefulSet replaces its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// Old and new side by side. Defaults 25 % and 25 %.
@@ -55,6 +55,41 @@ pub enum Strategy {
     },
     /// All old pods go first.
     Recreate,
+    /// It is a StatefulSet: pods have ordinals.
+    Ordinal(Ordinal),
+}
+
+/// How a StatefulSet keeps its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Ordinal {
+    /// `podManagementPolicy: Parallel`: pods do not wait for each other when they are made or removed.
+    pub parallel: bool,
+    /// `updateStrategy.type: OnDelete`: a pod has the new template when somebody else has deleted the old one.
+    pub on_delete: bool,
+    /// `updateStrategy.rollingUpdate.partition`: pods below keep the old template.
+    pub partition: u32,
+    /// `ordinals.start`.
+    pub start: u32,
+}
+
+impl DeploymentSpec {
+    /// How its pods are kept, if it is a StatefulSet.
+    pub const fn ordinal(&self) -> Option<Ordinal> {
+        match self.strategy {
+            Strategy::Ordinal(ordinal) => Some(ordinal),
+            Strategy::RollingUpdate { .. } | Strategy::Recreate => None,
+        }
+    }
+
+    /// Its kind, as manifests write it.
+    pub const fn kind(&self) -> &'static str {
+        if self.ordinal().is_some() { "StatefulSet" } else { "Deployment" }
+    }
+
+    /// Its kind, as kubectl writes it before a name.
+    pub const fn word(&self) -> &'static str {
+        if self.ordinal().is_some() { "statefulset" } else { "deployment" }
+    }
 }
 
 /// A DaemonSet.

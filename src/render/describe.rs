@@ -1,6 +1,6 @@
 //! Every change of the world in words: the rows of `events.csv`.
 
-use crate::world::{Change, ClaimId, DeploymentReason, InstanceId, NodeId, PodId, TargetId, World};
+use crate::world::{Change, ClaimId, DeploymentReason, InstanceId, NodeId, PodId, ReplicaSetId, TargetId, World};
 
 /// A change in words.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -53,7 +53,10 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::HpaChanged(_)
         | Change::PdbChanged(_)
         | Change::PdbStatus(_) => workload(change, world),
-        Change::PodCreated(pod) => Row::new("replicaset", pod_name(world, pod), "created"),
+        Change::PodCreated(pod) => {
+            let component = if world.stateful_set_of(pod).is_some() { "statefulset" } else { "replicaset" };
+            Row::new(component, pod_name(world, pod), "created")
+        }
         Change::PodUnschedulable(pod) => Row::new("scheduler", pod_name(world, pod), "unschedulable"),
         Change::PodNominated(pod) => Row::new("scheduler", pod_name(world, pod), "nominated"),
         Change::PodBound(pod) => {
@@ -189,8 +192,17 @@ fn target_name(world: &World, target: TargetId) -> String {
     format!("target/{}:{}", entry.address, entry.port)
 }
 
+/// The controller that writes a ReplicaSet or a revision of a StatefulSet.
+fn maker(world: &World, set: ReplicaSetId) -> &'static str {
+    let owner = world.replica_sets[set.index()].deployment;
+    owner.map_or("deployment", |id| world.deployments[id.index()].spec.word())
+}
+
 fn workload(change: Change, world: &World) -> Row {
-    let deployment = |id: crate::plan::DeploymentId| format!("deployment/{}", world.deployments[id.index()].spec.name);
+    let deployment = |id: crate::plan::DeploymentId| {
+        let spec = &world.deployments[id.index()].spec;
+        format!("{}/{}", spec.word(), spec.name)
+    };
     match change {
         Change::DeploymentChanged(id) => Row::new("operator", deployment(id), "changed"),
         Change::DeploymentScaled { deployment: id, from, to, by } => {
@@ -199,9 +211,10 @@ fn workload(change: Change, world: &World) -> Row {
             Row::new(component, deployment(id), "scaled").from(from).to(to).because(hpa.unwrap_or_default())
         }
         Change::DeploymentStatus(id, reason) => {
-            Row::new("deployment", deployment(id), "status").because(reason.map_or("", DeploymentReason::name))
+            let component = world.deployments[id.index()].spec.word();
+            Row::new(component, deployment(id), "status").because(reason.map_or("", DeploymentReason::name))
         }
-        Change::ReplicaSetCreated(set) => Row::new("deployment", set_name(world, set), "created"),
+        Change::ReplicaSetCreated(set) => Row::new(maker(world, set), set_name(world, set), "created"),
         Change::ReplicaSetScaled { replica_set, from, to } => {
             Row::new("deployment", set_name(world, replica_set), "scaled").from(from).to(to)
         }
@@ -223,8 +236,9 @@ fn workload(change: Change, world: &World) -> Row {
     }
 }
 
-fn set_name(world: &World, set: crate::world::ReplicaSetId) -> String {
-    format!("replicaset/{}", world.replica_set_name(set))
+fn set_name(world: &World, set: ReplicaSetId) -> String {
+    let kind = if maker(world, set) == "statefulset" { "controllerrevision" } else { "replicaset" };
+    format!("{kind}/{}", world.replica_set_name(set))
 }
 
 fn on_node(change: Change, world: &World) -> Row {

@@ -126,16 +126,21 @@ fn place_autoscalers(draft: &mut Draft) {
     for found in &objects.hpas {
         let hpa = &found.value;
         let target = found.at("scaleTargetRef", &hpa.target_name);
-        if hpa.target_kind != "Deployment" {
+        if !["Deployment", "StatefulSet"].contains(&hpa.target_kind.as_str()) {
             let text =
                 format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
             problems.push(Diagnostic::warning("W150", target, text));
-        } else if !plan.deployments.iter().any(|d| d.name == hpa.target_name && d.namespace == hpa.namespace) {
+        } else if !plan
+            .deployments
+            .iter()
+            .any(|d| d.kind() == hpa.target_kind && d.name == hpa.target_name && d.namespace == hpa.namespace)
+        {
             let message = format!(
-                "HorizontalPodAutoscaler {} scales Deployment `{}`, which is not in namespace {}",
-                hpa.name, hpa.target_name, hpa.namespace
+                "HorizontalPodAutoscaler {} scales {} `{}`, which is not in namespace {}",
+                hpa.name, hpa.target_kind, hpa.target_name, hpa.namespace
             );
-            let names = plan.deployments.iter().map(|deployment| deployment.name.as_str());
+            let same = plan.deployments.iter().filter(|deployment| deployment.kind() == hpa.target_kind);
+            let names = same.map(|deployment| deployment.name.as_str());
             problems.push(Diagnostic::error("E016", target, message).maybe_help(suggestion(&hpa.target_name, names)));
         }
         if hpa.min_replicas == 0 && !plan.flags.hpa.scale_to_zero {

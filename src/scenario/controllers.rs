@@ -84,7 +84,8 @@ flags! {
     kubelet: relist_period serialize_image_pulls max_parallel_image_pulls restart_backoff_initial restart_backoff_max
         first_probe_at_relist lease_period;
     karpenter: batch_idle batch_max retrigger disruption_period disruption_phase ends_at_once validation_delay queue_period memo drain_min
-        drain_period termination_period pricing_period unavailable_offering unavailable_sweep pod_event_dedupe nomination
+        capacity_is_requests drain_period termination_period pricing_period unavailable_offering unavailable_sweep pod_event_dedupe
+        nomination
         launch_timeout registration_timeout patch_pause command_start expiration_pause interruption_queue spot_to_spot ignore_preferences
         node_repair repair_toleration repair_toleration_accelerators repair_recheck
         min_values_best_effort reserved_capacity vm_memory_overhead_millis reserved_enis;

@@ -12,7 +12,8 @@ use crate::plan::{ActionKind, Applied, DeploymentId, HpaId, NodePoolId, PdbId, P
 use std::collections::BTreeMap;
 
 /// Kinds that may come during a run.
-const KINDS: [&str; 5] = ["Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NodePool", "Pod"];
+const KINDS: [&str; 6] =
+    ["Deployment", "StatefulSet", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NodePool", "Pod"];
 /// Kinds that make no difference before something refers to them: they may as well be there from the start.
 const HARMLESS: [&str; 3] = ["Namespace", "PriorityClass", "EC2NodeClass"];
 
@@ -98,7 +99,7 @@ pub(crate) fn delete(node: &Node, path: &str, draft: &mut Draft) -> Option<Actio
 }
 
 fn names(plan: &Plan) -> Vec<String> {
-    let deployments = plan.deployments.iter().map(|one| format!("Deployment/{}", one.name));
+    let deployments = plan.deployments.iter().map(|one| format!("{}/{}", one.kind(), one.name));
     let hpas = plan.hpas.iter().map(|one| format!("HorizontalPodAutoscaler/{}", one.name));
     let pdbs = plan.pdbs.iter().map(|one| format!("PodDisruptionBudget/{}", one.name));
     let pools = plan.node_pools.iter().map(|one| format!("NodePool/{}", one.name));
@@ -108,8 +109,8 @@ fn names(plan: &Plan) -> Vec<String> {
 
 fn find(kind: &str, name: &str, plan: &Plan) -> Option<Applied> {
     match kind {
-        "Deployment" => {
-            let found = plan.deployments.iter().position(|one| one.name == name);
+        "Deployment" | "StatefulSet" => {
+            let found = plan.deployments.iter().position(|one| one.name == name && one.kind() == kind);
             found.map(|index| Applied::Deployment(DeploymentId::at(index)))
         }
         "HorizontalPodAutoscaler" => {

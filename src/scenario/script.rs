@@ -301,23 +301,25 @@ fn action_kind(
     let mut fields = Fields::of(node, path, &mut draft.problems)?;
     let kind = match key {
         "scale" => {
-            let deployment = find_deployment(&mut fields, draft)?;
+            let deployment = find_workload(&mut fields, draft)?;
             fields.required("replicas", &mut draft.problems)?;
             let replicas = fields.integer_in("replicas", 0, 10_000, &mut draft.problems)?;
             ActionKind::ScaleDeployment(deployment, replicas as i32)
         }
         "rollout" => {
-            let deployment = find_deployment(&mut fields, draft)?;
+            let deployment = find_workload(&mut fields, draft)?;
             rollout(&mut fields, deployment, at, templates, draft)
         }
-        "pause" | "resume" => ActionKind::PauseDeployment(find_deployment(&mut fields, draft)?, key == "pause"),
+        "pause" | "resume" => {
+            ActionKind::PauseDeployment(find_deployment(&mut fields, draft, "deployment")?, key == "pause")
+        }
         "undo" => {
-            let deployment = find_deployment(&mut fields, draft)?;
+            let deployment = find_workload(&mut fields, draft)?;
             let revision = fields.integer_in("to_revision", 1, i32::MAX.into(), &mut draft.problems);
             ActionKind::RollBack(deployment, revision.map(|revision| revision as u32))
         }
         "delete_pod" => {
-            let deployment = find_deployment(&mut fields, draft)?;
+            let deployment = find_workload(&mut fields, draft)?;
             let count = fields.integer_in("count", 1, 100_000, &mut draft.problems).unwrap_or(1);
             ActionKind::DeletePod(PodChoice::Oldest(deployment, count as u32))
         }
@@ -366,10 +368,22 @@ fn action_kind(
     Some(kind)
 }
 
-fn find_deployment(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<DeploymentId> {
-    let node = fields.required("deployment", &mut draft.problems)?;
-    let names: Vec<&str> = draft.plan.deployments.iter().map(|spec| spec.name.as_str()).collect();
-    find(node, &fields.at("deployment"), "Deployment", &names, &mut draft.problems).map(DeploymentId::at)
+/// `deployment: NAME` or `statefulset: NAME`.
+fn find_workload(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<DeploymentId> {
+    let key = if fields.get("statefulset").is_some() { "statefulset" } else { "deployment" };
+    find_deployment(fields, draft, key)
+}
+
+fn find_deployment(fields: &mut Fields<'_>, draft: &mut Draft, key: &'static str) -> Option<DeploymentId> {
+    let node = fields.required(key, &mut draft.problems)?;
+    let kind = if key == "deployment" { "Deployment" } else { "StatefulSet" };
+    let of_kind: Vec<(usize, &str)> = (draft.plan.deployments.iter().enumerate())
+        .filter(|(_, spec)| spec.kind() == kind)
+        .map(|(index, spec)| (index, spec.name.as_str()))
+        .collect();
+    let names: Vec<&str> = of_kind.iter().map(|&(_, name)| name).collect();
+    let found = find(node, &fields.at(key), kind, &names, &mut draft.problems)?;
+    Some(DeploymentId::at(of_kind[found].0))
 }
 
 /// A new revision: another image as `kubectl set image` writes it, or the same again as `kubectl rollout restart` does.
@@ -394,13 +408,13 @@ fn rollout(
     ActionKind::RollOut(deployment, template)
 }
 
-/// Whether a document (or a list of them) has that Deployment without `spec.replicas`.
-fn lacks_replicas(document: &Node, name: &str) -> bool {
+/// Whether a document (or a list of them) has that Deployment or StatefulSet without `spec.replicas`.
+fn lacks_replicas(document: &Node, (kind, name): (&str, &str)) -> bool {
     let items = document.get("items").map_or(&[][..], Node::items);
     let named = |key: &str, value: &str| document.get(key).and_then(Node::text) == Some(value);
-    let is_it = named("kind", "Deployment")
+    let is_it = named("kind", kind)
         && document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text) == Some(name);
-    items.iter().any(|item| lacks_replicas(item, name))
+    items.iter().any(|item| lacks_replicas(item, (kind, name)))
         || (is_it && document.get("spec").is_some_and(|spec| spec.get("replicas").is_none()))
 }
 
@@ -422,18 +436,23 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
     for found in objects.deployments {
         let class = found.at_class(&found.value.1);
         let (mut spec, template) = found.value;
-        let known = draft.plan.deployments.iter().position(|d| d.name == spec.name && d.namespace == spec.namespace);
+        let is_it = |d: &Arc<crate::plan::DeploymentSpec>| {
+            d.kind() == spec.kind() && d.name == spec.name && d.namespace == spec.namespace
+        };
+        let known = draft.plan.deployments.iter().position(is_it);
         let Some(index) = known else {
             unmatched.push((found.place, spec.name));
             continue;
         };
-        if draft.later.creates("Deployment", &spec.namespace, &spec.name) {
+        if draft.later.creates(spec.kind(), &spec.namespace, &spec.name) {
             kinds.push(ActionKind::Create(Applied::Deployment(DeploymentId::at(index))));
             continue;
         }
         spec.template = place_template(template, class, None, &mut draft.plan, &mut draft.problems);
-        let (deployment, keeps_replicas) =
-            (DeploymentId::at(index), documents.iter().any(|document| lacks_replicas(document, &spec.name)));
+        let (deployment, keeps_replicas) = (
+            DeploymentId::at(index),
+            documents.iter().any(|document| lacks_replicas(document, (spec.kind(), &spec.name))),
+        );
         templates.insert(deployment, spec.template);
         kinds.push(ActionKind::UpdateDeployment { deployment, spec: Arc::new(spec), keeps_replicas });
     }

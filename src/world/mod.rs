@@ -263,7 +263,7 @@ impl World {
                         .deployments
                         .iter()
                         .position(|deployment| {
-                            spec.target_kind == "Deployment"
+                            spec.target_kind == deployment.kind()
                                 && deployment.name == spec.target_name
                                 && deployment.namespace == spec.namespace
                         })

@@ -1,4 +1,4 @@
-//! Deployments and ReplicaSets: objects of the API server with their status.
+//! Deployments, StatefulSets and ReplicaSets: objects of the API server with their status.
 //!
 //! Each function here is one write of an object: one change, and so one watch event.
 
@@ -20,6 +20,8 @@ pub struct Deployment {
     pub replicas: i32,
     /// Its ReplicaSets that exist, oldest first.
     pub replica_sets: Vec<ReplicaSetId>,
+    /// Of a StatefulSet, whose revisions are kept as ReplicaSets: `status.currentRevision`.
+    pub current_revision: Option<ReplicaSetId>,
     /// ReplicaSets ever created.
     pub revisions: u32,
     /// When it was created.
@@ -205,6 +207,7 @@ impl Deployment {
             spec,
             replicas,
             replica_sets: Vec::new(),
+            current_revision: None,
             revisions: 0,
             created,
             generation: 1,
@@ -289,6 +292,21 @@ impl World {
             let reason = status.progressing.map(|condition| condition.reason);
             self.push(Change::DeploymentStatus(deployment, reason));
         }
+    }
+
+    /// A StatefulSet's `status.currentRevision`.
+    pub fn set_current_revision(&mut self, deployment: DeploymentId, revision: ReplicaSetId) {
+        self.deployments[deployment.index()].current_revision = Some(revision);
+    }
+
+    /// The number in the name of a StatefulSet's pod.
+    pub fn pod_ordinal(&self, pod: PodId) -> Option<u32> {
+        self.pods[pod.index()].bare_name.as_deref()?.rsplit_once('-')?.1.parse().ok()
+    }
+
+    /// The StatefulSet that a pod belongs to.
+    pub fn stateful_set_of(&self, pod: PodId) -> Option<DeploymentId> {
+        self.deployment_of(pod).filter(|id| self.deployments[id.index()].spec.ordinal().is_some())
     }
 
     /// Creates a ReplicaSet of a Deployment with the Deployment's present template.

@@ -7,7 +7,7 @@ use crate::rules::labels::LabelSelector;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// A scalable object that is not a Deployment of the plan (StatefulSet, Rollout, ...): somebody else makes its pods.
+/// A scalable object that is no Deployment or StatefulSet of the plan (Rollout, ...): somebody else makes its pods.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ScaleTarget {
     /// `spec.replicas`.
@@ -94,8 +94,8 @@ impl World {
     /// The Deployment of the plan that a spec names.
     fn scale_deployment_of(&self, spec: &HpaSpec) -> Option<DeploymentId> {
         let named = |name: &str, namespace: &str| name == spec.target_name && namespace == spec.namespace;
-        let deployment = self.deployments.iter().find(|entry| named(&entry.spec.name, &entry.spec.namespace));
-        deployment.filter(|_| spec.target_kind == "Deployment").map(|entry| entry.id)
+        let mut deployments = self.deployments.iter().filter(|entry| spec.target_kind == entry.spec.kind());
+        deployments.find(|entry| named(&entry.spec.name, &entry.spec.namespace)).map(|entry| entry.id)
     }
 
     /// Reads the scale of the target that an autoscaler's spec names; `None`: it cannot be read.

@@ -277,7 +277,7 @@ impl World {
         let same = |hpa: &Hpa| hpa.spec.namespace == spec.namespace && hpa.spec.name == spec.name;
         let index = self.hpas.iter().position(same).unwrap_or(self.hpas.len());
         let deployment = |entry: &Deployment| {
-            spec.target_kind == "Deployment"
+            spec.target_kind == entry.spec.kind()
                 && entry.spec.name == spec.target_name
                 && entry.spec.namespace == spec.namespace
         };

@@ -7,24 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the recording says happened.
 pub fn observed(recording: &Recording) -> Timeline {
     let mut happenings = Vec::new();
-    let mut targets: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut seen: BTreeSet<(Kind, &str)> = BTreeSet::new();
+    let lives = lives(&recording.rows);
+    let mut targets: BTreeMap<(&str, u32), &str> = BTreeMap::new();
+    let mut seen: BTreeSet<(Kind, &str, u32)> = BTreeSet::new();
     // The condition is written before the deletion, and may be read after it.
-    for row in recording.rows.iter().filter(|row| row.is("Pod", "disruptiontarget")) {
-        targets.insert(&row.name, row.detail.split(':').next().unwrap_or(""));
+    for (row, &life) in recording.rows.iter().zip(&lives).filter(|(row, _)| row.is("Pod", "disruptiontarget")) {
+        targets.insert((&row.name, life), row.detail.split(':').next().unwrap_or(""));
     }
-    for row in &recording.rows {
+    for (row, &life) in recording.rows.iter().zip(&lives) {
         let Some(kind) = kind_of(row) else { continue };
         let once = matches!(row.kind.as_str(), "Pod" | "Node" | "NodeClaim")
             && !matches!(kind, Kind::PodUnschedulable | Kind::NodeTaints | Kind::ClaimConsolidatable);
-        if once && !seen.insert((kind, &row.name)) {
+        if once && !seen.insert((kind, &row.name, life)) {
             continue;
         }
         let detail = match kind {
             Kind::Action => row.detail.clone(),
             Kind::Scaled => row.detail.trim_start_matches("spec.replicas ").to_string(),
             Kind::PodScheduled => row.detail.clone(),
-            Kind::PodDeleting => targets.get(row.name.as_str()).map_or("", |reason| cause(reason)).to_string(),
+            Kind::PodDeleting => targets.get(&(row.name.as_str(), life)).map_or("", |reason| cause(reason)).to_string(),
             Kind::ClaimCreated => claim(row),
             Kind::ClaimLaunched | Kind::NodeCreated => {
                 row.word("type=").filter(|kind| *kind != "None").unwrap_or("static").to_string()
@@ -36,7 +37,8 @@ pub fn observed(recording: &Recording) -> Timeline {
             }
             _ => String::new(),
         };
-        happenings.push(Happening { at: row.at, kind, subject: row.name.clone(), detail });
+        let subject = if life == 0 { row.name.clone() } else { format!("{} ({})", row.name, life + 1) };
+        happenings.push(Happening { at: row.at, kind, subject, detail });
     }
     happenings.extend(recording.refused.iter().map(|(at, pod)| Happening {
         at: *at,
@@ -47,11 +49,25 @@ pub fn observed(recording: &Recording) -> Timeline {
     Timeline::of(happenings)
 }
 
+/// How many pods of that name were gone before each row: a StatefulSet's come back under their names.
+fn lives(rows: &[RecordedRow]) -> Vec<u32> {
+    let mut gone: BTreeMap<&str, u32> = BTreeMap::new();
+    rows.iter()
+        .map(|row| {
+            let before = if row.kind == "Pod" { gone.get(row.name.as_str()).copied().unwrap_or(0) } else { 0 };
+            if row.is("Pod", "gone") {
+                gone.insert(&row.name, before + 1);
+            }
+            before
+        })
+        .collect()
+}
+
 fn kind_of(row: &RecordedRow) -> Option<Kind> {
     Some(match (row.kind.as_str(), row.event.as_str()) {
         ("Action", _) if row.detail != "end of recording" => Kind::Action,
         ("HPA", "sync") => Kind::Synced,
-        ("Deployment", "scaled") => Kind::Scaled,
+        ("Deployment" | "StatefulSet", "scaled") => Kind::Scaled,
         ("Pod", "created") => Kind::PodCreated,
         ("Pod", "unschedulable") => Kind::PodUnschedulable,
         ("Pod", "scheduled") => Kind::PodScheduled,

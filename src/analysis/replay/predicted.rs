@@ -4,12 +4,13 @@ use super::{Happening, Kind, Near, Timeline};
 use crate::engine::{Span, Time};
 use crate::plan::{MetricSpec, Plan};
 use crate::record::{Fact, Recorder};
-use crate::world::{Change, ClaimId, DeleteCause, NodeReadiness, PodPhase, World};
+use crate::world::{Change, ClaimId, DeleteCause, NodeReadiness, Owner, PodPhase, World};
 use std::collections::BTreeSet;
 
 /// What a run says happens; `trigger` is the zero of its times.
 pub fn predicted(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time) -> Timeline {
-    let mut reader = Reader { plan, world, trigger, happenings: Vec::new(), seen: BTreeSet::new() };
+    let mut reader =
+        Reader { plan, world, trigger, happenings: Vec::new(), seen: BTreeSet::new(), of_daemon_sets: BTreeSet::new() };
     for action in &plan.actions {
         reader.push(action.at, Kind::Action, String::new(), String::new());
     }
@@ -88,6 +89,8 @@ struct Reader<'a> {
     trigger: Time,
     happenings: Vec<Happening>,
     seen: BTreeSet<(Kind, String)>,
+    /// Pods of DaemonSets.
+    of_daemon_sets: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -115,7 +118,12 @@ impl Reader<'_> {
                 let name = self.plan.deployments[deployment.index()].name.clone();
                 self.push(at, Kind::Scaled, name, format!("{from} -> {to}"));
             }
-            Change::PodCreated(id) => self.once(at, Kind::PodCreated, pod(id), none()),
+            Change::PodCreated(id) => {
+                if matches!(self.world.pod(id).owner, Owner::DaemonSet(_)) {
+                    self.of_daemon_sets.insert(pod(id));
+                }
+                self.once(at, Kind::PodCreated, pod(id), none());
+            }
             Change::PodUnschedulable(id) => self.push(at, Kind::PodUnschedulable, pod(id), none()),
             Change::PodBound(id) => {
                 let on = self.world.pod(id).node.map_or_else(none, node);
@@ -196,6 +204,8 @@ impl Reader<'_> {
         let mut there = BTreeSet::new();
         for one in self.happenings.iter().filter(|one| one.at <= until) {
             match one.kind {
+                // Karpenter counts those that must go elsewhere.
+                _ if self.of_daemon_sets.contains(&one.subject) => {}
                 Kind::PodScheduled if nodes.contains(&one.detail) => drop(there.insert(one.subject.as_str())),
                 Kind::PodDeleting | Kind::PodGone => drop(there.remove(one.subject.as_str())),
                 _ => {}

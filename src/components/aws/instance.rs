@@ -118,7 +118,11 @@ fn decide(cx: &Cx, claim: ClaimId, instance: &Instance) -> NewNode {
         labels,
         taints,
         allocatable: entry.allocatable.clone(),
-        capacity: entry.capacity.clone(),
+        capacity: if cx.plan.flags.karpenter.capacity_is_requests {
+            claim.requests.clone()
+        } else {
+            entry.capacity.clone()
+        },
         claim: Some(claim.id),
         instance: Some(instance.id),
         zone: Some(instance.zone),

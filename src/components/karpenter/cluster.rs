@@ -177,7 +177,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             name: &claim.name,
             labels: &claim.labels,
             taints: Cow::Borrowed(&claim.taints),
-            capacity: Cow::Borrowed(&entry.capacity),
+            capacity: Cow::Borrowed(machine_capacity(plan, claim, entry)),
             free: entry.allocatable.clone(),
             pods: &[],
             initialized: false,
@@ -205,10 +205,16 @@ fn expected_type<'a>(plan: &'a Plan, world: &World, node: &Node, initialized: bo
     Some(plan.instance_type(world.instances[instance.index()].instance_type))
 }
 
-fn capacity<'a>(plan: &Plan, world: &World, node: &'a Node, initialized: bool) -> Cow<'a, Resources> {
-    match expected_type(plan, world, node, initialized) {
-        Some(entry) => filled(&node.capacity, &entry.capacity),
-        None => Cow::Borrowed(&node.capacity),
+/// What a machine of that type is said to have.
+fn machine_capacity<'a>(plan: &Plan, claim: &'a NodeClaim, entry: &'a InstanceType) -> &'a Resources {
+    if plan.flags.karpenter.capacity_is_requests { &claim.requests } else { &entry.capacity }
+}
+
+fn capacity<'a>(plan: &'a Plan, world: &'a World, node: &'a Node, initialized: bool) -> Cow<'a, Resources> {
+    let claim = node.claim.map(|claim| world.claim(claim));
+    match (expected_type(plan, world, node, initialized), claim) {
+        (Some(entry), Some(claim)) => filled(&node.capacity, machine_capacity(plan, claim, entry)),
+        (Some(_), None) | (None, _) => Cow::Borrowed(&node.capacity),
     }
 }
 

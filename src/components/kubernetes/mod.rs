@@ -12,6 +12,7 @@ pub mod node_lifecycle;
 pub mod pod_disruption;
 pub mod replica_set;
 pub mod scheduler;
+pub mod stateful_set;
 
 #[cfg(test)]
 pub mod testbed;

@@ -22,9 +22,11 @@ const KUBELET: &str = "kwok";
 /// A recorder reads a watch event at most so long after the write that it tells of, microseconds.
 const READ_MICROS: i64 = 2_500_000;
 /// Rows with the writes that they tell of: kind, event, resource, subresource, verbs.
-const WRITES: [(&str, &str, &str, &str, &[&str]); 21] = [
+const WRITES: [(&str, &str, &str, &str, &[&str]); 23] = [
     ("Deployment", "scaled", "deployments", "scale", &["update", "patch"]),
     ("Deployment", "scaled", "deployments", "", &["update", "patch"]),
+    ("StatefulSet", "scaled", "statefulsets", "scale", &["update", "patch"]),
+    ("StatefulSet", "scaled", "statefulsets", "", &["update", "patch"]),
     // The last finalizer is taken away.
     ("Node", "gone", "nodes", "", &["patch"]),
     ("NodeClaim", "gone", "nodeclaims", "", &["patch"]),

@@ -29,8 +29,10 @@ pub struct File {
 }
 
 /// Plural resource names in URLs with their kinds.
-const RESOURCES: [(&str, &str); 9] = [
+const RESOURCES: [(&str, &str); 11] = [
     ("deployments", "Deployment"),
+    ("statefulsets", "StatefulSet"),
+    ("daemonsets", "DaemonSet"),
     ("nodes", "Node"),
     ("poddisruptionbudgets", "PodDisruptionBudget"),
     ("horizontalpodautoscalers", "HorizontalPodAutoscaler"),

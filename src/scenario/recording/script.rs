@@ -122,7 +122,10 @@ fn place_apps(loads: &[(i64, f64)], constants: &Constants, draft: &mut Draft) {
     let plan = &mut draft.plan;
     let scaled = |index: &usize| {
         let spec = &plan.deployments[*index];
-        plan.hpas.iter().any(|hpa| hpa.target_name == spec.name && hpa.namespace == spec.namespace)
+        let is_it = |hpa: &Arc<crate::plan::HpaSpec>| {
+            hpa.target_kind == spec.kind() && hpa.target_name == spec.name && hpa.namespace == spec.namespace
+        };
+        plan.hpas.iter().any(is_it)
     };
     let mut targets: Vec<usize> = (0..plan.deployments.len()).filter(scaled).collect();
     if targets.is_empty() {
@@ -185,6 +188,13 @@ impl Writer<'_> {
                 found.push(ActionKind::Delete(Applied::Pod(index)));
                 continue;
             }
+            // A StatefulSet's pod has the same name for ever.
+            let stateful = word.rsplit_once('-').filter(|(_, ordinal)| ordinal.parse::<u32>().is_ok());
+            let is_set = |owner: &str| plan.deployments.iter().any(|one| one.ordinal().is_some() && one.name == owner);
+            if stateful.is_some_and(|(owner, _)| is_set(owner)) {
+                found.push(ActionKind::DeletePod(PodChoice::Named(word.to_string())));
+                continue;
+            }
             let deployment = owner_of(word).and_then(|owner| plan.deployments.iter().position(|one| one.name == owner));
             if let Some(index) = deployment
                 && let Some(place) = self.given.pod_of(word, &plan.deployments[index].name)
@@ -204,8 +214,9 @@ impl Writer<'_> {
         let plan = &self.draft.plan;
         let is = |own: &str| name.is_none_or(|name| name == own);
         match kind {
-            "deployment" | "deploy" => {
-                let found = plan.deployments.iter().position(|one| is(&one.name));
+            "deployment" | "deploy" | "statefulset" | "st" => {
+                let word = if kind.starts_with('d') { "deployment" } else { "statefulset" };
+                let found = plan.deployments.iter().position(|one| one.word() == word && is(&one.name));
                 found.map(|index| Applied::Deployment(DeploymentId::at(index)))
             }
             "hpa" | "horizontalpodautoscaler" => {
@@ -292,8 +303,10 @@ impl Writer<'_> {
         let plan = &self.draft.plan;
         let same = |own_namespace: &str, own: &str| own == name && own_namespace == namespace;
         match kind.as_str() {
-            "Deployment" => {
-                let found = plan.deployments.iter().position(|one| same(&one.namespace, &one.name));
+            "Deployment" | "StatefulSet" => {
+                let is_it =
+                    |one: &Arc<crate::plan::DeploymentSpec>| one.kind() == kind && same(&one.namespace, &one.name);
+                let found = plan.deployments.iter().position(is_it);
                 found.map(|index| Applied::Deployment(DeploymentId::at(index)))
             }
             "HorizontalPodAutoscaler" => {
@@ -353,7 +366,9 @@ impl Writer<'_> {
         let Draft { plan, problems, .. } = &mut *self.draft;
         let kind = match object {
             Applied::Deployment(deployment) => {
-                manifest::read_deployment(&node, problems).map(|(mut spec, template)| {
+                let ordinal = plan.deployments[deployment.index()].ordinal();
+                let read = if ordinal.is_some() { manifest::read_stateful_set } else { manifest::read_deployment };
+                read(&node, problems).map(|(mut spec, template)| {
                     spec.template = place_template(template, place, None, plan, problems);
                     let keeps_replicas = sent["spec"]["replicas"].is_null();
                     ActionKind::UpdateDeployment { deployment, spec: Arc::new(spec), keeps_replicas }

@@ -122,7 +122,7 @@ pub fn resolve_fenceposts(max_surge: IntOrPercent, max_unavailable: IntOrPercent
 /// `MaxSurge`.
 pub fn surge(strategy: Strategy, replicas: i32) -> i32 {
     match strategy {
-        Strategy::Recreate => 0,
+        Strategy::Recreate | Strategy::Ordinal(_) => 0,
         Strategy::RollingUpdate { max_surge, max_unavailable } => {
             resolve_fenceposts(max_surge, max_unavailable, replicas).0
         }
@@ -132,7 +132,7 @@ pub fn surge(strategy: Strategy, replicas: i32) -> i32 {
 /// `MaxUnavailable`.
 pub fn unavailable(strategy: Strategy, replicas: i32) -> i32 {
     match strategy {
-        Strategy::Recreate => 0,
+        Strategy::Recreate | Strategy::Ordinal(_) => 0,
         Strategy::RollingUpdate { .. } if replicas == 0 => 0,
         Strategy::RollingUpdate { max_surge, max_unavailable } => {
             resolve_fenceposts(max_surge, max_unavailable, replicas).1.min(replicas)
@@ -185,7 +185,7 @@ impl Sync<'_> {
             return self.resize();
         }
         match self.view.strategy {
-            Strategy::Recreate => self.recreate(),
+            Strategy::Recreate | Strategy::Ordinal(_) => self.recreate(),
             Strategy::RollingUpdate { .. } => self.roll(),
         }
     }
@@ -423,7 +423,7 @@ impl Sync<'_> {
     fn new_replicas(&self, index: usize) -> i32 {
         let (want, present) = (self.view.replicas, self.sets[index].replicas);
         match self.view.strategy {
-            Strategy::Recreate => want,
+            Strategy::Recreate | Strategy::Ordinal(_) => want,
             Strategy::RollingUpdate { max_surge, .. } => {
                 let most = want + scaled_value(max_surge, want, true);
                 let total = self.total();

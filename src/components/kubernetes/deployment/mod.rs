@@ -45,7 +45,8 @@ impl DeploymentController {
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.deployments.len() {
             let deployment = DeploymentId::at(index);
-            if !cx.world.deployments[index].exists {
+            let entry = &cx.world.deployments[index];
+            if !entry.exists || entry.spec.ordinal().is_some() {
                 continue;
             }
             settle(cx.world, deployment);

@@ -96,6 +96,10 @@ impl ReplicaSetController {
     pub fn start(&mut self, cx: &mut Cx) {
         for index in 0..cx.world.replica_sets.len() {
             let set = ReplicaSetId::at(index);
+            let owner = cx.world.replica_sets[index].deployment;
+            if owner.is_some_and(|id| cx.world.deployments[id.index()].spec.ordinal().is_some()) {
+                continue;
+            }
             let status = status_of(cx.world, set, &see(cx.world, set), None, cx.now);
             cx.world.set_replica_set_status(set, status);
             wake(cx, cx.now, Event::Sync(set));
