@@ -1,6 +1,6 @@
 //! EC2 instance types: what they have, what of it pods may use, what they cost.
 //!
-//! In: the embedded table, a NodeClass, prices. Out: [`InstanceType`]s as Karpenter's AWS provider computes them.
+//! In: the embedded table, a NodeClass, prices. Out: `InstanceType`s as Karpenter's AWS provider computes them.
 //! Source: karpenter-provider-aws `pkg/providers/instancetype/types.go`. Left out: metal and accelerated types, local
 //! NVMe, prefix delegation (as there: it only reaches user data).
 

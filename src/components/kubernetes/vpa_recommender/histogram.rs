@@ -2,7 +2,7 @@
 //!
 //! Source: `pkg/recommender/util/histogram.go`, `histogram_options.go`, `decaying_histogram.go`. No sample is ever
 //! made lighter: a newer one weighs more, by 2^(age of the reference / half-life), and only when those weights grow too
-//! large is everything scaled back. What is below [`EPSILON`] counts as empty, so the scale matters.
+//! large is everything scaled back. What is below `EPSILON` counts as empty, so the scale matters.
 
 use super::math::{exp2, ln, power, power_of_two};
 use crate::engine::{Span, Time};
