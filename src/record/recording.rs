@@ -36,6 +36,8 @@ pub struct Recording {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that the API server refused: when it answered, and the pod.
     pub refused: Vec<(i64, String)>,
+    /// When the API server had answered the writes of autoscalers' statuses, with their names.
+    pub sync_ends: Vec<(i64, String)>,
     /// The end, microseconds since the trigger.
     pub end: i64,
 }

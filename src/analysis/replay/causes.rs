@@ -67,6 +67,8 @@ enum Cause {
     Own(&'static [Kind]),
     /// That of the same subject; without one the latest of these kinds.
     OwnOr(Kind, &'static [Kind]),
+    /// The latest of the first kinds of the same subject that is strictly earlier; without one the latest of the second.
+    Rested(&'static [Kind], &'static [Kind]),
     /// That of the same subject, or the happening of its own kind so many before it, whose worker it takes over.
     Turn(Kind, usize),
     /// That of the same place in the order of its kind.
@@ -81,7 +83,8 @@ enum Cause {
 
 fn cause_of(one: &Happening) -> Cause {
     match one.kind {
-        Kind::Synced => Cause::OwnOr(Kind::Synced, &[Kind::Action]),
+        // The period runs from the end of a sync, which the audit log has where that wrote a status.
+        Kind::Synced => Cause::Rested(&[Kind::SyncEnded, Kind::Synced], &[Kind::Action]),
         Kind::Scaled => Cause::Latest(&[Kind::Synced, Kind::Action]),
         Kind::PodCreated => Cause::Latest(&[Kind::Scaled, Kind::PodDeleting, Kind::Action]),
         Kind::PodScheduled => Cause::LatestOrOwn(&[Kind::NodeReady, Kind::NodeTaints, Kind::PodGone], Kind::PodCreated),
@@ -118,7 +121,7 @@ fn cause_of(one: &Happening) -> Cause {
             Kind::PodReady,
             Kind::Action,
         ]),
-        Kind::Action | Kind::PodUnschedulable | Kind::EvictionRefused => Cause::Trigger,
+        Kind::Action | Kind::SyncEnded | Kind::PodUnschedulable | Kind::EvictionRefused => Cause::Trigger,
         Kind::NodeTaints | Kind::ClaimConsolidatable => Cause::Trigger,
     }
 }
@@ -129,6 +132,10 @@ pub(super) fn cause_at(timeline: &Timeline, one: &Happening, number: usize) -> i
     match cause_of(one) {
         Cause::Latest(kinds) => reader.latest(kinds),
         Cause::OwnOr(kind, kinds) => reader.of_subject(kind).or_else(|| reader.latest(kinds)),
+        Cause::Rested(kinds, others) => {
+            let earlier = Reader { until: one.at - 1, ..reader };
+            kinds.iter().filter_map(|&kind| earlier.of_subject(kind)).max().or_else(|| earlier.latest(others))
+        }
         Cause::LatestOrOwn(kinds, kind) => reader.latest(kinds).max(reader.of_subject(kind)),
         Cause::Own(kinds) => kinds.iter().filter_map(|&kind| reader.of_subject(kind)).max(),
         Cause::Turn(kind, workers) => reader.of_subject(kind).max(reader.turn(workers)),

@@ -423,6 +423,22 @@ mod tests {
     }
 
     #[test]
+    fn the_period_of_an_autoscaler_runs_from_the_end_of_a_sync() {
+        let syncs = |ended: Option<f64>, next: f64| {
+            let mut rows = vec![(70.0, Kind::Synced, "hpa", ""), (next, Kind::Synced, "hpa", "")];
+            rows.extend(ended.map(|at| (at, Kind::SyncEnded, "hpa", "")));
+            // Its own end is no cause of it.
+            rows.push((next + 0.02, Kind::SyncEnded, "hpa", ""));
+            timeline(&rows)
+        };
+        let plain = syncs(Some(70.02), 85.02);
+        let synced = |recorded: &Timeline| outside(recorded, &plain, &Noise::default(), Kind::Synced);
+        assert_eq!(synced(&syncs(Some(70.32), 85.32)), (0, 0, 0), "it took longer");
+        assert_eq!(synced(&syncs(Some(70.02), 85.32)), (1, 0, 0), "it did not");
+        assert_eq!(synced(&syncs(None, 85.03)), (0, 0, 0), "its end is not known");
+    }
+
+    #[test]
     fn what_falls_beside_the_end_is_neither_missing_nor_extra() {
         let syncs = |last: f64| timeline(&[(70.0, Kind::Synced, "hpa", ""), (last, Kind::Synced, "hpa", "")]);
         let none = timeline(&[(70.0, Kind::Synced, "hpa", "")]);

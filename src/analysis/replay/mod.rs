@@ -27,6 +27,8 @@ pub enum Kind {
     Action,
     /// An autoscaler reconciled.
     Synced,
+    /// And was done: its status was written.
+    SyncEnded,
     /// `spec.replicas` of a Deployment changed. Detail: from and to.
     Scaled,
     /// A pod was created.
@@ -107,7 +109,8 @@ impl Kind {
     pub const fn name(self) -> (&'static str, &'static str) {
         match self {
             Kind::Action => ("action", ""),
-            Kind::Synced => ("autoscaler sync", "the sync before"),
+            Kind::Synced => ("autoscaler sync", "end of that before"),
+            Kind::SyncEnded => ("autoscaler sync ended", ""),
             Kind::Scaled => ("replicas changed", "the sync, the action"),
             Kind::PodCreated => ("pod created", "scale, loss, action"),
             Kind::PodUnschedulable => ("pod unschedulable", ""),

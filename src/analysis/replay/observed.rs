@@ -46,6 +46,12 @@ pub fn observed(recording: &Recording) -> Timeline {
         subject: pod.clone(),
         detail: String::new(),
     }));
+    happenings.extend(recording.sync_ends.iter().map(|(at, name)| Happening {
+        at: *at,
+        kind: Kind::SyncEnded,
+        subject: name.clone(),
+        detail: String::new(),
+    }));
     Timeline::of(happenings)
 }
 

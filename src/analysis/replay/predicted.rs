@@ -124,6 +124,9 @@ impl Reader<'_> {
                 }
                 self.once(at, Kind::PodCreated, pod(id), none());
             }
+            Change::HpaSynced(id) => {
+                self.push(at, Kind::SyncEnded, self.world.hpas[id.index()].spec.name.clone(), none());
+            }
             Change::PodUnschedulable(id) => self.push(at, Kind::PodUnschedulable, pod(id), none()),
             Change::PodBound(id) => {
                 let on = self.world.pod(id).node.map_or_else(none, node);

@@ -59,6 +59,8 @@ pub struct Audit {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that were refused: when, and of which pod.
     pub refused: Vec<(i64, String)>,
+    /// Writes of autoscalers' statuses: when answered, and whose.
+    pub sync_ends: Vec<(i64, String)>,
     /// What the recorder's own actions sent, in order.
     pub sent: Vec<Sent>,
     /// When the last request was received.
@@ -221,6 +223,9 @@ pub fn read(draft: &mut Draft) -> Audit {
             && (field(2), field(3), field(6)) == ("pods", "status", "patch")
         {
             audit.kubelet.entry(field(4).to_string()).or_default().push(to);
+        }
+        if field(5).starts_with('2') && (field(2), field(3)) == ("horizontalpodautoscalers", "status") {
+            audit.sync_ends.push((to, field(4).to_string()));
         }
         if eviction && field(5) == "429" {
             audit.refused.push((to, field(4).to_string()));
