@@ -367,6 +367,8 @@ pub struct FixedStages {
     pub node_ready: Span,
     /// Pods are acknowledged one after the other, so far apart.
     pub pace: Span,
+    /// The spread of the logarithm by which the write at the end of a stage is late; `None`: it takes an API hop.
+    pub lateness: Option<f64>,
 }
 
 impl Default for FixedStages {
@@ -379,6 +381,7 @@ impl Default for FixedStages {
             gone: Span::from_secs(3),
             node_ready: Span::from_secs(10),
             pace: Span::ZERO,
+            lateness: None,
         }
     }
 }

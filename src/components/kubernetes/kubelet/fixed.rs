@@ -10,10 +10,12 @@
 
 use super::{Event, event};
 use crate::components::Cx;
-use crate::engine::{Span, Time};
-use crate::plan::Stage;
+use crate::engine::{Purpose, Span, Time};
 use crate::plan::flags::FixedStages;
+use crate::plan::{Distribution, Stage};
 use crate::world::{ContainerStatus, NodeId, NodeReadiness, PodId, PodPhase, Process};
+
+const LATENESS: Purpose = Purpose::named("kubelet.fixed.lateness");
 
 /// The stage that a pod waits for, and when it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,8 @@ impl Fixed {
         if entry.grace.is_zero() {
             return cx.world.remove_pod(pod);
         }
-        self.wait(cx, pod, Next::Gone, stages.gone);
+        let late = stages.lateness.map_or(Span::ZERO, |_| write(cx, pod, stages, Next::Gone));
+        self.wait(cx, pod, Next::Gone, stages.gone + late);
     }
 
     fn pass(&mut self, cx: &mut Cx, pod: PodId, stage: Next, stages: FixedStages) {
@@ -86,14 +89,14 @@ impl Fixed {
             Next::Acknowledged => {
                 cx.world.acknowledge_pod(pod);
                 let rest = Span::from_micros(stages.running.micros().saturating_sub(stages.acknowledged.micros()));
-                self.wait(cx, pod, Next::Running, rest + write(cx, pod));
+                self.wait(cx, pod, Next::Running, rest + write(cx, pod, stages, Next::Running));
             }
             Next::Running => {
                 cx.world.assign_address(pod);
                 self.run(cx, pod, false);
                 cx.world.set_pod_phase(pod, PodPhase::Running);
                 cx.world.set_process(pod, Process::Answering);
-                self.wait(cx, pod, Next::Ready, stages.ready + write(cx, pod));
+                self.wait(cx, pod, Next::Ready, stages.ready + write(cx, pod, stages, Next::Ready));
             }
             Next::Ready => {
                 self.run(cx, pod, true);
@@ -124,8 +127,15 @@ impl Fixed {
 }
 
 /// A stage ends with a write to the API server.
-fn write(cx: &Cx, pod: PodId) -> Span {
-    cx.delay(Stage::ApiHop, cx.world.pod(pod).key())
+fn write(cx: &Cx, pod: PodId, stages: FixedStages, stage: Next) -> Span {
+    let key = cx.world.pod(pod).key();
+    match (stages.lateness, cx.random) {
+        (Some(sigma), Some(random)) => {
+            let median = cx.plan.timings.median(Stage::ApiHop);
+            Distribution::Lognormal { median, sigma }.draw(random, LATENESS, key ^ (stage as u64) << 56)
+        }
+        (None, _) | (_, None) => cx.delay(Stage::ApiHop, key),
+    }
 }
 
 fn node_ready(cx: &mut Cx, node: NodeId) {
