@@ -120,7 +120,7 @@ fn world(plan: &Plan) -> World {
     for ordinal in 0..PODS {
         let template = TemplateId(ordinal % plan.templates.len() as u32);
         let pod = world.create_pod(NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name: None });
-        world.mark_unschedulable(pod);
+        world.mark_unschedulable(pod, 0);
     }
     world
 }

@@ -314,7 +314,7 @@ fn scale_up(run: &mut Run, set: ReplicaSetId) -> Vec<PodId> {
     let world = run.at(352.55);
     let pods = vec![new_pod(world, set), new_pod(world, set)];
     let world = run.at(352.6);
-    pods.iter().for_each(|&pod| world.mark_unschedulable(pod));
+    pods.iter().for_each(|&pod| world.mark_unschedulable(pod, 0));
     run.at(353.65).note_batch(2);
     let (claim, instance, node) = launch(run.at(353.7), true, "ip-10-0-0-3", CapacityType::Spot);
     run.at(356.4).launch_claim(claim.unwrap(), instance, Labels::new());
@@ -440,7 +440,7 @@ pub(crate) fn crowd(steps: u32, pods: u32) -> Run {
         created = wanted;
         for number in 0..pods {
             let pod = new_pod(run.at(begin as f64 / 1e3 + 0.05), set);
-            run.world.mark_unschedulable(pod);
+            run.world.mark_unschedulable(pod, 0);
             let wait = 4_000 * u64::from(number / 4);
             later.push((begin + 40_000 + wait, 0, pod));
             later.push((begin + 70_000 + wait, 1, pod));

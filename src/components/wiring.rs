@@ -277,7 +277,9 @@ fn may_be_wake(event: &Event) -> bool {
             | Event::NodeLifecycle(Lifecycle::Pass | Lifecycle::TaintPass)
             | Event::StatefulSet(StatefulSet::Batch(_))
             | Event::ReplicaSet(Set::Create(_) | Set::Delete(_) | Set::Returned(_))
-            | Event::Provisioner(Provisioner::Batch | Provisioner::Planned)
+            | Event::Provisioner(
+                Provisioner::PodAgain(_) | Provisioner::NodeAgain(_) | Provisioner::Batch | Provisioner::Planned
+            )
             | Event::Disruption(Disruption::Poll | Disruption::Queue)
             | Event::CloudWatch(_)
             | Event::VpaRecommender(_)
@@ -304,6 +306,7 @@ fn subject(change: Change, world: &World) -> u64 {
         Change::PodNominated(id) => pod(id, 3),
         Change::PodBound(id) => pod(id, 4),
         Change::PodChanged(id) => pod(id, 11),
+        Change::PodUnschedulableMessage(id) => pod(id, 12),
         Change::PodAddress(id) | Change::PodSandboxFailed(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => {
             pod(id, 5)
         }
@@ -412,9 +415,10 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         | Change::PodChanged(pod)
         | Change::PodDeleting(pod, _)
         | Change::PodGone(pod) => of_pod(pod).map(Set::Sync),
-        Change::PodBound(pod) | Change::PodUnschedulable(pod) | Change::PodNominated(pod) => {
-            of_pod(pod).filter(failing).map(Set::Sync)
-        }
+        Change::PodBound(pod)
+        | Change::PodUnschedulable(pod)
+        | Change::PodUnschedulableMessage(pod)
+        | Change::PodNominated(pod) => of_pod(pod).filter(failing).map(Set::Sync),
         _ => None,
     };
     wakes.extend(event.map(|event| (hop, Event::ReplicaSet(event))));
@@ -581,7 +585,9 @@ fn attach_detach(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
 fn provisioner(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     use karpenter::provisioner::Event as Provisioner;
     let event = match change {
-        Change::PodUnschedulable(pod) => Provisioner::Pod(pod),
+        Change::PodUnschedulable(pod) | Change::PodUnschedulableMessage(pod) => Provisioner::Pod(pod),
+        // It may be one that Karpenter provisions for again: one that preempts is not.
+        Change::PodNominated(pod) | Change::PodChanged(pod) if world.pod(pod).unschedulable => Provisioner::Pod(pod),
         Change::NodeTaints(node) if world.node(node).claim.is_some() => Provisioner::Node(node),
         _ => return,
     };

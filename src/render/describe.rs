@@ -58,6 +58,7 @@ pub fn describe(change: Change, world: &World) -> Row {
             Row::new(component, pod_name(world, pod), "created")
         }
         Change::PodUnschedulable(pod) => Row::new("scheduler", pod_name(world, pod), "unschedulable"),
+        Change::PodUnschedulableMessage(pod) => Row::new("scheduler", pod_name(world, pod), "still unschedulable"),
         Change::PodNominated(pod) => Row::new("scheduler", pod_name(world, pod), "nominated"),
         Change::PodBound(pod) => {
             let node = world.pod(pod).node.map(|node| world.node(node).name.to_string());

@@ -58,6 +58,8 @@ pub enum Change {
     PodCreated(PodId),
     /// Condition PodScheduled became False, Unschedulable.
     PodUnschedulable(PodId),
+    /// The message of that condition became another.
+    PodUnschedulableMessage(PodId),
     /// `status.nominatedNodeName` changed.
     PodNominated(PodId),
     /// A pod object was written as a whole (labels, status), whether or not that changed anything.

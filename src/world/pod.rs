@@ -120,6 +120,8 @@ pub struct Pod {
     pub gates: u32,
     /// Condition PodScheduled False with reason Unschedulable.
     pub unschedulable: bool,
+    /// A number for the message of that condition.
+    pub unschedulable_message: u64,
     /// When it was bound.
     pub bound: Option<Time>,
     /// `status.startTime`, whole seconds.
@@ -302,6 +304,7 @@ impl World {
             pinned: new.pinned,
             gates: u32::try_from(template.scheduling_gates.len()).unwrap_or(u32::MAX),
             unschedulable: false,
+            unschedulable_message: 0,
             bound: None,
             start_time: None,
             containers_ready: Condition::unset(),
@@ -345,12 +348,14 @@ impl World {
         self.push(Change::PodBound(pod));
     }
 
-    /// Condition PodScheduled becomes False, Unschedulable.
-    pub fn mark_unschedulable(&mut self, pod: PodId) {
+    /// Condition PodScheduled is False, Unschedulable. `message`: a number for its message, equal for equal messages.
+    pub fn mark_unschedulable(&mut self, pod: PodId, message: u64) {
         let entry = &mut self.pods[pod.index()];
-        if !entry.unschedulable {
-            entry.unschedulable = true;
+        let before = std::mem::replace(&mut entry.unschedulable_message, message);
+        if !std::mem::replace(&mut entry.unschedulable, true) {
             self.push(Change::PodUnschedulable(pod));
+        } else if before != message {
+            self.push(Change::PodUnschedulableMessage(pod));
         }
     }
 

@@ -392,7 +392,7 @@ impl Cluster {
         let waits = |condition: &Value| condition["reason"] == "Unschedulable" && condition["status"] == "False";
         let waits = if status["conditions"].is_null() { !bound } else { scheduled.is_some_and(waits) };
         if waits && !bound {
-            self.world.mark_unschedulable(pod);
+            self.world.mark_unschedulable(pod, 0);
         }
         if let Some(node) = node {
             self.world.bind_pod(pod, node);

@@ -46,6 +46,8 @@ const LOOK_SLACK: i64 = 150_000;
 const RESTS_MAX: i64 = 3;
 /// A command of consolidation is decided so long before it starts. Source: Karpenter core, `consolidationTTL`.
 const VALIDATION: i64 = 15_000_000;
+/// A batch has been idle for so long when it closes. Source: Karpenter core, `BATCH_IDLE_DURATION`.
+const BATCH_IDLE: i64 = 1_000_000;
 /// The fake kubelets' controller works on so many pods at a time. Source: KWOK, `podPlayStageParallelism`.
 const KUBELET_WORKERS: usize = 4;
 /// A recorder reads watches one after the other: a cause may seem to come so much after its effect, microseconds.
@@ -77,6 +79,8 @@ enum Cause {
     Looked(&'static [Kind], Kind, i64),
     /// The latest of these kinds that is older than a validation takes.
     Validated(&'static [Kind]),
+    /// The latest of these kinds that is older than a batch is idle.
+    Idle(&'static [Kind]),
     /// The trigger.
     Trigger,
 }
@@ -97,7 +101,7 @@ fn cause_of(one: &Happening) -> Cause {
         }
         Kind::PodDeleting => Cause::Latest(&[Kind::Scaled, Kind::Action, Kind::PodReady]),
         Kind::PodGone => Cause::Own(&[Kind::PodDeleting]),
-        Kind::BatchClosed => Cause::Latest(&[Kind::PodUnschedulable, Kind::NodeDeleting]),
+        Kind::BatchClosed => Cause::Idle(&[Kind::PodUnschedulable, Kind::NodeDeleting]),
         Kind::ClaimCreated => Cause::Latest(&[Kind::BatchClosed, Kind::Command]),
         Kind::ClaimLaunched => Cause::Own(&[Kind::ClaimCreated]),
         Kind::ClaimRegistered => Cause::Nth(Kind::NodeCreated),
@@ -152,6 +156,7 @@ pub(super) fn cause_at(timeline: &Timeline, one: &Happening, number: usize) -> i
             let decided = if timeline.is_validated(one) { one.at - VALIDATION } else { one.at };
             Reader { until: decided + SLACK, ..reader }.latest(kinds)
         }
+        Cause::Idle(kinds) => Reader { until: one.at - BATCH_IDLE + SLACK, ..reader }.latest(kinds),
         Cause::Trigger => None,
     }
     .unwrap_or(0)

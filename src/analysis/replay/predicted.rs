@@ -127,7 +127,10 @@ impl Reader<'_> {
             Change::HpaSynced(id) => {
                 self.push(at, Kind::SyncEnded, self.world.hpas[id.index()].spec.name.clone(), none());
             }
-            Change::PodUnschedulable(id) => self.push(at, Kind::PodUnschedulable, pod(id), none()),
+            // The recorder tells of every message of the condition.
+            Change::PodUnschedulable(id) | Change::PodUnschedulableMessage(id) => {
+                self.push(at, Kind::PodUnschedulable, pod(id), none())
+            }
             Change::PodBound(id) => {
                 let on = self.world.pod(id).node.map_or_else(none, node);
                 self.once(at, Kind::PodScheduled, pod(id), on);

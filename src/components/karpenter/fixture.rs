@@ -131,7 +131,7 @@ pub fn pods(world: &mut World, template: TemplateId, count: u32) -> Vec<PodId> {
         .map(|index| {
             let ordinal = first + index + 1;
             let pod = world.create_pod(NewPod { template, owner: Owner::Bare, ordinal, pinned: None, name: None });
-            world.mark_unschedulable(pod);
+            world.mark_unschedulable(pod, 0);
             pod
         })
         .collect()

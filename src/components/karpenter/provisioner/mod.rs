@@ -1,7 +1,7 @@
 //! Karpenter provisioner: batches pending pods, packs them, creates NodeClaims.
 //!
 //! ```text
-//!  PodUnschedulable, every 10 s while it waits ─┐
+//!  PodUnschedulable, its message, every 10 s ───┐
 //!  node with the disrupted taint, every 10 s ───┴─► batcher (1 s idle, 10 s at most) ─► all claims launched?
 //!        no: the batch is lost, pods come back with their next trigger      yes: solve ─► NodeClaims, nominations
 //! ```
@@ -51,10 +51,14 @@ pub struct Provisioner {
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A pod is unschedulable (or still is: the 10 s re-trigger).
+    /// A pod is unschedulable, or its object changed while it is.
     Pod(PodId),
+    /// It may be so ten seconds later still.
+    PodAgain(PodId),
     /// Taints of a managed node changed.
     Node(NodeId),
+    /// It may have the disrupted taint ten seconds later still.
+    NodeAgain(NodeId),
     /// The batch may be full.
     Batch,
     /// The plan is computed.
@@ -79,7 +83,12 @@ impl Provisioner {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Pod(pod) => self.pod(cx, pod),
+            Event::PodAgain(pod) if self.pods.get(&pod).is_some_and(|&again| again <= cx.now) => self.pod(cx, pod),
             Event::Node(node) => self.node(cx, node),
+            Event::NodeAgain(node) if self.nodes.get(&node).is_some_and(|&again| again <= cx.now) => {
+                self.node(cx, node);
+            }
+            Event::PodAgain(_) | Event::NodeAgain(_) => {}
             Event::Batch => self.batch(cx),
             Event::Planned => self.planned(cx),
         }
@@ -91,10 +100,9 @@ impl Provisioner {
             return;
         }
         self.trigger(cx, u64::from(pod.0) << 1);
-        if self.pods.get(&pod).is_none_or(|&again| again <= cx.now) {
-            let again = cx.now + cx.plan.flags.karpenter.retrigger;
+        if let Some(again) = look_again(cx, self.pods.get(&pod)) {
             self.pods.insert(pod, again);
-            cx.at(again, Any::Provisioner(Event::Pod(pod)));
+            cx.at(again, Any::Provisioner(Event::PodAgain(pod)));
         }
     }
 
@@ -105,10 +113,9 @@ impl Provisioner {
             return;
         }
         self.trigger(cx, u64::from(node.0) << 1 | 1);
-        if self.nodes.get(&node).is_none_or(|&again| again <= cx.now) {
-            let again = cx.now + cx.plan.flags.karpenter.retrigger;
+        if let Some(again) = look_again(cx, self.nodes.get(&node)) {
             self.nodes.insert(node, again);
-            cx.at(again, Any::Provisioner(Event::Node(node)));
+            cx.at(again, Any::Provisioner(Event::NodeAgain(node)));
         }
     }
 
@@ -172,6 +179,16 @@ impl Provisioner {
             self.wait(cx);
         }
     }
+}
+
+/// When to look at an object again that triggers now, unless an earlier look ahead stays. Karpenter 1.13 came with the priority
+/// queue of controller-runtime 0.23 (`priorityqueue.go`, `lockedAddWithOpts`), in which an object is waiting once: news of it
+/// take the look to come with them, and the ten seconds begin anew. Before, the earliest look stayed (client-go
+/// `delaying_queue.go`, `insert`).
+fn look_again(cx: &Cx, ahead: Option<&Time>) -> Option<Time> {
+    let karpenter = &cx.plan.flags.karpenter;
+    let stays = karpenter.version < (1, 13) && ahead.is_some_and(|&again| again > cx.now);
+    (!stays).then(|| cx.now + karpenter.retrigger)
 }
 
 /// One pass: how many pods were considered, and the plan.

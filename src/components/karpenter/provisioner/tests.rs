@@ -181,3 +181,35 @@ fn volumes_pin_the_zone_of_the_node_that_is_bought() {
     assert_eq!(zone_of(&["either"]).as_deref(), Some("b"), "the first term that works");
     assert_eq!(zone_of(&["either", "a"]).as_deref(), Some("a"), "where both can be had");
 }
+
+/// News of a pod that waits make Karpenter look at once. From 1.13 on they take the look to come with them; before, it stays.
+#[test]
+fn ten_seconds_begin_anew_when_there_is_news_of_a_pod() {
+    let closed = |version| -> Vec<u64> {
+        let mut plan = small_plan();
+        plan.flags.karpenter.version = version;
+        let too_large = fixture::add_template(&mut plan, template(500_000, 64));
+        let mut world = World::new(&plan);
+        let pod = pods(&mut world, too_large, 1)[0];
+        let start = world.now;
+        let mut queue = crate::engine::Queue::new();
+        let mut recorder = crate::record::Recorder::new(crate::record::Detail::Facts);
+        [0, 4].into_iter().for_each(|at| queue.push(start + Span::from_secs(at), Any::Provisioner(Event::Pod(pod))));
+        let (mut provisioner, mut journal, mut closed) = (Provisioner::default(), Vec::new(), Vec::new());
+        while let Some((now, Any::Provisioner(event))) =
+            queue.pop().filter(|(now, _)| now.since(start).seconds() < 22.0)
+        {
+            world.now = now;
+            let mut cx =
+                Cx { now, plan: &plan, world: &mut world, queue: &mut queue, recorder: &mut recorder, random: None };
+            provisioner.handle(&mut cx, event);
+            world.take_journal(&mut journal);
+            let count =
+                journal.drain(..).filter(|change| matches!(change, crate::world::Change::BatchClosed(_))).count();
+            closed.extend(std::iter::repeat_n(now.since(start).whole_seconds(), count));
+        }
+        closed
+    };
+    assert_eq!(closed((1, 14)), [1, 5, 15]);
+    assert_eq!(closed((1, 12)), [1, 5, 11, 21]);
+}

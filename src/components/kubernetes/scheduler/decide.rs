@@ -6,10 +6,12 @@ use super::filters::{Filters, Plugin, Plugins, Refusal, Trial};
 use super::scores::{Appraisal, PluginScores, Sums, add_scores};
 use super::standing::{Standing, Standings};
 use super::view::View;
+use crate::engine::StableHasher;
 use crate::rules::requirement::NodeOperator;
 use crate::world::{NodeId, PodId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// Fewer nodes than this are all tried. Source: `minFeasibleNodesToFind`.
 const ALL_NODES_BELOW: usize = 100;
@@ -52,6 +54,20 @@ impl Decision {
             plugins.insert(Plugin::NodeAffinity);
         }
         plugins
+    }
+
+    /// A number for [`Decision::message`], equal for equal messages of one pod: of the refusals only how many there are of
+    /// each kind matters.
+    pub fn message_number(&self) -> u64 {
+        let mut hasher = StableHasher::default();
+        let one = |(_, refusal): &(NodeId, Refusal)| {
+            let mut hasher = StableHasher::default();
+            refusal.hash(&mut hasher);
+            hasher.finish()
+        };
+        let refusals = self.refused.iter().map(one).fold(0, u64::wrapping_add);
+        (self.nodes, self.conflict, self.ruled_out, refusals).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// What `kubectl describe` shows, without what preemption says.

@@ -91,7 +91,7 @@ impl Plugins {
 }
 
 /// Why a node was refused. `Copy`, so that a thousand refusals cost nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Refusal {
     /// The first filter that said no.
     pub plugin: Plugin,

@@ -345,7 +345,7 @@ impl Scheduler {
             let says = ("no nodes available to schedule pods".to_string(), &preemption::Outcome::Keep);
             let world = &*cx.world;
             cx.recorder.decide(cx.now, || Told::Scheduling(told::refused(world, pod, began, &decision, says)));
-            cx.world.mark_unschedulable(pod);
+            cx.world.mark_unschedulable(pod, 0);
             self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
         } else if decision.best.is_empty() {
             self.unschedulable(cx, (pod, began), &decision, &happenings);
@@ -388,7 +388,8 @@ impl Scheduler {
             let says = (message(&view, pod, decision, &result), &result.outcome);
             Told::Scheduling(told::refused(view.world, pod, began, decision, says))
         });
-        cx.world.mark_unschedulable(pod);
+        let says = decision.message_number() ^ result.says.number();
+        cx.world.mark_unschedulable(pod, says);
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
         self.apply_preemption(cx, pod, result);
     }
@@ -719,5 +720,28 @@ mod tests {
     fn large_clusters_are_searched_in_part() {
         let table = [99, 100, 500, 1000, 2500, 5000, 10_000].map(|nodes| decide::feasible_target(nodes, 0));
         assert_eq!(table, [99, 100, 230, 420, 750, 500, 500]);
+    }
+
+    #[test]
+    fn a_message_has_the_number_of_its_words() {
+        let with = |cpu: &[i64], tainted: usize| {
+            decision(vec![template(600)], |world| {
+                for (index, &cpu) in cpu.iter().enumerate() {
+                    let taints =
+                        if index < tainted { vec![Taint::new("busy", TaintEffect::NoSchedule)] } else { vec![] };
+                    Testbed::ready_node(
+                        world,
+                        crate::world::NewNode { taints, ..node(&format!("n{index}"), cpu, "x") },
+                    );
+                }
+            })
+        };
+        let told = [with(&[100], 0), with(&[200], 0), with(&[100], 1), with(&[100, 100], 0), with(&[100, 300], 1)];
+        for (one, words) in &told {
+            for (other, others) in &told {
+                assert_eq!(one.message_number() == other.message_number(), words == others, "{words} {others}");
+            }
+        }
+        assert_eq!(told[0].1, told[1].1, "how much is missing is not said");
     }
 }

@@ -5,11 +5,12 @@
 use super::decide::{Decision, nominated_on};
 use super::filters::{Filters, Trial};
 use super::view::{UsedPort, View, free_ports, take_ports, used_ports};
-use crate::engine::Time;
+use crate::engine::{StableHasher, Time};
 use crate::world::{Node, NodeId, PodId};
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// `minCandidateNodesPercentage` and `minCandidateNodesAbsolute`.
 const CANDIDATES_PERCENTAGE: usize = 10;
@@ -53,6 +54,21 @@ pub enum Says {
 pub type Reasons = BTreeMap<Cow<'static, str>, usize>;
 
 impl Says {
+    /// A number for the words, equal for equal words.
+    pub fn number(&self) -> u64 {
+        let mut hasher = StableHasher::default();
+        match self {
+            Says::Nothing => {}
+            Says::NotEligible(text) => text.hash(&mut hasher),
+            Says::NotFound => 1_u64.hash(&mut hasher),
+            Says::Nowhere(nodes, reasons) => {
+                nodes.hash(&mut hasher);
+                reasons.hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
     /// In words.
     pub fn text(&self) -> String {
         match self {
