@@ -97,6 +97,9 @@ pub struct Recorder {
     pub hpa_syncs: Vec<(Time, HpaId, HpaStatus)>,
     /// Evictions that the API server refused, in order.
     pub refused_evictions: Vec<(Time, PodId)>,
+    /// Evictions that met another one at their budget: until when the API server rests before it tries them again, and how
+    /// long.
+    pub rested_evictions: Vec<(Time, PodId, Span)>,
     /// Pods for which Karpenter had no node when it last tried: when, and why.
     pub unplaced: BTreeMap<PodId, (Time, Cow<'static, str>)>,
     /// Explanations of decisions, in order.
@@ -121,6 +124,7 @@ impl Recorder {
             facts: Vec::new(),
             hpa_syncs: Vec::new(),
             refused_evictions: Vec::new(),
+            rested_evictions: Vec::new(),
             unplaced: BTreeMap::new(),
             explanations: Vec::new(),
             decisions: Vec::new(),

@@ -36,6 +36,9 @@ pub struct Recording {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that the API server refused: when it answered, and the pod.
     pub refused: Vec<(i64, String)>,
+    /// Evictions that met another one at their budget: when they were answered, of which pod, and how long they rested at
+    /// least, microseconds.
+    pub rested: Vec<(i64, String, i64)>,
     /// When the API server had answered the writes of autoscalers' statuses, with their names.
     pub sync_ends: Vec<(i64, String)>,
     /// The end, microseconds since the trigger.

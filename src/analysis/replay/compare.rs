@@ -8,6 +8,9 @@ use super::causes::{Class, cause_at, writes_before};
 use super::{Happening, Kind, Near, Timeline};
 use std::collections::BTreeMap;
 
+/// A deletion may be read so much before its request is answered, microseconds.
+const REST_SLACK: i64 = 60_000;
+
 /// A list that must be equal.
 #[derive(Clone, Debug)]
 pub struct ListResult {
@@ -298,7 +301,7 @@ fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &N
     };
     let side = |timeline: &Timeline, one: &Happening, number: usize| {
         let (at, cause) = (one.at as f64 / 1e6, cause_at(timeline, one, number));
-        let delay = (one.at - cause) as f64 / 1e6;
+        let delay = (one.at - cause - rested(timeline, one, cause)) as f64 / 1e6;
         (cause, Side { at, delay, subject: one.subject.clone(), detail: one.detail.clone() })
     };
     let [missing, extra] = &single;
@@ -332,6 +335,18 @@ fn compare_kind(observed: &Timeline, predicted: &Timeline, kind: Kind, noise: &N
     result.rows.extend(extra.into_iter().map(|one| Row { recorded: None, predicted: Some(one) }));
     result.errors.sort_by(f64::total_cmp);
     result
+}
+
+/// How long an eviction has rested since its cause because it met another one: which ones do is a race of milliseconds.
+fn rested(timeline: &Timeline, one: &Happening, cause: i64) -> i64 {
+    if one.kind != Kind::PodDeleting {
+        return 0;
+    }
+    let counts =
+        |(until, pod, _): &&(i64, String, i64)| *pod == one.subject && *until > cause && *until <= one.at + REST_SLACK;
+    let rests: i64 = timeline.rests.iter().filter(counts).map(|(.., micros)| micros).sum();
+    // The rest may have begun before its cause, as where the one before it rested as well.
+    rests.min(one.at - cause).max(0)
 }
 
 #[cfg(test)]
@@ -381,6 +396,20 @@ mod tests {
         let plain = drain(10.0, 20.0);
         assert_eq!(outside(&drain(12.0, 22.0), &plain, &Noise::default(), Kind::PodDeleting), (0, 0, 0));
         assert_eq!(outside(&drain(12.0, 24.0), &plain, &Noise::default(), Kind::PodDeleting), (1, 0, 0));
+    }
+
+    #[test]
+    fn an_eviction_that_met_another_is_compared_without_its_rest() {
+        let evicted = |at: f64, rest: Option<f64>| {
+            let rows = [(10.0, Kind::EvictionRefused, "a", ""), (at, Kind::PodDeleting, "a", "eviction")];
+            let rests = rest.map(|rest| ((at * 1e6) as i64, "a".to_string(), (rest * 1e6) as i64));
+            Timeline { rests: rests.into_iter().collect(), ..timeline(&rows) }
+        };
+        let quiet = Noise::default();
+        let plain = evicted(20.0, None);
+        assert_eq!(outside(&evicted(20.63, None), &plain, &quiet, Kind::PodDeleting), (1, 0, 0));
+        assert_eq!(outside(&evicted(20.63, Some(0.5)), &plain, &quiet, Kind::PodDeleting), (0, 0, 0));
+        assert_eq!(outside(&plain, &evicted(20.63, Some(0.5)), &quiet, Kind::PodDeleting), (0, 0, 0), "either way");
     }
 
     #[test]

@@ -182,6 +182,9 @@ pub struct Timeline {
     pub ended: Vec<String>,
     /// Decisions near a boundary.
     pub near: Vec<Near>,
+    /// Evictions that rested in the API server because they met another one: until when, whose, and for how long,
+    /// microseconds.
+    pub rests: Vec<(i64, String, i64)>,
 }
 
 /// Wherever an action says how many pods a node of Karpenter's held, there is one that holds as many.
@@ -215,7 +218,7 @@ impl Timeline {
         let batches = batches(&happenings);
         let commands = commands(&happenings);
         let (evicted, ended) = (evicted(&happenings), ended(&happenings));
-        Timeline { scales, batches, commands, evicted, ended, happenings, near: Vec::new() }
+        Timeline { scales, batches, commands, evicted, ended, happenings, near: Vec::new(), rests: Vec::new() }
     }
 
     /// When after the trigger the last pod that was not Ready became so, and none was created in the second after: steps of a

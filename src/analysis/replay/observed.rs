@@ -52,7 +52,7 @@ pub fn observed(recording: &Recording) -> Timeline {
         subject: name.clone(),
         detail: String::new(),
     }));
-    Timeline::of(happenings)
+    Timeline { rests: recording.rested.clone(), ..Timeline::of(happenings) }
 }
 
 /// How many pods of that name were gone before each row: a StatefulSet's come back under their names.

@@ -25,7 +25,11 @@ pub fn predicted(plan: &Plan, world: &World, recorder: &Recorder, trigger: Time)
     while index < facts.len() {
         index += reader.fact(facts, index);
     }
-    Timeline { near: near(plan, world, recorder, trigger), ..Timeline::of(reader.happenings) }
+    let rest = |&(until, pod, rest): &(Time, crate::world::PodId, Span)| {
+        (until.micros() as i64 - trigger.micros() as i64, format!("pod-{}", pod.0), rest.micros() as i64)
+    };
+    let rests = recorder.rested_evictions.iter().map(rest).collect();
+    Timeline { near: near(plan, world, recorder, trigger), rests, ..Timeline::of(reader.happenings) }
 }
 
 /// A value so near to a boundary may lie on its other side.

@@ -239,6 +239,7 @@ impl Termination {
         if self.meets_another(cx, pod) {
             let (rest, jitter) = conflict_rest(cx, pod);
             self.jitters.insert(pod, jitter);
+            cx.recorder.rested_evictions.push((cx.now + rest + jitter, pod, rest + jitter));
             return cx.after(rest + jitter, Any::Termination(Event::Evict(pod)));
         }
         let entry = cx.world.pod(pod);

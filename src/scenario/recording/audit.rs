@@ -11,6 +11,8 @@ use std::io::Read;
 
 /// Requests take 5 to 50 ms in quiet, says the recordings' README.
 const QUIET_MILLISECONDS: f64 = 50.0;
+/// An eviction that takes longer has met another one, and rested half a second. Source: `eviction.go` (`EvictionsRetry`).
+const REST_MILLISECONDS: f64 = 500.0;
 /// Most bytes of an unpacked log.
 const BYTES_MAX: u64 = 64 << 20;
 /// Columns of the log.
@@ -59,6 +61,8 @@ pub struct Audit {
     pub slow: Vec<(i64, i64)>,
     /// Evictions that were refused: when, and of which pod.
     pub refused: Vec<(i64, String)>,
+    /// Evictions that rested because they met another one: when answered, of which pod, and how long they rested.
+    pub rested: Vec<(i64, String, i64)>,
     /// Writes of autoscalers' statuses: when answered, and whose.
     pub sync_ends: Vec<(i64, String)>,
     /// What the recorder's own actions sent, in order.
@@ -229,6 +233,9 @@ pub fn read(draft: &mut Draft) -> Audit {
         }
         if eviction && field(5) == "429" {
             audit.refused.push((to, field(4).to_string()));
+        }
+        if eviction && latency > REST_MILLISECONDS {
+            audit.rested.push((to, field(4).to_string(), to - from - (QUIET_MILLISECONDS * 1e3) as i64));
         }
         // An eviction that meets another waits by itself.
         if latency > QUIET_MILLISECONDS && !eviction {

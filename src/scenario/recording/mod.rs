@@ -102,7 +102,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let set = objects::read(&mut draft);
     super::build::place_objects(&mut draft);
     place_instance_types(&mut draft);
-    let audit::Audit { slow, refused, sync_ends, sent, .. } = audit;
+    let audit::Audit { slow, refused, rested, sync_ends, sent, .. } = audit;
     let answered = script::write(&given, &set, &constants, sent, &mut draft);
     // An action causes what follows when its request is answered.
     rows.extend(answered.into_iter().map(RecordedRow::request));
@@ -115,7 +115,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
     let (timer_lag_ms, end) = (constants.timer_lag_ms, given.last);
-    let recording = Recording { name, trigger, rows, timer_lag_ms, slow, refused, sync_ends, end };
+    let recording = Recording { name, trigger, rows, timer_lag_ms, slow, refused, rested, sync_ends, end };
     Ok(Loaded { plan, recording, warnings, sources: problems.sources })
 }
 
