@@ -24,7 +24,9 @@ pub fn populate(plan: &Plan, world: &mut World) {
     let nodes: Vec<NodeId> = there.map(|index| join(plan, world, &plan.nodes[index])).collect();
     for &node in &nodes {
         for (index, count) in daemons.iter_mut().enumerate() {
-            run_daemon(world, DaemonSetId::at(index), node, count);
+            if !world.absent_daemon_sets.contains(&DaemonSetId::at(index)) {
+                run_daemon(world, DaemonSetId::at(index), node, count);
+            }
         }
     }
     for (ordinal, (index, pod)) in (1..).zip(plan.pods.iter().enumerate()) {

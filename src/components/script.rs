@@ -205,6 +205,7 @@ fn create(cx: &mut Cx, object: Applied) {
         Applied::Hpa(hpa) => cx.world.apply_hpa(hpa),
         Applied::Pdb(pdb) => cx.world.update_pdb(pdb, cx.plan.pdbs[pdb.index()].clone()),
         Applied::NodePool(pool) => cx.world.update_node_pool(pool, cx.plan.node_pools[pool.index()].clone()),
+        Applied::DaemonSet(set) => cx.world.set_daemon_set(set, true),
         Applied::Pod(index) => {
             let pod = &cx.plan.pods[index];
             let ordinal = index as u32 + 1;
@@ -246,6 +247,12 @@ fn delete(cx: &mut Cx, object: Applied) {
             let of_pool = cx.world.claims.iter().filter(|claim| claim.is_active() && claim.pool == pool);
             let claims: Vec<_> = of_pool.map(|claim| claim.id).collect();
             claims.into_iter().for_each(|claim| cx.world.delete_claim(claim, DisruptionReason::User));
+        }
+        Applied::DaemonSet(set) => {
+            cx.world.set_daemon_set(set, false);
+            let own = cx.world.living.iter().filter(|&pod| cx.world.pod(pod).owner == Owner::DaemonSet(set));
+            let pods: Vec<_> = own.collect();
+            pods.into_iter().for_each(|pod| cx.world.delete_pod(pod, None, DeleteCause::User));
         }
         Applied::Pod(index) => {
             let choice = PodChoice::Named(cx.plan.pods[index].name.clone());

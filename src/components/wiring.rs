@@ -351,6 +351,7 @@ fn subject(change: Change, world: &World) -> u64 {
         | Change::InstanceShuttingDown(id)
         | Change::InstanceTerminated(id) => other(10, id.0),
         Change::NodePoolChanged(id) => other(11, id.0),
+        Change::DaemonSetChanged(id, _) => other(22, id.0),
         Change::BatchClosed(_) => other(12, 0),
         Change::AlarmChanged(id, _) => other(13, id.0),
         Change::ActionDone(id) => other(14, id.0),
@@ -447,17 +448,19 @@ fn stateful_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
 }
 
 fn daemon_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
-    let node = match change {
-        Change::NodeCreated(node) => node,
+    use kubernetes::daemon_set::Event as Daemons;
+    let event = match change {
+        Change::DaemonSetChanged(set, true) => Daemons::Set(set),
+        Change::NodeCreated(node) => Daemons::Node(node),
         // A taint that is gone or a label that came may let a pod onto the node.
         Change::NodeTaints(node) | Change::NodeLabels(node)
             if kubernetes::daemon_set::lacking(world, node).next().is_some() =>
         {
-            node
+            Daemons::Node(node)
         }
         _ => return,
     };
-    wakes.push((hop, Event::DaemonSet(kubernetes::daemon_set::Event::Node(node))));
+    wakes.push((hop, Event::DaemonSet(event)));
 }
 
 fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {

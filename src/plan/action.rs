@@ -43,6 +43,7 @@ fn applied(plan: &Plan, what: Applied) -> String {
         Applied::Hpa(id) => format!("autoscaler {}", plan.hpas[id.index()].name),
         Applied::Pdb(id) => format!("budget {}", plan.pdbs[id.index()].name),
         Applied::NodePool(id) => format!("NodePool {}", plan.node_pools[id.index()].name),
+        Applied::DaemonSet(id) => format!("DaemonSet {}", plan.daemon_sets[id.index()].name),
         Applied::Node(index) => format!("node {}", plan.nodes[index].name),
         Applied::Pod(index) => format!("pod {}", plan.pods[index].name),
     }

@@ -68,6 +68,8 @@ pub enum Applied {
     Pdb(super::PdbId),
     /// A NodePool.
     NodePool(NodePoolId),
+    /// A DaemonSet.
+    DaemonSet(super::DaemonSetId),
     /// A Node without a NodeClaim (position in `Plan::nodes`); its kubelet makes it Ready.
     Node(usize),
     /// A bare pod (position in `Plan::pods`).

@@ -53,6 +53,10 @@ pub fn describe(change: Change, world: &World) -> Row {
         | Change::HpaChanged(_)
         | Change::PdbChanged(_)
         | Change::PdbStatus(_) => workload(change, world),
+        Change::DaemonSetChanged(set, exists) => {
+            let name = format!("daemonset/{}", world.daemon_sets[set.index()].name);
+            Row::new("operator", name, if exists { "applied" } else { "deleted" })
+        }
         Change::PodCreated(pod) => {
             let component = if world.stateful_set_of(pod).is_some() { "statefulset" } else { "replicaset" };
             Row::new(component, pod_name(world, pod), "created")

@@ -8,12 +8,12 @@ use super::recording::Key;
 use super::yaml::Node;
 use super::{Draft, reader, units};
 use crate::manifest;
-use crate::plan::{ActionKind, Applied, DeploymentId, HpaId, NodePoolId, PdbId, Plan};
+use crate::plan::{ActionKind, Applied, DaemonSetId, DeploymentId, HpaId, NodePoolId, PdbId, Plan};
 use std::collections::BTreeMap;
 
 /// Kinds that may come during a run.
-const KINDS: [&str; 6] =
-    ["Deployment", "StatefulSet", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NodePool", "Pod"];
+const KINDS: [&str; 7] =
+    ["Deployment", "StatefulSet", "DaemonSet", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NodePool", "Pod"];
 /// Kinds that make no difference before something refers to them: they may as well be there from the start.
 const HARMLESS: [&str; 3] = ["Namespace", "PriorityClass", "EC2NodeClass"];
 
@@ -103,8 +103,9 @@ fn names(plan: &Plan) -> Vec<String> {
     let hpas = plan.hpas.iter().map(|one| format!("HorizontalPodAutoscaler/{}", one.name));
     let pdbs = plan.pdbs.iter().map(|one| format!("PodDisruptionBudget/{}", one.name));
     let pools = plan.node_pools.iter().map(|one| format!("NodePool/{}", one.name));
+    let daemons = plan.daemon_sets.iter().map(|one| format!("DaemonSet/{}", one.name));
     let pods = plan.pods.iter().map(|one| format!("Pod/{}", one.name));
-    deployments.chain(hpas).chain(pdbs).chain(pools).chain(pods).collect()
+    deployments.chain(hpas).chain(pdbs).chain(pools).chain(daemons).chain(pods).collect()
 }
 
 fn find(kind: &str, name: &str, plan: &Plan) -> Option<Applied> {
@@ -124,6 +125,10 @@ fn find(kind: &str, name: &str, plan: &Plan) -> Option<Applied> {
         "NodePool" => {
             let found = plan.node_pools.iter().position(|one| one.name == name);
             found.map(|index| Applied::NodePool(NodePoolId::at(index)))
+        }
+        "DaemonSet" => {
+            let found = plan.daemon_sets.iter().position(|one| one.name == name);
+            found.map(|index| Applied::DaemonSet(DaemonSetId::at(index)))
         }
         "Pod" => plan.pods.iter().position(|one| one.name == name).map(Applied::Pod),
         _ => None,

@@ -13,8 +13,8 @@ use super::yaml::{Node, Value};
 use crate::engine::Time;
 use crate::manifest::{self, Objects, common};
 use crate::plan::{
-    Action, ActionKind, AppId, Applied, Claim, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall, NodeChoice,
-    NodePoolId, NodeProblem, PdbId, PodCall, PodChoice, Program, SlowPart, TargetGroupId, TemplateId,
+    Action, ActionKind, AppId, Applied, Claim, DaemonSetId, DeploymentId, Fault, FaultKind, HpaId, LoadBalancerCall,
+    NodeChoice, NodePoolId, NodeProblem, PdbId, PodCall, PodChoice, Program, SlowPart, TargetGroupId, TemplateId,
 };
 use crate::rules::expectation::{self, Expectation, Verdict};
 use std::collections::BTreeMap;
@@ -504,6 +504,23 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
             None => unmatched.push((found.place, found.value.name)),
         }
     }
+    for found in objects.daemon_sets {
+        let spec = found.value.0;
+        let same =
+            |known: &Arc<crate::plan::DaemonSetSpec>| known.name == spec.name && known.namespace == spec.namespace;
+        let index = draft.plan.daemon_sets.iter().position(same);
+        let new = draft.later.creates("DaemonSet", &spec.namespace, &spec.name);
+        match index {
+            Some(index) if new => kinds.push(ActionKind::Create(Applied::DaemonSet(DaemonSetId::at(index)))),
+            _ => {
+                let message = format!(
+                    "{path}: DaemonSet {} is there already, and changes of a DaemonSet are not modelled",
+                    spec.name
+                );
+                draft.problems.error("E018", found.place, message);
+            }
+        }
+    }
     for found in objects.pods {
         let index = draft.plan.pods.iter().position(|pod| pod.name == found.value.0);
         let new = draft.later.creates("Pod", &found.value.1.namespace, &found.value.0);
@@ -520,7 +537,7 @@ fn apply(node: &Node, path: &str, templates: &mut Templates, draft: &mut Draft) 
     }
     if kinds.is_empty() && !draft.problems.has_errors() {
         let message = format!(
-            "{path}: the file has no Deployment, HorizontalPodAutoscaler, PodDisruptionBudget, NodePool or Pod"
+            "{path}: the file has no Deployment, StatefulSet, DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, NodePool or Pod"
         );
         draft.problems.error("E018", node.place, message);
     }

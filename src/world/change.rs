@@ -5,8 +5,8 @@ use super::pod::{PodPhase, Process};
 use super::rollout::DeploymentReason;
 use super::target::TargetState;
 use crate::plan::{
-    ActionId, AlarmId, AppId, CapacityPoolId, DeploymentId, FaultId, HpaId, MicroDollars, NodePoolId, NodeProblem,
-    PdbId, ServiceId,
+    ActionId, AlarmId, AppId, CapacityPoolId, DaemonSetId, DeploymentId, FaultId, HpaId, MicroDollars, NodePoolId,
+    NodeProblem, PdbId, ServiceId,
 };
 
 /// One change of the world.
@@ -136,6 +136,8 @@ pub enum Change {
     NodeAlive(NodeId, bool),
     /// A NodePool changed.
     NodePoolChanged(NodePoolId),
+    /// A DaemonSet was applied (true) or deleted.
+    DaemonSetChanged(DaemonSetId, bool),
     /// A batch of the provisioner closed with so many pods to place.
     BatchClosed(u32),
     /// A NodeClaim was created.

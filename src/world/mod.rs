@@ -69,8 +69,8 @@ pub use workload::{
 
 use crate::engine::{Span, Time};
 use crate::plan::{
-    ActionId, AlarmId, Applied, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate, ServiceSpec,
-    TemplateId, Volumes,
+    ActionId, AlarmId, Applied, DaemonSetId, DaemonSetSpec, FaultId, NodePoolId, NodePoolSpec, Plan, PodTemplate,
+    ServiceSpec, TemplateId, Volumes,
 };
 use std::sync::Arc;
 
@@ -144,6 +144,8 @@ pub struct World {
     pub deployments: Vec<Deployment>,
     /// DaemonSets.
     pub daemon_sets: Vec<Arc<DaemonSetSpec>>,
+    /// Those that do not exist yet, or no more.
+    pub absent_daemon_sets: std::collections::BTreeSet<DaemonSetId>,
     /// ReplicaSets.
     pub replica_sets: Vec<ReplicaSet>,
     /// Pods that may exist at most (a ResourceQuota's `pods`), by namespace.
@@ -250,6 +252,10 @@ impl World {
                 })
                 .collect(),
             daemon_sets: plan.daemon_sets.clone(),
+            absent_daemon_sets: (0..plan.daemon_sets.len())
+                .map(DaemonSetId::at)
+                .filter(|&id| plan.is_applied_later(Applied::DaemonSet(id)))
+                .collect(),
             replica_sets: Vec::new(),
             pod_quotas: plan.pod_quotas.clone(),
             hpas: plan
@@ -372,6 +378,19 @@ impl World {
         match self.pods[pod.index()].owner {
             Owner::ReplicaSet(id) => self.replica_sets[id.index()].deployment,
             _ => None,
+        }
+    }
+
+    /// DaemonSets that exist.
+    pub fn present_daemon_sets(&self) -> impl Iterator<Item = DaemonSetId> + '_ {
+        (0..self.daemon_sets.len()).map(DaemonSetId::at).filter(|id| !self.absent_daemon_sets.contains(id))
+    }
+
+    /// A DaemonSet is applied (true) or deleted.
+    pub fn set_daemon_set(&mut self, id: DaemonSetId, exists: bool) {
+        let changed = if exists { self.absent_daemon_sets.remove(&id) } else { self.absent_daemon_sets.insert(id) };
+        if changed {
+            self.push(Change::DaemonSetChanged(id, exists));
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Node object appears, its taints or labels change ─► Node ─► one pod of every DaemonSet that the node suits, pinned to it
+//!  a DaemonSet is applied ─► Set ─► one pod on every node that suits it
 //! ```
 //!
 //! Source: `pkg/controller/daemon/daemon_controller.go` (`NodeShouldRunDaemonPod`) of Kubernetes 1.34. The automatic
@@ -26,6 +27,8 @@ pub struct DaemonSetController {
 pub enum Event {
     /// A node appeared, or its taints or labels changed.
     Node(NodeId),
+    /// It was applied: every node is looked at.
+    Set(DaemonSetId),
 }
 
 impl DaemonSetController {
@@ -38,8 +41,15 @@ impl DaemonSetController {
 
     /// Observe, decide, apply.
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
-        let Event::Node(node) = event;
-        for daemon_set in lacking(cx.world, node).collect::<Vec<_>>() {
+        let missing: Vec<(DaemonSetId, NodeId)> = match event {
+            Event::Node(node) => lacking(cx.world, node).map(|daemon_set| (daemon_set, node)).collect(),
+            Event::Set(daemon_set) => {
+                let nodes = (0..cx.world.nodes.len()).map(NodeId::at);
+                let lacks = |&node: &NodeId| lacking(cx.world, node).any(|lacking| lacking == daemon_set);
+                nodes.filter(lacks).map(|node| (daemon_set, node)).collect()
+            }
+        };
+        for (daemon_set, node) in missing {
             let template = cx.world.daemon_sets[daemon_set.index()].template;
             let ordinal = self.next_ordinal(cx.world, daemon_set);
             let owner = Owner::DaemonSet(daemon_set);
@@ -62,7 +72,7 @@ impl DaemonSetController {
 
 /// DaemonSets that want a pod on a node and have none there.
 pub fn lacking(world: &World, node: NodeId) -> impl Iterator<Item = DaemonSetId> + '_ {
-    (0..world.daemon_sets.len()).map(DaemonSetId::at).filter(move |&daemon_set| {
+    world.present_daemon_sets().filter(move |&daemon_set| {
         let template = world.daemon_sets[daemon_set.index()].template;
         should_run(world.node(node), world.template(template)) && !has_pod(world, daemon_set, node)
     })
@@ -134,6 +144,29 @@ mod tests {
         }
         let pods: Vec<_> = world.pods.iter().map(|pod| (pod.ordinal, pod.pinned)).collect();
         assert_eq!(pods, [(1, Some(nodes[0])), (2, Some(nodes[1]))]);
+    }
+
+    #[test]
+    fn one_that_is_applied_late_runs_nowhere_before_and_everywhere_then() {
+        let mut plan = plan(PodTemplate::default());
+        let set = DaemonSetId(0);
+        let kind = crate::plan::ActionKind::Create(crate::plan::Applied::DaemonSet(set));
+        plan.actions.push(crate::plan::Action { at: plan.start + Span::from_secs(10), kind });
+        let mut world = World::new(&plan);
+        let nodes = [node(&mut world, "a", vec![]), node(&mut world, "b", vec![])];
+        let (mut queue, mut recorder) = (Queue::new(), Recorder::new(Detail::Facts));
+        let mut controller = DaemonSetController::default();
+        let mut woken = |world: &mut World, event| {
+            let (queue, recorder) = (&mut queue, &mut recorder);
+            controller.handle(&mut Cx { now: plan.start, plan: &plan, world, queue, recorder, random: None }, event);
+            world.pods.iter().map(|pod| pod.pinned).collect::<Vec<_>>()
+        };
+        assert_eq!(woken(&mut world, Event::Node(nodes[0])), []);
+        world.set_daemon_set(set, true);
+        assert_eq!(woken(&mut world, Event::Set(set)), nodes.map(Some));
+        world.set_daemon_set(set, false);
+        node(&mut world, "c", vec![]);
+        assert_eq!(woken(&mut world, Event::Node(NodeId(2))), nodes.map(Some), "it is gone again");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::trigger_at;
 use crate::engine::{Span, Time};
 use crate::manifest;
 use crate::plan::{
-    Action, ActionKind, App, AppId, Applied, Curve, DeploymentId, HpaId, NodeChoice, NodePoolId, PdbId, PodChoice,
-    TrafficMode,
+    Action, ActionKind, App, AppId, Applied, Curve, DaemonSetId, DeploymentId, HpaId, NodeChoice, NodePoolId, PdbId,
+    PodChoice, TrafficMode,
 };
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Millicores;
@@ -267,13 +267,6 @@ impl Writer<'_> {
             let at = self.answer(at, |sent| sent.name == key.2 && Some(sent.resource.as_str()) == resource);
             let at = if new { self.there(&key, at) } else { at };
             let kinds = if new {
-                if key.0 == "DaemonSet" && !self.actions.is_empty() {
-                    let text = format!(
-                        "DaemonSet {} comes during the recording: it is taken to be there from its start",
-                        key.2
-                    );
-                    self.draft.problems.push(Diagnostic::warning("W129", *place, text));
-                }
                 self.created(&key)
             } else {
                 let before = before.unwrap_or(Value::Null);
@@ -320,6 +313,10 @@ impl Writer<'_> {
             "NodePool" => {
                 let found = plan.node_pools.iter().position(|one| one.name == *name);
                 found.map(|index| Applied::NodePool(NodePoolId::at(index)))
+            }
+            "DaemonSet" => {
+                let found = plan.daemon_sets.iter().position(|one| same(&one.namespace, &one.name));
+                found.map(|index| Applied::DaemonSet(DaemonSetId::at(index)))
             }
             "Node" => plan.nodes.iter().position(|one| one.name == *name).map(Applied::Node),
             "Pod" => plan.pods.iter().position(|one| one.name == *name).map(Applied::Pod),
@@ -385,7 +382,7 @@ impl Writer<'_> {
                 spec.v1beta1 = plan.node_pools[pool.index()].v1beta1;
                 ActionKind::UpdateNodePool(pool, Arc::new(spec))
             }),
-            Applied::Node(_) | Applied::Pod(_) => {
+            Applied::DaemonSet(_) | Applied::Node(_) | Applied::Pod(_) => {
                 let text = format!("a change of {} {} is not modelled: passed over", key.0, key.2);
                 problems.push(Diagnostic::warning("W127", place, text));
                 None

@@ -5,7 +5,7 @@
 
 use super::preferences::{self, HostPort};
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, lacking_min_values};
-use crate::plan::{DaemonSetSpec, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
+use crate::plan::{DaemonSetId, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
@@ -62,7 +62,7 @@ pub struct Daemon {
 impl Daemon {
     /// Of every DaemonSet the template of its newest pod, and that of the set.
     pub fn examples(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
-        let written = || world.daemon_sets.iter().map(|set| world.template(set.template));
+        let written = |set: DaemonSetId| world.template(world.daemon_sets[set.index()].template);
         let mut pods = world.living.iter().map(|pod| world.pod(pod));
         let is_as_written = |pod: &Pod| match pod.owner {
             Owner::DaemonSet(set) => {
@@ -73,7 +73,7 @@ impl Daemon {
         };
         // As a rule no pod is of another template than its set.
         if pods.all(is_as_written) {
-            return written().map(|template| [template, template]).collect();
+            return world.present_daemon_sets().map(|set| [written(set), written(set)]).collect();
         }
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
         for pod in world.living.iter().map(|pod| world.pod(pod)) {
@@ -85,12 +85,9 @@ impl Daemon {
                 *present = Some(pod.id);
             }
         }
-        let sets = world.daemon_sets.iter().zip(newest);
-        let of_set = |(set, pod): (&Arc<DaemonSetSpec>, Option<PodId>)| {
-            let written = world.template(set.template);
-            [pod.map_or(written, |pod| world.template_of(pod)), written]
-        };
-        sets.map(of_set).collect()
+        let of_set =
+            |set: DaemonSetId| [newest[set.index()].map_or(written(set), |pod| world.template_of(pod)), written(set)];
+        world.present_daemon_sets().map(of_set).collect()
     }
 
     /// A daemon of every DaemonSet.
