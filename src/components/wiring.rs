@@ -271,7 +271,9 @@ fn may_be_wake(event: &Event) -> bool {
             | Event::TargetGroup(Group::Wake | Group::Answer(_))
             | Event::MetricsServer(Metrics::Scrape | Metrics::Publish)
             | Event::Hpa(Hpa::Sync(_) | Hpa::Returned(_))
-            | Event::Scheduler(Scheduler::Attempt | Scheduler::Outcome | Scheduler::Bind(_) | Scheduler::Tick)
+            | Event::Scheduler(
+                Scheduler::Attempt | Scheduler::Outcome | Scheduler::Written | Scheduler::Bind(_) | Scheduler::Tick
+            )
             | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_) | Kubelet::Sync(_))
             | Event::EndpointSlice(Slices::Due(_) | Slices::Sync(_))
             | Event::NodeLifecycle(Lifecycle::Pass | Lifecycle::TaintPass)

@@ -299,6 +299,9 @@ pub struct SchedulerFlags {
     pub flush_offset: Option<Span>,
     /// The clock stands still while things happen, as it does in recordings: pods of one instant have equal timestamps.
     pub standing_clock: bool,
+    /// The next attempt waits until the condition of a pod that cannot be scheduled is written. Source: `schedule_one.go`
+    /// (`handleSchedulingFailure`): the call returns before the next attempt.
+    pub awaits_conditions: bool,
     /// Rehearsed faults: so many bindings of a pod fail, by its name.
     pub failing_bindings: std::collections::BTreeMap<String, u32>,
 }
@@ -315,6 +318,7 @@ impl Default for SchedulerFlags {
             start_index: 0,
             flush_offset: None,
             standing_clock: false,
+            awaits_conditions: false,
             failing_bindings: std::collections::BTreeMap::new(),
         }
     }

@@ -282,6 +282,7 @@ pub fn apply(constants: &Constants, given: &Given, draft: &mut Draft) {
     flags.karpenter.ends_at_once = constants.termination.is_zero();
     flags.karpenter.capacity_is_requests = true;
     flags.controllers.eviction_retry = EVICTION_RETRY;
+    flags.scheduler.awaits_conditions = true;
     flags.controllers.node_monitor_start = Some((first + NODE_MONITOR_LAG).since(plan.start));
     let mut timings = Timings::none();
     for (stage, milliseconds) in LATENCIES {

@@ -76,6 +76,8 @@ pub enum TriedResult {
 pub struct Scheduler {
     queue: SchedulingQueue,
     attempt: Option<Attempt>,
+    /// The condition of a pod is being written: the next attempt waits for the answer.
+    writing: bool,
     /// Pods whose binding is on its way.
     binding: BTreeMap<PodId, NodeId>,
     assumed: Assumed,
@@ -132,6 +134,8 @@ pub enum Event {
     Tick,
     /// The pool is looked through.
     Flush,
+    /// The condition of a pod that cannot be scheduled is written.
+    Written,
 }
 
 impl Scheduler {
@@ -193,6 +197,7 @@ impl Scheduler {
             }
             Event::Attempt => self.attempt(cx),
             Event::Outcome => self.outcome(cx),
+            Event::Written => self.writing = false,
             Event::Bind(pod) => self.bind(cx, pod),
             Event::Tick => {
                 if self.tick.is_some_and(|tick| tick <= cx.now) {
@@ -296,6 +301,7 @@ impl Scheduler {
     /// Takes the next pod from the queue unless one is being tried.
     fn try_next(&mut self, cx: &mut Cx) {
         if self.attempt.is_none()
+            && !self.writing
             && let Some(pod) = self.queue.pop(&cx.plan.flags.scheduler)
         {
             self.attempt = Some(Attempt { pod, began: cx.now, decision: None, happenings: Vec::new() });
@@ -345,6 +351,7 @@ impl Scheduler {
             let says = ("no nodes available to schedule pods".to_string(), &preemption::Outcome::Keep);
             let world = &*cx.world;
             cx.recorder.decide(cx.now, || Told::Scheduling(told::refused(world, pod, began, &decision, says)));
+            self.write(cx, pod, 0);
             cx.world.mark_unschedulable(pod, 0);
             self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
         } else if decision.best.is_empty() {
@@ -389,9 +396,22 @@ impl Scheduler {
             Told::Scheduling(told::refused(view.world, pod, began, decision, says))
         });
         let says = decision.message_number() ^ result.says.number();
+        self.write(cx, pod, says);
         cx.world.mark_unschedulable(pod, says);
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
         self.apply_preemption(cx, pod, result);
+    }
+
+    /// A condition that says something new is written before the next pod is tried (`handleSchedulingFailure`), so that what
+    /// happens meanwhile finds some pods tried already, which are tried once more than the others and wait for longer.
+    fn write(&mut self, cx: &mut Cx, pod: PodId, says: u64) {
+        let entry = cx.world.pod(pod);
+        let is_said = entry.unschedulable && entry.unschedulable_message == says;
+        if cx.plan.flags.scheduler.awaits_conditions && !is_said {
+            self.writing = true;
+            let span = cx.delay(Stage::SchedulerBind, self.attempt_key(cx, pod));
+            cx.after(span, components::Event::Scheduler(Event::Written));
+        }
     }
 
     /// Victims are deleted, the node is nominated; pods of lower priority nominated there lose it.
@@ -586,6 +606,26 @@ mod tests {
         testbed.act(|world| world.delete_pod(one, Some(Span::ZERO), DeleteCause::User));
         testbed.run_to(2.0);
         assert!(bound(&testbed, three).is_some_and(|at| at < 1.1));
+    }
+
+    #[test]
+    fn the_next_attempt_waits_until_a_new_condition_is_written() {
+        let second_is_bound = |awaits: bool| {
+            let mut plan = plan(vec![template(1600), template(600)]);
+            let constant = |millis| crate::plan::Distribution::Constant(Span::from_millis(millis));
+            plan.timings.set(Stage::SchedulerAttempt, constant(3));
+            plan.timings.set(Stage::SchedulerBind, constant(10));
+            plan.flags.scheduler.awaits_conditions = awaits;
+            let mut testbed = Testbed::new(plan, |world| {
+                Testbed::ready_node(world, node("a", 1000, "x"));
+            });
+            testbed.pod(0);
+            let small = testbed.pod(1);
+            testbed.run_to(1.0);
+            bound(&testbed, small)
+        };
+        assert_eq!(second_is_bound(false), Some(0.016));
+        assert_eq!(second_is_bound(true), Some(0.026), "ten milliseconds later: the write of the first");
     }
 
     #[test]
