@@ -285,7 +285,7 @@ macro_rules! measures {
 measures! {
     /// From the trigger of a scaling step until its last pod is in service, or is let go; the longest.
     TimeToServe "time_to_serve" Seconds;
-    /// From the load change to the trigger; of several steps the longest.
+    /// From the begin of the load change, such as of a ramp, to the trigger; of several steps the longest.
     Detection "detection" Seconds;
     /// Scaling steps upwards.
     Steps "steps" Count;
