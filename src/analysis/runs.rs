@@ -1,10 +1,11 @@
 //! The runs of a study together: columns of values, verdicts over them, and where their time went.
 
 use super::causes::{self, Attribution};
+use super::expectation::decide;
 use super::gate::{self, Gate};
 use super::observed::Observed;
 use super::sample::{Sample, Wanted};
-use crate::rules::expectation::{Expectation, Measure, Scope, Statistic, Subject};
+use crate::rules::expectation::{Expectation, Measure, Scope, Statistic, Subject, Verdict};
 
 /// A study's runs.
 #[derive(Clone, Debug)]
@@ -38,6 +39,17 @@ impl Runs {
         gate::judge_observed(expectation, &values, self.level)
     }
 
+    /// How many runs surely keep a statement about one run, of how many that have something to measure.
+    pub fn kept(&self, expectation: &Expectation) -> Option<(usize, usize)> {
+        let position = self.position(expectation)?;
+        let known: Vec<Observed> = self.samples.iter().filter_map(|sample| sample.values[position]).collect();
+        let kept = |value: &&Observed| {
+            let ends = (value.at_least, value.at_least, value.at_most());
+            decide(expectation, Some(ends), String::new()).verdict == Verdict::Holds
+        };
+        (!known.is_empty()).then(|| (known.iter().filter(kept).count(), known.len()))
+    }
+
     fn position(&self, expectation: &Expectation) -> Option<usize> {
         let (measure, scope) = (expectation.subject.measure(), &expectation.scope);
         self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope)
@@ -68,5 +80,26 @@ impl Runs {
         let position = self.wanted.causes.iter().position(|(known, within)| *known == measure && within == scope)?;
         let seconds = |parts: &Vec<u64>| parts.iter().map(|&micros| micros as f64 / 1e6).collect::<Vec<f64>>();
         Some(self.samples.iter().filter_map(|sample| sample.causes[position].as_ref().map(seconds)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::expectation::parse;
+
+    /// A run of which nothing was measured counts neither way, and of one that was broken off only what is certain does.
+    #[test]
+    fn runs_that_surely_keep_a_statement_are_counted() {
+        let check = parse("time_to_serve <= 2m").unwrap();
+        let mut wanted = Wanted::default();
+        wanted.expectation(&check);
+        let open = |at_least| Some(Observed { at_least, open: true });
+        let values = [Some(Observed::exact(120.0)), Some(Observed::exact(121.0)), open(20.0), open(200.0), None];
+        let samples = values.map(|value| Sample { values: vec![value], ..Sample::default() }).to_vec();
+        let runs = Runs { wanted, samples, interrupted: false, level: 0.95 };
+        assert_eq!(runs.kept(&check), Some((1, 4)));
+        assert_eq!(runs.kept(&parse("time_to_serve >= 1m").unwrap()), Some((3, 4)));
+        assert_eq!(runs.kept(&parse("lost_requests == 0").unwrap()), None, "it was not measured");
     }
 }

@@ -37,7 +37,8 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
     let runs = about_runs().next().is_some().then(|| {
         let plan = Plan { noise: true, ..plan.clone() };
         let mut wanted = Wanted::default();
-        about_runs().for_each(|check| {
+        // What is judged on the run without chance is told how many of these keep it.
+        checks(&plan).for_each(|check| {
             wanted.expectation(check);
         });
         match length {
@@ -50,7 +51,7 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
     });
     let judged = |check: &Expectation| match (&runs, &exact) {
         (Some(runs), _) if check.subject.is_about_runs() => over_runs(runs, check),
-        (_, Some(exact)) => exact.line(check),
+        (runs, Some(exact)) => with_kept(exact.line(check), runs.as_ref(), check),
         _ => unreachable!("one of both was run for each kind of check"),
     };
     let claims = plan.claims.iter().map(|claim| Line {
@@ -69,6 +70,14 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         seed: plan.seed,
         faults: Vec::new(),
     }
+}
+
+/// A line about one run that held; where runs with chance were made as well, with how many of them keep it.
+fn with_kept(mut line: Line, runs: Option<&Runs>, check: &Expectation) -> Line {
+    if let Some((kept, count)) = runs.and_then(|runs| runs.kept(check)).filter(|_| line.verdict == Verdict::Holds) {
+        line.explanation += &format!("; kept by {kept} of {count} runs with chance");
+    }
+    line
 }
 
 /// A line for an expectation over these runs.

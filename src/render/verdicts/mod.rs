@@ -8,7 +8,7 @@ pub mod markdown;
 
 use super::text::{line, sign};
 use crate::analysis::verdicts::{Fault, Line, Report};
-use crate::rules::expectation::{Measure, Statistic, Subject, Unit, Verdict, parse};
+use crate::rules::expectation::{Measure, Statistic, Subject, Verdict, parse};
 
 /// What is said of a scenario that has neither claims nor expectations.
 const NOTHING_TO_CHECK: &str = "its files can be read, and there is nothing to check: it has neither `expect:` nor `claims:`. \
@@ -56,7 +56,7 @@ pub fn page(report: &Report) -> String {
         line(&mut out, &format!("  {:<9} ", one.verdict.name()), &format!("{}: {}", one.check, one.explanation));
         more(&mut out, "            ", one);
     }
-    if let Some(hint) = report.lines.iter().find_map(hint) {
+    if let Some(hint) = hint(&report.lines) {
         out.push('\n');
         line(&mut out, "", &hint);
     }
@@ -98,21 +98,34 @@ fn statistic_name(statistic: Statistic) -> String {
     }
 }
 
-/// A duration that is judged on one run alone may come out otherwise in the next.
-fn hint(one: &Line) -> Option<String> {
-    let check = parse(&one.check).ok().filter(|_| one.runs == 1)?;
-    let Subject::Each(measure) = check.subject else { return None };
-    let bound = one.check.strip_prefix(measure.name())?;
-    (measure.unit() == Unit::Seconds).then(|| {
+/// What held in one run alone may come out otherwise in the next: all that did, and what to ask instead of the first.
+fn hint(lines: &[Line]) -> Option<String> {
+    let mut names: Vec<&'static str> = Vec::new();
+    let mut question: Option<String> = None;
+    for one in lines.iter().filter(|one| one.runs == 1 && one.verdict == Verdict::Holds) {
+        let Some(Subject::Each(measure)) = parse(&one.check).ok().map(|check| check.subject) else { continue };
         let name = measure.name();
-        // A share is of a comparison; a range is asked of a percentile.
-        if bound.trim_start().starts_with("in ") {
-            return format!(
-                "{name} is of one run; p95({name}){bound} asks it of the 95th percentile of many runs with chance."
-            );
+        if !names.contains(&name) {
+            names.push(name);
         }
-        format!("{name} is of one run; share({name}{bound}) >= 95% asks whether 95 of 100 runs with chance keep it.")
-    })
+        question = question.or_else(|| one.check.strip_prefix(name).and_then(|bound| asked_of_many(name, bound)));
+    }
+    let (last, others) = names.split_last()?;
+    let subject =
+        if others.is_empty() { format!("{last} is") } else { format!("{} and {last} are", others.join(", ")) };
+    let question = question.unwrap_or_else(|| "p95(...) or share(...) asks it of many runs with chance".to_string());
+    Some(format!("{subject} of one run; {question}."))
+}
+
+/// The same question to many runs. A share is of a comparison; a range is asked of a percentile.
+fn asked_of_many(name: &str, bound: &str) -> Option<String> {
+    let (bound, scope) = bound.find(" of ").map_or((bound, ""), |at| bound.split_at(at));
+    let share = format!("share({name}{bound}) >= 95%{scope}");
+    if parse(&share).is_ok() {
+        return Some(format!("{share} asks whether 95 of 100 runs with chance keep it"));
+    }
+    let percentile = format!("p95({name}){bound}{scope}");
+    parse(&percentile).is_ok().then(|| format!("{percentile} asks it of the 95th percentile of many runs with chance"))
 }
 
 fn more(out: &mut String, indent: &str, one: &Line) {
@@ -226,6 +239,22 @@ pub(crate) mod tests {
         report.lines.iter_mut().for_each(|line| line.check = "time_to_serve in 2m..3m".to_string());
         let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(text.matches("p95(time_to_serve) in 2m..3m asks it of the 95th percentile").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn whatever_held_in_one_run_alone_is_named() {
+        let mut report = example();
+        let checks = ["lost_requests == 0", "cost <= $3", "time_to_serve <= 2m"];
+        for (line, check) in report.lines.iter_mut().zip(checks) {
+            (line.check, line.runs, line.verdict) = (check.to_string(), 1, Verdict::Holds);
+        }
+        report.lines[1].verdict = Verdict::Fails;
+        let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = "lost_requests and time_to_serve are of one run; share(lost_requests == 0) >= 95% asks whether";
+        assert!(text.contains(said), "{text}");
+        report.lines[0].check = "lost_requests == 0 of step 1".to_string();
+        let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("; share(lost_requests == 0) >= 95% of step 1 asks whether"), "{text}");
     }
 
     #[test]
