@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Folder of a recording: manifests/, constants.json, timeline.csv, summary.json
+    /// Folder of a recording: manifests/, constants.json, timeline.csv, best with summary.json
     #[arg(value_name = "RECORDING")]
     recording: PathBuf,
     /// Folder under which the picture and the table of both timelines are written, one folder a recording
@@ -41,7 +41,7 @@ pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// Says what a recording is, where the folder is something else.
 fn is_recording(folder: &Path) -> Result<(), Failure> {
-    const NEEDED: [&str; 4] = ["manifests/", "constants.json", "timeline.csv", "summary.json"];
+    const NEEDED: [&str; 3] = ["manifests/", "constants.json", "timeline.csv"];
     let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !folder.join(name).exists()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -53,7 +53,33 @@ fn is_recording(folder: &Path) -> Result<(), Failure> {
             NEEDED.join(", "),
             missing.join(", ")
         )
+    } else if folder.exists() {
+        format!("error: {place} is a file, not a folder: a recording is a folder with {}\n", NEEDED.join(", "))
     } else {
         format!("error: there is no folder {place}: a recording is one with {}\n", NEEDED.join(", "))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_a_summary_is_a_recording() {
+        let folder = std::env::temp_dir().join(format!("recording-without-summary-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("manifests")).expect("a folder");
+        std::fs::write(folder.join("constants.json"), "{}").expect("a file");
+        let without_timeline = is_recording(&folder);
+        std::fs::write(folder.join("timeline.csv"), "").expect("a file");
+        let whole = is_recording(&folder);
+        std::fs::remove_dir_all(&folder).expect("the folder goes");
+        assert!(matches!(without_timeline, Err(Failure::Input(said)) if said.contains("not there: timeline.csv\n")));
+        assert!(whole.is_ok());
+    }
+
+    #[test]
+    fn a_file_is_said_to_be_one() {
+        let said = is_recording(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        assert!(matches!(said, Err(Failure::Input(said)) if said.contains("is a file, not a folder")));
+    }
 }

@@ -29,8 +29,13 @@ pub fn render(reports: &[Report]) -> String {
     out
 }
 
+/// Text that neither ends its cell nor is taken for HTML. Code between backticks is shown as it stands, so `<` stays there.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
+    let line = text.replace('|', "\\|").replace(['\n', '\r'], " ");
+    let pieces = line.split('`').enumerate();
+    let pieces =
+        pieces.map(|(index, piece)| if index % 2 == 0 { piece.replace('<', "&lt;") } else { piece.to_string() });
+    pieces.collect::<Vec<String>>().join("`")
 }
 
 #[cfg(test)]
@@ -51,5 +56,10 @@ mod tests {
     fn an_error_of_the_files_has_a_row() {
         let row = "| bad | error[E010] at shop/bad.yaml:3:5 | **not judged** | a scenario has no field `rnu` (did you mean `run`?) |  |";
         assert_eq!(render(&[unread()]).lines().nth(2), Some(row));
+    }
+
+    #[test]
+    fn code_keeps_its_signs() {
+        assert_eq!(cell("a < b: `p99 <= 1 | 2` <i>"), "a &lt; b: `p99 <= 1 \\| 2` &lt;i>");
     }
 }
