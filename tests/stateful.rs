@@ -2,7 +2,7 @@
 
 use crate::support::written;
 use kubelapse::engine::Span;
-use kubelapse::plan::{Action, ActionKind, DeploymentId, Ordinal, Plan, Strategy as Kept};
+use kubelapse::plan::{Action, ActionKind, DeploymentId, Ordinal, Plan, Strategy as Kept, find_metric};
 use kubelapse::study::run_once;
 use kubelapse::world::{Change, DeleteCause, PodId, World};
 use proptest::prelude::*;
@@ -63,6 +63,10 @@ fn a_rollout_goes_from_the_last_to_the_first_and_growth_from_the_first_to_the_la
     let entry = &world.deployments[0];
     assert_eq!((entry.replicas, entry.status.ready, entry.status.updated), (6, 6, 6), "the autoscaler found it");
     assert_eq!(world.pdbs[0].expected_pods, 6, "its budget counts its size");
+    assert_eq!(world.owner_name(PodId(0)).as_deref(), Some("statefulset/db"));
+    let asked = |name: &str| world.cluster_metric(&plan, find_metric(name).expect("it is exported"), &[]);
+    assert_eq!(asked("kube_statefulset_status_replicas_ready"), Some(6.0));
+    assert_eq!(asked("kube_deployment_spec_replicas"), None, "a StatefulSet is no Deployment");
     let sets = &entry.replica_sets;
     assert_eq!(entry.current_revision, sets.last().copied(), "the rollout is complete");
     assert!(sets.iter().all(|set| world.replica_sets[set.index()].replicas == 0), "no ReplicaSet makes its pods");

@@ -57,7 +57,8 @@ pub fn points(metric: &Metric, moment: Moment) -> Vec<Point> {
             vec![number(Vec::new(), moment.analysis.history.nodes.iter().filter(exists).count() as f64)]
         }
         name if name.starts_with("karpenter_") => by_pool(metric, name, moment),
-        name if name.starts_with("kube_deployment_") => deployments(name, moment),
+        name if name.starts_with("kube_deployment_") => workloads(name, "deployment", moment),
+        name if name.starts_with("kube_statefulset_") => workloads(name, "statefulset", moment),
         name => autoscalers(name, moment),
     }
 }
@@ -123,17 +124,18 @@ pub fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
     ascending.get(rank.saturating_sub(1)).copied()
 }
 
-fn deployments(name: &str, moment: Moment) -> Vec<Point> {
+/// Metrics of Deployments, or of StatefulSets: `kind` is the label.
+fn workloads(name: &str, kind: &'static str, moment: Moment) -> Vec<Point> {
     let sample = moment.analysis.series.at(moment.at);
-    let specs = moment.plan.deployments.iter().zip(&sample.replicas);
+    let specs = moment.plan.deployments.iter().zip(&sample.replicas).filter(|(spec, _)| spec.word() == kind);
     specs
         .map(|(spec, replicas)| {
             let count = match name {
-                "kube_deployment_spec_replicas" => replicas.desired,
-                "kube_deployment_status_replicas" => replicas.existing,
+                "kube_deployment_spec_replicas" | "kube_statefulset_replicas" => replicas.desired,
+                "kube_deployment_status_replicas" | "kube_statefulset_status_replicas" => replicas.existing,
                 _ => replicas.ready,
             };
-            number(vec![("namespace", spec.namespace.clone()), ("deployment", spec.name.clone())], f64::from(count))
+            number(vec![("namespace", spec.namespace.clone()), (kind, spec.name.clone())], f64::from(count))
         })
         .collect()
 }

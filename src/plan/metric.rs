@@ -129,7 +129,7 @@ const fn metric(name: &'static str, kind: MetricKind, help: &'static str) -> Met
 }
 
 /// The metrics of the cluster that are known here.
-pub const METRICS: [Metric; 16] = [
+pub const METRICS: [Metric; 19] = [
     metric("karpenter_cluster_state_node_count", MetricKind::Gauge, "Nodes in the cluster state of Karpenter."),
     metric("karpenter_nodepools_usage", MetricKind::Gauge, "What a NodePool uses, by resource."),
     metric("karpenter_nodeclaims_created_total", MetricKind::Counter, "NodeClaims created."),
@@ -150,6 +150,9 @@ pub const METRICS: [Metric; 16] = [
     metric("kube_deployment_spec_replicas", MetricKind::Gauge, "Replicas that a Deployment asks for."),
     metric("kube_deployment_status_replicas", MetricKind::Gauge, "Pods of a Deployment."),
     metric("kube_deployment_status_replicas_ready", MetricKind::Gauge, "Ready pods of a Deployment."),
+    metric("kube_statefulset_replicas", MetricKind::Gauge, "Replicas that a StatefulSet asks for."),
+    metric("kube_statefulset_status_replicas", MetricKind::Gauge, "Pods of a StatefulSet."),
+    metric("kube_statefulset_status_replicas_ready", MetricKind::Gauge, "Ready pods of a StatefulSet."),
     metric(
         "kube_horizontalpodautoscaler_spec_min_replicas",
         MetricKind::Gauge,

@@ -31,7 +31,11 @@ pub fn headline(finished: &Finished) -> String {
         None => what,
     };
     let chance = if finished.plan.noise { "" } else { "without chance, " };
-    let lost = if tally.offered == 0 { String::new() } else { format!("; {} requests lost", whole(tally.lost_all())) };
+    let lost = match whole(tally.lost_all()).as_str() {
+        _ if tally.offered == 0 => String::new(),
+        "1" => "; 1 request lost".to_string(),
+        lost => format!("; {lost} requests lost"),
+    };
     format!("{chance}{what}{lost}")
 }
 

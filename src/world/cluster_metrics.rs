@@ -28,13 +28,18 @@ impl World {
                 let pools = plan.node_pools.iter().enumerate().filter(|(_, pool)| fits("nodepool", &pool.name));
                 sum(pools.map(|(index, _)| self.of_pool(name, index)))
             }
-            name if name.starts_with("kube_deployment_") => {
+            name if name.starts_with("kube_deployment_") || name.starts_with("kube_statefulset_") => {
                 let chosen = self.deployments.iter().filter(|deployment| {
-                    deployment.exists && named(&deployment.spec.namespace, "deployment", &deployment.spec.name)
+                    let (spec, label) = (&deployment.spec, deployment.spec.word());
+                    deployment.exists
+                        && name.starts_with(&format!("kube_{label}_"))
+                        && named(&spec.namespace, label, &spec.name)
                 });
                 sum(chosen.map(|deployment| match name {
-                    "kube_deployment_spec_replicas" => deployment.replicas.into(),
-                    "kube_deployment_status_replicas" => deployment.status.replicas.into(),
+                    "kube_deployment_spec_replicas" | "kube_statefulset_replicas" => deployment.replicas.into(),
+                    "kube_deployment_status_replicas" | "kube_statefulset_status_replicas" => {
+                        deployment.status.replicas.into()
+                    }
                     _ => f64::from(deployment.status.ready),
                 }))
             }

@@ -2,9 +2,9 @@
 //!
 //! Each function here is one write of an object: one change, and so one watch event.
 
-use super::World;
 use super::change::Change;
 use super::ids::{PodId, ReplicaSetId};
+use super::{Owner, World};
 use crate::engine::{Span, Time};
 use crate::plan::{DeploymentId, DeploymentSpec, HpaId, TemplateId};
 use std::sync::Arc;
@@ -302,6 +302,16 @@ impl World {
     /// The number in the name of a StatefulSet's pod.
     pub fn pod_ordinal(&self, pod: PodId) -> Option<u32> {
         self.pods[pod.index()].bare_name.as_deref()?.rsplit_once('-')?.1.parse().ok()
+    }
+
+    /// Who makes a pod, as kubectl writes it: `replicaset/web-r1`.
+    pub fn owner_name(&self, pod: PodId) -> Option<String> {
+        Some(match (self.pods[pod.index()].owner, self.stateful_set_of(pod)) {
+            (Owner::ReplicaSet(_), Some(id)) => format!("statefulset/{}", self.deployments[id.index()].spec.name),
+            (Owner::ReplicaSet(set), None) => format!("replicaset/{}", self.replica_set_name(set)),
+            (Owner::DaemonSet(set), _) => format!("daemonset/{}", self.daemon_sets[set.index()].name),
+            (Owner::Bare, _) => return None,
+        })
     }
 
     /// The StatefulSet that a pod belongs to.

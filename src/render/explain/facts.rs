@@ -4,7 +4,7 @@ use super::Page;
 use crate::engine::{Span, Time};
 use crate::render::describe::describe;
 use crate::world::{
-    Change, ClaimId, DeleteCause, DisruptionReason, InstanceId, NodeId, NodeReadiness, Owner, PodId, Process, TargetId,
+    Change, ClaimId, DeleteCause, DisruptionReason, InstanceId, NodeId, NodeReadiness, PodId, Process, TargetId,
 };
 
 impl Page<'_> {
@@ -62,14 +62,9 @@ impl Page<'_> {
         let name = |pod: PodId| format!("pod {}", self.world.pod_name(pod));
         let node = |pod: PodId| self.world.pod(pod).node.map_or(String::new(), |node| self.node(node));
         Some(match change {
-            Change::PodCreated(pod) => match self.world.pod(pod).owner {
-                Owner::ReplicaSet(set) => {
-                    format!("replicaset/{} creates {}", self.world.replica_set_name(set), name(pod))
-                }
-                Owner::DaemonSet(set) => {
-                    format!("daemonset/{} creates {}", self.world.daemon_sets[set.index()].name, name(pod))
-                }
-                Owner::Bare => format!("{} is created", name(pod)),
+            Change::PodCreated(pod) => match self.world.owner_name(pod) {
+                Some(owner) => format!("{owner} creates {}", name(pod)),
+                None => format!("{} is created", name(pod)),
             },
             Change::PodBound(pod) => format!("{} is bound to node {}", name(pod), node(pod)),
             Change::PodAddress(pod) => {

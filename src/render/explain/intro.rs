@@ -3,7 +3,7 @@
 use super::Page;
 use crate::plan::{Budget, ConsolidationPolicy};
 use crate::render::text::line;
-use crate::world::{InstanceState, Owner, PodId, TargetId};
+use crate::world::{InstanceState, PodId, TargetId};
 
 impl Page<'_> {
     pub(super) fn intro(&mut self) {
@@ -52,14 +52,10 @@ impl Page<'_> {
 
     fn pod_intro(&self, pod: PodId) -> String {
         let (entry, template) = (self.world.pod(pod), self.world.template_of(pod));
-        let owner = match entry.owner {
-            Owner::ReplicaSet(set) => format!("belongs to replicaset/{}", self.world.replica_set_name(set)),
-            Owner::DaemonSet(set) => format!("belongs to daemonset/{}", self.world.daemon_sets[set.index()].name),
-            Owner::Bare => "belongs to nobody".to_string(),
-        };
+        let owner = self.world.owner_name(pod).unwrap_or_else(|| "nobody".to_string());
         let (cpu, memory) = (template.requests.cpu, template.requests.memory);
         let before = if entry.created < self.plan.start { "; it was there before the run began" } else { "" };
-        format!("pod/{} {owner} and requests {cpu} cpu, {memory} memory{before}.", self.world.pod_name(pod))
+        format!("pod/{} belongs to {owner} and requests {cpu} cpu, {memory} memory{before}.", self.world.pod_name(pod))
     }
 
     fn machine_intro(&self, machine: crate::analysis::explain::Machine) -> String {
