@@ -2,7 +2,7 @@
 //!
 //! Source: `pkg/apis/apps/v1/defaults.go`, `pkg/apis/apps/validation`.
 
-use super::common::{int_or_percent, metadata, selector};
+use super::common::{Metadata, int_or_percent, metadata, selector};
 use super::pod::read_template;
 use crate::engine::Span;
 use crate::plan::{
@@ -16,9 +16,13 @@ use crate::scenario::yaml::Node;
 /// The id of a template that is not in a plan yet.
 pub const UNPLACED: TemplateId = TemplateId(u32::MAX);
 
-/// A Deployment and its pods' template (the spec's id is [`UNPLACED`]).
-pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(DeploymentSpec, PodTemplate)> {
-    let mut object = Fields::of(node, "deployment", problems)?;
+/// What Deployments and StatefulSets begin with, and the other fields of their `spec`.
+fn read_workload<'n>(
+    node: &'n Node,
+    kind: &str,
+    problems: &mut Problems,
+) -> Option<(Metadata, Fields<'n>, LabelSelector, PodTemplate)> {
+    let mut object = Fields::of(node, kind, problems)?;
     let metadata = metadata(&mut object, problems)?;
     object.required("spec", problems)?;
     let mut fields = object.fields("spec", problems)?;
@@ -28,6 +32,12 @@ pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(Deployme
     let template = read_template(template_node, &fields.at("template"), &metadata.namespace, problems)?;
     let selector = selector?;
     check_selector(&selector, &template, template_node, problems);
+    Some((metadata, fields, selector, template))
+}
+
+/// A Deployment and its pods' template (the spec's id is [`UNPLACED`]).
+pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(DeploymentSpec, PodTemplate)> {
+    let (metadata, mut fields, selector, template) = read_workload(node, "deployment", problems)?;
     let spec = DeploymentSpec {
         namespace: metadata.namespace,
         name: metadata.name,
@@ -46,17 +56,8 @@ pub fn read_deployment(node: &Node, problems: &mut Problems) -> Option<(Deployme
 
 /// A StatefulSet and its pods' template (the spec's id is [`UNPLACED`]).
 pub fn read_stateful_set(node: &Node, problems: &mut Problems) -> Option<(DeploymentSpec, PodTemplate)> {
-    let mut object = Fields::of(node, "statefulset", problems)?;
-    let metadata = metadata(&mut object, problems)?;
-    object.required("spec", problems)?;
-    let mut fields = object.fields("spec", problems)?;
-    fields.required("selector", problems);
-    let selector = selector(&mut fields, "selector", problems);
-    let template_node = fields.required("template", problems)?;
-    let mut template = read_template(template_node, &fields.at("template"), &metadata.namespace, problems)?;
+    let (metadata, mut fields, selector, mut template) = read_workload(node, "statefulset", problems)?;
     template.controller = PodController::StatefulSet;
-    let selector = selector?;
-    check_selector(&selector, &template, template_node, problems);
     let policies = [("OrderedReady", false), ("Parallel", true)];
     let mut ordinal = Ordinal {
         parallel: fields.choice("podManagementPolicy", &policies, problems).unwrap_or(false),
