@@ -1,6 +1,8 @@
 //! Every change of the world in words: the rows of `events.csv`.
 
-use crate::world::{Change, ClaimId, DeploymentReason, InstanceId, NodeId, PodId, ReplicaSetId, TargetId, World};
+use crate::world::{
+    Change, ClaimId, DeploymentReason, InstanceId, NodeId, Owner, PodId, ReplicaSetId, TargetId, World,
+};
 
 /// A change in words.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -58,7 +60,12 @@ pub fn describe(change: Change, world: &World) -> Row {
             Row::new("operator", name, if exists { "applied" } else { "deleted" })
         }
         Change::PodCreated(pod) => {
-            let component = if world.stateful_set_of(pod).is_some() { "statefulset" } else { "replicaset" };
+            let component = match (world.pod(pod).owner, world.stateful_set_of(pod)) {
+                (Owner::ReplicaSet(_), Some(_)) => "statefulset",
+                (Owner::ReplicaSet(_), None) => "replicaset",
+                (Owner::DaemonSet(_), _) => "daemonset",
+                (Owner::Bare, _) => "operator",
+            };
             Row::new(component, pod_name(world, pod), "created")
         }
         Change::PodUnschedulable(pod) => Row::new("scheduler", pod_name(world, pod), "unschedulable"),
