@@ -40,7 +40,35 @@ fn a_pool_that_can_never_serve_fails_the_gate_though_its_pods_are_taken_back() {
         ("share(unscheduled_pods > 0) <= 2%", "fails"),
     ];
     assert_eq!(verdicts, expected);
-    assert!(report.lines[0].interval.starts_with("never (at least 8m"), "{}", report.lines[0].interval);
+    assert!(report.lines[0].interval.starts_with("at least 8m"), "{}", report.lines[0].interval);
+}
+
+/// The load comes at 5 min and its pods serve some two minutes later: a run of six minutes shows that they wait, not for how long.
+#[test]
+fn a_run_that_ends_too_early_decides_only_what_is_certain() {
+    let set = |field: &str, value: &str| Setting { field: field.to_string(), value: value.to_string() };
+    let settings = [
+        set("run.until", "6m"),
+        set(
+            "expect",
+            "[p95(time_to_serve) <= 3m, p95(time_to_serve) <= 5s, median(time_to_serve) >= 10s, time_to_serve <= 3m]",
+        ),
+    ];
+    let options = LoadOptions { set: settings.to_vec(), ..LoadOptions::default() };
+    let loaded = load(&root().join("scenarios/gates/scale-up.yaml"), &options);
+    let plan = loaded.map(|loaded| loaded.plan).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let stop = AtomicBool::new(false);
+    let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
+    let report = report(&plan, "scale-up.yaml", Length::Fixed(100), control);
+    let lines = &report.lines[report.lines.len() - 4..];
+    let verdicts: Vec<&str> = lines.iter().map(|line| line.verdict.name()).collect();
+    assert_eq!(verdicts, ["undecided", "fails", "holds", "undecided"]);
+    let said = &lines[0].explanation;
+    for words in
+        ["had not ended when the run did", "counted as ended then it holds", "a later `until` under `run` would tell"]
+    {
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 /// Two pods are made 5m8.3s into the run; five minutes of stabilisation after the load fell (7m, seen at 8m9s) they go again.

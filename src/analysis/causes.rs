@@ -64,8 +64,11 @@ pub fn of_run(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analy
             Some(critical.phases.iter().map(|span| span.length().micros()).collect())
         }
         Measure::TimeToReplace => {
-            let all = analysis.replacements.iter().filter(|one| !one.needless && inside(one.trigger));
-            let one = all.max_by_key(|one| one.time_to_replace())?;
+            let all = || analysis.replacements.iter().filter(|one| !one.needless && inside(one.trigger));
+            if all().any(|one| one.served.is_none()) {
+                return None;
+            }
+            let one = all().max_by_key(|one| one.time_to_replace())?;
             let served = one.served?;
             let last = one.replacements.iter().map(|pod| &analysis.history.pods[pod.index()]);
             let last = last.max_by_key(|pod| pod.serving)?;
@@ -74,9 +77,13 @@ pub fn of_run(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analy
         }
         Measure::PodTermination => {
             let pods = analysis.history.pods.iter();
-            let ended = pods.filter(|pod| pod.deployment.is_some() && meant(pod.deployment));
+            let meant = |pod: &&PodHistory| pod.deployment.is_some() && meant(pod.deployment);
+            let ended = || pods.clone().filter(meant).filter(|pod| pod.deleting.is_some_and(inside));
+            if ended().any(|pod| pod.gone.is_none()) {
+                return None;
+            }
             let length = |pod: &&PodHistory| Some(pod.gone?.since(pod.deleting?));
-            let longest = ended.filter(|pod| pod.deleting.is_some_and(inside)).max_by_key(length)?;
+            let longest = ended().max_by_key(length)?;
             Some(cut(longest.deleting?, longest.gone?, &[longest.stopped]))
         }
         Measure::NodeTerminationAfterEmpty => {

@@ -4,7 +4,7 @@
 //! per run and expectation and calls the same [`judge`]; where it knows an interval it calls [`decide`].
 
 use super::history::{NodeHistory, PodHistory};
-use super::observed::Observed;
+use super::observed::{Cut, Observed};
 use super::steps::Step;
 use super::{Analysis, churn};
 use crate::engine::{Span, Time};
@@ -65,16 +65,20 @@ pub fn expectations(plan: &Plan, world: &World, analysis: &Analysis) -> Vec<Judg
 pub fn judge_run(expectation: &Expectation, plan: &Plan, world: &World, analysis: &Analysis) -> Judgement {
     let value = value(expectation.subject.measure(), &expectation.scope, plan, world, analysis);
     let of = if plan.noise { "of one run" } else { "of one run, without chance" };
-    match value.filter(|value| value.open) {
-        Some(value) => broken_off(expectation, value, of),
+    match value.and_then(|value| Some((value, value.cut?))) {
+        Some((value, cut)) => broken_off(expectation, value, cut, of),
         None => held(expectation, &[value.map(Observed::at_most)], of),
     }
 }
 
 /// The value of the run was broken off: it is so much at least.
-fn broken_off(expectation: &Expectation, value: Observed, of: &str) -> Judgement {
+fn broken_off(expectation: &Expectation, value: Observed, cut: Cut, of: &str) -> Judgement {
     let unit = expectation.subject.measure().unit();
-    let words = format!("at least {}, then its pods were let go", unit.show(value.at_least));
+    let end = match cut {
+        Cut::LetGo => "its pods were let go",
+        Cut::RunEnded => "the run ended",
+    };
+    let words = format!("at least {}, then {end}", unit.show(value.at_least));
     match expectation.subject {
         Subject::Each(_) => decide(expectation, Some((value.at_least, value.at_most(), value.at_most())), words),
         Subject::Statistic(..) | Subject::Share(..) => decide(expectation, None, format!("{words} {of}")),
@@ -160,21 +164,32 @@ fn statistic_of(statistic: Statistic, sorted: &[f64]) -> f64 {
     }
 }
 
-/// The value of a measure in one run. `None`: there is nothing to measure. Infinite: it has not come to an end.
+/// The value of a measure in one run. `None`: there is nothing to measure. A wait that was broken off is
+/// known from below.
 pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analysis: &Analysis) -> Option<Observed> {
     let within = Within::new(scope, plan, analysis)?;
     match measure {
         Measure::TimeToServe => within.longest_step(|step| match step.broken_off_after() {
-            Some(span) => Some(Observed { at_least: span.seconds(), open: true }),
-            None => Some(Observed::exact(seconds(step.time_to_serve()))),
+            Some(span) => Some(Observed::cut(span.seconds(), Cut::LetGo)),
+            None => Some(Observed::wait(step.trigger, step.served, plan.until)),
         }),
         _ if measure.name().starts_with("phase.") => within.longest_step(|step| {
             let phases = &step.critical_pod()?.phases;
             let span = phases.iter().find(|span| span.phase.measure() == measure)?;
-            // Of a pod that was let go only what it had behind it is known.
-            let open = step.let_go.is_some() && phases.last().is_some_and(|last| span.end >= last.end);
-            Some(Observed { at_least: span.length().seconds(), open })
+            // Of a pod that never served only what it had behind it is known.
+            let cut = if step.let_go.is_some() { Cut::LetGo } else { Cut::RunEnded };
+            let open = step.served.is_none() && phases.last().is_some_and(|last| span.end >= last.end);
+            Some(Observed { at_least: span.length().seconds(), cut: open.then_some(cut) })
         }),
+        Measure::PodTermination => within.longest_pod(|pod| Some(Observed::wait(pod.deleting?, pod.gone, plan.until))),
+        Measure::Drain => {
+            within.longest_pod(|pod| Some(Observed::wait(pod.deregistered?, pod.target_gone, plan.until)))
+        }
+        Measure::TimeToReplace => {
+            let meant = analysis.replacements.iter().filter(|one| !one.needless && within.contains(one.trigger));
+            let waits = meant.map(|one| Observed::wait(one.trigger, one.served, plan.until));
+            waits.reduce(Observed::longer)
+        }
         _ => certain(measure, &within, plan, world).map(Observed::exact),
     }
 }
@@ -194,22 +209,10 @@ fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Opt
         | Measure::LostShare
         | Measure::SlowShare
         | Measure::MeanLatency => requests(measure, &within.tally(plan, world)),
-        Measure::PodTermination => within.longest_pod(|pod| {
-            let deleting = pod.deleting?;
-            Some(seconds(pod.gone.map(|gone| gone.since(deleting))))
-        }),
-        Measure::Drain => within.longest_pod(|pod| {
-            let deregistered = pod.deregistered?;
-            Some(seconds(pod.target_gone.map(|gone| gone.since(deregistered))))
-        }),
         Measure::NodeTerminationAfterEmpty => longest(within.nodes().filter_map(|node| {
             let (emptied, gone) = (node.emptied?, node.gone?);
             within.contains(emptied).then(|| gone.since(emptied).seconds())
         })),
-        Measure::TimeToReplace => {
-            let meant = analysis.replacements.iter().filter(|one| !one.needless && within.contains(one.trigger));
-            longest(meant.map(|replacement| seconds(replacement.time_to_replace())))
-        }
         Measure::NodesLaunched => count(within.windowed(totals.nodes_launched, |node| node.launched)),
         Measure::NodesTerminated => count(within.windowed(totals.nodes_terminated, |node| node.stopped)),
         Measure::NodesMax => longest(within.samples().map(|sample| f64::from(sample.nodes.total()))),
@@ -237,6 +240,9 @@ fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Opt
         }
         Measure::Alarms => count(totals.alarms.iter().filter(|(at, _)| within.contains(*at)).count() as u64),
         Measure::TimeToServe
+        | Measure::TimeToReplace
+        | Measure::PodTermination
+        | Measure::Drain
         | Measure::PhaseReplicaSet
         | Measure::PhaseScheduling
         | Measure::PhaseBatching
@@ -255,10 +261,6 @@ fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Opt
         | Measure::PhaseHealthCheck
         | Measure::PhaseFirstRequest => None,
     }
-}
-
-fn seconds(span: Option<Span>) -> f64 {
-    span.map_or(f64::INFINITY, Span::seconds)
 }
 
 fn longest(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -351,8 +353,8 @@ impl<'a> Within<'a> {
         })
     }
 
-    fn longest_pod(&self, value: impl Fn(&PodHistory) -> Option<f64>) -> Option<f64> {
-        longest(self.pods().filter(|pod| pod.deployment.is_some()).filter_map(value))
+    fn longest_pod(&self, value: impl Fn(&PodHistory) -> Option<Observed>) -> Option<Observed> {
+        self.pods().filter(|pod| pod.deployment.is_some()).filter_map(value).reduce(Observed::longer)
     }
 
     /// Replicas of all Deployments that are meant, together, at each sample.

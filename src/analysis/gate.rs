@@ -4,7 +4,7 @@
 //! In: an expectation and one value a run. Out: a [`Gate`]. A percentile below its minimum sample is refused: undecided.
 
 use super::expectation::decide;
-use super::observed::Observed;
+use super::observed::{Cut, Observed};
 use super::statistics::{self, Estimate};
 use crate::rules::expectation::{Bound, Expectation, Statistic, Subject, Unit, Verdict};
 
@@ -37,6 +37,9 @@ impl Gate {
 /// A value with its interval for people, rounded to what a reader can use.
 pub fn interval(unit: Unit, estimate: &Estimate) -> String {
     let show = |value: f64| rounded(unit, value);
+    if estimate.point.is_infinite() && estimate.low.is_finite() {
+        return format!("at least {}", show(estimate.low));
+    }
     if estimate.low == estimate.point && estimate.high == estimate.point {
         return show(estimate.point);
     }
@@ -117,20 +120,14 @@ pub fn judge_observed(expectation: &Expectation, values: &[Option<Observed>], le
     }
     let (least, most) = (sorted(&known, |value| value.at_least), sorted(&known, Observed::at_most));
     let (below, above) = (estimate(expectation.subject, &least, level), estimate(expectation.subject, &most, level));
-    gate.estimate = below.zip(above).map(|(below, above)| Estimate {
-        point: above.point,
-        low: below.low.min(above.low),
-        high: below.high.max(above.high),
-    });
+    gate.estimate = below.zip(above).map(|(below, above)| below.enclosed(above));
     let triple = gate.estimate.map(|estimate| (estimate.point, estimate.low, estimate.high));
     gate.verdict = decide(expectation, triple, String::new()).verdict;
     gate.explanation = format!("{}, {runs}", gate.interval());
-    let broken_off = known.iter().filter(|value| value.open).count();
-    if broken_off > 0 {
-        gate.explanation += &format!("; in {broken_off} runs pods were let go before they served");
-    }
+    gate.explanation += &broken_off(&known);
     if gate.verdict == Verdict::Undecided {
-        settle(&mut gate, expectation, (&least, &most), (below, above));
+        let is_cut = known.iter().any(|value| value.cut == Some(Cut::RunEnded));
+        settle(&mut gate, expectation, (&least, &most), (below, above), is_cut);
     }
     if let Subject::Statistic(Statistic::Max | Statistic::Min, _) = expectation.subject {
         // With confidence 0.95 so large a share of all runs stays within what was seen.
@@ -139,6 +136,18 @@ pub fn judge_observed(expectation: &Expectation, values: &[Option<Observed>], le
         gate.explanation = format!("{}; at least {within} of all runs stay within what was seen", gate.explanation);
     }
     gate
+}
+
+/// In how many runs the wait was broken off, and by what.
+fn broken_off(known: &[Observed]) -> String {
+    let runs = |cut: Cut| match known.iter().filter(|value| value.cut == Some(cut)).count() {
+        1 => Some("1 run".to_string()),
+        0 => None,
+        count => Some(format!("{count} runs")),
+    };
+    let let_go = runs(Cut::LetGo).map(|runs| format!("; in {runs} pods were let go before they served"));
+    let ended = runs(Cut::RunEnded).map(|runs| format!("; in {runs} it had not ended when the run did"));
+    let_go.into_iter().chain(ended).collect()
 }
 
 fn sorted(values: &[Observed], end: fn(Observed) -> f64) -> Vec<f64> {
@@ -162,12 +171,14 @@ fn estimate(subject: Subject, sorted: &[f64], level: f64) -> Option<Estimate> {
     }
 }
 
-/// Says what would settle an open answer: more runs, or nothing while pods are let go.
+/// Says what would settle an open answer: more runs, or nothing while waits are broken off, but longer runs where their end does
+/// it (`is_cut`).
 fn settle(
     gate: &mut Gate,
     expectation: &Expectation,
     ends: (&[f64], &[f64]),
     answers: (Option<Estimate>, Option<Estimate>),
+    is_cut: bool,
 ) {
     let verdict = |answer: Option<Estimate>| {
         let triple = answer.map(|estimate| (estimate.point, estimate.low, estimate.high));
@@ -175,8 +186,10 @@ fn settle(
     };
     let (below, above) = (verdict(answers.0), verdict(answers.1));
     if below != above && ends.0 != ends.1 {
-        gate.explanation +=
-            &format!(": counted as waiting until then it {}, as never served it {}", said(below), said(above));
+        gate.explanation += &format!(": counted as ended then it {}, as never ended it {}", said(below), said(above));
+        if is_cut {
+            gate.explanation += "; a later `until` under `run` would tell";
+        }
         return;
     }
     gate.would_decide = would_decide(expectation, ends.1);
@@ -211,9 +224,12 @@ fn each(mut gate: Gate, expectation: &Expectation, known: &[Observed], runs: &st
         (met, _) if met == known.len() => Verdict::Holds,
         _ => Verdict::Undecided,
     };
-    let range = format!("{} to {}", rounded(gate.unit, low), rounded(gate.unit, high));
+    let range = match high.is_finite() {
+        true => format!("{} to {}", rounded(gate.unit, low), rounded(gate.unit, high)),
+        false => format!("{} or more", rounded(gate.unit, low)),
+    };
     let open = known.len() - met - missed;
-    let open = if open == 0 { String::new() } else { format!(", open in {open} whose pods were let go") };
+    let open = if open == 0 { String::new() } else { format!(", open in {open}{}", broken_off(known)) };
     gate.explanation = match gate.verdict {
         Verdict::Holds => format!("{range} in all of {runs}"),
         Verdict::Fails => format!("{range}: met in none of {runs}"),
@@ -300,7 +316,8 @@ mod tests {
     #[test]
     fn a_wait_that_is_broken_off_lasts_at_least_as_long() {
         let held = |text: &str, broken_off: usize, at_least: f64| {
-            let wait = |run| if run < broken_off { Observed { at_least, open: true } } else { Observed::exact(100.0) };
+            let wait =
+                |run| if run < broken_off { Observed::cut(at_least, Cut::LetGo) } else { Observed::exact(100.0) };
             let values: Vec<_> = (0..400).map(|run| Some(wait(run))).collect();
             judge_observed(&parse(text).unwrap(), &values, statistics::LEVEL)
         };

@@ -3,8 +3,9 @@
 use super::causes::{self, Attribution};
 use super::expectation::decide;
 use super::gate::{self, Gate};
-use super::observed::Observed;
+use super::observed::{Cut, Observed};
 use super::sample::{Sample, Wanted};
+use super::statistics::{self, Estimate};
 use crate::rules::expectation::{Expectation, Measure, Scope, Statistic, Subject, Verdict};
 
 /// A study's runs.
@@ -21,14 +22,31 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// The values of the quantity at that position; what was broken off before its end is infinite.
+    /// The most that the quantity at that position may be in each run; what was broken off before its end is infinite.
     pub fn column(&self, position: usize) -> Vec<Option<f64>> {
         self.samples.iter().map(|sample| sample.values[position].map(Observed::at_most)).collect()
     }
 
+    /// What the quantity at that position is at least, in each run.
+    pub fn least(&self, position: usize) -> Vec<Option<f64>> {
+        self.samples.iter().map(|sample| sample.values[position].map(|value| value.at_least)).collect()
+    }
+
+    /// A percentile of the quantity at that position with its interval, whatever the waits that were broken off would have been;
+    /// its point is infinite where it is one of them. `None`: too few runs.
+    pub fn percentile(&self, position: usize, percent: f64) -> Option<Estimate> {
+        let ends = [self.least(position), self.column(position)].map(|values| {
+            let sorted = sorted(values);
+            statistics::percentile(&sorted, percent, self.level)
+        });
+        let [below, above] = ends;
+        below.zip(above).map(|(below, above)| below.enclosed(above))
+    }
+
     /// Runs in which the quantity at that position was broken off before its end.
-    pub fn broken_off(&self, position: usize) -> usize {
-        self.samples.iter().filter(|sample| sample.values[position].is_some_and(|value| value.open)).count()
+    pub fn broken_off(&self, position: usize, cut: Cut) -> usize {
+        let is_cut = |sample: &&Sample| sample.values[position].is_some_and(|value| value.cut == Some(cut));
+        self.samples.iter().filter(is_cut).count()
     }
 
     /// An expectation held against the runs.
@@ -51,14 +69,17 @@ impl Runs {
     }
 
     fn position(&self, expectation: &Expectation) -> Option<usize> {
-        let (measure, scope) = (expectation.subject.measure(), &expectation.scope);
-        self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope)
+        self.position_of(expectation.subject.measure(), &expectation.scope)
     }
 
     /// The column of a quantity.
     pub fn values_of(&self, measure: Measure, scope: &Scope) -> Option<Vec<Option<f64>>> {
-        let position = self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope);
-        position.map(|position| self.column(position))
+        self.position_of(measure, scope).map(|position| self.column(position))
+    }
+
+    /// The position of a quantity.
+    pub fn position_of(&self, measure: Measure, scope: &Scope) -> Option<usize> {
+        self.wanted.quantities.iter().position(|(known, within)| *known == measure && within == scope)
     }
 
     /// Where the time of an expectation's measure went.
@@ -83,6 +104,13 @@ impl Runs {
     }
 }
 
+/// The values that there are, in order.
+pub fn sorted(values: Vec<Option<f64>>) -> Vec<f64> {
+    let mut known: Vec<f64> = values.into_iter().flatten().filter(|value| !value.is_nan()).collect();
+    known.sort_by(f64::total_cmp);
+    known
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +122,7 @@ mod tests {
         let check = parse("time_to_serve <= 2m").unwrap();
         let mut wanted = Wanted::default();
         wanted.expectation(&check);
-        let open = |at_least| Some(Observed { at_least, open: true });
+        let open = |at_least| Some(Observed::cut(at_least, Cut::LetGo));
         let values = [Some(Observed::exact(120.0)), Some(Observed::exact(121.0)), open(20.0), open(200.0), None];
         let samples = values.map(|value| Sample { values: vec![value], ..Sample::default() }).to_vec();
         let runs = Runs { wanted, samples, interrupted: false, level: 0.95 };

@@ -28,6 +28,11 @@ impl Estimate {
         Estimate { point, low: point, high: point }
     }
 
+    /// What holds whether the truth is this estimate or `above`: the values of which both are made are known from below only.
+    pub fn enclosed(self, above: Estimate) -> Estimate {
+        Estimate { point: above.point, low: self.low.min(above.low), high: self.high.max(above.high) }
+    }
+
     /// Half the width of the interval as a share of the point.
     pub fn relative_half_width(&self) -> f64 {
         let width = self.high - self.low;

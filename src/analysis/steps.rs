@@ -1,7 +1,7 @@
 //! Scaling steps up and down, and replacements of what a node took with it.
 //!
 //! ```text
-//!  DeploymentScaled 2 -> 4 by an HPA ─► step {trigger, the two pods it made, detection, time to serve, phases}
+//!  DeploymentScaled 2 -> 4           ─► step {trigger, the two pods it made, detection, time to serve, phases}
 //!  DeploymentScaled 4 -> 2           ─► step down {victims: deregistered, drained, gone; nodes gone}
 //!  notice, failure or disruption     ─► replacement {pods displaced, pods that took their place}
 //! ```
@@ -13,7 +13,7 @@ use crate::plan::{ActionKind, AppId, Curve, DeploymentId, Plan};
 use crate::record::Recorder;
 use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, World};
 
-/// One scaling step upwards: an autoscaler wrote more replicas.
+/// One scaling step upwards: an autoscaler or a user wrote more replicas.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// Its number, from 1.
@@ -26,7 +26,9 @@ pub struct Step {
     pub to: i32,
     /// When.
     pub trigger: Time,
-    /// The load change that led to it.
+    /// An autoscaler wrote it.
+    pub by_hpa: bool,
+    /// The load change that led an autoscaler to it.
     pub load_change: Option<Time>,
     /// The pods created because of it.
     pub pods: Vec<StepPod>,
@@ -217,7 +219,7 @@ impl Book {
             // Until its pods are looked at, when fewer were wanted first.
             cut.for_each(|step| step.let_go = step.let_go.or(Some(at)));
             self.first_of_run[deployment.index()] = self.ups.len();
-        } else if by_hpa {
+        } else {
             self.kept.push(0);
             self.ups.push(Step {
                 number: u32::try_from(self.ups.len() + 1).unwrap_or(u32::MAX),
@@ -225,7 +227,8 @@ impl Book {
                 from,
                 to,
                 trigger: at,
-                load_change: load_change(plan, deployment, at),
+                by_hpa,
+                load_change: load_change(plan, deployment, at).filter(|_| by_hpa),
                 pods: Vec::new(),
                 served: None,
                 let_go: None,

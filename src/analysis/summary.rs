@@ -114,6 +114,7 @@ fn step_value(plan: &Plan, world: &World, step: &Step) -> Value {
         "to": step.to,
         "load_change_s": step.load_change.map(|at| at_seconds(plan, at)),
         "trigger_s": at_seconds(plan, step.trigger),
+        "by": if step.by_hpa { "hpa" } else { "user" },
         "detection_s": step.detection().map(decimal),
         "served_s": step.served.map(|at| at_seconds(plan, at)),
         "time_to_serve_s": step.time_to_serve().map(decimal),

@@ -10,6 +10,7 @@ use super::timeline::canvas::{Anchor, Colour, Drawing, fitted};
 use super::timeline::{png, svg};
 use crate::analysis::gate::{self, Gate};
 use crate::analysis::grid::{Grid, Point};
+use crate::analysis::statistics::Estimate;
 use crate::analysis::summary::{VERSION, measured};
 use crate::rules::expectation::{Unit, Verdict};
 use std::fmt::Write;
@@ -51,8 +52,7 @@ fn table(grid: &Grid) -> String {
         for gate in point.measures.iter().chain(point.minimise.iter().filter(|_| least_column(grid).is_some())) {
             let number = |value: f64| if value.is_finite() { measured(value).to_string() } else { String::new() };
             let cells = gate.estimate.map_or([String::new(), String::new(), String::new()], |estimate| {
-                let point = if estimate.point.is_finite() { number(estimate.point) } else { "never".to_string() };
-                [point, number(estimate.low), number(estimate.high)]
+                [number(estimate.point), number(estimate.low), number(estimate.high)]
             });
             let _ = write!(out, ",{}", cells.join(","));
         }
@@ -243,9 +243,10 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     let (rows, columns) = (grid.sizes[0], grid.sizes[1]);
     let of = |point: &Point| {
         let gate = point.measures.first().or(point.minimise.as_ref()).or(point.holds.first())?;
-        gate.estimate.map(|estimate| (gate.unit, estimate.point))
+        gate.estimate.map(|estimate| (gate.unit, estimate))
     };
-    let finite = || grid.points.iter().filter_map(of).map(|(_, value)| value).filter(|value| value.is_finite());
+    let points = || grid.points.iter().filter_map(of).map(|(_, estimate)| estimate.point);
+    let finite = || points().filter(|value| value.is_finite());
     let (low, high) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
     let (cell_width, cell_height) = ((740.0 / columns as f64).min(150.0), (420.0 / rows as f64).clamp(22.0, 64.0));
     let (width, height) = (cell_width * columns as f64, cell_height * rows as f64);
@@ -256,10 +257,17 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     for (number, point) in grid.points.iter().enumerate() {
         let (row, column) = (number / columns, number % columns);
         let (x, y) = (left + cell_width * column as f64, top + cell_height * row as f64);
-        let (unit, value) = of(point).unwrap_or((Unit::Count, f64::NAN));
+        let found = of(point);
+        let value = found.map_or(f64::NAN, |(_, estimate)| estimate.point);
         let part = if high > low { (value - low) / (high - low) } else { 0.0 };
         let fill = if value.is_finite() { shade(part) } else { GRID };
-        let words = if value.is_nan() { "-".to_string() } else { gate::rounded(unit, value) };
+        let words = found.map_or("-".to_string(), |(unit, estimate)| match estimate {
+            // Waits were broken off: it is so much at least.
+            Estimate { point, low, .. } if point.is_infinite() && low.is_finite() => {
+                format!(">{}", gate::rounded(unit, low))
+            }
+            _ => gate::rounded(unit, value),
+        });
         out.rect(
             [x + 1.0, y + 1.0, cell_width - 2.0, cell_height - 2.0],
             fill,

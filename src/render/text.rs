@@ -184,23 +184,30 @@ fn step_line(finished: &Finished, step: &Step) -> String {
         served.or_else(|| step.broken_off_after().map(|span| format!("let go unserved after {}", tenths(span))));
     let served = served.unwrap_or_else(|| "not served".to_string());
     format!(
-        "Step {}: {name} {} -> {} at {}, {served}{most}",
+        "Step {}: {name} {} -> {} at {}{}, {served}{most}",
         step.number,
         step.from,
         step.to,
-        at(finished, step.trigger)
+        at(finished, step.trigger),
+        by_whom(step.by_hpa)
     )
+}
+
+/// Said where it was not an autoscaler.
+const fn by_whom(by_hpa: bool) -> &'static str {
+    if by_hpa { "" } else { " by a user" }
 }
 
 fn step_up(out: &mut String, finished: &Finished, step: &Step) {
     let name = &finished.plan.deployments[step.deployment.index()].name;
     let detection = step.detection().map(|span| format!(", {} {}", tenths(span), after_load_change(finished, step)));
     let title = format!(
-        "Step {}: {name} {} -> {} at {}{}",
+        "Step {}: {name} {} -> {} at {}{}{}",
         step.number,
         step.from,
         step.to,
         at(finished, step.trigger),
+        by_whom(step.by_hpa),
         detection.unwrap_or_default()
     );
     out.push('\n');
@@ -268,10 +275,11 @@ fn step_down(finished: &Finished, down: &StepDown) -> String {
         time.map(|time| format!(", {what} after {}", tenths(time.since(down.trigger)))).unwrap_or_default()
     };
     format!(
-        "Down: {name} {} -> {} at {}{}{}{}",
+        "Down: {name} {} -> {} at {}{}{}{}{}",
         down.from,
         down.to,
         at(finished, down.trigger),
+        by_whom(down.by_hpa),
         after("pods gone", gone),
         after("targets drained", drained),
         after(&format!("{} gone", plural(count, "node")), last),

@@ -287,7 +287,7 @@ measures! {
     TimeToServe "time_to_serve" Seconds;
     /// From the begin of the load change, such as of a ramp, to the trigger; of several steps the longest.
     Detection "detection" Seconds;
-    /// Scaling steps upwards.
+    /// Scaling steps upwards, by autoscalers or users.
     Steps "steps" Count;
     /// Requests that arrived.
     OfferedRequests "offered_requests" Count;

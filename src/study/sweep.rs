@@ -181,6 +181,7 @@ pub fn samples(values: Vec<Values>) -> Vec<Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::observed::Cut;
     use crate::engine::{Purpose, Random};
     use std::sync::atomic::AtomicBool;
 
@@ -188,7 +189,7 @@ mod tests {
 
     fn value(point: usize, number: u64) -> Values {
         let drawn = Random::new(8, number).uniform(Purpose::named("sweep"), point as u64);
-        let open = Observed { at_least: drawn / 3.0, open: drawn < 0.2 };
+        let open = Observed { at_least: drawn / 3.0, cut: (drawn < 0.2).then_some(Cut::RunEnded) };
         vec![Some(open), (drawn < 0.7).then_some(Observed::exact(f64::INFINITY))]
     }
 
@@ -217,7 +218,7 @@ mod tests {
                 .iter()
                 .flatten()
                 .flatten()
-                .map(|value| value.map(|value| (value.at_least.to_bits(), value.open)))
+                .map(|value| value.map(|value| (value.at_least.to_bits(), value.cut)))
                 .collect::<Vec<_>>()
         };
         for cut in 0..=journal.len() {

@@ -104,7 +104,7 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     out.line(line(&left, &|percent| percent), BLUE, 2.0, false);
     out.line(line(&right, &exceeds), BLUE, 2.0, false);
     mark_bounds(&mut out, (&left, &right), range, &limits);
-    let never = if ended < count { format!(", {} of them never", count - ended) } else { String::new() };
+    let never = if ended < count { format!(", {} of them broken off", count - ended) } else { String::new() };
     let confidence = format!("{:.0} % band of each percentile", runs.level * 100.0);
     legend(&mut out, 60.0, 372.0, &[(BLUE, &format!("{count} runs{never}")), (BLUE.opacity(0.18), &confidence)]);
     Some(out)

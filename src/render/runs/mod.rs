@@ -7,7 +7,8 @@ pub mod charts;
 use super::text::{line, table_cell, tenths};
 use crate::analysis::error_budget::{ALERTS, Budget};
 use crate::analysis::gate::{self, Gate};
-use crate::analysis::runs::Runs;
+use crate::analysis::observed::{Cut, Observed};
+use crate::analysis::runs::{Runs, sorted};
 use crate::analysis::statistics;
 use crate::analysis::summary::{VERSION, measured};
 use crate::plan::Plan;
@@ -53,10 +54,8 @@ fn table(plan: &Plan, runs: &Runs) -> Vec<u8> {
     for (number, sample) in runs.samples.iter().enumerate() {
         let _ = write!(out, "{number}");
         for value in &sample.values {
-            let cell = value.map(|value| match value.at_least {
-                known if known.is_finite() => format!("{}{}", if value.open { ">" } else { "" }, measured(known)),
-                _ => "never".to_string(),
-            });
+            let sign = |value: &Observed| if value.is_open() { ">" } else { "" };
+            let cell = value.map(|value| format!("{}{}", sign(&value), measured(value.at_least)));
             let _ = write!(out, ",{}", cell.unwrap_or_default());
         }
         out.push('\n');
@@ -80,23 +79,25 @@ fn estimate_value(estimate: Option<statistics::Estimate>) -> Value {
 fn summary(plan: &Plan, runs: &Runs, gates: &[Gate]) -> Value {
     let mut measures = Map::new();
     for (position, (measure, scope)) in runs.wanted.quantities.iter().enumerate() {
-        let mut known: Vec<f64> = runs.column(position).into_iter().flatten().collect();
+        let known = sorted(runs.column(position));
         if known.is_empty() {
             continue;
         }
-        known.sort_by(f64::total_cmp);
-        let at = |percent: f64| estimate_value(statistics::percentile(&known, percent, runs.level));
+        let at = |percent: f64| estimate_value(runs.percentile(position, percent));
+        let least = statistics::mean(&sorted(runs.least(position)), runs.level);
         let mut value = json!({
             "runs": known.len(),
-            "mean": estimate_value(Some(statistics::mean(&known, runs.level))),
+            "mean": estimate_value(Some(least.enclosed(statistics::mean(&known, runs.level)))),
             "min": measured(known[0]),
             "p50": at(50.0),
             "p95": at(95.0),
             "p99": at(99.0),
             "max": measured(known[known.len() - 1]),
         });
-        if runs.broken_off(position) > 0 {
-            value["broken_off"] = json!(runs.broken_off(position));
+        for (name, cut) in [("broken_off", Cut::LetGo), ("unfinished", Cut::RunEnded)] {
+            if runs.broken_off(position, cut) > 0 {
+                value[name] = json!(runs.broken_off(position, cut));
+            }
         }
         measures.insert(format!("{}{}", measure.name(), scope_words(scope)), value);
     }
@@ -171,11 +172,11 @@ fn fired(runs: &Runs, alert: usize) -> (f64, Option<u32>) {
 /// The sentence a person would say: `p95 time to serve 2m52s (2m48s to 2m57s); 41% of the tail is boot`.
 pub fn headline(runs: &Runs) -> Option<String> {
     let measure = subject(runs)?;
-    let mut known: Vec<f64> = runs.values_of(measure, &Scope::default())?.into_iter().flatten().collect();
-    known.sort_by(f64::total_cmp);
+    let position = runs.position_of(measure, &Scope::default())?;
     let words = measure.name().replace('_', " ");
-    let Some(estimate) = statistics::percentile(&known, 95.0, runs.level) else {
-        return Some(format!("{} runs are too few for a p95 of the {words}: it takes 59", known.len()));
+    let Some(estimate) = runs.percentile(position, 95.0) else {
+        let known = sorted(runs.column(position)).len();
+        return Some(format!("{known} runs are too few for a p95 of the {words}: it takes 59"));
     };
     let cause = runs.attribution_of(measure, &Scope::default(), 95.0).and_then(|found| found.main_cause());
     let cause = cause.map(|cause| format!("; {cause}")).unwrap_or_default();
@@ -204,18 +205,20 @@ pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String
         Measure::NodesMax,
         Measure::Cost,
     ] {
-        let mut known: Vec<f64> = runs.values_of(measure, &whole).into_iter().flatten().flatten().collect();
-        if known.is_empty() {
-            continue;
-        }
-        known.sort_by(f64::total_cmp);
-        let show = |value: f64| table_cell(measure.unit(), value);
+        let Some(position) = runs.position_of(measure, &whole) else { continue };
+        let (least, known) = (sorted(runs.least(position)), sorted(runs.column(position)));
+        let Some(last) = known.len().checked_sub(1) else { continue };
+        // Of a wait that was broken off it is told how long it was by then.
+        let show = |(least, most): (f64, f64)| match most.is_finite() {
+            true => table_cell(measure.unit(), most),
+            false => format!(">{}", table_cell(measure.unit(), least)),
+        };
         let at = |percent: f64| {
-            let found = statistics::percentile(&known, percent, runs.level);
-            found.map_or_else(|| "-".to_string(), |estimate| show(estimate.point))
+            let found = |values| statistics::percentile(values, percent, runs.level).map(|found| found.point);
+            found(&least).zip(found(&known)).map_or_else(|| "-".to_string(), show)
         };
         let name = measure.name().replace('_', " ");
-        let worst = show(known[known.len() - 1]);
+        let worst = show((least[last], known[last]));
         let _ = writeln!(out, "  {name:<30}{:>12}{:>12}{:>12}{worst:>12}", at(50.0), at(95.0), at(99.0));
     }
     footnotes(&mut out, plan);
@@ -230,11 +233,11 @@ pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String
 /// What the signs of the table mean, where it has them.
 fn footnotes(out: &mut String, plan: &Plan) {
     let table = &out[out.rfind("\n\n").unwrap_or(0)..];
-    let has = |sign: &str| table.lines().any(|line| line.split_whitespace().skip(1).any(|cell| cell == sign));
-    let (dash, never) = (has("-"), has("never"));
-    if never {
+    let has = |is: fn(&str) -> bool| table.lines().any(|line| line.split_whitespace().skip(1).any(is));
+    let (dash, open) = (has(|cell| cell == "-"), has(|cell| cell.starts_with('>')));
+    if open {
         let until = tenths(plan.until.since(plan.start));
-        line(out, "  never: ", &format!("not by the end of the run ({until}), or let go before"));
+        line(out, "  >: ", &format!("at least: the run ended ({until}), or its pods were let go, before it did"));
     }
     if dash {
         let least = statistics::least_runs(99.0).max(statistics::least_runs(95.0));

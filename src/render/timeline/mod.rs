@@ -166,6 +166,9 @@ fn legend(drawing: &mut Drawing, y: f64, entries: &[(Colour, &str)]) {
     }
 }
 
+/// Actions of users that are marked, at most.
+const ACTIONS_MAX: usize = 12;
+
 fn markers(finished: &Finished) -> Vec<Marker> {
     let plan = finished.plan;
     let mut markers = load_changes(finished);
@@ -176,8 +179,14 @@ fn markers(finished: &Finished) -> Vec<Marker> {
     let whose = |deployment: DeploymentId| {
         if several { format!("{} ", plan.deployments[deployment.index()].name) } else { String::new() }
     };
+    let acted = plan.actions.iter().filter(|action| action.at < plan.until);
+    let acted: Vec<Marker> = acted
+        .filter_map(|action| Some(Marker { at: action.at, words: action.words(plan)?, colour: palette::INK, rank: 0 }))
+        .collect();
+    // What a user did is said once, by the action, unless there are too many of them.
+    let is_told = |by_hpa: bool| by_hpa || acted.len() > ACTIONS_MAX;
     let few = finished.analysis.steps.len() <= 3;
-    for step in &finished.analysis.steps {
+    for step in finished.analysis.steps.iter().filter(|step| is_told(step.by_hpa)) {
         // Of many triggers the first explains what the others are.
         let (from, to, whose) = (step.from, step.to, whose(step.deployment));
         let full = few || step.number == 1;
@@ -185,7 +194,7 @@ fn markers(finished: &Finished) -> Vec<Marker> {
             if full { format!("trigger: {whose}{from} → {to} replicas") } else { format!("{whose}{from} → {to}") };
         markers.push(Marker { at: step.trigger, words, colour: palette::BLACK, rank: if full { 1 } else { 2 } });
     }
-    for down in &finished.analysis.steps_down {
+    for down in finished.analysis.steps_down.iter().filter(|down| is_told(down.by_hpa)) {
         let words = format!("scale-down: {}{} → {}", whose(down.deployment), down.from, down.to);
         markers.push(Marker { at: down.trigger, words, colour: palette::TERMINATING, rank: 3 });
     }
@@ -198,11 +207,7 @@ fn markers(finished: &Finished) -> Vec<Marker> {
         markers.push(Marker { at: one.trigger, words, colour: palette::ALARM, rank: 0 });
     }
     markers.extend(drains(finished));
-    let acted = plan.actions.iter().filter(|action| action.at < plan.until);
-    let acted: Vec<Marker> = acted
-        .filter_map(|action| Some(Marker { at: action.at, words: action.words(plan)?, colour: palette::INK, rank: 0 }))
-        .collect();
-    if acted.len() <= 12 {
+    if acted.len() <= ACTIONS_MAX {
         markers.extend(acted);
     }
     for &(at, alarm) in &finished.analysis.totals.alarms {
