@@ -1,6 +1,7 @@
 //! What manifests ask for and nothing can meet is warned of; what an API server refuses is an error.
 
-use kubelapse::scenario::{LoadOptions, load};
+use kubelapse::scenario::{LoadOptions, load, study};
+use kubelapse::study::what_if;
 
 const APP: &str = "apiVersion: apps/v1
 kind: Deployment
@@ -192,5 +193,148 @@ fn a_misspelt_required_key_is_told_once() {
             text.contains("error[E010]") && text.contains("did you mean") && text.ends_with("\n1 error\n"),
             "{text}"
         );
+    }
+}
+
+/// All that is said of a scenario and its manifest, `app.yaml`.
+fn said_of_scenario(test: &str, scenario: &str, manifest: &str) -> String {
+    let folder =
+        std::env::temp_dir().join(format!("kubelapse-misspelt-{test}-{}", std::process::id())).join("scenarios");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("app.yaml"), manifest).unwrap();
+    std::fs::write(folder.join("s.yaml"), scenario).unwrap();
+    let text = match load(&folder.join("s.yaml"), &LoadOptions::default()) {
+        Ok(loaded) => loaded.render_warnings(false),
+        Err(problems) => problems.render(false),
+    };
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    text
+}
+
+const SMALL: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { containers: [{ name: web, resources: { requests: { cpu: 100m } } }] }
+";
+
+/// Below a misspelt key, kind, name or path are further mistakes: all are told at once, and nothing that only follows.
+#[test]
+fn what_stands_below_a_misspelt_name_is_told_in_the_same_pass() {
+    let scenario = "manifests: [ap.yaml]
+clster: { nods: [{ instance_type: m5.lage, count: many }] }
+services: { wbe: { cpu_per_request: 100ms, wrkers: 2 } }
+traffic: { web: [{ rate: 8/s, at: soon }] }
+";
+    let manifest = SMALL.replace("kind: Deployment", "kind: Deploymnet").replace("100m ", "100q ");
+    let text = said_of_scenario("below", scenario, &manifest);
+    for said in [
+        "did you mean `app.yaml`?",
+        "did you mean `cluster`?",
+        "did you mean `nodes`?",
+        "did you mean `m5.large`?",
+        "cluster.nodes[0].count: expected a whole number, found `many`",
+        "did you mean `web`?",
+        "did you mean `workers`?",
+        "traffic.web[0].at: `soon` is not a duration",
+        "did you mean `Deployment`?",
+        "`100q` is not a quantity",
+    ] {
+        assert!(text.contains(said), "{said}\nis missing from\n{text}");
+    }
+    assert!(text.ends_with("\n10 errors\n"), "{text}");
+}
+
+/// A name that could be either of two stays as it is: nothing below it is sure. One that is nothing's is looked through.
+#[test]
+fn what_is_said_of_a_deployment_that_is_not_there_is_looked_through() {
+    let two = format!("{SMALL}---\n{}", SMALL.replace("web", "wed"));
+    let scenario = "manifests: [app.yaml]
+services: { wex: { workers: no } }
+traffic: { other: { curve: 8, mod: fluid } }
+";
+    let text = said_of_scenario("through", scenario, &two);
+    for said in ["services.wex.workers: expected a whole number", "`8` is not a rate", "did you mean `mode`?"] {
+        assert!(text.contains(said), "{said}\nis missing from\n{text}");
+    }
+    assert!(text.ends_with("\n5 errors\n"), "{text}");
+}
+
+/// Of a manifest that cannot be read nobody knows what it holds.
+#[test]
+fn what_a_broken_manifest_would_hold_is_not_said_to_be_missing() {
+    let scenario = "manifests: [app.yaml]\nservices: { web: { cpu_per_request: 100ms } }\nload: { web: 1 }\n";
+    let text = said_of_scenario("unread", scenario, &SMALL.replace("web } }", "web }"));
+    assert!(text.contains("error[E005]") && text.ends_with("\n1 error\n"), "{text}");
+}
+
+/// AWS has no such region: warned of, since a made-up one with prices and zones of its own is fine. A zone of another region is
+/// warned of too, and one that is nobody's is not.
+#[test]
+fn a_region_that_aws_does_not_have_is_warned_of() {
+    let said = |cluster: &str| said_of_scenario("region", &format!("cluster: {cluster}\n"), "");
+    let text = said("{ region: eu-wst-1 }");
+    assert!(text.contains("warning[W138]") && text.contains("did you mean `eu-west-1`?"), "{text}");
+    let text = said("{ region: lab, zones: [lab-a, rack-2], price_factor: 2 }");
+    assert!(text.contains("warning[W138]") && !text.contains("W139") && !text.contains("did you"), "{text}");
+    let text = said("{ zones: [eu-west-1a, us-east-1b] }");
+    assert!(text.contains("is of region eu-west-1, and `region` is us-east-1, the default"), "{text}");
+    assert_eq!(text.matches("W139").count(), 1, "{text}");
+    let text = said("{ zones: [us-eats-1a] }");
+    assert!(text.contains("warning[W139]") && text.contains("did you mean `us-east-1a`?"), "{text}");
+    assert_eq!(said("{ region: us-east-1, zones: [us-east-1-bos-1a, us-east-1a] }"), "");
+}
+
+/// A rate without its unit may be meant a second or a minute.
+#[test]
+fn a_rate_has_a_unit() {
+    let scenario = "manifests: [app.yaml]\nservices: { web: { cpu_per_request: 1ms } }
+traffic: { web: [{ rate: 0 }, { at: 1m, rate: 20 }] }\n";
+    let text = said_of_scenario("rate", scenario, SMALL);
+    assert!(text.contains("write 20/s for so many a second") && text.ends_with("\n1 error\n"), "{text}");
+}
+
+/// A study is called one, and what is wrong with it, its base and each of its values is told in one pass.
+#[test]
+fn all_that_is_wrong_with_a_study_is_told_at_once() {
+    let folder = std::env::temp_dir().join(format!("kubelapse-misspelt-study-{}", std::process::id()));
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name)
+    };
+    write("app.yaml", SMALL);
+    write("base.yaml", "manifests: [app.yaml]\nload: { wbe: 1 }\n");
+    let wrong = "base: bse.yaml\nvray: [{ feld: run.until, values: [10m, 20m] }]\nhold: [p95(time_to_srve) <= 3m]\ncolour: red\n";
+    let text = study::load(&write("study.yaml", wrong), None).expect_err("it is wrong").render(false);
+    for said in [
+        "did you mean `base.yaml`?",
+        "a study has no field `vray`",
+        "did you mean `field`?",
+        "`time_to_srve` is not a measure",
+        "a study has no field `colour`",
+        "did you mean `web`?",
+    ] {
+        assert!(text.contains(said), "{said}\nis missing from\n{text}");
+    }
+    assert!(text.ends_with("\n6 errors\n"), "{text}");
+    write("base.yaml", "manifests: [app.yaml]\n");
+    let values = "base: base.yaml
+vary:
+  - { field: timings.image.pull, values: [4s, 5] }
+  - { field: Deployment/web.spec.replicas, values: [x, y] }
+hold: [p95(time_to_serve) <= 3m]
+";
+    let read = study::load(&write("study.yaml", values), None).expect("it is a study");
+    let text = match what_if::prepare(read, None, &LoadOptions::default()) {
+        Ok(_) => panic!("three of four values are wrong"),
+        Err(problems) => problems.render(false),
+    };
+    std::fs::remove_dir_all(&folder).unwrap();
+    for said in ["write 5s for seconds", "found `x`", "found `y`", "3 errors"] {
+        assert_eq!(text.matches(said).count(), 1, "{said}\n{text}");
     }
 }

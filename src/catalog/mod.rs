@@ -7,6 +7,7 @@
 pub mod capacity;
 pub mod kwok;
 pub mod price;
+pub mod region;
 
 use std::sync::LazyLock;
 

@@ -76,11 +76,9 @@ fn unknown(
     let within = if kind == of { String::new() } else { format!(" ({of})") };
     let (key, place) = (&*entry.key, entry.key_place);
     let message = format!("{kind} has no field `{key}` here{within}");
-    let said = match nearest(key, known) {
-        Some(near) => {
-            let said = Diagnostic::error("E010", place, message).help(format!("did you mean `{near}`?"));
-            said.about_key(owner, near)
-        }
+    let known: Vec<&str> = known.collect();
+    let said = match nearest(key, known.iter().copied()) {
+        Some(near) => Diagnostic::error("E010", place, message).suggest(key, known).about_key(owner, near),
         None => Diagnostic::warning("W116", place, message).help("passed over; the API server would refuse it"),
     };
     problems.push(said.label("unknown field"));

@@ -41,7 +41,7 @@ use crate::plan::{
     StorageClass, TargetGroupBindingSpec, Volume, VolumeClaim,
 };
 use crate::rules::labels::Labels;
-use crate::scenario::diagnostic::{Diagnostic, Place, Problems};
+use crate::scenario::diagnostic::{Diagnostic, Place, Problems, nearest};
 use crate::scenario::yaml::{Node, Value};
 use std::collections::BTreeMap;
 
@@ -156,15 +156,11 @@ pub fn read_document(node: &Node, objects: &mut Objects, problems: &mut Problems
     let kind_place = node.get("kind").map_or(node.place, |node| node.place);
     let group = version.unwrap_or("").rsplit_once('/').map_or("", |(group, _)| group);
     let Some(&(known_group, _)) = KINDS.iter().find(|(_, name)| *name == kind) else {
-        let near = crate::scenario::diagnostic::nearest(kind, KINDS.iter().map(|(_, name)| *name));
-        let text = format!("{kind} is not modelled: passed over");
-        let help = near.map(|near| format!("did you mean `{near}`?"));
-        problems.push(Diagnostic::note("N101", kind_place, text).maybe_help(help));
+        problems.push(unknown_kind(kind, version.map(|_| group), kind_place));
         return;
     };
-    if version.is_some() && group != known_group {
-        let text = format!("{kind} of API group `{group}` is not modelled: passed over");
-        problems.push(Diagnostic::note("N101", kind_place, text));
+    if let Some(version) = node.get("apiVersion").filter(|_| group != known_group) {
+        problems.push(unknown_group(kind, group, known_group, version.place));
         return;
     }
     if version.is_none() {
@@ -173,6 +169,30 @@ pub fn read_document(node: &Node, objects: &mut Objects, problems: &mut Problems
         return;
     }
     read_known(kind, node, objects, problems);
+}
+
+/// A kind that is not read. None of the groups that are has one that is nearly a kind of theirs: there it is misspelt, and the API
+/// server refuses it.
+fn unknown_kind(kind: &str, group: Option<&str>, place: Place) -> Diagnostic {
+    let of_group =
+        || KINDS.iter().filter(|(known, name)| Some(*known) == group && *name != "List").map(|(_, name)| *name);
+    if nearest(kind, of_group()).is_some() {
+        let message = format!("its API group has no kind `{kind}`");
+        return Diagnostic::error("E014", place, message).label("unknown kind").suggest(kind, of_group());
+    }
+    let near = nearest(kind, KINDS.iter().map(|(_, name)| *name)).map(|near| format!("did you mean `{near}`?"));
+    Diagnostic::note("N101", place, format!("{kind} is not modelled: passed over")).maybe_help(near)
+}
+
+/// A kind that is read, of another group than it is read from.
+fn unknown_group(kind: &str, group: &str, known: &str, version: Place) -> Diagnostic {
+    if !group.is_empty() && nearest(group, [known]).is_some() {
+        let message = format!("there is no API group `{group}` with a {kind}");
+        return Diagnostic::error("E014", version, message)
+            .label("unknown group")
+            .help(format!("did you mean `{known}`?"));
+    }
+    Diagnostic::note("N101", version, format!("{kind} of API group `{group}` is not modelled: passed over"))
 }
 
 fn read_known(kind: &str, node: &Node, objects: &mut Objects, problems: &mut Problems) {

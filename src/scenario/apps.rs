@@ -3,9 +3,9 @@
 use super::build::default_target_group;
 use super::cluster::{find, find_zone};
 use super::curve::{self, CORES};
-use super::diagnostic::{Diagnostic, Problems, suggestion};
+use super::diagnostic::{Diagnostic, Place, Problems};
 use super::reader::{self, Fields};
-use super::yaml::Node;
+use super::yaml::{Entry, Node};
 use super::{Draft, timings, units};
 use crate::engine::Span;
 use crate::plan::flags::ServingFlags;
@@ -55,7 +55,8 @@ fn read_stages(node: &Node, before: &str, draft: &mut Draft) {
             draft.problems.push(
                 Diagnostic::error("E010", entry.key_place, format!("`timings` has no stage `{key}`"))
                     .label("unknown stage")
-                    .maybe_help(suggestion(&key, known)),
+                    .suggest(&key, known)
+                    .meant_behind(before),
             );
         }
     }
@@ -192,8 +193,9 @@ pub(crate) fn read_images(node: &Node, draft: &mut Draft) {
             None => {
                 let names = draft.plan.images.iter().map(|image| image.name.as_str());
                 let message = format!("images: no container uses `{}`", entry.key);
-                let help = suggestion(&entry.key, names);
-                problems.push(Diagnostic::error("E016", entry.key_place, message).maybe_help(help));
+                problems.push(
+                    Diagnostic::error("E016", entry.key_place, message).suggest(&entry.key, names).missing_object(),
+                );
             }
         }
     }
@@ -209,7 +211,7 @@ pub(crate) fn read_images(node: &Node, draft: &mut Draft) {
 
 /// `services:`, `traffic:` and `load:`; all three by the name of the Deployment.
 pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: Option<&Node>, draft: &mut Draft) {
-    let mut names = Vec::new();
+    let (mut names, mut unknown) = (Vec::new(), Vec::new());
     for (section, node) in [("services", services), ("traffic", traffic), ("load", load)] {
         let Some(node) = node.filter(|node| Fields::of(node, section, &mut draft.problems).is_some()) else { continue };
         for entry in node.entries() {
@@ -218,6 +220,8 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
             }
             if let Some(deployment) = find_deployment(&entry.key, entry.key_place, section, draft) {
                 names.push((&*entry.key, deployment));
+            } else {
+                unknown.push((section, entry));
             }
         }
     }
@@ -225,7 +229,9 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
         let service = services.and_then(|node| node.get(name));
         let traffic_node = traffic.and_then(|node| node.get(name)).filter(|node| !node.is_null());
         let load_node = load.and_then(|node| node.get(name)).filter(|node| !node.is_null());
-        let mut app = read_app(name, deployment, service, traffic_node.is_some(), draft);
+        let of_traffic = traffic.and_then(|node| node.entries().iter().find(|entry| &*entry.key == name));
+        let of_traffic = of_traffic.filter(|_| traffic_node.is_some()).map(|entry| entry.key_place);
+        let mut app = read_app(name, deployment, service, of_traffic, draft);
         if let Some(node) = traffic_node {
             super::traffic::read(node, &format!("traffic.{name}"), &mut app, draft);
         }
@@ -234,6 +240,28 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
             app.cores = curve::read(node, &path, &CORES, window, &mut draft.files, &mut draft.problems);
         }
         draft.plan.apps.push(app);
+    }
+    unknown.into_iter().for_each(|(section, entry)| look_through(section, entry, draft));
+}
+
+/// What is said of a Deployment that is not there, for the mistakes in it.
+fn look_through(section: &str, entry: &Entry, draft: &mut Draft) {
+    let mut nobody = default_app(&entry.key, DeploymentId::at(0), 0);
+    let (node, path) = (&entry.value, format!("{section}.{}", entry.key));
+    match section {
+        _ if node.is_null() => {}
+        "services" => {
+            let Some(mut fields) = Fields::of(node, path, &mut draft.problems) else { return };
+            fields.get("target_group");
+            fields.integer_in("replicas", 0, 10_000, &mut draft.problems);
+            read_work(&mut fields, &mut nobody, draft);
+            fields.finish(&mut draft.problems);
+        }
+        "traffic" => super::traffic::read(node, &path, &mut nobody, draft),
+        _ => {
+            let window = draft.window();
+            curve::read(node, &path, &CORES, window, &mut draft.files, &mut draft.problems);
+        }
     }
 }
 
@@ -254,7 +282,8 @@ pub(crate) fn find_deployment(
         [only] => return Some(DeploymentId::at(*only)),
         [] => Diagnostic::error("E016", place, format!("{section}: no manifest holds a Deployment `{name}`"))
             .label("unknown Deployment")
-            .maybe_help(suggestion(name, deployments.iter().map(|spec| spec.name.as_str()))),
+            .suggest(name, deployments.iter().map(|spec| spec.name.as_str()))
+            .missing_object(),
         _ => Diagnostic::error("E016", place, format!("{section}: several namespaces hold a Deployment `{name}`"))
             .help("write namespace/name"),
     };
@@ -293,13 +322,18 @@ pub(crate) fn default_app(name: &str, deployment: DeploymentId, memory: i64) -> 
     }
 }
 
-fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traffic: bool, draft: &mut Draft) -> App {
+fn read_app(
+    name: &str,
+    deployment: DeploymentId,
+    node: Option<&Node>,
+    traffic: Option<Place>,
+    draft: &mut Draft,
+) -> App {
     let template = draft.plan.templates[draft.plan.deployments[deployment.index()].template.index()].clone();
     let mut app = default_app(name, deployment, template.requests.memory.0);
     app.target_group = bound_group(deployment, draft);
     let Some(node) = node.filter(|node| !node.is_null()) else {
-        if has_traffic {
-            let place = draft.problems_place();
+        if let Some(place) = traffic {
             let message = format!("services: `{name}` gets traffic, but how much work a request is, is not said");
             let help = format!("write services: {{ {name}: {{ cpu_per_request: 100ms }} }}");
             draft.problems.push(Diagnostic::error("E011", place, message).help(help));
@@ -307,7 +341,7 @@ fn read_app(name: &str, deployment: DeploymentId, node: Option<&Node>, has_traff
         return app;
     };
     let Some(mut fields) = Fields::of(node, format!("services.{name}"), &mut draft.problems) else { return app };
-    if has_traffic {
+    if traffic.is_some() {
         fields.required("cpu_per_request", &mut draft.problems);
     }
     if let Some(node) = fields.get("target_group") {

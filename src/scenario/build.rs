@@ -1,7 +1,7 @@
 //! Objects into the plan: ids assigned, names resolved, admission done.
 
 use super::Draft;
-use super::diagnostic::{Diagnostic, Place, Problems, suggestion};
+use super::diagnostic::{Diagnostic, Place, Problems};
 use crate::engine::Span;
 use crate::manifest::common::Found;
 use crate::manifest::namespace::NAME_LABEL;
@@ -99,9 +99,14 @@ pub(crate) fn place_template(
     if let Some(class) = &template.priority_class
         && !plan.priority_classes.contains_key(class)
     {
-        let help = suggestion(class, plan.priority_classes.keys().map(String::as_str));
+        let classes = plan.priority_classes.keys().map(String::as_str);
         let message = format!("there is no PriorityClass `{class}`");
-        problems.push(Diagnostic::error("E016", place, message).label("its pods ask for it").maybe_help(help));
+        problems.push(
+            Diagnostic::error("E016", place, message)
+                .label("its pods ask for it")
+                .suggest(class, classes)
+                .missing_object(),
+        );
     }
     admit(&mut template, &plan.priority_classes, default_class, plan.flags.controllers.default_toleration);
     template.requests = template.count();
@@ -141,7 +146,7 @@ fn place_autoscalers(draft: &mut Draft) {
             );
             let same = plan.deployments.iter().filter(|deployment| deployment.kind() == hpa.target_kind);
             let names = same.map(|deployment| deployment.name.as_str());
-            problems.push(Diagnostic::error("E016", target, message).maybe_help(suggestion(&hpa.target_name, names)));
+            problems.push(Diagnostic::error("E016", target, message).suggest(&hpa.target_name, names).missing_object());
         }
         if hpa.min_replicas == 0 && !plan.flags.hpa.scale_to_zero {
             let message = format!("HorizontalPodAutoscaler {}: minReplicas 0 needs the gate HPAScaleToZero", hpa.name);
@@ -162,9 +167,9 @@ fn place_pools(draft: &mut Draft) {
             let message =
                 format!("NodePool {} names EC2NodeClass `{}`, which is not there", pool.name, pool.node_class_name);
             let names = plan.node_classes.iter().map(|class| class.name.as_str());
-            let help = suggestion(&pool.node_class_name, names);
             let place = found.at("nodeClassRef", &pool.node_class_name);
-            problems.push(Diagnostic::error("E016", place, message).maybe_help(help));
+            problems
+                .push(Diagnostic::error("E016", place, message).suggest(&pool.node_class_name, names).missing_object());
         }
         pool.node_class = class.map(NodeClassId::at);
         pool.v1beta1 = plan.flags.karpenter.version < (1, 0);
@@ -185,9 +190,9 @@ fn place_bindings(draft: &mut Draft) {
                 binding.name, binding.service_name, binding.namespace
             );
             let names = plan.services.iter().map(|service| service.name.as_str());
-            let help = suggestion(&binding.service_name, names);
             let place = found.at("serviceRef", &binding.service_name);
-            problems.push(Diagnostic::error("E016", place, message).maybe_help(help));
+            problems
+                .push(Diagnostic::error("E016", place, message).suggest(&binding.service_name, names).missing_object());
         }
         plan.bindings.push(binding);
     }
@@ -213,7 +218,7 @@ fn target_group(reference: &str, place: Place, plan: &mut Plan, problems: &mut P
         _ => {
             let message = format!("target_groups: none is named by `{reference}`");
             let names = plan.target_groups.iter().map(|group| group.name.as_str());
-            problems.push(Diagnostic::error("E016", place, message).maybe_help(suggestion(reference, names)));
+            problems.push(Diagnostic::error("E016", place, message).suggest(reference, names));
         }
     }
     TargetGroupId(0)

@@ -2,10 +2,10 @@
 
 use super::Draft;
 use super::controllers;
-use super::diagnostic::{Diagnostic, suggestion};
+use super::diagnostic::{Diagnostic, nearest};
 use super::reader::{self, Fields};
 use super::yaml::Node;
-use crate::catalog::{self, Market, PriceOverride, Row};
+use crate::catalog::{self, Market, PriceOverride, Row, region};
 use crate::engine::Span;
 use crate::manifest::common;
 use crate::plan::flags::{CreditMode, FixedStages};
@@ -79,11 +79,12 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
             reader::out_of_range(node, &format!("cluster.price_factor {factor}"), "from 1e-6 to 1000", problems);
         }
         cluster.market.price_factor = factor.unwrap_or(1.0).clamp(1e-6, 1e3);
-        if factor.is_none() && plan.region != "us-east-1" {
-            let place = fields.get("region").map_or(fields.place(), |node| node.place);
-            let text = format!("prices of {} are not known: those of us-east-1 are taken", plan.region);
-            problems.push(Diagnostic::note("N102", place, text).help("set cluster.price_factor or cluster.prices"));
+        let region = fields.get("region");
+        if let Some(node) = region {
+            check_region(node, &plan.region, factor.is_some(), problems);
         }
+        let zones = fields.get("zones").map_or(&[][..], Node::items);
+        zones.iter().for_each(|zone| check_zone(zone, &plan.region, region.is_some(), problems));
         for (index, item) in fields.list("instance_types", problems).iter().enumerate() {
             let row = own_type(item, format!("cluster.instance_types[{index}]"), problems);
             cluster.own_types.extend(row);
@@ -113,6 +114,46 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
     cluster.market.region.clone_from(&plan.region);
     cluster.market.zones = plan.zones.len();
     cluster
+}
+
+/// A region that AWS does not have, or one whose prices are not known.
+fn check_region(node: &Node, region: &str, has_factor: bool, problems: &mut super::Problems) {
+    if region::is_region(region) {
+        if !has_factor && region != "us-east-1" {
+            let text = format!("prices of {region} are not known: those of us-east-1 are taken");
+            let help = "set cluster.price_factor or cluster.prices";
+            problems.push(Diagnostic::note("N102", node.place, text).help(help));
+        }
+        return;
+    }
+    let prices = if has_factor { "" } else { "; prices are those of us-east-1" };
+    let text = format!("no region `{region}` of AWS is known here: it is taken as one of your own{prices}");
+    let help = match nearest(region, region::REGIONS) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "the zones are those that `zones` names; set cluster.price_factor or cluster.prices".to_string(),
+    };
+    problems.push(Diagnostic::warning("W138", node.place, text).label("unknown region").help(help));
+}
+
+/// A zone that lies in another region, or whose name is nearly that of one in this region.
+fn check_zone(node: &Node, region: &str, is_said: bool, problems: &mut super::Problems) {
+    let Some(zone) = node.text().filter(|zone| !zone.starts_with(region)) else { return };
+    let of_other = region::REGIONS.into_iter().find(|other| {
+        zone.strip_prefix(other).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '-'))
+    });
+    let own = ["a", "b", "c", "d", "e", "f"].map(|letter| format!("{region}{letter}"));
+    let near = nearest(zone, own.iter().map(String::as_str));
+    let default = if is_said { "" } else { ", the default" };
+    let (text, help) = match (of_other, near) {
+        (Some(other), _) => {
+            let text = format!("zone {zone} is of region {other}, and `region` is {region}{default}");
+            (text, format!("write region: {other}"))
+        }
+        (None, Some(near)) => (format!("region {region} has no zone `{zone}`"), format!("did you mean `{near}`?")),
+        // Made up, and meant so.
+        (None, None) => return,
+    };
+    problems.push(Diagnostic::warning("W139", node.place, text).label("not of the region").help(help));
 }
 
 /// `ec2_limits`: off, or rate and burst by call.
@@ -236,7 +277,7 @@ fn unknown_type(name: &str, place: super::diagnostic::Place, own: &[Row]) -> Dia
     let known = own.iter().chain(catalog::rows()).map(|row| row.name.as_str());
     Diagnostic::error("E016", place, format!("there is no instance type `{name}`"))
         .label("unknown type")
-        .maybe_help(suggestion(name, known))
+        .suggest(name, known)
 }
 
 /// The class of nodes that no pool owns.
@@ -479,7 +520,7 @@ pub(crate) fn find(
         problems.push(
             Diagnostic::error("E016", node.place, format!("{path}: there is no {what} `{name}`"))
                 .label(format!("unknown {what}"))
-                .maybe_help(suggestion(&name, names.iter().copied())),
+                .suggest(&name, names.iter().copied()),
         );
     }
     found

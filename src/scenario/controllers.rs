@@ -131,10 +131,13 @@ fn read_flag(name: &str, entry: &super::yaml::Entry, flags: &mut Flags, problems
     let path = format!("controllers.{name}");
     if !set(flags, name, &entry.value, &path, problems) {
         let group = name.split('.').next().unwrap_or(name);
+        let before = name.strip_suffix(&*entry.key).unwrap_or_default();
         let help = suggestion(name, NAMES.iter().copied())
             .or_else(|| suggestion("", NAMES.iter().copied().filter(|known| known.starts_with(&format!("{group}.")))));
         let diagnostic = Diagnostic::error("E010", entry.key_place, format!("there is no flag `{name}`"));
-        problems.push(diagnostic.label("unknown flag").maybe_help(help));
+        problems.push(
+            diagnostic.label("unknown flag").suggest(name, NAMES.iter().copied()).maybe_help(help).meant_behind(before),
+        );
         return;
     }
     let short = reader::unit(&entry.value, &path, "", super::units::duration, &mut Problems::new());

@@ -86,6 +86,10 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The mapping that lacks a key, or has one that is nearly it, and that key: both are told as one.
     pub(crate) key: Option<(Place, String)>,
+    /// The word that surely was meant in the place of the one at `place`.
+    pub(crate) meant: Option<String>,
+    /// It misses an object, which may stand in a manifest that could not be read.
+    pub(crate) misses_object: bool,
 }
 
 impl Diagnostic {
@@ -110,7 +114,19 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, code: &'static str, place: Option<Place>, message: String) -> Diagnostic {
-        Diagnostic { severity, code, message, place, label: String::new(), related: Vec::new(), help: None, key: None }
+        let (label, related) = (String::new(), Vec::new());
+        Diagnostic {
+            severity,
+            code,
+            message,
+            place,
+            label,
+            related,
+            help: None,
+            key: None,
+            meant: None,
+            misses_object: false,
+        }
     }
 
     /// Adds a few words under the place.
@@ -135,6 +151,29 @@ impl Diagnostic {
     pub fn maybe_help(mut self, help: Option<String>) -> Diagnostic {
         self.help = help.or(self.help);
         self
+    }
+
+    /// Suggests what the word at the place could have been.
+    pub(crate) fn suggest<'c>(self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Diagnostic {
+        let candidates: Vec<&str> = candidates.into_iter().collect();
+        let meant = only_nearest(word, &candidates).map(str::to_string);
+        Diagnostic { meant, ..self.maybe_help(suggestion(word, candidates)) }
+    }
+
+    /// Says which word surely was meant.
+    pub(crate) fn maybe_meant(self, meant: Option<String>) -> Diagnostic {
+        Diagnostic { meant, ..self }
+    }
+
+    /// The word at the place is the part behind this.
+    pub(crate) fn meant_behind(self, before: &str) -> Diagnostic {
+        let meant = self.meant.as_deref().and_then(|meant| meant.strip_prefix(before)).map(str::to_string);
+        Diagnostic { meant, ..self }
+    }
+
+    /// Says that it misses an object of a manifest.
+    pub(crate) fn missing_object(self) -> Diagnostic {
+        Diagnostic { misses_object: true, ..self }
     }
 
     /// Points at another place.
@@ -165,12 +204,20 @@ pub struct Problems {
     list: Vec<Diagnostic>,
     errors: usize,
     dropped: usize,
+    /// Some manifest could not be read: what it holds is not known.
+    pub(crate) is_unread: bool,
 }
 
 impl Problems {
     /// No files, no problems.
     pub fn new() -> Problems {
         Problems::default()
+    }
+
+    /// These files and problems.
+    pub(crate) fn of(sources: Vec<Source>, list: Vec<Diagnostic>) -> Problems {
+        let errors = list.iter().filter(|one| one.severity == Severity::Error).count();
+        Problems { sources, list, errors, dropped: 0, is_unread: false }
     }
 
     /// Adds a file.
@@ -196,6 +243,39 @@ impl Problems {
         }
     }
 
+    /// Adds a problem of other files, with those files.
+    pub(crate) fn adopt(&mut self, diagnostic: &Diagnostic, sources: &[Source]) {
+        let mut own = |place: Place| {
+            let Some(source) = sources.get(place.file.0 as usize) else { return place };
+            let known = self.sources.iter().position(|one| one.path == source.path && one.text == source.text);
+            let file = match known {
+                Some(index) => FileId(u32::try_from(index).unwrap_or(u32::MAX)),
+                None => self.add_source(source.path.clone(), source.text.clone()),
+            };
+            Place { file, ..place }
+        };
+        let mut diagnostic = diagnostic.clone();
+        diagnostic.place = diagnostic.place.map(&mut own);
+        diagnostic.related.iter_mut().for_each(|(place, _)| *place = own(*place));
+        diagnostic.key = diagnostic.key.map(|(place, key)| (own(place), key));
+        self.push(diagnostic);
+    }
+
+    /// Adds all problems of other files.
+    pub(crate) fn adopt_all(&mut self, other: &Problems) {
+        self.is_unread |= other.is_unread;
+        other.sorted().iter().for_each(|one| self.adopt(one, &other.sources));
+        self.errors += other.dropped;
+        self.dropped += other.dropped;
+    }
+
+    /// The same, each once.
+    pub(crate) fn without_copies(self) -> Problems {
+        let list = self.sorted().into_iter().cloned().collect();
+        let once = Problems::of(self.sources, list);
+        Problems { errors: once.errors + self.dropped, dropped: self.dropped, is_unread: self.is_unread, ..once }
+    }
+
     /// Adds an error.
     pub fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>) {
         self.push(Diagnostic::error(code, place, message));
@@ -208,19 +288,23 @@ impl Problems {
 
     /// How many forbid a run.
     pub fn error_count(&self) -> usize {
-        let told = self.list.iter().filter(|one| self.is_told_as_misspelt(one)).count();
+        let told = self.list.iter().filter(|one| self.is_told_otherwise(one)).count();
         self.errors - told
     }
 
-    /// A key that is missing where one stands that is nearly it: that is one mistake.
-    fn is_told_as_misspelt(&self, one: &Diagnostic) -> bool {
+    /// A key that is missing where one stands that is nearly it: that is one mistake. So is a manifest that cannot be read, and
+    /// that what it would hold is not there.
+    fn is_told_otherwise(&self, one: &Diagnostic) -> bool {
+        if self.is_unread && one.misses_object {
+            return true;
+        }
         let of_key = |other: &Diagnostic| other.code == MISSPELT && other.key == one.key;
         one.code != MISSPELT && one.key.is_some() && self.list.iter().any(of_key)
     }
 
     /// All problems, sorted by file and position.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let mut all: Vec<&Diagnostic> = self.list.iter().filter(|one| !self.is_told_as_misspelt(one)).collect();
+        let mut all: Vec<&Diagnostic> = self.list.iter().filter(|one| !self.is_told_otherwise(one)).collect();
         all.sort_by(|a, b| a.order().cmp(&b.order()));
         all.dedup();
         all
@@ -385,6 +469,14 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         .filter(|&(distance, candidate)| distance <= limit || same_but_for_case(word, candidate))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// The nearest candidate, if no other is as near.
+pub(crate) fn only_nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    let near = nearest(word, candidates.iter().copied())?;
+    let others = candidates.iter().filter(|other| **other != near && other.len() <= 64);
+    let far = distance(word, near);
+    others.map(|other| distance(word, other)).all(|other| other > far).then_some(near)
 }
 
 /// "did you mean" for a word and what it could have been; else the list of candidates, if it is short.

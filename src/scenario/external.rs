@@ -5,7 +5,7 @@ use super::Draft;
 use super::apps::find_deployment;
 use super::cluster::find;
 use super::curve::{self, Measure};
-use super::diagnostic::{Diagnostic, suggestion};
+use super::diagnostic::Diagnostic;
 use super::reader::{self, Fields};
 use super::units::UnitError;
 use super::yaml::Node;
@@ -60,7 +60,7 @@ pub(crate) fn read_watched(items: &[Node], draft: &mut Draft) {
                 None => format!("metrics: no exporter of the cluster has a metric `{name}`"),
             };
             let known = METRICS.iter().map(|metric| metric.name);
-            problems.push(Diagnostic::error("E016", item.place, message).maybe_help(suggestion(&name, known)));
+            problems.push(Diagnostic::error("E016", item.place, message).suggest(&name, known));
             continue;
         };
         if metric.name != name {

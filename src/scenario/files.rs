@@ -1,7 +1,8 @@
 //! The only place that reads files: inside the scenario root and nowhere else, all bytes counted into one hash.
 
-use super::diagnostic::{Diagnostic, FileId, Place, Problems, Source};
+use super::diagnostic::{Diagnostic, FileId, Place, Problems, Source, only_nearest};
 use super::kind::{self, Kind};
+use super::mend::{self, Mend};
 use super::reader;
 use super::units;
 use super::yaml::{self, Node};
@@ -29,6 +30,8 @@ pub struct Files {
     asked: Vec<String>,
     /// Bytes of everything read, by name.
     read: BTreeMap<String, Arc<[u8]>>,
+    /// Words that are read as others.
+    mends: Vec<Mend>,
 }
 
 /// Why a file cannot be had: code, message, advice.
@@ -84,7 +87,12 @@ impl Files {
             return Err(("E002", format!("the scenario stands outside of the root {}", root.display()), None));
         }
         let written = (given, base.clone());
-        Ok((Files { root, written, base, data, asked: Vec::new(), read: BTreeMap::new() }, scenario))
+        Ok((Files { root, written, base, data, asked: Vec::new(), read: BTreeMap::new(), mends: Vec::new() }, scenario))
+    }
+
+    /// The same files, of which these words are read as others.
+    pub(crate) fn with_mends(self, mends: Vec<Mend>) -> Files {
+        Files { mends, ..self }
     }
 
     /// Relative paths start at the folder of this file from now on.
@@ -145,6 +153,14 @@ impl Files {
         }
         let real = fs::canonicalize(&path).map_err(|error| unreadable(&path, &self.shown(&path), &error))?;
         if real.starts_with(&self.root) { Ok(real) } else { Err(leaves()) }
+    }
+
+    /// What a path that leads to nothing surely means: another name in the same folder.
+    pub(crate) fn meant(&self, written: &str) -> Option<String> {
+        let (folder, name) = written.rsplit_once('/').unwrap_or((".", written));
+        let siblings = names_in(&self.resolve(folder).ok()?);
+        let near = only_nearest(name, &siblings.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Some(format!("{}{near}", &written[..written.len() - name.len()]))
     }
 
     /// The file given by `--data NAME=FILE`.
@@ -218,8 +234,10 @@ impl Files {
         };
         match yaml::decode(&bytes) {
             Ok(text) => {
-                let file = problems.add_source(name, text.into());
-                (file, yaml::parse(file, text, problems))
+                let file = problems.add_source(name.clone(), text.into());
+                let mut documents = yaml::parse(file, text, problems);
+                mend::apply(&mut documents, &name, &self.mends);
+                (file, documents)
             }
             Err((code, message, at)) => {
                 let clean: String = String::from_utf8_lossy(&bytes[..at.min(bytes.len())]).into_owned();
@@ -350,6 +368,13 @@ fn unreadable(path: &Path, shown: &str, error: &std::io::Error) -> FileError {
 fn slashed(path: &Path) -> String {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/").replacen("//", "/", 1)
+}
+
+/// Notes that a path leads nowhere, with what it surely means.
+pub(crate) fn report_path(error: FileError, written: &str, node: &Node, files: &Files, problems: &mut Problems) {
+    let (code, message, help) = error;
+    let meant = if code == "E001" { files.meant(written) } else { None };
+    problems.push(Diagnostic::error(code, node.place, message).maybe_help(help).maybe_meant(meant));
 }
 
 /// Notes a file problem at the place that asked for the file.

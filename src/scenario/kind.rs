@@ -18,7 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    /// What it is called, for messages.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Kind::Scenario => "a scenario",
             Kind::Study => "a study",

@@ -91,9 +91,9 @@ pub(crate) fn delete(node: &Node, path: &str, draft: &mut Draft) -> Option<Actio
     let object = written.split_once('/').and_then(|(kind, name)| find(kind, name, &draft.plan));
     if object.is_none() {
         let names = names(&draft.plan);
-        let help = super::diagnostic::suggestion(&written, names.iter().map(String::as_str));
         let message = format!("{path}: there is no `{written}`; what can be deleted is named as Kind/name");
-        draft.problems.push(Diagnostic::error("E016", node.place, message).maybe_help(help));
+        let names = names.iter().map(String::as_str);
+        draft.problems.push(Diagnostic::error("E016", node.place, message).suggest(&written, names));
     }
     object.map(ActionKind::Delete)
 }

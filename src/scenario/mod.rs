@@ -17,6 +17,7 @@ pub mod external;
 pub mod files;
 pub mod kind;
 pub(crate) mod later;
+pub(crate) mod mend;
 pub(crate) mod reach;
 pub mod reader;
 pub mod recording;
@@ -152,7 +153,7 @@ impl Draft {
 /// # Errors
 /// All problems of all files, if any of them forbids a run.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
-    read_files(path, Files::new(path, options.root.as_deref(), options.data.clone()), options)
+    read_mended(path, &|| Files::new(path, options.root.as_deref(), options.data.clone()), options)
 }
 
 /// The same of a text that is not written to its path yet.
@@ -160,17 +161,20 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
 /// # Errors
 /// As for [`load`].
 pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<Loaded, Problems> {
-    read_files(path, Files::with_text(path, text, options.root.as_deref()), options)
+    read_mended(path, &|| Files::with_text(path, text, options.root.as_deref()), options)
 }
 
-fn read_files(
-    path: &Path,
-    found: Result<(Files, PathBuf), files::FileError>,
-    options: &LoadOptions,
-) -> Result<Loaded, Problems> {
+type Found = Result<(Files, PathBuf), files::FileError>;
+
+fn read_mended(path: &Path, find: &dyn Fn() -> Found, options: &LoadOptions) -> Result<Loaded, Problems> {
+    let remarks = |loaded: Loaded| Problems::of(loaded.sources, loaded.warnings);
+    mend::read(|mends| read_files(path, find(), mends, options), remarks)
+}
+
+fn read_files(path: &Path, found: Found, mends: Vec<mend::Mend>, options: &LoadOptions) -> Result<Loaded, Problems> {
     let mut problems = Problems::new();
     let (mut files, file) = match found {
-        Ok(found) => found,
+        Ok((files, file)) => (files.with_mends(mends), file),
         Err(error) => {
             files::report(error, None, &mut problems);
             return Err(problems);
@@ -249,7 +253,7 @@ fn base_of(own: &Node, files: &mut Files, problems: &mut Problems) -> Option<Nod
     let found = match files.resolve(&written) {
         Ok(path) => path,
         Err(error) => {
-            files::report(error, Some(node.place), problems);
+            files::report_path(error, &written, node, files, problems);
             return None;
         }
     };
@@ -306,7 +310,7 @@ fn vary_manifest(document: &mut Node, draft: &mut Draft) {
 }
 
 fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
-    let Some(mut fields) = Fields::of(node, "", &mut draft.problems) else { return };
+    let Some(mut fields) = Fields::of_file(node, Kind::Scenario, &mut draft.problems) else { return };
     read_name(&mut fields, draft);
     fields.get("about");
     read_run(fields.get("run"), draft, options);
@@ -422,7 +426,8 @@ fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {
         let found = match draft.files.resolve(&written) {
             Ok(path) => draft.files.manifests(&path),
             Err(error) => {
-                files::report(error, Some(item.place), &mut draft.problems);
+                files::report_path(error, &written, item, &draft.files, &mut draft.problems);
+                draft.problems.is_unread = true;
                 continue;
             }
         };
@@ -430,7 +435,9 @@ fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {
             draft.problems.error("E001", item.place, format!("the folder {written} holds no manifests"));
         }
         for path in found {
+            let before = draft.problems.error_count();
             let (_, mut documents) = draft.files.documents(&path, Some(item.place), &mut draft.problems);
+            draft.problems.is_unread |= draft.problems.error_count() > before;
             for document in &mut documents {
                 vary_manifest(document, draft);
                 crate::manifest::read_document(document, &mut draft.objects, &mut draft.problems);

@@ -3,7 +3,8 @@
 //! In: nodes. Out: values, or `None` after a problem was noted, so that one pass finds every mistake. In our own sections a
 //! key that nobody asked for is an error; in foreign manifests it is ignored.
 
-use super::diagnostic::{Diagnostic, Place, Problems, nearest, suggestion};
+use super::diagnostic::{Diagnostic, Place, Problems, nearest};
+use super::kind::Kind;
 use super::units;
 use super::yaml::{Node, Value};
 use crate::engine::Span;
@@ -12,6 +13,8 @@ use crate::rules::quantity::{Quantity, QuantityError};
 /// The fields of a mapping.
 pub struct Fields<'n> {
     node: &'n Node,
+    /// What the whole file is called, for messages.
+    file: &'static str,
     /// Path for messages, such as `cluster.nodes[0]`.
     pub path: String,
     known: Vec<&'static str>,
@@ -22,12 +25,17 @@ impl<'n> Fields<'n> {
     pub fn of(node: &'n Node, path: impl Into<String>, problems: &mut Problems) -> Option<Fields<'n>> {
         let path = path.into();
         match node.value {
-            Value::Mapping(_) => Some(Fields { node, path, known: Vec::new() }),
+            Value::Mapping(_) => Some(Fields { node, file: "the file", path, known: Vec::new() }),
             Value::Null | Value::Scalar(_) | Value::Sequence(_) => {
                 wrong_type(node, &path, "a mapping of fields", problems);
                 None
             }
         }
+    }
+
+    /// The fields of a whole file of that kind.
+    pub(crate) fn of_file(node: &'n Node, kind: Kind, problems: &mut Problems) -> Option<Fields<'n>> {
+        Fields::of(node, "", problems).map(|fields| Fields { file: kind.name(), ..fields })
     }
 
     /// The mapping itself.
@@ -161,11 +169,10 @@ impl<'n> Fields<'n> {
             if self.known.contains(&&*entry.key) {
                 continue;
             }
-            let owner = if self.path.is_empty() { "a scenario".to_string() } else { format!("`{}`", self.path) };
-            let help = suggestion(&entry.key, self.known.iter().copied());
+            let owner = if self.path.is_empty() { self.file.to_string() } else { format!("`{}`", self.path) };
             let said = Diagnostic::error("E010", entry.key_place, format!("{owner} has no field `{}`", entry.key))
                 .label("unknown field")
-                .maybe_help(help);
+                .suggest(&entry.key, self.known.iter().copied());
             problems.push(match nearest(&entry.key, self.known.iter().copied()) {
                 Some(near) => said.about_key(self.node.place, near),
                 None => said,
@@ -366,7 +373,7 @@ pub fn choice<T: Copy>(node: &Node, path: &str, choices: &[(&str, T)], problems:
     problems.push(
         Diagnostic::error("E014", node.place, format!("{path}: `{word}` is not known"))
             .label("unknown value")
-            .maybe_help(suggestion(word, choices.iter().map(|(name, _)| *name))),
+            .suggest(word, choices.iter().map(|(name, _)| *name)),
     );
     None
 }

@@ -4,7 +4,7 @@ use super::Draft;
 use super::build::place_template;
 use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
 use super::curve::{self, CORES, RATE};
-use super::diagnostic::{Diagnostic, suggestion};
+use super::diagnostic::Diagnostic;
 use super::files;
 use super::later;
 use super::reader::{self, Fields};
@@ -598,7 +598,7 @@ fn check_scope(expectation: &Expectation, node: &Node, path: &str, draft: &mut D
             let message = format!("{path}: there is no Deployment `{name}`");
             let place =
                 reader::inside(node, node.text().and_then(|text| text.find(name)).unwrap_or(0), &draft.problems);
-            draft.problems.push(Diagnostic::error("E016", place, message).maybe_help(suggestion(name, names)));
+            draft.problems.push(Diagnostic::error("E016", place, message).suggest(name, names));
         }
     }
     let length = draft.plan.until.since(draft.plan.start).micros();

@@ -2,9 +2,11 @@
 //!
 //! In: a YAML file. Out: a [`Study`], or every problem at once. Steps are exact: decimals are counted, not added as floats.
 
+use super::LoadOptions;
 use super::diagnostic::{Diagnostic, Place, Problems};
 use super::files::{self, Files};
 use super::kind::{self, Kind};
+use super::mend::{self, Mend};
 use super::reader::{self, Fields};
 use super::yaml::{Node, Value};
 use crate::rules::expectation::{self, Expectation, ExpectationError};
@@ -79,9 +81,13 @@ impl Study {
 /// # Errors
 /// All problems, if there is any.
 pub fn load(path: &Path, root: Option<&Path>) -> Result<Study, Problems> {
+    mend::read(|mends| load_mended(path, root, mends), |_| Problems::new())
+}
+
+fn load_mended(path: &Path, root: Option<&Path>, mends: Vec<Mend>) -> Result<Study, Problems> {
     let mut problems = Problems::new();
     let (mut files, file) = match Files::new(path, root, BTreeMap::new()) {
-        Ok(found) => found,
+        Ok((files, file)) => (files.with_mends(mends), file),
         Err(error) => {
             files::report(error, None, &mut problems);
             return Err(problems);
@@ -101,12 +107,19 @@ pub fn load(path: &Path, root: Option<&Path>) -> Result<Study, Problems> {
     let study = read(document, stem, &files, &mut problems);
     match study {
         Some(study) if !problems.has_errors() => Ok(Study { hash: files.hash(), ..study }),
-        _ => Err(problems),
+        Some(study) => {
+            // What is wrong with its base is said as well.
+            let options = LoadOptions { root: root.map(Path::to_path_buf), ..LoadOptions::default() };
+            let of_base = super::load(&study.base, &options).err();
+            of_base.iter().for_each(|of_base| problems.adopt_all(of_base));
+            Err(problems)
+        }
+        None => Err(problems),
     }
 }
 
 fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -> Option<Study> {
-    let mut fields = Fields::of(document, "", problems)?;
+    let mut fields = Fields::of_file(document, Kind::Study, problems)?;
     let name_node = fields.get("name");
     let name = fields.text("name", problems).unwrap_or(stem);
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -116,7 +129,8 @@ fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -
     let about = fields.text("about", problems).unwrap_or_default();
     let base = fields.required("base", problems).and_then(|node| {
         let written = reader::text(node, "base", problems)?;
-        let found = files.resolve(&written).map_err(|error| files::report(error, Some(node.place), problems)).ok()?;
+        let wrong = |error| files::report_path(error, &written, node, files, problems);
+        let found = files.resolve(&written).map_err(wrong).ok()?;
         // As people see it, so that its own problems are found from where they are.
         Some(PathBuf::from(files.shown(&found)))
     });

@@ -656,13 +656,13 @@ fn misspelt_fields_of_manifests_are_errors_and_unknown_ones_warnings() {
         "HorizontalPodAutoscaler has no field `minReplica` here",
         "did you mean `minReplicas`?",
         "did you mean `averageUtilization`?",
-        "needs `averageUtilization` or `averageValue`",
         "did you mean `consolidateAfter`?",
         "warning[W116]: NodePool has no field `flavour` here",
         "did you mean `karpenter.k8s.aws/instance-family`?",
     ] {
         assert!(text.contains(said), "{said}\nis missing from\n{text}");
     }
+    assert!(!text.contains("needs `averageUtilization`"), "it has one, misspelt\n{text}");
 }
 
 #[test]

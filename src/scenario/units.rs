@@ -80,12 +80,17 @@ pub fn duration(text: &str) -> Result<Span, UnitError> {
     Ok(Span::from_seconds(micros / 1e6))
 }
 
-/// A rate, in events a second: `8/s`, `480/min`, `3600/h`, or a plain number of events a second.
+/// A rate, in events a second: `8/s`, `480/min`, `3600/h`, `100/d`. `0` needs no unit.
 ///
 /// # Errors
 /// Where the text is no rate.
 pub fn rate(text: &str) -> Result<f64, UnitError> {
-    let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let Some((number, unit)) = text.split_once('/') else {
+        return match plain_number(text, 0)? {
+            0.0 => Ok(0.0),
+            _ => Err(UnitError::new(0, "no unit").help(format!("write {}/s for so many a second", text.trim()))),
+        };
+    };
     let factor = match unit.trim() {
         "s" | "sec" | "second" => 1.0,
         "m" | "min" | "minute" => 1.0 / 60.0,
@@ -376,7 +381,9 @@ mod tests {
     fn rates_and_shares() {
         assert_eq!(rate("480/min"), Ok(8.0));
         assert_eq!(rate("8/s"), Ok(8.0));
-        assert_eq!(rate("8"), Ok(8.0));
+        assert_eq!(rate("0"), Ok(0.0));
+        let bare = rate("8").expect_err("nobody knows whether a second or a minute is meant");
+        assert_eq!(bare.help.as_deref(), Some("write 8/s for so many a second"));
         assert!(
             rate("1e8/s").is_err() && rate("8/fortnight").is_err() && rate("-1/s").is_err() && rate("nan").is_err()
         );

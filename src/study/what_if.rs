@@ -16,6 +16,9 @@ use crate::scenario::vary::Setting;
 use crate::scenario::{self, LoadOptions, Problems};
 use std::io;
 
+/// So many points with problems are told of.
+const WRONG_MAX: usize = 100;
+
 /// A study with the plan of each point.
 pub struct Prepared {
     /// The study.
@@ -31,20 +34,34 @@ pub struct Prepared {
 /// Reads the scenario of every point.
 ///
 /// # Errors
-/// The problems of the first point that has any.
+/// The problems of all points, each once; of very many points with problems, those of the first.
 pub fn prepare(study: Study, runs: Option<u64>, options: &LoadOptions) -> Result<Prepared, Problems> {
     let study = Study { runs: runs.unwrap_or(study.runs), ..study };
     let mut plans = Vec::with_capacity(study.points());
+    let (mut wrong, mut told) = (0, Problems::new());
     for point in 0..study.points() {
         let values = study.vary.iter().zip(study.values_at(point));
         let own = values.map(|(parameter, value)| Setting { field: parameter.field.clone(), value: value.to_string() });
         let set = options.set.iter().cloned().chain(own).collect();
         let loaded = scenario::load(&study.base, &LoadOptions { set, noise: Some(true), ..options.clone() });
-        let loaded = loaded.map_err(|problems| of_study(problems, &study))?;
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                told.adopt_all(&of_study(problems, &study));
+                wrong += 1;
+                if wrong == WRONG_MAX {
+                    break;
+                }
+                continue;
+            }
+        };
         if let (0, Some(problems)) = (point, scenario::unasked_data(options, [&loaded])) {
             return Err(problems);
         }
         plans.push(replications::without_advice(&loaded.plan));
+    }
+    if wrong > 0 {
+        return Err(told.without_copies());
     }
     let mut wanted = Wanted::default();
     study.quantities().into_iter().for_each(|check| {
