@@ -63,6 +63,15 @@ spec: { maxUnavailable: 1, selector: { matchLabels: { app: web } } }
     assert_eq!(times, [60.0, 65.0, 70.0], "three of six pods are on each node, one may be away");
     let drained = world.nodes.iter().find(|node| &*node.name == "lab-01").unwrap();
     assert!(drained.pods.is_empty() && drained.unschedulable);
+    let outcome = run_once(&plan, 0, false);
+    let found = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    let [moved] = &found.replacements[..] else { panic!("{:?}", found.replacements) };
+    assert_eq!((moved.why.name(), moved.displaced.len(), moved.replacements.len()), ("kubectl drain", 3, 3));
+    let replaced = moved.time_to_replace().expect("all are in service again").seconds();
+    assert!(
+        (13.0..14.0).contains(&replaced),
+        "the last is asked for after ten seconds and Ready three later: {replaced}"
+    );
 }
 
 #[test]
@@ -112,6 +121,11 @@ fn a_deployment_comes_with_its_action_and_its_load_and_goes() {
     assert!(api.clone().all(|pod| pod.gone.is_some()), "deleted with its Deployment");
     let used: u128 = api.map(|pod| world.cpu_used(pod.id)).sum();
     assert!(used > 0, "the load began when there were pods");
+    let outcome = run_once(&plan, 0, false);
+    let found = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    let [step] = &found.steps[..] else { panic!("{:?}", found.steps) };
+    assert_eq!((step.from, step.to, step.by_hpa, step.pods.len()), (0, 3, false, 3));
+    assert!(step.time_to_serve().is_some_and(|span| (3.0..4.0).contains(&span.seconds())), "{step:?}");
 }
 
 #[test]

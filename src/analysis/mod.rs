@@ -65,7 +65,7 @@ pub struct Analysis {
 pub fn analyze(plan: &Plan, world: &World, recorder: &Recorder) -> Analysis {
     let history = history::read(plan, world, recorder);
     let (steps, steps_down) = steps::steps(plan, world, recorder, &history);
-    let replacements = steps::replacements(&history, world, &steps);
+    let replacements = steps::replacements(&history, world, recorder, &steps);
     let series = series::read(plan, world, recorder, &history);
     let mut totals = totals::sum(plan, world, recorder, &history);
     totals.churn_by = churn::by_reason(plan, world, &replacements);

@@ -3,7 +3,7 @@
 //! ```text
 //!  DeploymentScaled 2 -> 4           ─► step {trigger, the two pods it made, detection, time to serve, phases}
 //!  DeploymentScaled 4 -> 2           ─► step down {victims: deregistered, drained, gone; nodes gone}
-//!  notice, failure or disruption     ─► replacement {pods displaced, pods that took their place}
+//!  notice, failure, disruption, drain ─► replacement {pods displaced, pods that took their place}
 //! ```
 
 use super::history::{History, NodeHistory, PodHistory};
@@ -12,6 +12,7 @@ use crate::engine::{Span, Time};
 use crate::plan::{ActionKind, AppId, Curve, DeploymentId, Plan};
 use crate::record::Recorder;
 use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, World};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One scaling step upwards: an autoscaler or a user wrote more replicas.
 #[derive(Clone, Debug)]
@@ -124,6 +125,8 @@ pub enum Why {
     Failure,
     /// Karpenter disrupted it.
     Disruption(DisruptionReason),
+    /// A user drained it.
+    Drain,
     /// Its deletion was asked for otherwise.
     Deletion,
 }
@@ -135,6 +138,7 @@ impl Why {
             Why::Interruption => "interruption",
             Why::Failure => "node failure",
             Why::Disruption(reason) => reason.name(),
+            Why::Drain => "kubectl drain",
             Why::Deletion => "deletion",
         }
     }
@@ -152,6 +156,12 @@ pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History)
     let mut book = Book::new(plan, world, history);
     for fact in &recorder.facts {
         match fact.change {
+            Change::DeploymentChanged(deployment) if is_creation(plan, world, deployment, fact.at) => {
+                let size = first_size(world, recorder, deployment);
+                if book.active[deployment.index()] == 0 && size > 0 {
+                    book.scaled(plan, fact.at, deployment, (0, size), false);
+                }
+            }
             Change::DeploymentScaled { deployment, from, to, by } => {
                 book.scaled(plan, fact.at, deployment, (from, to), by.is_some());
             }
@@ -166,12 +176,26 @@ pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History)
         finish(step, plan, world, history);
     }
     // A node that several steps emptied went with the last of them before it was disrupted.
-    let mut taken: std::collections::BTreeSet<NodeId> = std::collections::BTreeSet::new();
+    let mut taken: BTreeSet<NodeId> = BTreeSet::new();
     for down in downs.iter_mut().rev() {
         down.nodes = nodes_of_victims(world, history, down);
         down.nodes.retain(|&node| taken.insert(node));
     }
     (ups, downs)
+}
+
+/// A Deployment came to be during the run.
+fn is_creation(plan: &Plan, world: &World, deployment: DeploymentId, at: Time) -> bool {
+    at > plan.start && world.deployments[deployment.index()].created == at
+}
+
+/// The replicas with which a Deployment came to be: those before they were first changed.
+fn first_size(world: &World, recorder: &Recorder, deployment: DeploymentId) -> i32 {
+    let scaled = recorder.facts.iter().find_map(|fact| match fact.change {
+        Change::DeploymentScaled { deployment: other, from, .. } if other == deployment => Some(from),
+        _ => None,
+    });
+    scaled.unwrap_or(world.deployments[deployment.index()].replicas)
 }
 
 /// What is known while the facts are read.
@@ -378,27 +402,47 @@ fn nodes_of_victims(world: &World, history: &History, down: &StepDown) -> Vec<No
 }
 
 /// Replacements, in order of their triggers.
-pub fn replacements(history: &History, world: &World, ups: &[Step]) -> Vec<Replacement> {
+pub fn replacements(history: &History, world: &World, recorder: &Recorder, ups: &[Step]) -> Vec<Replacement> {
     let mut taken: Vec<bool> = vec![false; world.pods.len()];
     for entry in ups.iter().flat_map(|step| &step.pods) {
         taken[entry.pod.index()] = true;
     }
-    let mut begun: Vec<(Time, Why, NodeId)> = history.nodes.iter().filter_map(begin).collect();
+    let evicted = first_evictions(history, world, recorder);
+    let begun = history.nodes.iter().filter_map(|node| begin(node, &evicted));
+    let mut begun: Vec<(Time, Why, NodeId)> = begun.collect();
     begun.sort_by_key(|&(at, _, node)| (at, node));
     let found = begun.into_iter().filter_map(|(trigger, why, node)| {
-        let displaced = displaced(history, world, node, trigger);
+        let mut displaced = displaced(history, world, node, trigger);
+        if why == Why::Drain {
+            displaced.retain(|pod| history.pods[pod.index()].cause == Some(DeleteCause::Eviction));
+        }
         (!displaced.is_empty()).then(|| replace(history, world, (trigger, why, node), displaced, &mut taken))
     });
     found.collect()
 }
 
-fn begin(node: &NodeHistory) -> Option<(Time, Why, NodeId)> {
+/// When an eviction of one of its pods was first asked for, by node.
+fn first_evictions(history: &History, world: &World, recorder: &Recorder) -> BTreeMap<NodeId, Time> {
+    let granted = history.pods.iter().filter(|pod| pod.cause == Some(DeleteCause::Eviction));
+    let granted = granted.filter_map(|pod| Some((pod.deleting?, pod.id)));
+    let mut first: BTreeMap<NodeId, Time> = BTreeMap::new();
+    for (at, pod) in granted.chain(recorder.refused_evictions.iter().copied()) {
+        if let Some(node) = world.pod(pod).node {
+            first.entry(node).and_modify(|known| *known = at.min(*known)).or_insert(at);
+        }
+    }
+    first
+}
+
+fn begin(node: &NodeHistory, evicted: &BTreeMap<NodeId, Time>) -> Option<(Time, Why, NodeId)> {
     let id = node.node?;
     let disrupted = node.disrupted.map(|(at, reason)| (at, Why::Disruption(reason)));
     let deleting = node.deleting.map(|at| (at, node.reason.map_or(Why::Deletion, Why::Disruption)));
     let interrupted = node.interrupted.map(|at| (at, Why::Interruption));
     let failed = node.failed.map(|at| (at, Why::Failure));
-    let causes = [interrupted, disrupted, deleting, failed];
+    // Karpenter evicts from nodes that it has chosen before, users from any.
+    let drained = evicted.get(&id).map(|&at| (at, Why::Drain));
+    let causes = [interrupted, disrupted, deleting, failed, drained];
     causes.into_iter().flatten().min_by_key(|&(at, _)| at).map(|(at, why)| (at, why, id))
 }
 

@@ -127,7 +127,7 @@ fn replaced(finished: &Finished, by_force: bool) -> Option<String> {
     }
     let after = match first.why {
         Why::Interruption => "after the notice",
-        Why::Failure | Why::Disruption(_) | Why::Deletion => "after the node was lost",
+        Why::Failure | Why::Disruption(_) | Why::Deletion | Why::Drain => "after the node was lost",
     };
     Some(longest.map_or_else(
         || format!("replacements of {} were not all in service by the end", plural(nodes, "lost node")),

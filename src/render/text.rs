@@ -289,6 +289,9 @@ fn step_down(finished: &Finished, down: &StepDown) -> String {
 fn replacement(finished: &Finished, one: &Replacement) -> String {
     let end = match one.time_to_replace() {
         Some(span) => format!("replacements in service after {}", tenths(span)),
+        None if one.needless && !one.replacements.is_empty() => {
+            "those that took their place were let go before they served".to_string()
+        }
         None if one.needless => "no replacement was needed".to_string(),
         None => "replacements were not all in service by the end".to_string(),
     };
@@ -297,7 +300,7 @@ fn replacement(finished: &Finished, one: &Replacement) -> String {
     let (when, why) = (at(finished, one.trigger), one.why.name());
     match one.why {
         Why::Interruption | Why::Failure => format!("Lost: node {node} with {pods} at {when} ({why}); {end}"),
-        Why::Disruption(_) | Why::Deletion => {
+        Why::Disruption(_) | Why::Deletion | Why::Drain => {
             format!("Moved: {pods} off node {node} at {when} (drained: {why}); {end}")
         }
     }
