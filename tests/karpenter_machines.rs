@@ -502,3 +502,35 @@ fn prices_move_three_times_a_day_and_not_without_noise() {
     assert!((moved as f64 - 450.0).abs() < 3.29 * 450.0_f64.sqrt(), "{moved}");
     assert!(prices.iter().all(|price| price.walk.abs() < 0.3), "they stay near where they were");
 }
+
+/// Types of the machines of a pool with these requirements, for a Deployment with these resources of a pod.
+fn bought(name: &str, requirements: &str, resources: &str) -> (Vec<String>, usize) {
+    let wanted = "[{ key: node.kubernetes.io/instance-type, operator: In, values: [m5.large] }]";
+    let manifests = POOL.replace(wanted, requirements).replace("cpu: 500m, memory: 64Mi", resources);
+    let scenario = format!("name: {name}\nmanifests: [manifests.yaml]\nrun: {{ until: 10m }}\n");
+    let plan = written(name, &manifests, &scenario);
+    let outcome = run_once(&plan, 0, false);
+    let types = outcome.world.instances.iter().map(|one| plan.instance_type(one.instance_type).name.clone()).collect();
+    let drifted = times(&outcome, |change| matches!(change, Change::ClaimDisrupted(..)));
+    (types, drifted.len())
+}
+
+/// Provider `pkg/providers/instancetype/types.go` (`computeRequirements`): a type without local NVMe lacks the label, and those
+/// with it have its size in GB: of m and c types above 300 GB the cheapest is c5ad.2xlarge.
+#[test]
+fn a_pool_that_asks_for_local_disks_gets_types_that_have_them_and_they_stay() {
+    let nvme = "[{ key: karpenter.k8s.aws/instance-local-nvme, operator: Gt, values: ['299'] }, \
+                { key: karpenter.k8s.aws/instance-family, operator: In, values: [m5, c5ad] }]";
+    let (types, drifted) = bought("local-disks", nvme, "cpu: 500m, memory: 64Mi");
+    assert_eq!((types, drifted), (vec!["c5ad.2xlarge".to_string()], 0));
+}
+
+/// Provider `filter.go` (`ExoticInstanceTypeFilter`): GPUs for pods that ask for them, and for no others though they be cheaper.
+#[test]
+fn devices_are_bought_for_pods_that_ask_for_them() {
+    let types = "[{ key: node.kubernetes.io/instance-type, operator: In, values: [g4dn.xlarge, m5.8xlarge] }]";
+    let (bought_for_devices, _) = bought("gpu", types, "cpu: 500m, memory: 64Mi, nvidia.com/gpu: 1");
+    assert_eq!(bought_for_devices, ["g4dn.xlarge", "g4dn.xlarge"], "one GPU each");
+    let (bought_for_others, _) = bought("no-gpu", types, "cpu: 500m, memory: 64Mi");
+    assert_eq!(bought_for_others, ["m5.8xlarge"], "at three times the price");
+}

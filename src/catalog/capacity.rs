@@ -9,6 +9,7 @@ use crate::plan::flags::KarpenterFlags;
 use crate::plan::{AmiFamily, CapacityType, InstanceType, MicroDollars, NodeClassSpec, Offering, ZoneId};
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores, Quantity};
+use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::rules::resources::{ResourceList, Resources};
 use std::collections::BTreeMap;
 
@@ -63,7 +64,7 @@ pub fn instance_type(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags, m
     InstanceType {
         name: row.name.clone(),
         labels: labels(row, class, &market.region),
-        requirements: Vec::new(),
+        requirements: lacking(row),
         capacity,
         allocatable,
         offerings,
@@ -84,10 +85,22 @@ fn capacity(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags) -> Resourc
     Resources {
         cpu: Millicores(i64::from(row.vcpus) * 1000),
         memory: Bytes((advertised - overhead).max(0) * MI),
-        ephemeral_storage: class.volume,
+        ephemeral_storage: match row.local_nvme_gb.filter(|_| class.raid0) {
+            Some(gigabytes) => Bytes(i64::from(gigabytes) * 1_000_000_000),
+            None => class.volume,
+        },
         pods: pods(row, class, flags),
-        extended: BTreeMap::new(),
+        extended: devices(row),
     }
+}
+
+/// Devices that pods may ask for.
+fn devices(row: &Row) -> BTreeMap<String, i64> {
+    let gpu = row.gpu.iter().filter(|gpu| gpu.count > 0 && ["nvidia", "amd"].contains(&gpu.manufacturer.as_str()));
+    let gpu = gpu.map(|gpu| (format!("{}.com/gpu", gpu.manufacturer), i64::from(gpu.count)));
+    let neuron = row.accelerator.iter().filter(|one| one.manufacturer == "aws");
+    let neuron = neuron.flat_map(|one| [("neuron", one.count), ("neuroncore", one.size)]);
+    gpu.chain(neuron.map(|(name, count)| (format!("aws.amazon.com/{name}"), i64::from(count)))).collect()
 }
 
 fn pods(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags) -> i64 {
@@ -174,8 +187,25 @@ fn labels(row: &Row, class: &NodeClassSpec, region: &str) -> Labels {
     aws("cpu", row.vcpus.to_string());
     aws("cpu-manufacturer", row.cpu_vendor.clone());
     aws("memory", row.memory_mib.to_string());
-    aws("hypervisor", if row.hypervisor == "xen" { "xen" } else { "nitro" }.to_string());
+    aws("hypervisor", row.hypervisor.clone());
     aws("capability-flex", row.is_flex().to_string());
+    aws("encryption-in-transit-supported", row.encrypts.to_string());
+    if let Some(gigabytes) = row.local_nvme_gb {
+        aws("local-nvme", gigabytes.to_string());
+    }
+    if let Some(clock) = row.clock_mhz {
+        aws("cpu-sustained-clock-speed-mhz", clock.to_string());
+    }
+    for (kind, device) in [("gpu", &row.gpu), ("accelerator", &row.accelerator)] {
+        if let Some(device) = device {
+            aws(&format!("{kind}-name"), device.name.clone());
+            aws(&format!("{kind}-manufacturer"), device.manufacturer.clone());
+            aws(&format!("{kind}-count"), device.count.to_string());
+        }
+    }
+    if let Some(gpu) = &row.gpu {
+        aws("gpu-memory", gpu.size.to_string());
+    }
     if let Some(bandwidth) = row.network_mbps {
         aws("network-bandwidth", bandwidth.to_string());
     }
@@ -183,6 +213,28 @@ fn labels(row: &Row, class: &NodeClassSpec, region: &str) -> Labels {
         aws("ebs-bandwidth", bandwidth.to_string());
     }
     labels
+}
+
+/// What its nodes surely lack, and labels of which they may have either value (`computeRequirements`).
+fn lacking(row: &Row) -> Vec<NodeRequirement> {
+    let gpu: &[&str] =
+        if row.gpu.is_none() { &["gpu-name", "gpu-manufacturer", "gpu-count", "gpu-memory"] } else { &[] };
+    let accelerator: &[&str] = if row.accelerator.is_none() {
+        &["accelerator-name", "accelerator-manufacturer", "accelerator-count"]
+    } else {
+        &[]
+    };
+    let rest = [
+        ("local-nvme", row.local_nvme_gb.is_none()),
+        ("cpu-sustained-clock-speed-mhz", row.clock_mhz.is_none()),
+        ("network-bandwidth", row.network_mbps.is_none()),
+        ("ebs-bandwidth", row.ebs_mbps.is_none()),
+    ];
+    let rest = rest.iter().filter(|(_, lacks)| *lacks).map(|(name, _)| name);
+    let absent = gpu.iter().chain(accelerator).chain(rest);
+    let key = |name: &str| format!("karpenter.k8s.aws/instance-{name}");
+    let absent = absent.map(|name| NodeRequirement::new(&key(name), NodeOperator::DoesNotExist, &[]));
+    absent.chain([NodeRequirement::new(&key("tenancy"), NodeOperator::In, &["default", "dedicated"])]).collect()
 }
 
 /// Share of each vCPU that a burstable type earns, thousandths. Source: EC2 guide, "Key concepts for burstable performance
@@ -215,6 +267,7 @@ pub(super) mod tests {
             system_reserved: ResourceList::default(),
             eviction_hard: Labels::new(),
             volume: Bytes(20 * GI),
+            raid0: false,
         }
     }
 

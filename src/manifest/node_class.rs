@@ -1,7 +1,7 @@
 //! EC2NodeClass v1 and v1beta1.
 //!
 //! Source: karpenter-provider-aws `pkg/apis/v1/ec2nodeclass.go`. Left out: subnets and security groups (every zone of the
-//! scenario is taken to be selected), user data, instance store policy.
+//! scenario is taken to be selected), user data.
 
 use super::common::{labels, metadata, resources};
 use super::node_pool::is_beta;
@@ -41,6 +41,7 @@ pub fn read_node_class(node: &Node, problems: &mut Problems) -> Option<NodeClass
         system_reserved: ResourceList::default(),
         eviction_hard: Labels::new(),
         volume: volume(&mut fields, family, problems),
+        raid0: fields.choice("instanceStorePolicy", &[("RAID0", true)], problems).unwrap_or(false),
     };
     if let Some(mut kubelet) = fields.fields("kubelet", problems) {
         class.max_pods = kubelet.integer_in("maxPods", 0, 10_000, problems);

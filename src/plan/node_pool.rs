@@ -107,6 +107,8 @@ pub struct NodeClassSpec {
     pub eviction_hard: Labels,
     /// Size of the root (or data) volume, default 20 Gi.
     pub volume: Bytes,
+    /// `instanceStorePolicy: RAID0`: pods' local storage is on the NVMe disks of the type, where it has some.
+    pub raid0: bool,
 }
 
 /// AMI families.
@@ -165,6 +167,14 @@ impl InstanceType {
     /// Pods that the addresses of its interfaces allow: those, and two on the host's network.
     pub fn interface_pods(&self, reserved: u32) -> i64 {
         self.addresses(reserved, false) + 2
+    }
+
+    /// Bare metal, or with devices: launched only where nothing else will do (provider `filter.go`,
+    /// `ExoticInstanceTypeFilter`).
+    pub fn is_exotic(&self) -> bool {
+        let devices = ["nvidia.com/gpu", "amd.com/gpu", "aws.amazon.com/neuron", "aws.amazon.com/neuroncore"];
+        let has = |name: &str| self.capacity.extended.get(name).is_some_and(|&count| count > 0);
+        self.name.contains("metal") || devices.into_iter().any(has)
     }
 
     /// CPU of one node, all cores.

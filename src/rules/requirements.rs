@@ -36,20 +36,30 @@ pub fn is_well_known(key: &str) -> bool {
         "kubernetes.io/os",
         "topology.k8s.aws/zone-id",
     ];
-    const INSTANCE: [&str; 13] = [
+    const INSTANCE: [&str; 23] = [
         "hypervisor",
+        "encryption-in-transit-supported",
+        "nitro-enclaves-supported",
         "category",
+        "capability-flex",
         "family",
         "generation",
         "size",
+        "local-nvme",
         "cpu",
         "cpu-manufacturer",
+        "cpu-sustained-clock-speed-mhz",
         "memory",
         "ebs-bandwidth",
         "network-bandwidth",
-        "local-nvme",
         "gpu-name",
+        "gpu-manufacturer",
         "gpu-count",
+        "gpu-memory",
+        "accelerator-name",
+        "accelerator-manufacturer",
+        "accelerator-count",
+        "tenancy",
     ];
     NAMES.contains(&key)
         || key == RESERVATION_ID

@@ -5,7 +5,7 @@ use super::controllers;
 use super::diagnostic::{Diagnostic, nearest};
 use super::reader::{self, Fields};
 use super::yaml::Node;
-use crate::catalog::{self, Market, PriceOverride, Row, region};
+use crate::catalog::{self, Device, Market, PriceOverride, Row, region};
 use crate::engine::Span;
 use crate::manifest::common;
 use crate::plan::flags::{CreditMode, FixedStages};
@@ -267,6 +267,18 @@ fn own_type(node: &Node, path: String, problems: &mut super::Problems) -> Option
             _ => None,
         },
         interruption_band: None,
+        local_nvme_gb: fields
+            .quantity("local_nvme", problems)
+            .map(|size| (size.units_ceil() / 1_000_000_000).clamp(0, 1 << 30) as u32),
+        clock_mhz: None,
+        encrypts: true,
+        gpu: fields.integer_in("gpus", 1, 64, problems).map(|count| Device {
+            manufacturer: "nvidia".to_string(),
+            name: "custom".to_string(),
+            count: count as u32,
+            size: 0,
+        }),
+        accelerator: None,
         pods: fields.integer_in("pods", 0, 10_000, problems),
     };
     fields.finish(problems);
@@ -291,6 +303,7 @@ fn default_class() -> NodeClassSpec {
         system_reserved: ResourceList::default(),
         eviction_hard: Labels::new(),
         volume: Bytes(20 << 30),
+        raid0: false,
     }
 }
 

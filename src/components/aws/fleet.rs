@@ -9,7 +9,7 @@
 //! Source: provider `pkg/providers/instance/instance.go`, `filter/filter.go`, `pkg/batcher/createfleet.go`,
 //! `pkg/cache/unavailableofferings.go`. The recorded time from NodeClaim to Launched holds the 35 ms of batching and the
 //! call. With equal pool depths price-capacity-optimized takes the cheapest. Left out: subnets and how many addresses
-//! they have, launch templates, reservations' counts, accelerators, errors other than want of capacity and throttling.
+//! they have, launch templates, reservations' counts, errors other than want of capacity and throttling.
 
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Time};
@@ -229,10 +229,10 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
             price: world.prices.known(id, offering),
         }));
     }
-    let metal = |entry: &Override| plan.instance_type(entry.instance_type).name.contains("metal");
+    let exotic = |entry: &Override| plan.instance_type(entry.instance_type).is_exotic();
     let flexible = !requirements.has_min_values() && claim.requirements.iter().all(|entry| entry.min_values.is_none());
-    if flexible && !all.iter().all(metal) {
-        all.retain(|entry| !metal(entry));
+    if flexible && !all.iter().all(exotic) {
+        all.retain(|entry| !exotic(entry));
     }
     let of = |kind: CapacityType| all.iter().filter(move |entry| entry.capacity_type == kind);
     let cheapest = of(CapacityType::OnDemand).map(|entry| entry.price).min();

@@ -153,6 +153,7 @@ fn class(name: &str) -> NodeClassSpec {
         system_reserved: ResourceList::default(),
         eviction_hard: Labels::new(),
         volume: Bytes(20 << 30),
+        raid0: false,
     }
 }
 
