@@ -352,7 +352,29 @@ fn a_scenario_for_manifests_that_are_there_runs_and_checks_green() {
     );
     assert!(text.contains("\n  - time_to_serve <= 2m\n") && text.contains("target_groups:\n  web:\n"), "{text}");
     assert!(desk.read("plain/scenario.yaml").contains("no NodePool is among the manifests"));
-    // Refused: what is there, what lies elsewhere, what is wrong.
+    // The region is that of the ARNs, and what is assumed of a service is written.
+    let arn = "arn:aws:elasticloadbalancing:eu-west-3:111122223333:targetgroup/web/0123456789abcdef";
+    let binding = "apiVersion: elbv2.k8s.aws/v1beta1\nkind: TargetGroupBinding\nmetadata: { name: web }\nspec: { targetGroupARN: ";
+    let service = "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: web }, ports: [{ port: 80 }] }\n";
+    let bound = format!("{binding}'{arn}', serviceRef: {{ name: web, port: 80 }} }}\n---\n{service}");
+    desk.write("bound/all.yaml", &format!("{WEB}---\n{bound}"));
+    let said = desk.says(&["init", "--from", "bound/all.yaml"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let text = desk.read("bound/scenario.yaml");
+    assert!(
+        text.contains("region: eu-west-3 # as ARNs of the manifests say") && text.contains(", start: 3s"),
+        "{text}"
+    );
+    // Refused: what is there, what lies elsewhere, what is wrong, what is no YAML.
+    desk.write("torn/web.yaml", WEB);
+    desk.write("torn/other.yaml", "apiVersion: v1\nkind: [Service\n");
+    let said = desk.says(&["init", "torn", "--from", "torn"]);
+    assert!(
+        said.code == 2 && said.err.contains("error[E005]") && said.err.contains("torn/other.yaml:"),
+        "{}",
+        said.err
+    );
+    assert!(!desk.0.join("torn/scenario.yaml").exists());
     assert!(desk.says(&["init", "--from", "k8s"]).err.contains("scenario.yaml is there already"));
     assert!(desk.says(&["init", "other", "--from", "k8s"]).err.contains("lies outside of"));
     desk.write("broken/web.yaml", &WEB.replace("selector:", "selectr:"));

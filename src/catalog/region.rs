@@ -3,6 +3,8 @@
 //! Source: AWS documentation, "AWS Regions" (commercial, China, GovCloud, European Sovereign Cloud). Left out: the isolated ones,
 //! which no public page lists, and any that is younger than this list.
 
+use std::collections::BTreeMap;
+
 /// All of them, sorted by name.
 pub const REGIONS: [&str; 39] = [
     "af-south-1",
@@ -51,6 +53,30 @@ pub fn is_region(name: &str) -> bool {
     REGIONS.binary_search(&name).is_ok()
 }
 
+/// The region that most ARNs name, or most registries of images, and which of both it was.
+pub fn named_in<'t>(texts: impl Iterator<Item = &'t str>) -> Option<(&'static str, &'static str)> {
+    let (mut arns, mut registries) = (BTreeMap::new(), BTreeMap::new());
+    for text in texts {
+        for (start, _) in text.match_indices("arn:aws") {
+            // arn:partition:service:region:account:resource
+            let name = text[start..].split(':').nth(3);
+            count_region(name, &mut arns);
+        }
+        for (start, mark) in text.match_indices(".dkr.ecr.") {
+            let name = text[start + mark.len()..].split('.').next();
+            count_region(name, &mut registries);
+        }
+    }
+    let most = |counts: BTreeMap<&'static str, u32>| counts.into_iter().rev().max_by_key(|(_, count)| *count);
+    let said = |(region, _), from| (region, from);
+    most(arns).map(|one| said(one, "ARNs")).or(most(registries).map(|one| said(one, "image registries")))
+}
+
+fn count_region(name: Option<&str>, counts: &mut BTreeMap<&'static str, u32>) {
+    let known = name.and_then(|name| REGIONS.into_iter().find(|known| *known == name));
+    known.into_iter().for_each(|known| *counts.entry(known).or_default() += 1);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +85,12 @@ mod tests {
     fn regions_are_found_by_name_and_slips_are_not() {
         assert!(REGIONS.is_sorted());
         assert!(REGIONS.iter().all(|name| is_region(name)));
+        let arn = "arn:aws:elasticloadbalancing:eu-west-3:111122223333:targetgroup/web/01";
+        let image = "image: 1111.dkr.ecr.us-west-2.amazonaws.com/web";
+        let role = "arn:aws:iam::111122223333:role/web";
+        assert_eq!(named_in([image, role, arn].into_iter()), Some(("eu-west-3", "ARNs")));
+        assert_eq!(named_in([image, role].into_iter()), Some(("us-west-2", "image registries")));
+        assert_eq!(named_in([role].into_iter()), None);
         assert!(!is_region("eu-wst-1") && !is_region("eu-west-1a") && !is_region(""));
     }
 }

@@ -1,7 +1,7 @@
 //! `kubelapse init`: a first scenario, with manifests to begin with or for manifests that are there.
 
 use super::{Failure, color, output, print, tell};
-use crate::scenario::kind;
+use crate::scenario::{Problems, kind};
 use crate::study::starter;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -125,7 +125,7 @@ fn common_folder(paths: &[PathBuf]) -> Result<PathBuf, Failure> {
 fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let own = real(folder)?;
     let root = own.ancestors().find(|above| above.ends_with("scenarios")).unwrap_or(&own).to_path_buf();
-    let mut names = Vec::new();
+    let (mut names, mut broken) = (Vec::new(), Problems::new());
     for path in paths {
         let found = real(path)?;
         if !found.starts_with(&root) {
@@ -140,8 +140,8 @@ fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
             names.push(relative(&own, &found));
             continue;
         }
-        let (manifests, others) = members(&found)?;
-        if manifests.is_empty() {
+        let (manifests, others) = members(&found, path, &mut broken)?;
+        if manifests.is_empty() && !broken.has_errors() {
             return Err(Failure::Input(format!("error: the folder {} holds no manifests\n", path.display())));
         }
         others
@@ -153,12 +153,18 @@ fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
             names.extend(manifests.iter().map(|name| relative(&own, &found.join(name))));
         }
     }
+    if broken.has_errors() {
+        let help = "mend them, or give the manifests one by one behind --from";
+        let files = if broken.sources.len() == 1 { "a file is" } else { "some files are" };
+        let text = format!("{}nothing is written: {files} no YAML\n  help: {help}\n", broken.render(color()));
+        return Err(Failure::Input(text));
+    }
     names.dedup();
     Ok(names)
 }
 
-/// The YAML and JSON files of a folder by name: manifests, and those that are none.
-fn members(folder: &Path) -> Result<(Vec<String>, Vec<String>), Failure> {
+/// The YAML and JSON files of a folder by name: manifests, and those that are none. What cannot be read goes to `broken`.
+fn members(folder: &Path, shown: &Path, broken: &mut Problems) -> Result<(Vec<String>, Vec<String>), Failure> {
     let entries = fs::read_dir(folder)
         .map_err(|error| Failure::Input(format!("error: cannot read {}: {error}\n", folder.display())))?;
     let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -167,9 +173,16 @@ fn members(folder: &Path) -> Result<(Vec<String>, Vec<String>), Failure> {
         is_text && !name.starts_with('.') && folder.join(name).is_file()
     });
     names.sort();
-    Ok(names
-        .into_iter()
-        .partition(|name| fs::read_to_string(folder.join(name)).is_ok_and(|text| kind::holds_manifests(&text))))
+    let (mut manifests, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let text = fs::read_to_string(folder.join(&name)).unwrap_or_default();
+        match kind::holds_manifests(&shown.join(&name).display().to_string(), &text, broken) {
+            Some(true) => manifests.push(name),
+            Some(false) => others.push(name),
+            None => {}
+        }
+    }
+    Ok((manifests, others))
 }
 
 /// A path below or beside a folder, with forward slashes.

@@ -55,13 +55,17 @@ pub fn of_text(text: &str) -> Option<Kind> {
     place.filter(|_| !problems.has_errors()).map(|_| kind)
 }
 
-/// True if every document of a text is a manifest, and there is one.
-pub fn holds_manifests(text: &str) -> bool {
+/// True if every document of a file is a manifest, and there is one. `None`: it cannot be read, and why was noted.
+pub fn holds_manifests(shown: &str, text: &str, broken: &mut Problems) -> Option<bool> {
     let mut problems = Problems::new();
-    let file = problems.add_source("", text.into());
+    let file = problems.add_source(shown, text.into());
     let documents = yaml::parse(file, text, &mut problems);
+    if problems.has_errors() {
+        broken.adopt_all(&problems);
+        return None;
+    }
     let mut written = documents.iter().filter(|document| !document.is_null()).peekable();
-    written.peek().is_some() && written.all(|document| of(document).0 == Kind::Manifest) && !problems.has_errors()
+    Some(written.peek().is_some() && written.all(|document| of(document).0 == Kind::Manifest))
 }
 
 /// True if the tree is of the kind that is wanted; else the problem is noted, with what to do instead.

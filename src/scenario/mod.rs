@@ -79,6 +79,11 @@ pub struct LoadOptions {
 }
 
 impl Loaded {
+    /// The region that its files name beside the scenario's own keys, and what names it.
+    pub fn region_named(&self) -> Option<(&'static str, &'static str)> {
+        crate::catalog::region::named_in(self.sources.iter().map(|source| &*source.text))
+    }
+
     /// The warnings as text, with the lines they are about.
     pub fn render_warnings(&self, color: bool) -> String {
         render_all(&self.warnings, &self.sources, color)

@@ -22,6 +22,10 @@ use std::sync::atomic::AtomicBool;
 
 /// CPU of a request that nobody has measured, milliseconds.
 const REQUEST_MILLIS: u64 = 50;
+/// Requests that a pod works on at once, where nobody has said so: as where a scenario says nothing.
+const WORKERS: u32 = 10;
+/// Start of a process that nobody has measured, seconds: an interpreter with its application, not a virtual machine that warms up.
+const START_SECONDS: u64 = 3;
 /// What a pod without a request of CPU is taken to be given, millicores.
 const UNSAID_MILLICORES: i64 = 250;
 /// Load at the start, as a share of what the pods request.
@@ -70,8 +74,8 @@ pub fn derive(path: &Path, manifests: &[String]) -> Result<Starter, Problems> {
     let read = |text: &str| scenario::load_text(path, text, &LoadOptions::default());
     let named: Vec<String> = manifests.iter().map(|name| format!("  - {}\n", quoted(name))).collect();
     let named = format!("manifests:\n{}", named.concat());
-    let bare = read(&named)?.plan;
-    let cluster = place_of(&bare);
+    let loaded = read(&named)?;
+    let cluster = place_of(&loaded);
     let bare = read(&format!("{named}cluster:\n{cluster}"))?.plan;
     let served = served(&bare);
     let nodes = nodes(&bare, &|nodes| Ok(read(&format!("{named}cluster:\n{cluster}{nodes}"))?.plan))?;
@@ -101,8 +105,9 @@ fn head(plan: &Plan, served: &[Served]) -> String {
     )
 }
 
-/// Region and zones, as NodePools ask for them.
-fn place_of(plan: &Plan) -> String {
+/// Region and zones, as NodePools ask for them; else the region that ARNs and registries of the manifests name.
+fn place_of(loaded: &Loaded) -> String {
+    let plan = &loaded.plan;
     let asked = plan.node_pools.iter().flat_map(|pool| &pool.requirements);
     let asked = asked.filter(|one| one.key == ZONE && one.operator == NodeOperator::In).flat_map(|one| &one.values);
     let mut zones: Vec<&str> = asked.map(String::as_str).collect();
@@ -111,7 +116,12 @@ fn place_of(plan: &Plan) -> String {
     let region = zones.first().map(|zone| zone.trim_end_matches(|c: char| c.is_ascii_lowercase()));
     match region.filter(|region| zones.iter().all(|zone| zone.starts_with(region))) {
         Some(region) => format!("  region: {region}\n  zones: [{}]\n", zones.join(", ")),
-        None => "  region: us-east-1 # assumed\n".to_string(),
+        None => match loaded.region_named() {
+            Some((region, from)) => {
+                format!("  region: {region} # as {from} of the manifests say; its zones are assumed\n")
+            }
+            None => "  region: us-east-1 # assumed\n".to_string(),
+        },
     }
 }
 
@@ -207,13 +217,17 @@ fn load(served: &[Served]) -> String {
         return String::new();
     }
     let mut out =
-        "\n# Assumed: what a request costs a pod. Measure it: CPU seconds used, divided by requests served.\n\
-                   services:\n"
+        "\n# Assumed: what a request costs a pod (measure CPU seconds used, divided by requests served), how many a pod works\n\
+         # on at once, and how long its process takes from its start to the first answer.\n\
+         services:\n"
             .to_string();
     for one in served {
         let replicas = one.replicas.map(|replicas| format!(", replicas: {replicas}")).unwrap_or_default();
         let unsaid = if one.is_unsaid { " # its pods request no CPU" } else { "" };
-        out += &format!("  {}: {{ cpu_per_request: {REQUEST_MILLIS}ms{replicas} }}{unsaid}\n", one.name);
+        out += &format!(
+            "  {}: {{ cpu_per_request: {REQUEST_MILLIS}ms, workers: {WORKERS}, start: {START_SECONDS}s{replicas} }}{unsaid}\n",
+            one.name
+        );
     }
     out += "\n# Assumed: requests over time, two fifths of what the pods request and then more.\ntraffic:\n";
     for one in served {
