@@ -248,7 +248,7 @@ fn would_decide(expectation: &Expectation, known: &[f64]) -> Option<u64> {
     let needed = |bound: f64| match expectation.subject {
         Subject::Statistic(Statistic::Percentile(percent), _) => {
             let below = known.iter().filter(|&&value| value <= bound).count() as f64 / count as f64;
-            statistics::runs_to_tell(below, percent / 100.0, count)
+            statistics::runs_to_tell_percentile(below, percent, count)
         }
         Subject::Share(_, comparison, limit) => {
             let hits = known.iter().filter(|&&value| comparison.is_true(value, limit)).count();

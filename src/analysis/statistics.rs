@@ -257,6 +257,12 @@ pub fn runs_to_tell(share: f64, bound: f64, count: usize) -> Option<u64> {
     (distance > 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(count as u64 + 1))
 }
 
+/// The same of a percentile that such a share of the runs does not exceed: fewer than enclose it have no end on one side.
+pub fn runs_to_tell_percentile(below: f64, percent: f64, count: usize) -> Option<u64> {
+    let told = runs_to_tell(below, percent / 100.0, count)?;
+    Some(told.max(least_runs_two_sided(percent) as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +278,15 @@ mod tests {
         };
         assert!((cover(936, 964, 0.95) - 0.958).abs() < 5e-4);
         assert!((cover(983, 997, 0.99) - 0.976).abs() < 5e-4);
+    }
+
+    /// Sixty runs all below the bound do not tell a p95: 93 do (0.95^93 + 93 * 0.05 * 0.95^92 < 0.05).
+    #[test]
+    fn as_many_runs_as_enclose_a_percentile_are_asked_for() {
+        assert_eq!(runs_to_tell_percentile(1.0, 95.0, 60), Some(93));
+        assert_eq!(runs_to_tell_percentile(1.0, 99.0, 300), Some(473));
+        assert_eq!(runs_to_tell_percentile(0.95, 95.0, 60), None, "on the bound");
+        assert!(runs_to_tell_percentile(0.93, 95.0, 100) > Some(500));
     }
 
     #[test]

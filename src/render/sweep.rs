@@ -6,7 +6,7 @@ mod lines;
 use super::gate_words;
 use super::plot::{AXIS, GRID, INK, caption, drawing, legend};
 use super::text::{line, table_cell};
-use super::timeline::canvas::{Anchor, Colour, Drawing, fitted};
+use super::timeline::canvas::{Anchor, Colour, Drawing, fitted, text_width};
 use super::timeline::{png, svg};
 use crate::analysis::gate::{self, Gate};
 use crate::analysis::grid::{Grid, Point};
@@ -96,6 +96,36 @@ pub fn answer(grid: &Grid) -> String {
     }
 }
 
+/// How many runs a point would settle what is undecided; nothing where nothing is.
+fn settled_by(grid: &Grid) -> Option<String> {
+    let open: Vec<&Point> = grid.points.iter().filter(|point| point.verdict() == Verdict::Undecided).collect();
+    let of_point = |point: &&Point| {
+        let undecided = point.holds.iter().filter(|gate| gate.verdict == Verdict::Undecided);
+        undecided.map(|gate| gate.would_decide).collect::<Option<Vec<u64>>>()?.into_iter().max()
+    };
+    let needed: Vec<u64> = open.iter().filter_map(of_point).collect();
+    let left = match open.len() - needed.len() {
+        0 => String::new(),
+        1 => " 1 point lies on its bound, or hangs on waits that were broken off: no number of runs is known to settle it."
+            .to_string(),
+        left => format!(
+            " {left} points lie on their bound, or hang on waits that were broken off: no number of runs is known to settle them."
+        ),
+    };
+    let (least, most) = match (needed.iter().min(), needed.iter().max()) {
+        (Some(least), Some(most)) => (least, most),
+        _ => return (!open.is_empty()).then(|| format!("Undecided:{left}")),
+    };
+    let all = needed.len() == open.len();
+    let said = match (needed.len(), least == most) {
+        (count, true) if !all => format!("would settle {count} of the {} undecided points", open.len()),
+        (_, true) => "would settle what is undecided".to_string(),
+        (_, false) if all => format!("would settle the first undecided point, about {most} all"),
+        (count, false) => format!("would settle the first undecided point, about {most} {count} of {}", open.len()),
+    };
+    Some(format!("About {least} runs a point {said} (--runs {most}).{left}"))
+}
+
 fn least(grid: &Grid) -> &str {
     grid.minimise.as_deref().unwrap_or_default()
 }
@@ -111,6 +141,9 @@ pub fn text(grid: &Grid) -> String {
         line(&mut out, "", &grid.about);
     }
     line(&mut out, "", &answer(grid));
+    if let Some(more) = settled_by(grid) {
+        line(&mut out, "", &more);
+    }
     out.push('\n');
     screen_table(&mut out, grid);
     out.push('\n');
@@ -238,7 +271,7 @@ fn mark(verdict: Verdict) -> Colour {
     }
 }
 
-/// Cells coloured by the first measure; what holds is framed, what fails is crossed by its colour's mark.
+/// Cells coloured by the first measure; what holds is framed, what is undecided dashed.
 fn heat_map(grid: &Grid) -> Option<Drawing> {
     let (rows, columns) = (grid.sizes[0], grid.sizes[1]);
     let of = |point: &Point| {
@@ -250,9 +283,9 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     let (low, high) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
     let (cell_width, cell_height) = ((740.0 / columns as f64).min(150.0), (420.0 / rows as f64).clamp(22.0, 64.0));
     let (width, height) = (cell_width * columns as f64, cell_height * rows as f64);
-    let mut out = drawing((width + 200.0).max(640.0), height + 170.0, &grid.name, &grid.about);
+    let mut out = drawing((width + 200.0).max(640.0), height + 188.0, &grid.name, &grid.about);
     let shown = grid.measures.first().or(grid.minimise.as_ref()).or(grid.holds.first())?;
-    out.text((20.0, 52.0), (12.0, false), Anchor::Start, AXIS, format!("{shown}; framed in green: all holds"));
+    out.text((20.0, 52.0), (12.0, false), Anchor::Start, AXIS, shown.clone());
     let (left, top) = (130.0, 76.0);
     for (number, point) in grid.points.iter().enumerate() {
         let (row, column) = (number / columns, number % columns);
@@ -277,13 +310,8 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
         let middle = (x + cell_width / 2.0, y + cell_height / 2.0 + 4.0);
         let words = fitted(&words, 11.0, false, cell_width - 10.0);
         out.text(middle, (11.0, point.verdict() == Verdict::Holds), Anchor::Middle, ink, words);
-        if !grid.holds.is_empty() && point.verdict() != Verdict::Fails {
-            let corners =
-                [(x, y), (x + cell_width, y), (x + cell_width, y + cell_height), (x, y + cell_height), (x, y)];
-            let inner =
-                corners.map(|(cx, cy)| (cx + if cx > x { -2.5 } else { 2.5 }, cy + if cy > y { -2.5 } else { 2.5 }));
-            let open = point.verdict() == Verdict::Undecided;
-            out.line(inner.to_vec(), mark(point.verdict()), if open { 1.0 } else { 2.5 }, open);
+        if !grid.holds.is_empty() {
+            frame(&mut out, [x + 2.5, y + 2.5, cell_width - 5.0, cell_height - 5.0], point.verdict());
         }
         if column == 0 {
             out.text((left - 8.0, middle.1), (12.0, false), Anchor::End, INK, point.values[0].clone());
@@ -296,9 +324,28 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     out.text((left + width, top + height + 38.0), (12.0, true), Anchor::End, AXIS, grid.parameters[1].clone());
     let unit = grid.points.iter().find_map(of).map_or(Unit::Count, |(unit, _)| unit);
     let ends = (format!("{} least", gate::rounded(unit, low)), format!("{} most", gate::rounded(unit, high)));
-    let marks = [(shade(0.0), ends.0.as_str()), (shade(1.0), ends.1.as_str()), (mark(Verdict::Holds), "holds")];
-    legend(&mut out, left, top + height + 62.0, &marks);
+    let marks = [(shade(0.0), ends.0.as_str()), (shade(1.0), ends.1.as_str())];
+    let foot = top + height + 62.0;
+    legend(&mut out, left, foot, &marks);
+    if !grid.holds.is_empty() {
+        let (mut x, foot) = (left, foot + 22.0);
+        for (verdict, words) in [(Verdict::Holds, "all holds"), (Verdict::Undecided, "undecided")] {
+            frame(&mut out, [x + 1.0, foot - 10.0, 20.0, 12.0], verdict);
+            out.text((x + 28.0, foot), (12.0, false), Anchor::Start, INK, words);
+            x += 28.0 + text_width(words, 12.0, false) + 22.0;
+        }
+        out.text((x, foot), (12.0, false), Anchor::Start, INK, "no frame: fails");
+    }
     Some(out)
+}
+
+/// The frame of a point by its verdict: what fails has none.
+fn frame(out: &mut Drawing, [x, y, width, height]: [f64; 4], verdict: Verdict) {
+    let open = verdict == Verdict::Undecided;
+    let corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)];
+    if verdict != Verdict::Fails {
+        out.line(corners.to_vec(), mark(verdict), if open { 2.0 } else { 2.5 }, open);
+    }
 }
 
 /// From pale to dark blue.
@@ -362,6 +409,24 @@ mod tests {
         assert_eq!(said, expected);
         let none = Grid { points: vec![grid().points[0].clone()], ..grid() };
         assert!(answer(&none).starts_with("None of 1 points"), "{}", answer(&none));
+    }
+
+    #[test]
+    fn what_is_undecided_says_how_many_runs_would_settle_it() {
+        let mut grid = grid();
+        assert_eq!(settled_by(&grid), None);
+        for (point, runs) in grid.points.iter_mut().zip([None, Some(93), Some(93), Some(1_200)]) {
+            (point.holds[0].verdict, point.holds[0].would_decide) = (Verdict::Undecided, runs);
+        }
+        let said = text(&grid).split_whitespace().collect::<Vec<_>>().join(" ");
+        let first = "About 93 runs a point would settle the first undecided point, about 1200 3 of 4 (--runs 1200).";
+        assert!(said.contains(first) && said.contains("1 point lies on its bound"), "{said}");
+        // The frame of what is undecided is explained below the picture.
+        let words = String::from_utf8(svg::render(&heat_map(&grid).unwrap())).unwrap();
+        assert!(["all holds", "undecided", "no frame: fails"].iter().all(|said| words.contains(said)));
+        grid.points.remove(0);
+        grid.points.truncate(2);
+        assert_eq!(settled_by(&grid).unwrap(), "About 93 runs a point would settle what is undecided (--runs 93).");
     }
 
     #[test]

@@ -77,6 +77,12 @@ pub fn prepare(study: Study, runs: Option<u64>, options: &LoadOptions) -> Result
     Ok(Prepared { study, plans, wanted, key: format!("{version} {key:016x}"), size })
 }
 
+/// A value as people read it.
+fn unquoted(value: &str) -> String {
+    let inner = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inner.map_or_else(|| value.to_string(), |inner| inner.replace("''", "'"))
+}
+
 /// Fields that the study varies are the study's, not the command line's.
 fn of_study(mut problems: Problems, study: &Study) -> Problems {
     let varied = |text: &str| {
@@ -109,7 +115,7 @@ impl Prepared {
             let samples = sweep::samples(values);
             let runs = Runs { wanted: self.wanted.clone(), samples, interrupted: false, level: LEVEL };
             Point {
-                values: study.values_at(number).into_iter().map(str::to_string).collect(),
+                values: study.values_at(number).into_iter().map(unquoted).collect(),
                 measures: study.measure.iter().map(|check| runs.judge(check)).collect::<Vec<Gate>>(),
                 holds: study.hold.iter().map(|check| runs.judge(check)).collect(),
                 minimise: study.minimise.as_ref().map(|check| runs.judge(check)),
