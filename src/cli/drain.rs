@@ -1,8 +1,10 @@
 //! `kubelapse drain`: the smallest preStop and grace period that lose no request at a given confidence.
 
 use super::{Failure, ScenarioArguments, print, tell};
+use crate::engine::Span;
 use crate::plan::{AppId, Plan, TrafficMode};
 use crate::render::drain::{Row, chart, clock, manifest, paragraphs, requests};
+use crate::render::text::tenths;
 use crate::rules::expectation::Verdict;
 use crate::study::drain::{Answer, Point, Question, Refusal, drain as study};
 use std::io::IsTerminal;
@@ -141,11 +143,12 @@ fn page(plan: &Plan, answer: &Answer) -> String {
     out += "          mean of a run, and (light) what 95% of the runs do not exceed\n";
     let mut texts = vec![verdict(answer, share, confidence)];
     texts.push(present(answer));
+    texts.extend(answer.best.as_ref().map(|best| about_grace(best, answer.present.1)));
     texts.extend(remarks(plan, answer));
     out += &paragraphs(&texts);
     if let Some(best) = &answer.best {
         out.push('\n');
-        out += &manifest(best.pre_stop, best.grace);
+        out += &manifest(best.pre_stop, best.grace, answer.present.1);
     }
     out
 }
@@ -192,18 +195,40 @@ fn present(answer: &Answer) -> String {
     format!("The manifests say preStop {pre_stop}, grace period {grace}: {verdict} ({losses}).")
 }
 
+/// What the grace period is made of, and what to make of a longer one in the manifests.
+fn about_grace(best: &Point, present: Span) -> String {
+    let longest = best.longest.last().copied().unwrap_or(Span::ZERO);
+    let mut text = format!(
+        "A grace period is a limit, not a wait: a pod that has stopped is gone at once. {} covers the preStop and the stop \
+         behind it; with it the longest of {} terminations took {}.",
+        best.grace,
+        best.terminations,
+        tenths(longest)
+    );
+    if present > best.grace {
+        text += &format!(
+            " The longer {present} of the manifests loses nothing either: it is kept below, as requests may last longer than those \
+             of this scenario. Shorten it only where what hangs should end sooner, or a node waits for it."
+        );
+    } else if present < best.grace {
+        text += &format!(" The {present} of the manifests is less: the kubelet would kill what is still at work then.");
+    }
+    text
+}
+
 fn remarks(plan: &Plan, answer: &Answer) -> Vec<String> {
     let mut remarks = Vec::new();
     let app = &plan.apps[answer.question.app.index()];
     if let (Some(best), Some(group)) = (&answer.best, app.target_group) {
         let delay = plan.target_groups[group.index()].deregistration_delay;
-        if delay > best.grace {
+        let grace = best.grace.max(answer.present.1);
+        if delay > grace {
             remarks.push(format!(
                 "The deregistration delay of {delay} outlasts the grace period: it protects requests in flight only while \
                  the pod lives."
             ));
         }
-        if best.grace > crate::engine::Span::from_secs(110) {
+        if grace > Span::from_secs(110) {
             remarks
                 .push("A spot interruption leaves 120 s: a grace period of 110 s or more does not fit in.".to_string());
         }

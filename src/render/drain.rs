@@ -65,18 +65,34 @@ pub fn paragraphs(texts: &[String]) -> String {
     out
 }
 
-/// How to write it into the pod template.
-pub fn manifest(pre_stop: Span, grace: Span) -> String {
+/// How to write it into the pod template; a longer grace period that is there stays.
+pub fn manifest(pre_stop: Span, grace: Span, present: Span) -> String {
     let sleep = if pre_stop.is_zero() {
         String::new()
     } else {
         let seconds = pre_stop.whole_seconds();
         format!("    containers:\n      - lifecycle: {{ preStop: {{ sleep: {{ seconds: {seconds} }} }} }}\n")
     };
-    format!("  spec:\n    terminationGracePeriodSeconds: {}\n{sleep}", grace.whole_seconds())
+    let enough =
+        if present > grace { format!(" # as it is; {} is enough", grace.whole_seconds()) } else { String::new() };
+    let seconds = grace.max(present).whole_seconds();
+    format!("  spec:\n    terminationGracePeriodSeconds: {seconds}{enough}\n{sleep}")
 }
 
 /// A time of the run.
 pub fn clock(plan: &Plan, at: crate::engine::Time) -> String {
     tenths(at.since(plan.start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_grace_period_that_is_there_stays_and_a_shorter_one_grows() {
+        let lines = |present: u64| manifest(Span::from_secs(15), Span::from_secs(18), Span::from_secs(present));
+        assert!(lines(60).contains("terminationGracePeriodSeconds: 60 # as it is; 18 is enough\n"), "{}", lines(60));
+        assert!(lines(10).contains("terminationGracePeriodSeconds: 18\n"), "{}", lines(10));
+        assert!(lines(18).contains("sleep: { seconds: 15 }"), "{}", lines(18));
+    }
 }
