@@ -288,6 +288,18 @@ fn a_region_that_aws_does_not_have_is_warned_of() {
     assert_eq!(said("{ region: us-east-1, zones: [us-east-1-bos-1a, us-east-1a] }"), "");
 }
 
+/// Estimates of spot prices are told where the pool is written, and not of a pool that buys none.
+#[test]
+fn spot_prices_are_spoken_of_where_spot_is_bought() {
+    let m5 = "values: [m5.large, c5.large]";
+    let newer = "values: [m8i.large, c8i.large, m8gd.large]";
+    let text = said("spot", m5, newer);
+    let line = APP.lines().position(|line| line == "metadata: { name: general }").expect("the pool") + 1;
+    assert!(text.contains("note[N105]") && text.contains(&format!("app.yaml:{line}:")), "{text}");
+    let manifests = APP.replacen(m5, newer, 1).replace("values: [spot, on-demand]", "values: [on-demand]");
+    assert!(!said_of("no-spot", &manifests).contains("N105"));
+}
+
 /// A rate without its unit may be meant a second or a minute.
 #[test]
 fn a_rate_has_a_unit() {

@@ -92,6 +92,16 @@ impl Phase {
         }
     }
 
+    /// In words, of a step of a workload of that kind: what makes the pods of a StatefulSet is no ReplicaSet, and where a step has
+    /// not served, its last wait may be for a node that nobody makes.
+    pub fn name_for(self, kind: &str, served: bool) -> &'static str {
+        match self {
+            Phase::ReplicaSet if kind == "StatefulSet" => "stateful set",
+            Phase::Batching if !served => "waiting for a node",
+            _ => self.name(),
+        }
+    }
+
     /// The measure of this phase on the critical path.
     pub const fn measure(self) -> Measure {
         match self {

@@ -91,6 +91,19 @@ impl Runs {
         self.attribution_of(check.subject.measure(), &check.scope, percent)
     }
 
+    /// What takes most of an expectation's measure near its percentile, and of which runs that is known.
+    pub fn main_cause(&self, check: &Expectation) -> Option<String> {
+        let cause = self.attribution(check)?.main_cause()?;
+        Some(cause + &self.of_ended(check.subject.measure(), &check.scope))
+    }
+
+    /// ` in the 11 of 60 runs in which it ended`, where that is not in all that have one: what is said of stages is of those.
+    pub fn of_ended(&self, measure: Measure, scope: &Scope) -> String {
+        let ended = self.stages(measure, scope).map_or(0, |rows| rows.len());
+        let known = self.values_of(measure, scope).map_or(0, |values| values.iter().flatten().count());
+        if ended < known { format!(" in the {ended} of {known} runs in which it ended") } else { String::new() }
+    }
+
     /// Where the time of a measure went, over the runs in which it came to an end.
     pub fn attribution_of(&self, measure: Measure, scope: &Scope, percent: f64) -> Option<Attribution> {
         causes::attribute(&causes::stages(measure), &self.stages(measure, scope)?, percent)

@@ -64,12 +64,15 @@ pub struct Report {
     pub seed: u64,
     /// Errors of its files: then nothing was run.
     pub faults: Vec<Fault>,
+    /// File, line and column of each of the lines, where that is known.
+    pub places: Vec<Option<(String, u32, u32)>>,
 }
 
 impl Report {
     /// The report of a scenario that could not be read.
     pub fn of_unread(name: String, path: String, faults: Vec<Fault>) -> Report {
-        Report { name, path, headline: None, lines: Vec::new(), runs: 0, interrupted: false, seed: 0, faults }
+        let (lines, places) = (Vec::new(), Vec::new());
+        Report { name, path, headline: None, lines, runs: 0, interrupted: false, seed: 0, faults, places }
     }
 
     /// It could not be read.

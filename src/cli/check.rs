@@ -54,7 +54,10 @@ pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let reports = arguments.common.with_threads(|| {
         studies::with_progress(most, arguments.quiet || most == 0, checked, |control| {
             let report = |(path, read): &(&PathBuf, Result<Loaded, Problems>)| match read {
-                Ok(loaded) => gates::report(&loaded.plan, &path.display().to_string(), length, control),
+                Ok(loaded) => {
+                    let report = gates::report(&loaded.plan, &path.display().to_string(), length, control);
+                    Report { places: loaded.check_places.clone(), ..report }
+                }
                 Err(problems) => unread(path, problems),
             };
             read.par_iter().map(report).collect::<Vec<Report>>()

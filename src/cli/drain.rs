@@ -87,6 +87,11 @@ fn app(plan: &Plan, name: Option<&str>) -> Result<AppId, Failure> {
     };
     match found.as_slice() {
         [only] => Ok(AppId::at(*only)),
+        [] if names().is_empty() => Err(Failure::Input(
+            "error: no service of the scenario has traffic, and `drain` counts requests\n  help: give it `traffic:` and \
+             `services:`, see docs/scenario.md; `load:` has no requests\n"
+                .to_string(),
+        )),
         [] => Err(Failure::Input(format!(
             "error: the scenario has no such service with traffic\n  it has: {}\n",
             names()

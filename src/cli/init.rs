@@ -1,6 +1,6 @@
 //! `kubelapse init`: a first scenario, with manifests to begin with or for manifests that are there.
 
-use super::{Failure, color, output, print, tell};
+use super::{Failure, look, output, print, tell};
 use crate::scenario::{Problems, kind};
 use crate::study::starter;
 use std::fs;
@@ -41,8 +41,8 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     let manifests = named(&folder, &arguments.from)?;
     let starter = starter::derive(&folder.join(SCENARIO), &manifests)
-        .map_err(|problems| Failure::Input(problems.render(color())))?;
-    tell(&starter.loaded.render_warnings(color()));
+        .map_err(|problems| Failure::Input(problems.render(look())))?;
+    tell(&starter.loaded.render_warnings(look()));
     write_new(&folder, &[(SCENARIO, &starter.text)])?;
     print(&next(&folder, &[SCENARIO]));
     Ok(ExitCode::SUCCESS)
@@ -156,7 +156,7 @@ fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
     if broken.has_errors() {
         let help = "mend them, or give the manifests one by one behind --from";
         let files = if broken.sources.len() == 1 { "a file is" } else { "some files are" };
-        let text = format!("{}nothing is written: {files} no YAML\n  help: {help}\n", broken.render(color()));
+        let text = format!("{}nothing is written: {files} no YAML\n  help: {help}\n", broken.render(look()));
         return Err(Failure::Input(text));
     }
     names.dedup();

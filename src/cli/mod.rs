@@ -16,6 +16,7 @@ mod studies;
 mod sweep;
 
 use crate::engine::Span;
+use crate::scenario::diagnostic::Look;
 use crate::scenario::vary::Setting;
 use crate::scenario::{self, LoadOptions, Loaded, Problems};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -131,7 +132,7 @@ impl ScenarioArguments {
     /// A name of data that nothing asks for is misspelt.
     fn no_unasked_data<'l>(&self, loaded: impl IntoIterator<Item = &'l Loaded>) -> Result<(), Failure> {
         match scenario::unasked_data(&self.load_options(), loaded) {
-            Some(problems) => Err(Failure::Input(problems.render(color()))),
+            Some(problems) => Err(Failure::Input(problems.render(look()))),
             None => Ok(()),
         }
     }
@@ -144,10 +145,10 @@ impl ScenarioArguments {
             options.set.extend_from_slice(own);
             let read = scenario::load(path, &options);
             match &read {
-                Ok(loaded) => others.push(loaded.render_warnings(color())),
+                Ok(loaded) => others.push(loaded.render_warnings(look())),
                 Err(problems) => {
-                    errors.push(problems.render_errors(color()));
-                    others.push(problems.render_others(color()));
+                    errors.push(problems.render_errors(look()));
+                    others.push(problems.render_others(look()));
                 }
             }
             all.push(read);
@@ -206,10 +207,17 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_string(), PathBuf::from(file)))
 }
 
-/// Do diagnostics have colours?
-fn color() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+/// Colours and width of diagnostics: those of the terminal that stderr is, if it is one; `COLUMNS` counts more.
+fn look() -> Look {
+    let stderr = std::io::stderr();
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    let seen = || terminal_size::terminal_size_of(&stderr).map(|(width, _)| usize::from(width.0));
+    let width = said.or_else(seen).map(|width: usize| width.max(COLUMNS_LEAST));
+    Look { color: stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none(), width }
 }
+
+/// Nothing is folded narrower than that.
+const COLUMNS_LEAST: usize = 40;
 
 /// Writes to stderr; if that fails there is nobody left to tell.
 fn tell(text: &str) {

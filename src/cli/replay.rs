@@ -1,9 +1,8 @@
 //! `kubelapse replay`: predicts a recording of a real control plane and says how far off the prediction is.
 
-use super::{Failure, output, print, tell};
+use super::{Failure, look, output, print, tell};
 use crate::scenario::recording;
 use crate::{render, study};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,9 +21,8 @@ pub struct Arguments {
 
 pub fn replay(arguments: &Arguments) -> Result<ExitCode, Failure> {
     is_recording(&arguments.recording)?;
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let loaded = recording::load(&arguments.recording).map_err(|problems| Failure::Input(problems.render(color)))?;
-    tell(&loaded.render_warnings(color));
+    let loaded = recording::load(&arguments.recording).map_err(|problems| Failure::Input(problems.render(look())))?;
+    tell(&loaded.render_warnings(look()));
     let replayed = study::replay::replay(&loaded.plan, &loaded.recording);
     if let Some(limit) = replayed.outcome.limit {
         tell(&format!("warning: the run stopped early: {}\n", study::describe_limit(&loaded.plan, limit)));

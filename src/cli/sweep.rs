@@ -1,6 +1,6 @@
 //! `kubelapse sweep`: a study over a grid of settings; killed at any instant, it goes on where it was.
 
-use super::{Failure, ScenarioArguments, color, output, print, studies, tell};
+use super::{Failure, ScenarioArguments, look, output, print, studies, tell};
 use crate::render::sweep as page;
 use crate::scenario::study;
 use crate::study::{sweep, what_if};
@@ -32,7 +32,7 @@ pub fn sweep(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .common
         .needs_chance("a point of a sweep is many runs with chance; one exact run is told by `kubelapse run`")?;
     let read = study::load(&arguments.study, arguments.common.root.as_deref());
-    let wrong = |problems: crate::scenario::Problems| Failure::Input(problems.render(color()));
+    let wrong = |problems: crate::scenario::Problems| Failure::Input(problems.render(look()));
     let read = read.map_err(wrong)?;
     let prepared = what_if::prepare(read, arguments.runs, &arguments.common.load_options()).map_err(wrong)?;
     let place = arguments.out.join(format!("{}-sweep", prepared.study.name));

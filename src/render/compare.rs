@@ -143,6 +143,7 @@ fn table_of(out: &mut String, shown: &[&Difference]) {
 fn saved(ratio: f64) -> String {
     match ratio {
         ratio if !ratio.is_finite() => "-".to_string(),
+        ratio if ratio >= 1_000.0 => "/>999".to_string(),
         ratio if ratio >= 10.0 => format!("/{ratio:.0}"),
         ratio => format!("/{ratio:.1}"),
     }

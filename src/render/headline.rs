@@ -4,7 +4,7 @@
 //! In: a finished run. Out: one sentence without its full stop.
 
 use super::Finished;
-use super::text::{plural, tenths, whole};
+use super::text::{in_requests, plural, tenths};
 use crate::analysis::steps::{Why, begins_ramp};
 use crate::analysis::totals::cost_of_keeping;
 use crate::analysis::{Replacement, Step};
@@ -31,11 +31,7 @@ pub fn headline(finished: &Finished) -> String {
         None => what,
     };
     let chance = if finished.plan.noise { "" } else { "without chance, " };
-    let lost = match whole(tally.lost_all()).as_str() {
-        _ if tally.offered == 0 => String::new(),
-        "1" => "; 1 request lost".to_string(),
-        lost => format!("; {lost} requests lost"),
-    };
+    let lost = if tally.offered == 0 { String::new() } else { format!("; {} lost", in_requests(tally.lost_all())) };
     format!("{chance}{what}{lost}")
 }
 

@@ -1,6 +1,6 @@
 //! Lost requests in words: what `kubelapse explain --lost-requests` prints, 80 columns of plain text.
 
-use super::text::{line, plural, tenths, whole};
+use super::text::{in_requests, line, plural, tenths, whole};
 use crate::analysis::losses::{Leaving, LossEntry, LossGroup, Story};
 use crate::engine::{Span, Time};
 use crate::plan::Plan;
@@ -21,7 +21,8 @@ pub fn page(plan: &Plan, world: &World, groups: &[LossGroup]) -> String {
         return out;
     }
     let share = 100.0 * lost as f64 / offered.max(1) as f64;
-    let text = format!("{}: {} of {} requests were lost ({share:.2}%).", plan.name, whole(lost), whole(offered));
+    let were = if whole(lost) == "1" { "was" } else { "were" };
+    let text = format!("{}: {} of {} {were} lost ({share:.2}%).", plan.name, whole(lost), in_requests(offered));
     line(&mut out, "", &text);
     groups.iter().for_each(|group| section(&mut out, plan, world, group));
     if let Some(advice) = advice(plan, world, groups) {
@@ -55,12 +56,8 @@ fn section(out: &mut String, plan: &Plan, world: &World, group: &LossGroup) {
     let app = if plan.apps.len() > 1 { format!(" of {}", plan.apps[group.app.index()].name) } else { String::new() };
     let status = group.loss.status();
     out.push('\n');
-    let title = format!(
-        "{status} {}: {} requests{app}, {}{pods}",
-        group.loss.name(),
-        whole(group.amount),
-        window(plan, from, to)
-    );
+    let title =
+        format!("{status} {}: {}{app}, {}{pods}", group.loss.name(), in_requests(group.amount), window(plan, from, to));
     line(out, "", &title);
     line(out, "    ", meaning(group.loss));
     for id in &group.faults {
@@ -75,7 +72,7 @@ fn section(out: &mut String, plan: &Plan, world: &World, group: &LossGroup) {
     let rest = group.entries.iter().skip(ENTRIES_MAX);
     let (count, amount) = rest.fold((0, 0), |(count, sum), entry| (count + 1, sum + entry.window.amount));
     if count > 0 {
-        line(out, "  ", &format!("and {} more with {} requests", plural(count, "window"), whole(amount)));
+        line(out, "  ", &format!("and {} more with {}", plural(count, "window"), in_requests(amount)));
     }
 }
 
@@ -120,6 +117,7 @@ fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
             };
             let reused = match heirs {
                 0 => String::new(),
+                1 => "; 1 pod came with an address that still drained, and was not registered".to_string(),
                 count => format!("; {count} pods came with addresses that still drained, and were not registered"),
             };
             format!("of its targets {} were there{only}{reused}", counts.join(", "))

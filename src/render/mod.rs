@@ -131,7 +131,7 @@ mod tests {
             limit: None,
         };
         let drawing = timeline::draw(&finished);
-        assert!(drawing.height < 1_900.0, "{}", drawing.height);
+        assert!(drawing.height < 1_920.0, "{}", drawing.height);
         if let Ok(folder) = std::env::var("KUBELAPSE_LOOK") {
             std::fs::write(format!("{folder}/crowd.png"), timeline::png::render(&drawing, "")).unwrap();
             std::fs::write(format!("{folder}/crowd.txt"), text::summary(&finished)).unwrap();

@@ -41,6 +41,14 @@ pub fn whole(amount: u64) -> String {
     }
 }
 
+/// The same with its noun: `1 request`, `2.4 requests`.
+pub fn in_requests(amount: u64) -> String {
+    match whole(amount).as_str() {
+        "1" => "1 request".to_string(),
+        count => format!("{count} requests"),
+    }
+}
+
 /// The summary for the terminal.
 pub fn summary(finished: &Finished) -> String {
     let mut out = String::new();
@@ -173,10 +181,11 @@ fn step_line(finished: &Finished, step: &Step) -> String {
     let name = &finished.plan.deployments[step.deployment.index()].name;
     let most = step.critical_pod().and_then(|pod| pod.phases.iter().max_by_key(|span| span.length()));
     let whole: u64 = step.critical_pod().map_or(0, |pod| pod.phases.iter().map(|span| span.length().micros()).sum());
+    let kind = finished.plan.deployments[step.deployment.index()].kind();
     let most = most.map(|span| {
         let share = span.length().micros() as f64 / whole.max(1) as f64;
         let word = if share > 0.5 { "mostly" } else { "of that" };
-        format!(", {word} {:.0}% {}", share * 100.0, span.phase.name())
+        format!(", {word} {:.0}% {}", share * 100.0, span.phase.name_for(kind, step.served.is_some()))
     });
     let most = most.unwrap_or_default();
     let served = step.time_to_serve().map(|span| format!("served in {}", tenths(span)));
@@ -217,11 +226,13 @@ fn step_up(out: &mut String, finished: &Finished, step: &Step) {
         return;
     };
     let total: u64 = critical.phases.iter().map(|span| span.length().micros()).sum();
+    let kind = finished.plan.deployments[step.deployment.index()].kind();
     for span in critical.phases.iter().filter(|span| !span.length().is_zero()) {
         let offset = (span.start - step.trigger).micros();
         let bar = bar(offset, span.length().micros(), total);
         let share = 100.0 * span.length().micros() as f64 / total.max(1) as f64;
-        let _ = writeln!(out, "  {:<20}{:>9} {:>4.0}%  {bar}", span.phase.name(), tenths(span.length()), share);
+        let (name, length) = (span.phase.name_for(kind, step.served.is_some()), tenths(span.length()));
+        let _ = writeln!(out, "  {name:<20}{length:>9} {share:>4.0}%  {bar}");
     }
     let state = match (step.served, step.let_go) {
         (Some(_), _) => "time to serve",

@@ -347,11 +347,11 @@ measures! {
     LastDisruption "last_disruption" Seconds;
     /// Pods without a node: waiting for one at the end, or let go by a scale-down while they waited.
     UnscheduledPods "unscheduled_pods" Count;
-    /// Most replicas wanted at one time.
+    /// Most replicas wanted at one time, of all workloads together unless the scope names one.
     ReplicasMax "replicas_max" Count;
     /// Replicas wanted at the end.
     ReplicasEnd "replicas_end" Count;
-    /// Fewest replicas in service at one time.
+    /// Fewest replicas in service at one time, of all workloads together unless the scope names one.
     InServiceMin "in_service_min" Count;
     /// Interruption notices.
     Interruptions "interruptions" Count;
@@ -359,7 +359,7 @@ measures! {
     Evictions "evictions" Count;
     /// How often an alarm went to ALARM.
     Alarms "alarms" Count;
-    /// Deployment and ReplicaSet on the critical path: trigger until the pod exists.
+    /// Deployment and ReplicaSet, or StatefulSet, on the critical path: trigger until the pod exists.
     PhaseReplicaSet "phase.replica_set" Seconds;
     /// Scheduling on the critical path: until the pod is bound or found unschedulable.
     PhaseScheduling "phase.scheduling" Seconds;

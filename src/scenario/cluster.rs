@@ -16,6 +16,7 @@ use crate::plan::{
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
 use crate::rules::requirement::NodeRequirement;
+use crate::rules::requirements::CAPACITY_TYPE;
 use crate::rules::resources::ResourceList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -338,18 +339,19 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
             }
         }
         let estimated = usable.iter().filter(|id| plan.instance_types[id.index()].spot_price_is_estimate).count();
-        if estimated > 0 {
+        // Where the pool is written.
+        let place = draft.objects.node_pools.iter().find(|found| found.value.name == pool.name);
+        let place = place.map_or(super::diagnostic::Place::top(super::diagnostic::FileId(0)), |found| found.place);
+        if estimated > 0 && takes_spot(&pool) {
             let text = format!(
                 "NodePool {}: spot prices of {estimated} of its {} instance types are estimates (on demand less the median \
                  saving of the family, or of the category)",
                 pool.name,
                 usable.len()
             );
-            let place = super::diagnostic::Place::top(super::diagnostic::FileId(0));
             draft.problems.push(Diagnostic::note("N105", place, text).help("set cluster.prices to know better"));
         }
         if let Some(text) = pool.node_class.and_then(|id| of_addresses(plan, &pool, &classes[id.index()], &usable)) {
-            let place = super::diagnostic::Place::top(super::diagnostic::FileId(0));
             let help =
                 "EKS recommends kubelet.maxPods 110 below 30 vCPUs and 250 from there on, with prefix delegation";
             draft.problems.push(Diagnostic::note("N109", place, text).help(help));
@@ -364,6 +366,12 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
         let wanted = plan.templates[pod.template.index()].node_name.as_deref();
         pod.node = wanted.and_then(|wanted| plan.nodes.iter().position(|node| node.name == wanted));
     }
+}
+
+/// The pool may buy spot instances.
+fn takes_spot(pool: &NodePoolSpec) -> bool {
+    let spot = Labels::from([(CAPACITY_TYPE.to_string(), CapacityType::Spot.name().to_string())]);
+    pool.requirements.iter().filter(|one| one.key == CAPACITY_TYPE).all(|one| one.matches(&spot))
 }
 
 /// What is odd about the pods that nodes of a pool take and the addresses that they have.

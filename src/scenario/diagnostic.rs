@@ -310,6 +310,12 @@ impl Problems {
         all
     }
 
+    /// File, line and column of a place, if it is in a file.
+    pub(crate) fn named(&self, place: Place) -> Option<(String, u32, u32)> {
+        let source = self.sources.get(place.file.0 as usize).filter(|source| source.path != COMMAND_LINE)?;
+        Some((source.path.clone(), place.line, place.column))
+    }
+
     /// The errors, sorted, each with the file that it is about, if that is one.
     pub fn errors(&self) -> impl Iterator<Item = (&Diagnostic, Option<&Source>)> {
         let errors = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
@@ -329,8 +335,9 @@ impl Problems {
     }
 
     /// All problems as text, with a last line that counts them.
-    pub fn render(&self, color: bool) -> String {
-        let (errors, others) = (self.render_errors(color), self.render_others(color));
+    pub fn render(&self, look: impl Into<Look>) -> String {
+        let look = look.into();
+        let (errors, others) = (self.render_errors(look), self.render_others(look));
         let mut text = errors + &others;
         if self.errors > 0 {
             text.push_str(&counted(self.error_count()));
@@ -339,16 +346,16 @@ impl Problems {
     }
 
     /// The errors as text, and how many more there are than were kept.
-    pub fn render_errors(&self, color: bool) -> String {
+    pub fn render_errors(&self, look: impl Into<Look>) -> String {
         let errors = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-        let text = render_all(errors, &self.sources, color);
+        let text = render_all(errors, &self.sources, look);
         if self.dropped > 0 { format!("{text}... and {} more\n\n", self.dropped) } else { text }
     }
 
     /// Warnings and notes as text.
-    pub fn render_others(&self, color: bool) -> String {
+    pub fn render_others(&self, look: impl Into<Look>) -> String {
         let others = self.sorted().into_iter().filter(|diagnostic| diagnostic.severity != Severity::Error);
-        render_all(others, &self.sources, color)
+        render_all(others, &self.sources, look)
     }
 }
 
@@ -374,28 +381,79 @@ pub fn without_repeats<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String,
     (said.iter().map(|block| format!("{block}\n\n")).collect(), said.len())
 }
 
+/// How problems are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// In colours.
+    pub color: bool,
+    /// Messages fold at so many columns; `None`: never.
+    pub width: Option<usize>,
+}
+
+impl From<bool> for Look {
+    fn from(color: bool) -> Look {
+        Look { color, width: None }
+    }
+}
+
+/// Columns before an advice: the number of its line, of three digits, and `= help: `.
+const HELP_BEFORE: usize = 13;
+
+/// A text in lines that end before that column; the first begins behind others, and the rest are set in as far by the renderer.
+fn folded(text: &str, before: usize, width: Option<usize>) -> String {
+    let Some(room) = width.map(|width| width.saturating_sub(before).max(20)) else { return text.to_string() };
+    let fold = |line: &str| {
+        let (mut out, mut used) = (String::new(), 0);
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            if used > 0 && used + 1 + length > room {
+                out.push('\n');
+                used = 0;
+            } else if used > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += length;
+        }
+        out
+    };
+    text.split('\n').map(fold).collect::<Vec<_>>().join("\n")
+}
+
 /// Several problems as text, an empty line after each.
 pub fn render_all<'d>(
     diagnostics: impl IntoIterator<Item = &'d Diagnostic>,
     sources: &[Source],
-    color: bool,
+    look: impl Into<Look>,
 ) -> String {
+    let Look { color, width } = look.into();
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = match width {
+        Some(width) => renderer.term_width(width),
+        None => renderer,
+    };
     let mut text = String::new();
     for diagnostic in diagnostics {
-        text.push_str(&renderer.render(&groups(diagnostic, sources)));
+        text.push_str(&renderer.render(&groups(diagnostic, sources, width)));
         text.push_str("\n\n");
     }
     text
 }
 
-fn groups<'a>(diagnostic: &'a Diagnostic, sources: &'a [Source]) -> Vec<Group<'a>> {
+fn groups<'a>(diagnostic: &'a Diagnostic, sources: &'a [Source], width: Option<usize>) -> Vec<Group<'a>> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let title = level.primary_title(printable(&diagnostic.message)).id(diagnostic.code);
+    let word = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let before = word.len() + diagnostic.code.len() + "[]: ".len();
+    let title = level.primary_title(folded(&printable(&diagnostic.message), before, width)).id(diagnostic.code);
     let mut group = Group::with_title(title);
     if let Some(place) = diagnostic.place {
         group = pointed(group, place, &diagnostic.label, AnnotationKind::Primary, sources);
@@ -404,7 +462,7 @@ fn groups<'a>(diagnostic: &'a Diagnostic, sources: &'a [Source]) -> Vec<Group<'a
         group = pointed(group, *place, label, AnnotationKind::Context, sources);
     }
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(printable(help)));
+        group = group.element(Level::HELP.message(folded(&printable(help), HELP_BEFORE, width)));
     }
     vec![group]
 }
@@ -561,6 +619,21 @@ mod tests {
         let (errors, others) = (problems.render_errors(false), problems.render_others(false));
         let (once, count) = without_repeats([&*errors, &others, &errors]);
         assert_eq!((once, count), (errors + &others, 2));
+    }
+
+    #[test]
+    fn messages_fold_at_the_width_of_a_terminal_and_nowhere_else() {
+        let mut problems = Problems::new();
+        let long = format!("key: {}\n", "value ".repeat(30));
+        let file = problems.add_source("a.yaml", long.into());
+        let said =
+            "a sentence of some length that goes on and on and on, well beyond what eighty columns of a terminal hold";
+        let place = Place { file, start: 5, end: 10, line: 1, column: 6 };
+        problems.push(Diagnostic::error("E012", place, said).help(said));
+        let look = |width| Look { color: false, width };
+        let narrow = problems.render(look(Some(80)));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert_eq!(problems.render(look(None)).matches(said).count(), 2);
     }
 
     #[test]

@@ -85,8 +85,8 @@ impl Loaded {
     }
 
     /// The warnings as text, with the lines they are about.
-    pub fn render_warnings(&self, color: bool) -> String {
-        render_all(&self.warnings, &self.sources, color)
+    pub fn render_warnings(&self, look: impl Into<diagnostic::Look>) -> String {
+        render_all(&self.warnings, &self.sources, look)
     }
 }
 
@@ -112,6 +112,8 @@ pub struct Loaded {
     pub sources: Vec<Source>,
     /// Names of data that it wants from outside.
     pub data: Vec<String>,
+    /// File, line and column of the check of each claim, then of each expectation, where it stands in a file.
+    pub check_places: Vec<Option<(String, u32, u32)>>,
 }
 
 /// Everything at hand while a scenario becomes a plan.
@@ -127,6 +129,8 @@ pub(crate) struct Draft {
     pub(crate) first_versions: Vec<Option<recording::Key>>,
     /// What actions apply that is not there at the start.
     pub(crate) later: later::Later,
+    /// Where claims and expectations stand.
+    pub(crate) check_places: Vec<diagnostic::Place>,
     /// Values that labels have on instance types of the catalogue, whether a pool may use those or not.
     pub(crate) label_values: reach::LabelValues,
 }
@@ -221,11 +225,12 @@ fn read_files(path: &Path, found: Found, mends: Vec<mend::Mend>, options: &LoadO
         settings_used,
         first_versions: Vec::new(),
         later: later::Later::default(),
+        check_places: Vec::new(),
         label_values: reach::LabelValues::new(),
     };
     read_scenario(scenario, &mut draft, options);
     report_unused_settings(&mut draft);
-    let Draft { mut plan, mut files, mut problems, .. } = draft;
+    let Draft { mut plan, mut files, mut problems, check_places, .. } = draft;
     if problems.has_errors() {
         return Err(problems);
     }
@@ -233,7 +238,8 @@ fn read_files(path: &Path, found: Found, mends: Vec<mend::Mend>, options: &LoadO
     let data = files.take_asked();
     let warnings = problems.take_warnings();
     plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
-    Ok(Loaded { plan, warnings, sources: problems.sources, data })
+    let check_places = check_places.into_iter().map(|place| problems.named(place)).collect();
+    Ok(Loaded { plan, warnings, sources: problems.sources, data, check_places })
 }
 
 /// Data given by `--data NAME=FILE` that none of these scenarios names.

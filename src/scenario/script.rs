@@ -577,6 +577,7 @@ fn read_expectation(node: &Node, path: &str, draft: &mut Draft) -> Option<Expect
     }
     match expectation::parse(node.text().unwrap_or("")) {
         Ok(expectation) => {
+            draft.check_places.push(node.place);
             check_scope(&expectation, node, path, draft);
             Some(expectation)
         }

@@ -69,6 +69,7 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         interrupted: runs.as_ref().is_some_and(|runs| runs.interrupted),
         seed: plan.seed,
         faults: Vec::new(),
+        places: Vec::new(),
     }
 }
 
@@ -91,7 +92,7 @@ pub fn over_runs(runs: &Runs, check: &Expectation) -> Line {
         expected: Verdict::Holds,
         interval,
         explanation,
-        cause: runs.attribution(check).and_then(|found| found.main_cause()),
+        cause: runs.main_cause(check),
         because: String::new(),
         runs: count,
     }

@@ -134,6 +134,7 @@ pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
         interrupted: false,
         seed: plan.seed,
         faults: Vec::new(),
+        places: Vec::new(),
     };
     let (text, failed) = (render::verdicts::page(&report), report.failed());
     Verdicts { text, failed, undecided: report.undecided() && !failed }
@@ -145,7 +146,8 @@ fn line(check: &Expectation, plan: &Plan, outcome: &Outcome, analysis: &analysis
     let unit = check.subject.unit();
     let run = if plan.noise { "of one run" } else { "of one run, without chance" };
     let said = judgement.explanation.contains(run) || judgement.measured.is_none();
-    let explanation = if said { judgement.explanation } else { format!("{} {run}", judgement.explanation) };
+    let mark = if judgement.explanation.contains(", ") { "; " } else { " " };
+    let explanation = if said { judgement.explanation } else { judgement.explanation + mark + run };
     Line {
         claim: None,
         check: judgement.text,

@@ -4,7 +4,7 @@ use super::{LABEL, Page};
 use crate::engine::Time;
 use crate::plan::HpaSpec;
 use crate::record::decision::{HpaCourse, HpaDecision, MetricSeen, PodGroups};
-use crate::render::text::{line, tenths};
+use crate::render::text::{line, plural, tenths};
 use crate::world::{HpaReason, PodId};
 
 impl Page<'_> {
@@ -78,7 +78,7 @@ impl Page<'_> {
         if !sync.metrics.is_empty() {
             let took = at.since(sync.began);
             let took = if took.is_zero() { String::new() } else { format!("; the metrics took {took}") };
-            self.fact("selector", &format!("matches {} pods{took}", sync.pods));
+            self.fact("selector", &format!("matches {}{took}", plural(sync.pods as usize, "pod")));
         }
         for metric in &sync.metrics {
             self.metric(metric, sync.current);

@@ -58,6 +58,9 @@ pub fn screen(recording: &Recording, comparison: &Comparison, runs: Option<usize
     for kind in &comparison.kinds {
         kind_line(&mut out, kind);
     }
+    let legend = "pairs: recorded events with the predicted one of each; -/+: recorded and not predicted / predicted and not \
+                  recorded; median, p95, max: how far off the delays of pairs are, and what they are allowed, in seconds";
+    super::text::line(&mut out, "  ", legend);
     out
 }
 

@@ -104,6 +104,9 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     out.line(line(&left, &|percent| percent), BLUE, 2.0, false);
     out.line(line(&right, &exceeds), BLUE, 2.0, false);
     mark_bounds(&mut out, (&left, &right), range, &limits);
+    if count >= statistics::least_runs(95.0) {
+        mark_percentile(&mut out, (&left, &right), statistics::percentile_of(&known, 95.0));
+    }
     let never = if ended < count { format!(", {} of them broken off", count - ended) } else { String::new() };
     let confidence = format!("{:.0} % band of each percentile", runs.level * 100.0);
     legend(&mut out, 60.0, 372.0, &[(BLUE, &format!("{count} runs{never}")), (BLUE.opacity(0.18), &confidence)]);
@@ -142,6 +145,27 @@ fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, 
         let after = width + 8.0 <= right.at(range.1, 0.0).0 - x;
         words(out, if after { x + 5.0 } else { x - 5.0 }, top + 14.0 + down, after);
     }
+}
+
+/// A mark with its value where 95 of 100 runs are done: above the curve on either side.
+fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f64) {
+    if !value.is_finite() {
+        return;
+    }
+    let words = format!("p95 {}", rounded(Unit::Seconds, value));
+    let width = text_width(&words, 12.0, true);
+    let (x, y) = left.at(value, 95.0);
+    let (edge, top, _) = left.vertical(f64::MIN);
+    out.rect([x - 4.0, y - 4.0, 8.0, 8.0], INK, words.clone());
+    // Left of the mark the panel is empty, if there is room.
+    let (at, anchor) =
+        if x - edge > width + 16.0 { ((x - 9.0, y + 4.0), Anchor::End) } else { ((edge, top - 8.0), Anchor::Start) };
+    out.text(at, (12.0, true), anchor, INK, words.clone());
+    let (x, y) = right.at(value, 0.05_f64.log10());
+    out.rect([x - 4.0, y - 4.0, 8.0, 8.0], INK, words.clone());
+    let (end, ..) = right.vertical(f64::MAX);
+    let (at, anchor) = if end - x > width + 16.0 { (x + 9.0, Anchor::Start) } else { (x - 9.0, Anchor::End) };
+    out.text((at, y - 4.0), (12.0, true), anchor, INK, words);
 }
 
 /// A part of a bar.
@@ -273,7 +297,8 @@ fn fan(plan: &Plan, runs: &Runs) -> Option<Drawing> {
         .collect();
     let most = columns.iter().filter_map(|column| column.last()).max().copied().filter(|&most| most > 0)?;
     let length = plan.until.since(plan.start).seconds() / 60.0;
-    let title = format!("{}: replicas in service", plan.name);
+    let together = if plan.deployments.len() > 1 { ", all workloads together" } else { "" };
+    let title = format!("{}: replicas in service{together}", plan.name);
     let mut out = drawing(1_000.0, 400.0, &title, "replicas in service over time in all runs");
     let frame = Frame::new([60.0, 60.0, 900.0, 260.0], (0.0, length), (0.0, f64::from(most) * 1.05));
     let step = (f64::from(most) / 5.0).ceil().max(1.0);

@@ -179,7 +179,8 @@ pub fn headline(runs: &Runs) -> Option<String> {
         return Some(format!("{known} runs are too few for a p95 of the {words}: it takes 59"));
     };
     let cause = runs.attribution_of(measure, &Scope::default(), 95.0).and_then(|found| found.main_cause());
-    let cause = cause.map(|cause| format!("; {cause}")).unwrap_or_default();
+    let ended = runs.of_ended(measure, &Scope::default());
+    let cause = cause.map(|cause| format!("; {cause}{ended}")).unwrap_or_default();
     Some(format!("p95 {words} {}{cause}", gate::interval(Unit::Seconds, &estimate)))
 }
 
@@ -253,6 +254,10 @@ fn phases(out: &mut String, runs: &Runs) {
     let found = subject(runs).and_then(|measure| runs.attribution_of(measure, &Scope::default(), 95.0));
     let Some(found) = found else { return };
     let _ = writeln!(out, "\n{:<32}{:>9}{:>9}", "Where the time goes", "mean", "at p95");
+    let ended = subject(runs).map(|measure| runs.of_ended(measure, &Scope::default())).unwrap_or_default();
+    if !ended.is_empty() {
+        line(out, "  ", ended.trim_start());
+    }
     let all: f64 = found.mean.iter().sum();
     for index in (0..found.stages.len()).filter(|&index| found.mean[index] >= all * 0.005) {
         let (mean, tail) = (found.mean[index], found.tail[index]);

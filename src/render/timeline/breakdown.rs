@@ -53,7 +53,8 @@ fn length(step: &Step) -> u64 {
 fn bar(drawing: &mut Drawing, finished: &Finished, step: &Step, longest: u64, y: f64) -> f64 {
     let Some(critical) = step.critical_pod() else { return y };
     let total = length(step);
-    let name = &finished.plan.deployments[step.deployment.index()].name;
+    let spec = &finished.plan.deployments[step.deployment.index()];
+    let (name, kind) = (&spec.name, spec.kind());
     let words = format!("{name} {} → {}", step.from, step.to);
     drawing.text((EDGE, y + 12.0), (12.0, true), Anchor::Start, palette::INK, format!("Step {}", step.number));
     drawing.text((EDGE, y + 27.0), (12.0, false), Anchor::Start, palette::INK, words);
@@ -63,7 +64,7 @@ fn bar(drawing: &mut Drawing, finished: &Finished, step: &Step, longest: u64, y:
     for span in critical.phases.iter().filter(|span| !span.length().is_zero()) {
         let from = x((span.start - step.trigger).micros());
         let to = x((span.end - step.trigger).micros());
-        let label = format!("{} {}", span.phase.name(), tenths(span.length()));
+        let label = format!("{} {}", span.phase.name_for(kind, step.served.is_some()), tenths(span.length()));
         let gap = if to - from > 3.0 { 1.0 } else { 0.0 };
         drawing.rect([from, y, (to - from - gap).max(0.5), BAR], colour(span.phase), label.clone());
         if text_width(&label, 12.0, false) + 10.0 < to - from {

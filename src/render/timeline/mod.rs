@@ -279,9 +279,9 @@ fn load_words(curve: &crate::plan::Curve, at: Time, cores: bool) -> String {
 /// The row of each marker's label, counted from the panels up; `None`: no room, its line stands alone. There are more rows where
 /// what a picture is about would go without words.
 fn place(markers: &[Marker], axis: &Axis) -> Vec<Option<usize>> {
-    const ROWS: std::ops::RangeInclusive<usize> = 5..=8;
+    const ROWS: std::ops::RangeInclusive<usize> = 5..=12;
     let without = |placed: &[Option<usize>]| {
-        markers.iter().zip(placed).filter(|(marker, row)| marker.rank <= 1 && row.is_none()).count()
+        markers.iter().zip(placed).filter(|(marker, row)| marker.rank <= 2 && row.is_none()).count()
     };
     let all = ROWS.map(|rows| place_in(rows, markers, axis));
     all.min_by_key(|placed| without(placed)).unwrap_or_default()

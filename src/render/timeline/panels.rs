@@ -175,7 +175,11 @@ fn cores(drawing: &mut Drawing, finished: &Finished, axis: &Axis, (top, height):
 /// Desired, ready and in service, all Deployments together.
 pub fn replicas(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -> f64 {
     let height = 110.0;
-    heading(drawing, top, "Replicas", &["the autoscaler's wish, and", "what the load balancer uses"]);
+    let mut explained = vec!["the autoscaler's wish, and", "what the load balancer uses"];
+    if finished.plan.deployments.len() > 1 {
+        explained.push("(all workloads together)");
+    }
+    heading(drawing, top, "Replicas", &explained);
     let sum = |value: fn(&crate::analysis::Replicas) -> i32| {
         steps(finished, axis, move |sample| f64::from(sample.replicas.iter().map(value).sum::<i32>()))
     };

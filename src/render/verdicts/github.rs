@@ -23,14 +23,17 @@ pub fn render(reports: &[Report]) -> String {
             let file = property(&report.path);
             let _ = writeln!(out, "::warning file={file},title=nothing to check::{}", data(NOTHING_TO_CHECK));
         }
-        for one in &report.lines {
+        for (index, one) in report.lines.iter().enumerate() {
             let level = match outcome(one) {
                 "ok" => continue,
                 "failed" => "error",
                 _ => "warning",
             };
-            let (file, name) = (property(&report.path), property(&title(one)));
-            let _ = writeln!(out, "::{level} file={file},title={name}::{}", data(&sentence(one)));
+            let place = match report.places.get(index) {
+                Some(Some((file, line, column))) => format!("file={},line={line},col={column}", property(file)),
+                Some(None) | None => format!("file={}", property(&report.path)),
+            };
+            let _ = writeln!(out, "::{level} {place},title={}::{}", property(&title(one)), data(&sentence(one)));
         }
     }
     out
@@ -59,6 +62,14 @@ mod tests {
         assert!(lines[0].starts_with("::error file=scenarios/shop.yaml,title="), "{text}");
         assert!(lines[1].starts_with("::warning "), "{text}");
         assert!(lines[0].ends_with("41%25 of the tail is boot"), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_stands_at_its_statement_where_that_is_known() {
+        let places = vec![None, None, Some(("scenarios/base.yaml".to_string(), 12, 5))];
+        let text = render(&[Report { places, ..example() }]);
+        assert!(text.starts_with("::error file=scenarios/shop.yaml,title="), "{text}");
+        assert!(text.contains("\n::warning file=scenarios/base.yaml,line=12,col=5,title="), "{text}");
     }
 
     #[test]

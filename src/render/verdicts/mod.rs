@@ -6,9 +6,10 @@ pub mod github;
 pub mod junit;
 pub mod markdown;
 
-use super::text::{line, sign};
+use super::text::{line, sign, tenths};
 use crate::analysis::verdicts::{Fault, Line, Report};
-use crate::rules::expectation::{Measure, Statistic, Subject, Verdict, parse};
+use crate::engine::Span;
+use crate::rules::expectation::{Measure, Scope, Statistic, Subject, Verdict, parse};
 
 /// What is said of a scenario that has neither claims nor expectations.
 const NOTHING_TO_CHECK: &str = "its files can be read, and there is nothing to check: it has neither `expect:` nor `claims:`. \
@@ -68,21 +69,27 @@ pub fn page(report: &Report) -> String {
 fn claimed(report: &Report) -> String {
     let mut told: Vec<String> = Vec::new();
     for one in report.lines.iter().filter(|one| one.interval != "-") {
-        let subject = parse(&one.check).ok().map(|check| check.subject);
-        let words = match subject {
-            Some(Subject::Each(measure)) => spaced(measure),
-            Some(Subject::Statistic(Statistic::Percentile(50.0), measure)) => format!("median {}", spaced(measure)),
-            Some(Subject::Statistic(statistic, measure)) => {
-                format!("{} {}", statistic_name(statistic), spaced(measure))
-            }
-            Some(Subject::Share(..)) | None => continue,
+        let Ok(check) = parse(&one.check) else { continue };
+        let words = match check.subject {
+            Subject::Each(measure) => spaced(measure),
+            Subject::Statistic(Statistic::Percentile(50.0), measure) => format!("median {}", spaced(measure)),
+            Subject::Statistic(statistic, measure) => format!("{} {}", statistic_name(statistic), spaced(measure)),
+            Subject::Share(..) => continue,
         };
-        let text = format!("{words} {}", one.interval);
+        let text = format!("{words}{} {}", scope_words(&check.scope), one.interval);
         if !told.contains(&text) && told.len() < 3 {
             told.push(text);
         }
     }
     told.join(", ")
+}
+
+/// What part of a run a value is of: ` of web`, ` of step 2`.
+fn scope_words(scope: &Scope) -> String {
+    let mut words = scope.step.map_or_else(String::new, |step| format!(" of step {step}"));
+    words += &scope.deployment.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+    let clock = |micros: u64| tenths(Span::from_micros(micros));
+    words + &scope.window.map_or_else(String::new, |(from, to)| format!(" from {} to {}", clock(from), clock(to)))
 }
 
 fn spaced(measure: Measure) -> String {
@@ -194,7 +201,8 @@ pub(crate) mod tests {
         let name = "shop".to_string();
         let path = "scenarios/shop.yaml".to_string();
         let lines = vec![failed, line, open];
-        Report { name, path, headline: None, lines, runs: 400, interrupted: false, seed: 1, faults: Vec::new() }
+        let report = Report::of_unread(name, path, Vec::new());
+        Report { lines, runs: 400, seed: 1, ..report }
     }
 
     /// A scenario with one error.
@@ -214,6 +222,17 @@ pub(crate) mod tests {
         let claimed = "scenarios/shop.yaml: p95 pod termination 2m52s (2m48s to 2m57s), p95 time to serve";
         assert!(head.join(" ").starts_with(claimed), "what is claimed comes first: {text}");
         assert!(head.join(" ").ends_with("; 400 runs with chance, seed 1"), "{text}");
+    }
+
+    #[test]
+    fn the_head_says_of_what_a_value_is() {
+        let mut report = example();
+        report.lines.truncate(2);
+        report.lines[0].check = "replicas_max <= 8 of deployment web".to_string();
+        report.lines[1].check = "p95(time_to_serve) <= 3m of step 2 of window 5m..10m".to_string();
+        let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = "replicas max of web 2m52s (2m48s to 2m57s), p95 time to serve of step 2 from 5m to 10m 2m52s";
+        assert!(text.contains(said), "{text}");
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub struct Loaded {
 
 impl Loaded {
     /// The warnings as text, with the lines they are about.
-    pub fn render_warnings(&self, color: bool) -> String {
-        super::render_all(&self.warnings, &self.sources, color)
+    pub fn render_warnings(&self, look: impl Into<super::diagnostic::Look>) -> String {
+        super::render_all(&self.warnings, &self.sources, look)
     }
 }
 
@@ -84,6 +84,7 @@ pub fn load(folder: &Path) -> Result<Loaded, Problems> {
         settings_used: Vec::new(),
         first_versions: Vec::new(),
         later: Default::default(),
+        check_places: Vec::new(),
         label_values: Default::default(),
     };
     let constants = constants::read(&path, &mut draft);
