@@ -78,7 +78,7 @@ impl Page<'_> {
         if !sync.metrics.is_empty() {
             let took = at.since(sync.began);
             let took = if took.is_zero() { String::new() } else { format!("; the metrics took {took}") };
-            self.fact("selector", &format!("matches {}{took}", plural(sync.pods as usize, "pod")));
+            self.fact("selector", &format!("matches {}{took}", plural(sync.pods, "pod")));
         }
         for metric in &sync.metrics {
             self.metric(metric, sync.current);
