@@ -105,7 +105,9 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
     out.line(line(&right, &exceeds), BLUE, 2.0, false);
     mark_bounds(&mut out, (&left, &right), range, &limits);
     if count >= statistics::least_runs(95.0) {
-        mark_percentile(&mut out, (&left, &right), statistics::percentile_of(&known, 95.0));
+        // As high as the curve is there: at the middle of its run.
+        let rank = (count * 95).div_ceil(100);
+        mark_percentile(&mut out, (&left, &right), known[rank - 1], (rank as f64 - 0.5) / count as f64);
     }
     let never = if ended < count { format!(", {} of them broken off", count - ended) } else { String::new() };
     let confidence = format!("{:.0} % band of each percentile", runs.level * 100.0);
@@ -148,20 +150,20 @@ fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, 
 }
 
 /// A mark with its value where 95 of 100 runs are done: above the curve on either side.
-fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f64) {
+fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f64, share: f64) {
     if !value.is_finite() {
         return;
     }
     let words = format!("p95 {}", rounded(Unit::Seconds, value));
     let width = text_width(&words, 12.0, true);
-    let (x, y) = left.at(value, 95.0);
+    let (x, y) = left.at(value, 100.0 * share);
     let (edge, top, _) = left.vertical(f64::MIN);
     out.rect([x - 4.0, y - 4.0, 8.0, 8.0], INK, words.clone());
     // Left of the mark the panel is empty, if there is room.
     let (at, anchor) =
-        if x - edge > width + 16.0 { ((x - 9.0, y + 4.0), Anchor::End) } else { ((edge, top - 8.0), Anchor::Start) };
+        if x - edge > width + 16.0 { ((x - 6.0, y - 6.0), Anchor::End) } else { ((edge, top - 8.0), Anchor::Start) };
     out.text(at, (12.0, true), anchor, INK, words.clone());
-    let (x, y) = right.at(value, 0.05_f64.log10());
+    let (x, y) = right.at(value, (1.0 - share).log10());
     out.rect([x - 4.0, y - 4.0, 8.0, 8.0], INK, words.clone());
     let (end, ..) = right.vertical(f64::MAX);
     let (at, anchor) = if end - x > width + 16.0 { (x + 9.0, Anchor::Start) } else { (x - 9.0, Anchor::End) };
