@@ -2,7 +2,7 @@
 
 use super::{Failure, look, output, print, tell};
 use crate::scenario::{Problems, kind};
-use crate::study::starter;
+use crate::study::starter::{self, Found};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -43,8 +43,14 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let starter = starter::derive(&folder.join(SCENARIO), &manifests)
         .map_err(|problems| Failure::Input(problems.render(look())))?;
     tell(&starter.loaded.render_warnings(look()));
-    write_new(&folder, &[(SCENARIO, &starter.text)])?;
-    print(&next(&folder, &[SCENARIO]));
+    for (file, why) in &starter.left_out {
+        tell(&format!("note: {} is left out: {why}\n", folder.join(file).display()));
+    }
+    let mut files = vec![(SCENARIO, starter.text.as_str())];
+    files.extend(starter.assumed.iter().map(|(name, text)| (*name, text.as_str())));
+    write_new(&folder, &files)?;
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    print(&next(&folder, &names));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +101,11 @@ fn real(path: &Path) -> Result<PathBuf, Failure> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     fs::canonicalize(path).map_err(|error| {
         let reason = match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
+            std::io::ErrorKind::NotFound => {
+                "there is no such file or folder\n  help: the folder to write to stands before --from: \
+                 `kubelapse init DIR --from MANIFESTS...`"
+                    .to_string()
+            }
             _ => error.to_string(),
         };
         Failure::Input(format!("error: cannot read {}: {reason}\n", path.display()))
@@ -122,10 +132,10 @@ fn common_folder(paths: &[PathBuf]) -> Result<PathBuf, Failure> {
 }
 
 /// How a scenario in `folder` names these manifests. Of a folder that holds more than manifests, each manifest.
-fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<Found>, Failure> {
     let own = real(folder)?;
     let root = own.ancestors().find(|above| above.ends_with("scenarios")).unwrap_or(&own).to_path_buf();
-    let (mut names, mut broken) = (Vec::new(), Problems::new());
+    let (mut all, mut broken) = (Vec::new(), Problems::new());
     for path in paths {
         let found = real(path)?;
         if !found.starts_with(&root) {
@@ -137,21 +147,19 @@ fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
             )));
         }
         if !found.is_dir() {
-            names.push(relative(&own, &found));
+            all.push(Found { whole: None, files: vec![relative(&own, &found)] });
             continue;
         }
-        let (manifests, others) = members(&found, path, &mut broken)?;
-        if manifests.is_empty() && !broken.has_errors() {
+        let mut members = Members::default();
+        members.gather(&found, path, &mut broken)?;
+        if members.manifests.is_empty() && !broken.has_errors() {
+            tell(&members.notes());
             return Err(Failure::Input(format!("error: the folder {} holds no manifests\n", path.display())));
         }
-        others
-            .iter()
-            .for_each(|other| tell(&format!("note: {} is no manifest: left out\n", path.join(other).display())));
-        if others.is_empty() && found != own {
-            names.push(format!("{}/", relative(&own, &found)));
-        } else {
-            names.extend(manifests.iter().map(|name| relative(&own, &found.join(name))));
-        }
+        tell(&members.notes());
+        let is_flat = members.others.is_empty() && members.manifests.iter().all(|file| file.parent() == Some(&found));
+        let whole = (is_flat && found != own).then(|| format!("{}/", relative(&own, &found)));
+        all.push(Found { whole, files: members.manifests.iter().map(|file| relative(&own, file)).collect() });
     }
     if broken.has_errors() {
         let help = "mend them, or give the manifests one by one behind --from";
@@ -159,30 +167,79 @@ fn named(folder: &Path, paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
         let text = format!("{}nothing is written: {files} no YAML\n  help: {help}\n", broken.render(look()));
         return Err(Failure::Input(text));
     }
-    names.dedup();
-    Ok(names)
+    Ok(all)
 }
 
-/// The YAML and JSON files of a folder by name: manifests, and those that are none. What cannot be read goes to `broken`.
-fn members(folder: &Path, shown: &Path, broken: &mut Problems) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let entries = fs::read_dir(folder)
-        .map_err(|error| Failure::Input(format!("error: cannot read {}: {error}\n", folder.display())))?;
-    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| {
-        let is_text = [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end));
-        is_text && !name.starts_with('.') && folder.join(name).is_file()
-    });
-    names.sort();
-    let (mut manifests, mut others) = (Vec::new(), Vec::new());
-    for name in names {
-        let text = fs::read_to_string(folder.join(&name)).unwrap_or_default();
-        match kind::holds_manifests(&shown.join(&name).display().to_string(), &text, broken) {
-            Some(true) => manifests.push(name),
-            Some(false) => others.push(name),
-            None => {}
+/// What is in a folder and in those below it.
+#[derive(Default)]
+struct Members {
+    manifests: Vec<PathBuf>,
+    /// YAML and JSON that is no manifest, as its user would write it.
+    others: Vec<String>,
+    /// What is worth a sentence of its own.
+    remarks: Vec<String>,
+}
+
+/// So many files that are no manifests are named; more are counted.
+const NAMED_MAX: usize = 4;
+
+impl Members {
+    /// By name: first the files of a folder, then those of the folders in it.
+    fn gather(&mut self, folder: &Path, shown: &Path, broken: &mut Problems) -> Result<(), Failure> {
+        let entries = fs::read_dir(folder)
+            .map_err(|error| Failure::Input(format!("error: cannot read {}: {error}\n", shown.display())))?;
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        if names.iter().any(|name| name == "Chart.yaml") {
+            let (at, help) = (shown.display(), "`helm template` writes the manifests that it stands for");
+            self.remarks.push(format!("note: {at} is a Helm chart: left out\n  help: {help}\n"));
+            self.others.push(shown.display().to_string());
+            return Ok(());
+        }
+        let is_text = |name: &&String| [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end));
+        for name in names.iter().filter(is_text).filter(|name| folder.join(name).is_file()) {
+            self.look_at(&folder.join(name), &shown.join(name), broken);
+        }
+        for name in names.iter().filter(|name| folder.join(name).is_dir() && !folder.join(name).is_symlink()) {
+            self.gather(&folder.join(name), &shown.join(name), broken)?;
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, file: &Path, shown: &Path, broken: &mut Problems) {
+        let at = shown.display().to_string();
+        if shown.file_stem().is_some_and(|name| name == "kustomization") {
+            let help =
+                format!("`kubectl kustomize {}` writes what it makes of them", shown.with_file_name("").display());
+            self.remarks.push(format!("note: {at} changes manifests: left out\n  help: {help}\n"));
+            self.others.push(at);
+            return;
+        }
+        let text = fs::read_to_string(file).unwrap_or_default();
+        match kind::holds_manifests(&at, &text) {
+            Ok(true) => self.manifests.push(file.to_path_buf()),
+            Ok(false) => self.others.push(at),
+            Err(_) if text.contains("{{") => {
+                self.remarks.push(format!(
+                    "note: {at} is a template: left out\n  help: render it first, as with `helm template`\n"
+                ));
+                self.others.push(at);
+            }
+            Err(problems) => broken.adopt_all(&problems),
         }
     }
-    Ok((manifests, others))
+
+    /// What was left out.
+    fn notes(&self) -> String {
+        let is_told = |other: &&String| self.remarks.iter().any(|remark| remark.contains(&format!("note: {other} ")));
+        let rest: Vec<&String> = self.others.iter().filter(|other| !is_told(other)).collect();
+        let named = rest.iter().take(NAMED_MAX).map(|other| format!("note: {other} is no manifest: left out\n"));
+        let more = rest.len().saturating_sub(NAMED_MAX);
+        let more = (more > 0).then(|| format!("note: {more} further files are no manifests: left out\n"));
+        self.remarks.iter().cloned().chain(named).chain(more).collect()
+    }
 }
 
 /// A path below or beside a folder, with forward slashes.

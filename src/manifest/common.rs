@@ -186,7 +186,7 @@ pub fn requirements(
         let operator = operator_node.and_then(|node| reader::choice(node, &inner.at("operator"), operators, problems));
         let values = texts(&mut inner, "values", problems);
         let min_values = inner.integer_in("minValues", 1, 50, problems).filter(|_| karpenter).map(|count| count as u32);
-        let (Some(key), Some(operator)) = (key, operator) else { continue };
+        let (Some(key), Some(operator)) = (key.map(known_label), operator) else { continue };
         check_values(operator, &values, inner.place(), &inner.path, problems);
         if karpenter {
             say_misspelt_label(&key, inner.place(), problems);
@@ -194,6 +194,14 @@ pub fn requirements(
         found.push(NodeRequirement { key, operator, values, min_values });
     }
     found
+}
+
+/// EKS Auto Mode has labels of its own for what Karpenter's say. Source: EKS guide, "Create a Node Pool for EKS Auto Mode".
+pub fn known_label(key: String) -> String {
+    match key.strip_prefix("eks.amazonaws.com/instance-") {
+        Some(rest) => format!("karpenter.k8s.aws/instance-{rest}"),
+        None => key,
+    }
 }
 
 /// Labels that nodes of Karpenter on AWS have. Source: karpenter `pkg/apis/v1/labels.go`, provider `pkg/apis/v1/labels.go`.

@@ -43,6 +43,7 @@ use crate::plan::{
 use crate::rules::labels::Labels;
 use crate::scenario::diagnostic::{Diagnostic, Place, Problems, nearest};
 use crate::scenario::yaml::{Node, Value};
+use node_class::AUTO_MODE;
 use std::collections::BTreeMap;
 
 /// All objects of a set of manifests, in the order read.
@@ -155,6 +156,17 @@ pub fn read_document(node: &Node, objects: &mut Objects, problems: &mut Problems
     let version = node.get("apiVersion").and_then(Node::text);
     let kind_place = node.get("kind").map_or(node.place, |node| node.place);
     let group = version.unwrap_or("").rsplit_once('/').map_or("", |(group, _)| group);
+    if (group, kind) == (AUTO_MODE, "NodeClass") {
+        let class = node_class::read_auto_class(node, problems);
+        objects.node_classes.extend(class.map(|value| Found {
+            value,
+            place: kind_place,
+            references: References::of(node),
+        }));
+        let text = "a NodeClass of EKS Auto Mode is read as an EC2NodeClass with Bottlerocket; its fee is in no price";
+        problems.push(Diagnostic::note("N128", kind_place, text));
+        return;
+    }
     let Some(&(known_group, _)) = KINDS.iter().find(|(_, name)| *name == kind) else {
         problems.push(unknown_kind(kind, version.map(|_| group), kind_place));
         return;
@@ -180,7 +192,10 @@ fn unknown_kind(kind: &str, group: Option<&str>, place: Place) -> Diagnostic {
         let message = format!("its API group has no kind `{kind}`");
         return Diagnostic::error("E014", place, message).label("unknown kind").suggest(kind, of_group());
     }
-    let near = nearest(kind, KINDS.iter().map(|(_, name)| *name)).map(|near| format!("did you mean `{near}`?"));
+    // An object of a group of which nothing is read is what it says.
+    let is_foreign = group.is_some_and(|group| KINDS.iter().all(|(known, _)| *known != group));
+    let near = nearest(kind, KINDS.iter().map(|(_, name)| *name)).filter(|_| !is_foreign);
+    let near = near.map(|near| format!("did you mean `{near}`?"));
     Diagnostic::note("N101", place, format!("{kind} is not modelled: passed over")).maybe_help(near)
 }
 

@@ -53,6 +53,41 @@ pub fn read_node_class(node: &Node, problems: &mut Problems) -> Option<NodeClass
     Some(class)
 }
 
+/// API group of EKS Auto Mode: Karpenter run by AWS.
+pub const AUTO_MODE: &str = "eks.amazonaws.com";
+
+/// The name of a class of Auto Mode, which may have the same name as an EC2NodeClass.
+pub fn auto_class_name(name: &str) -> String {
+    format!("{AUTO_MODE}/{name}")
+}
+
+/// A NodeClass of EKS Auto Mode: Bottlerocket, with 80 GiB for pods if it does not say otherwise. Source: EKS guide, "Create a
+/// Node Class for Amazon EKS".
+pub fn read_auto_class(node: &Node, problems: &mut Problems) -> Option<NodeClassSpec> {
+    let mut object = Fields::of(node, "nodeclass", problems)?;
+    let name = metadata(&mut object, problems)?.name;
+    let storage = object.fields("spec", problems).and_then(|mut spec| spec.fields("ephemeralStorage", problems));
+    let size = storage.and_then(|mut storage| storage.quantity("size", problems));
+    let class = auto_class(&auto_class_name(&name));
+    let volume = size.map_or(class.volume, |size| Bytes(size.units_ceil().clamp(0, 1 << 50)));
+    Some(NodeClassSpec { volume, ..class })
+}
+
+/// The class of Auto Mode that every such cluster has.
+pub fn auto_class(name: &str) -> NodeClassSpec {
+    NodeClassSpec {
+        name: name.to_string(),
+        family: AmiFamily::Bottlerocket,
+        max_pods: None,
+        pods_per_core: None,
+        kube_reserved: ResourceList::default(),
+        system_reserved: ResourceList::default(),
+        eviction_hard: Labels::new(),
+        volume: Bytes(80 * GI),
+        raid0: false,
+    }
+}
+
 fn family(fields: &mut Fields<'_>, problems: &mut Problems) -> AmiFamily {
     if let Some(family) = fields.choice("amiFamily", &FAMILIES, problems) {
         return family;

@@ -3,6 +3,7 @@
 //! Source: Karpenter `pkg/apis/v1/nodepool.go`; v0.37 `pkg/apis/v1beta1/nodepool.go`, `nodepool_conversion.go`.
 
 use super::common::{duration_or_never, labels, metadata, requirements, resources, taints, texts};
+use super::node_class::{AUTO_MODE, auto_class_name};
 use crate::engine::Span;
 use crate::plan::{Budget, ConsolidationPolicy, NodePoolSpec};
 use crate::scenario::diagnostic::{Diagnostic, Problems};
@@ -25,7 +26,11 @@ pub fn read_node_pool(node: &Node, problems: &mut Problems) -> Option<NodePoolSp
     template.required("spec", problems)?;
     let mut spec = template.fields("spec", problems)?;
     spec.required("nodeClassRef", problems)?;
-    let node_class_name = spec.fields("nodeClassRef", problems)?.required_text("name", problems)?;
+    let mut reference = spec.fields("nodeClassRef", problems)?;
+    let mut node_class_name = reference.required_text("name", problems)?;
+    if reference.get("group").and_then(Node::text) == Some(AUTO_MODE) {
+        node_class_name = auto_class_name(&node_class_name);
+    }
     let mut pool = NodePoolSpec {
         name: metadata.name,
         labels: meta.as_mut().map(|meta| labels(meta, "labels", problems)).unwrap_or_default(),

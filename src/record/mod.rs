@@ -100,7 +100,7 @@ pub struct Recorder {
     /// Evictions that met another one at their budget: until when the API server rests before it tries them again, and how
     /// long.
     pub rested_evictions: Vec<(Time, PodId, Span)>,
-    /// Pods for which Karpenter had no node when it last tried: when, and why.
+    /// Pods for which Karpenter, or without NodePools the scheduler, had no node when it last tried: when, and why.
     pub unplaced: BTreeMap<PodId, (Time, Cow<'static, str>)>,
     /// Explanations of decisions, in order.
     pub explanations: Vec<(Time, String)>,

@@ -2,6 +2,7 @@
 
 use super::Finished;
 use super::headline::{after_load_change, headline};
+use super::waiting::{self, no_node};
 use crate::analysis::expectation::{claims, expectations};
 use crate::analysis::gate::rounded;
 use crate::analysis::right_sizing::advice;
@@ -18,7 +19,7 @@ use std::fmt::Write;
 const WIDTH: usize = 80;
 const BAR: usize = 34;
 /// Longer lists are cut: the summary is one screen, the tables have everything.
-const LINES_MAX: usize = 6;
+pub(super) const LINES_MAX: usize = 6;
 
 /// A span for people: to a tenth of a second, below a second to ten milliseconds.
 pub fn tenths(span: Span) -> String {
@@ -260,8 +261,7 @@ fn without_node(out: &mut String, finished: &Finished, step: &Step) {
         line(out, "  ", &text);
     }
     if let Some((tried, why)) = why {
-        let pods = plural(pods.len(), "pod");
-        line(out, "  ", &format!("Karpenter had no node for {pods} (last tried at {}): {why}", at(finished, *tried)));
+        line(out, "  ", &no_node(finished, &pods, *tried, why));
     }
 }
 
@@ -413,6 +413,7 @@ fn nodes(out: &mut String, finished: &Finished) {
     if !noted.is_empty() {
         line(out, "Also: ", &noted.join(", "));
     }
+    waiting::section(out, finished);
     for &(time, alarm) in &totals.alarms {
         line(out, "  - ", &format!("alarm {} at {}", finished.plan.alarms[alarm].name, at(finished, time)));
     }

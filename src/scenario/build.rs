@@ -5,6 +5,7 @@ use super::diagnostic::{Diagnostic, Place, Problems};
 use crate::engine::Span;
 use crate::manifest::common::Found;
 use crate::manifest::namespace::NAME_LABEL;
+use crate::manifest::node_class::{AUTO_MODE, auto_class};
 use crate::manifest::pod::SYSTEM_CLASSES;
 use crate::manifest::{admit, admit_daemon};
 use crate::plan::{
@@ -162,6 +163,13 @@ fn place_pools(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
     for found in &objects.node_pools {
         let mut pool = found.value.clone();
+        let is_known = plan.node_classes.iter().any(|class| class.name == pool.node_class_name);
+        if !is_known && pool.node_class_name.starts_with(AUTO_MODE) {
+            let text =
+                format!("NodePool {} is one of EKS Auto Mode: its nodes are taken to run Bottlerocket", pool.name);
+            problems.push(Diagnostic::note("N128", found.place, text).help("the fee of Auto Mode is in no price"));
+            plan.node_classes.push(Arc::new(auto_class(&pool.node_class_name)));
+        }
         let class = plan.node_classes.iter().position(|class| class.name == pool.node_class_name);
         if class.is_none() {
             let message =

@@ -15,6 +15,8 @@ const LINE_MAX: usize = 400;
 
 /// Code of a key that is not known.
 const MISSPELT: &str = "E010";
+/// Code of an object that is not modelled.
+const PASSED_OVER: &str = "N101";
 /// Name of what is no file but an argument, `--set FIELD=VALUE`.
 pub const COMMAND_LINE: &str = "--set";
 
@@ -331,7 +333,7 @@ impl Problems {
         list.retain(|diagnostic| diagnostic.severity != Severity::Error);
         list.sort_by(|a, b| a.order().cmp(&b.order()));
         list.dedup();
-        list
+        told_once(list)
     }
 
     /// All problems as text, with a last line that counts them.
@@ -419,6 +421,23 @@ fn folded(text: &str, before: usize, width: Option<usize>) -> String {
         out
     };
     text.split('\n').map(fold).collect::<Vec<_>>().join("\n")
+}
+
+/// What is passed over is told once for each kind of object, with the place of the first.
+fn told_once(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut kept: Vec<(Diagnostic, usize)> = Vec::new();
+    for one in list {
+        let is_same = |(other, _): &&mut (Diagnostic, usize)| other.code == one.code && other.message == one.message;
+        match kept.iter_mut().find(is_same).filter(|_| one.code == PASSED_OVER) {
+            Some((_, count)) => *count += 1,
+            None => kept.push((one, 1)),
+        }
+    }
+    let counted = |(one, count): (Diagnostic, usize)| match count {
+        1 => one,
+        count => Diagnostic { message: format!("{} ({count} of them)", one.message), ..one },
+    };
+    kept.into_iter().map(counted).collect()
 }
 
 /// Several problems as text, an empty line after each.

@@ -54,17 +54,25 @@ impl Files {
         Files::of((given, scenario), root, data)
     }
 
-    /// The files of a scenario that is not written yet.
+    /// The files of a scenario that is not written yet, nor are others `beside` it, by name.
     ///
     /// # Errors
     /// When its folder cannot be reached, or stands outside of the root.
-    pub fn with_text(scenario: &Path, text: &str, root: Option<&Path>) -> Result<(Files, PathBuf), FileError> {
+    pub fn with_text(
+        scenario: &Path,
+        text: &str,
+        beside: &[(&str, &str)],
+        root: Option<&Path>,
+    ) -> Result<(Files, PathBuf), FileError> {
         let given = scenario.parent().unwrap_or(Path::new("")).to_path_buf();
         let folder = if given.as_os_str().is_empty() { Path::new(".") } else { &given };
         let folder = fs::canonicalize(folder).map_err(|error| unreadable(folder, &slashed(folder), &error))?;
         let file = folder.join(scenario.file_name().unwrap_or_default());
         let (mut files, file) = Files::of((given, file), root, BTreeMap::new())?;
         files.read.insert(files.name(&file), text.as_bytes().into());
+        for (name, text) in beside {
+            files.read.insert(files.name(&folder.join(name)), text.as_bytes().into());
+        }
         Ok((files, file))
     }
 
@@ -150,6 +158,9 @@ impl Files {
         }
         if !path.starts_with(&self.root) {
             return Err(leaves());
+        }
+        if self.read.contains_key(&self.name(&path)) {
+            return Ok(path);
         }
         let real = fs::canonicalize(&path).map_err(|error| unreadable(&path, &self.shown(&path), &error))?;
         if real.starts_with(&self.root) { Ok(real) } else { Err(leaves()) }

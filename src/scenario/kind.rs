@@ -55,17 +55,20 @@ pub fn of_text(text: &str) -> Option<Kind> {
     place.filter(|_| !problems.has_errors()).map(|_| kind)
 }
 
-/// True if every document of a file is a manifest, and there is one. `None`: it cannot be read, and why was noted.
-pub fn holds_manifests(shown: &str, text: &str, broken: &mut Problems) -> Option<bool> {
+/// True if every document of a text is a manifest, and there is one.
+///
+/// # Errors
+/// What is wrong with a text that says that it holds manifests, and is no YAML.
+pub fn holds_manifests(shown: &str, text: &str) -> Result<bool, Problems> {
     let mut problems = Problems::new();
     let file = problems.add_source(shown, text.into());
     let documents = yaml::parse(file, text, &mut problems);
     if problems.has_errors() {
-        broken.adopt_all(&problems);
-        return None;
+        let says = |key: &str| text.lines().any(|line| line.starts_with(key));
+        return if says("apiVersion:") && says("kind:") { Err(problems) } else { Ok(false) };
     }
     let mut written = documents.iter().filter(|document| !document.is_null()).peekable();
-    Some(written.peek().is_some() && written.all(|document| of(document).0 == Kind::Manifest))
+    Ok(written.peek().is_some() && written.all(|document| of(document).0 == Kind::Manifest))
 }
 
 /// True if the tree is of the kind that is wanted; else the problem is noted, with what to do instead.

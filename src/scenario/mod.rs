@@ -165,12 +165,12 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Problems> {
     read_mended(path, &|| Files::new(path, options.root.as_deref(), options.data.clone()), options)
 }
 
-/// The same of a text that is not written to its path yet.
+/// The same of a text that is not written to its path yet, nor are the files `beside` it, by name.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<Loaded, Problems> {
-    read_mended(path, &|| Files::with_text(path, text, options.root.as_deref()), options)
+pub fn load_text(path: &Path, text: &str, beside: &[(&str, &str)], options: &LoadOptions) -> Result<Loaded, Problems> {
+    read_mended(path, &|| Files::with_text(path, text, beside, options.root.as_deref()), options)
 }
 
 type Found = Result<(Files, PathBuf), files::FileError>;

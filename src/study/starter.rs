@@ -6,7 +6,10 @@
 //!  all of it ─► a run: of some bounds the tightest that hold ─► `expect:`
 //! ```
 //! In: paths of manifests as a scenario names them. Out: the text of a scenario, which runs and whose expectations hold. What no
-//! manifest says is assumed, and the text says so.
+//! manifest says is assumed, and the text says so (`assumed.rs`: NodePools and EC2NodeClasses that are missing). A folder may hold
+//! several versions of an object: the first is taken, the files of the others are left out.
+
+mod assumed;
 
 use super::gates::{self, Length};
 use super::replications::Control;
@@ -14,8 +17,9 @@ use super::run_once;
 use crate::plan::{DeploymentSpec, Plan};
 use crate::rules::expectation::{Expectation, Verdict, parse};
 use crate::rules::requirement::NodeOperator;
-use crate::rules::requirements::ZONE;
+use crate::rules::requirements::{ZONE, is_restricted, is_well_known, normalized};
 use crate::scenario::{self, LoadOptions, Loaded, Problems};
+use assumed::Assumed;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -49,10 +53,22 @@ const BOUNDS: [&[&str]; 3] = [
     &["lost_requests == 0", "lost_requests <= 10", "lost_requests <= 100", "lost_requests <= 1000"],
 ];
 
+/// A folder of manifests, or a single one, as a scenario names them.
+pub struct Found {
+    /// One name for all, if nothing else is there.
+    pub whole: Option<String>,
+    /// Each by name.
+    pub files: Vec<String>,
+}
+
 /// A scenario to begin with.
 pub struct Starter {
     /// Its text.
     pub text: String,
+    /// Name and text of a manifest beside it with what is assumed, if anything is.
+    pub assumed: Option<(&'static str, String)>,
+    /// Manifests that are left out, and why.
+    pub left_out: Vec<(String, String)>,
     /// It, read: with the warnings that its manifests cause.
     pub loaded: Loaded,
 }
@@ -66,27 +82,118 @@ struct Served {
     is_unsaid: bool,
 }
 
+/// What is read so far.
+struct Bench<'p> {
+    path: &'p Path,
+    found: &'p [Found],
+    assumed: Assumed,
+    left_out: Vec<(String, String)>,
+}
+
+impl Bench<'_> {
+    fn read(&self, text: &str) -> Result<Loaded, Problems> {
+        let assumed = self.assumed.text();
+        let beside: Vec<(&str, &str)> = assumed.iter().map(|text| (assumed::FILE, text.as_str())).collect();
+        scenario::load_text(self.path, text, &beside, &LoadOptions::default())
+    }
+
+    /// The section that names the manifests.
+    fn named(&self) -> String {
+        let is_left = |file: &&String| self.left_out.iter().all(|(left, _)| left != *file);
+        let mut names: Vec<&String> = Vec::new();
+        for found in self.found {
+            match &found.whole {
+                Some(whole) if found.files.iter().all(|file| is_left(&file)) => names.push(whole),
+                _ => names.extend(found.files.iter().filter(is_left)),
+            }
+        }
+        names.dedup();
+        let lines: String = names.iter().map(|name| format!("  - {}\n", quoted(name))).collect();
+        let assumed = self.assumed.text().map(|_| format!("  - {} # assumed\n", assumed::FILE)).unwrap_or_default();
+        format!("manifests:\n{lines}{assumed}")
+    }
+
+    /// Leaves out files that hold what others hold, and assumes what is missing. False if that is not all that is wrong.
+    fn mend(&mut self, problems: &Problems) -> bool {
+        let before = (self.left_out.len(), self.assumed.clone());
+        for (error, source) in problems.errors() {
+            let (Some(source), Some(place)) = (source, error.place) else { continue };
+            if error.code == "E021" && error.related.iter().all(|(first, _)| first.file != place.file) {
+                let file = self.found.iter().flat_map(|found| &found.files).find(|file| shows(&source.path, file));
+                let first = error.related.first().and_then(|(first, _)| problems.sources.get(first.file.0 as usize));
+                let first = first.map(|first| format!(", first in {}", first.path)).unwrap_or_default();
+                if let Some(file) = file.filter(|file| self.left_out.iter().all(|(left, _)| left != *file)) {
+                    self.left_out.push((file.clone(), format!("{}{first}", error.message)));
+                }
+            } else if error.code == "E016" && error.message.contains(" names EC2NodeClass ") {
+                self.assumed.classes.insert(problems.excerpt(place).trim_matches(['\'', '"']).to_string());
+            }
+        }
+        before != (self.left_out.len(), self.assumed.clone())
+    }
+}
+
+/// A path for people is that of a file that a scenario names.
+fn shows(shown: &str, name: &str) -> bool {
+    let name = name.trim_start_matches("../");
+    shown == name || shown.strip_suffix(name).is_some_and(|rest| rest.ends_with('/'))
+}
+
 /// The scenario at `path`, which need not be there yet, for these manifests.
 ///
 /// # Errors
-/// All problems of the manifests.
-pub fn derive(path: &Path, manifests: &[String]) -> Result<Starter, Problems> {
-    let read = |text: &str| scenario::load_text(path, text, &LoadOptions::default());
-    let named: Vec<String> = manifests.iter().map(|name| format!("  - {}\n", quoted(name))).collect();
-    let named = format!("manifests:\n{}", named.concat());
-    let loaded = read(&named)?;
-    let cluster = place_of(&loaded);
-    let bare = read(&format!("{named}cluster:\n{cluster}"))?.plan;
+/// All problems of the manifests that remain.
+pub fn derive(path: &Path, found: &[Found]) -> Result<Starter, Problems> {
+    let mut bench = Bench { path, found, assumed: Assumed::default(), left_out: Vec::new() };
+    let mut bare = loop {
+        match bench.read(&bench.named()) {
+            Ok(loaded) => break loaded,
+            Err(problems) if bench.mend(&problems) => {}
+            Err(problems) => return Err(problems),
+        }
+    };
+    if bare.plan.node_pools.is_empty() && !plain_nodes_will_do(&bench)? {
+        bench.assumed.pool = Some(own_labels(&bare.plan));
+        bare = bench.read(&bench.named())?;
+    }
+    let (named, cluster) = (bench.named(), place_of(&bare));
+    let bare = bench.read(&format!("{named}cluster:\n{cluster}"))?.plan;
     let served = served(&bare);
-    let nodes = nodes(&bare, &|nodes| Ok(read(&format!("{named}cluster:\n{cluster}{nodes}"))?.plan))?;
+    let (services, traffic) = load(&served);
+    // Pods that an autoscaler or a load brings are there when the run begins, and need nodes.
+    let with =
+        |nodes: &str| Ok(bench.read(&format!("{named}cluster:\n{cluster}{nodes}{}{services}", groups(&bare)))?.plan);
+    let nodes = nodes(&with("")?, &with)?;
     let mut text = head(&bare, &served);
     text += &format!("{named}\n# The cluster when the run begins.\ncluster:\n{cluster}{nodes}");
     text += &groups(&bare);
-    text += &load(&served);
+    text += &services;
+    text += &traffic;
     text += "\nrun: { until: 20m }\n";
-    let plan = read(&text)?.plan;
+    let plan = bench.read(&text)?.plan;
     text += &expectations(&plan);
-    Ok(Starter { loaded: read(&text)?, text })
+    let loaded = bench.read(&text)?;
+    let assumed = bench.assumed.text().map(|text| (assumed::FILE, text));
+    Ok(Starter { text, assumed, left_out: bench.left_out, loaded })
+}
+
+/// Labels that pods ask of their nodes, and that nodes have only where somebody gives them.
+fn own_labels(plan: &Plan) -> BTreeMap<String, String> {
+    let selected = plan.templates.iter().flat_map(|template| template.node_selector.clone());
+    selected.filter(|(key, _)| !is_well_known(normalized(key)) && !is_restricted(normalized(key))).collect()
+}
+
+/// Whether plain nodes would take every pod, however many of them it takes.
+fn plain_nodes_will_do(bench: &Bench) -> Result<bool, Problems> {
+    let lines = format!("cluster:\n  nodes: [{{ instance_type: {PLAIN_TYPE}, count: {NODES_MAX} }}]\n");
+    let plan = bench.read(&format!("{}{lines}", bench.named()))?.plan;
+    Ok(!waits(&plan))
+}
+
+/// Some pod has no node when the run has begun.
+fn waits(plan: &Plan) -> bool {
+    let world = run_once(&Plan { until: plan.start + FITS, ..plan.clone() }, 0, false).world;
+    world.pods.iter().any(|pod| pod.unschedulable && pod.gone.is_none())
 }
 
 /// A path in quotes where YAML would take it for something else.
@@ -163,9 +270,7 @@ fn nodes(bare: &Plan, with: &dyn Fn(&str) -> Result<Plan, Problems>) -> Result<S
             let lines = format!(
                 "  nodes: # assumed: no NodePool is among the manifests\n    - {{ instance_type: {PLAIN_TYPE}, count: {count} }}\n"
             );
-            let world = run_once(&Plan { until: bare.start + FITS, ..with(&lines)? }, 0, false).world;
-            let waits = world.pods.iter().any(|pod| pod.unschedulable && pod.gone.is_none());
-            if !waits || count >= NODES_MAX {
+            if count >= NODES_MAX || !waits(&with(&lines)?) {
                 return Ok(lines);
             }
             count = (count + count.div_ceil(4)).min(NODES_MAX);
@@ -212,11 +317,12 @@ fn groups(plan: &Plan) -> String {
     out
 }
 
-fn load(served: &[Served]) -> String {
+/// The sections of services and of traffic.
+fn load(served: &[Served]) -> (String, String) {
     if served.is_empty() {
-        return String::new();
+        return (String::new(), String::new());
     }
-    let mut out =
+    let mut services =
         "\n# Assumed: what a request costs a pod (measure CPU seconds used, divided by requests served), how many a pod works\n\
          # on at once, and how long its process takes from its start to the first answer.\n\
          services:\n"
@@ -224,16 +330,18 @@ fn load(served: &[Served]) -> String {
     for one in served {
         let replicas = one.replicas.map(|replicas| format!(", replicas: {replicas}")).unwrap_or_default();
         let unsaid = if one.is_unsaid { " # its pods request no CPU" } else { "" };
-        out += &format!(
+        services += &format!(
             "  {}: {{ cpu_per_request: {REQUEST_MILLIS}ms, workers: {WORKERS}, start: {START_SECONDS}s{replicas} }}{unsaid}\n",
             one.name
         );
     }
-    out += "\n# Assumed: requests over time, two fifths of what the pods request and then more.\ntraffic:\n";
+    let mut traffic =
+        "\n# Assumed: requests over time, two fifths of what the pods request and then more.\ntraffic:\n".to_string();
     for one in served {
-        out += &format!("  {}: [{{ at: 0s, rate: {}/s }}, {{ at: 5m, rate: {}/s }}]\n", one.name, one.base, one.peak);
+        let (name, base, peak) = (&one.name, one.base, one.peak);
+        traffic += &format!("  {name}: [{{ at: 0s, rate: {base}/s }}, {{ at: 5m, rate: {peak}/s }}]\n");
     }
-    out
+    (services, traffic)
 }
 
 /// Of each kind of bound the tightest that holds in this run.

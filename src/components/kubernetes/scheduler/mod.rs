@@ -395,9 +395,14 @@ impl Scheduler {
             let says = (message(&view, pod, decision, &result), &result.outcome);
             Told::Scheduling(told::refused(view.world, pod, began, decision, says))
         });
+        // Where Karpenter buys no nodes nobody else says why a pod waits.
+        let why = cx.plan.node_pools.is_empty().then(|| decision.message(&view, pod));
         let says = decision.message_number() ^ result.says.number();
         self.write(cx, pod, says);
         cx.world.mark_unschedulable(pod, says);
+        if let Some(why) = why {
+            cx.recorder.unplaced.insert(pod, (cx.now, why.into()));
+        }
         self.queue.failed(&cx.plan.flags.scheduler, pod, plugins, useful, cx.now);
         self.apply_preemption(cx, pod, result);
     }
