@@ -386,6 +386,80 @@ fn a_scenario_for_manifests_that_are_there_runs_and_checks_green() {
     );
 }
 
+const POOL: &str = "apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: { name: general }
+spec:
+  template:
+    spec:
+      nodeClassRef: { group: karpenter.k8s.aws, kind: EC2NodeClass, name: kept-elsewhere }
+      requirements: [{ key: node.kubernetes.io/instance-type, operator: In, values: [m5.large] }]
+";
+
+/// A tree of manifests as people keep it: versions of an object beside each other, what is kept elsewhere, charts and templates.
+#[test]
+fn a_first_scenario_is_written_for_any_tree_of_manifests() {
+    let desk = Desk::new("tree");
+    desk.write("k8s/a/pool.yaml", POOL);
+    desk.write("k8s/b/pool.yaml", &POOL.replace("m5.large", "m5.xlarge"));
+    desk.write("k8s/web.yaml", WEB);
+    desk.write("k8s/chart/Chart.yaml", "name: web\n");
+    desk.write("k8s/chart/templates/web.yaml", "apiVersion: v1\nkind: {{ .Values.kind }}\n");
+    desk.write("k8s/config.yaml", "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: v1\nkind: ConfigMap\n");
+    desk.write("k8s/kustomization.yaml", "resources: [web.yaml]\n");
+    desk.write("k8s/rendered.yaml", "apiVersion: v1\nkind: {{ .Values.kind }}\n");
+    let said = desk.says(&["init", "--from", "k8s"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for words in [
+        "k8s/b/pool.yaml is left out: NodePool general is there twice, first in k8s/a/pool.yaml",
+        "k8s/chart is a Helm chart: left out",
+        "k8s/rendered.yaml is a template: left out",
+        "k8s/kustomization.yaml changes manifests: left out",
+        "ConfigMap is not modelled: passed over (2 of them)",
+    ] {
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+    }
+    let (text, assumed) = (desk.read("scenario.yaml"), desk.read("assumed.yaml"));
+    let named = "manifests:\n  - k8s/config.yaml\n  - k8s/web.yaml\n  - k8s/a/pool.yaml\n  - assumed.yaml # assumed\n";
+    assert!(text.contains(named) && text.contains("node_pool: general, instance_type: m5.large"), "{text}");
+    assert!(
+        assumed.contains("metadata: { name: kept-elsewhere }") && !assumed.contains("kind: NodePool\n"),
+        "{assumed}"
+    );
+    assert_eq!(desk.says(&["check", "scenario.yaml"]).code, 0);
+    let said = desk.says(&["init", "--from", "k8s", "elsewhere"]);
+    assert!(said.err.contains("kubelapse init DIR --from"), "{}", said.err);
+}
+
+/// Pods that ask for labels: without a NodePool one that gives them is assumed, and where none gives them the summary says so.
+#[test]
+fn pods_that_ask_for_labels_get_them_or_it_is_said() {
+    let desk = Desk::new("labels");
+    let wishes = "spec: { nodeSelector: { intent: apps, kubernetes.io/arch: arm64 }, containers:";
+    desk.write("k8s/web.yaml", &WEB.replace("spec: { containers:", wishes));
+    assert_eq!(desk.says(&["init", "--from", "k8s"]).code, 0);
+    assert!(desk.read("assumed.yaml").contains("        intent: 'apps'\n"));
+    assert!(desk.read("scenario.yaml").contains("node_pool: default, instance_type: "));
+    desk.write("pool.yaml", &POOL.replace("kept-elsewhere", "default"));
+    let text = desk.read("assumed.yaml");
+    let class = &text[text.find("apiVersion: karpenter.k8s.aws").expect("a class")..];
+    desk.write("class.yaml", class);
+    desk.write("own.yaml", "manifests: [k8s/, pool.yaml, class.yaml]\nrun: { until: 2m }\n");
+    let said = desk.says(&["run", "own.yaml", "--out", "out"]);
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("no NodePool gives `intent: apps`"), "{}", said.out);
+    desk.write(
+        "plain.yaml",
+        "manifests: [k8s/]\ncluster: { nodes: [{ instance_type: m5.large }] }\nrun: { until: 2m }\n",
+    );
+    let said = desk.says(&["run", "plain.yaml", "--out", "out"]);
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("The scheduler had no node for") && words.contains("0/1 nodes are available: 1 node(s)"),
+        "{words}"
+    );
+}
+
 /// What a picture is about has words: each trigger, and of which Deployment it is where several scale.
 #[test]
 fn labels_of_a_picture_say_what_and_whose() {
