@@ -482,3 +482,19 @@ fn labels_of_a_picture_say_what_and_whose() {
     );
     assert!(churn.contains(">load 1 → 4.4 cores<"), "all loads change alike");
 }
+
+/// A failing expectation is annotated at its own line, also where that stands in the file below.
+#[test]
+fn annotations_stand_at_the_statement() {
+    let desk = Desk::with_shop("annotated");
+    desk.write(
+        "shop/scenarios/good.yaml",
+        &GOOD.replace("[lost_requests == 0]", "\n  - lost_requests == 0\n  - nodes_max >= 2"),
+    );
+    desk.write("shop/scenarios/upon.yaml", "base: good.yaml\nrun: { until: 3m }\n");
+    let wanted = "::error file=shop/scenarios/good.yaml,line=8,col=5,title=nodes_max >= 2::";
+    for name in ["good", "upon"] {
+        let said = desk.says(&["check", &format!("shop/scenarios/{name}.yaml"), "--github"]);
+        assert!(said.code == 1 && said.out.contains(wanted), "{}{}", said.out, said.err);
+    }
+}
