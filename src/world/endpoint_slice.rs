@@ -61,10 +61,10 @@ pub struct SliceEndpoint {
 pub struct EndpointSlice {
     /// `addressType: IPv6`.
     pub ipv6: bool,
-    /// Its ports.
-    pub ports: Vec<EndpointPort>,
+    /// Its ports; most writes of a slice leave them, and its labels, as they are.
+    pub ports: Arc<[EndpointPort]>,
     /// The Service's labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Label `service.kubernetes.io/headless`.
     pub headless: bool,
     /// Its endpoints.

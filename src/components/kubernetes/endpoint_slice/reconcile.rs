@@ -7,6 +7,7 @@
 use crate::plan::{Container, PodTemplate, ServicePort, ServiceSpec, TargetPort, TemplateId, ZoneId};
 use crate::rules::labels::Labels;
 use crate::world::{EndpointAddress, EndpointPort, EndpointSlice, Node, Pod, PodId, SliceEndpoint, SliceWrites, World};
+use std::sync::Arc;
 
 /// Pods whose named ports have the same numbers.
 struct Group {
@@ -146,8 +147,9 @@ fn same_ports(one: &[EndpointPort], other: &[EndpointPort]) -> bool {
     one.len() == other.len() && one.iter().all(|port| other.contains(port))
 }
 
-fn new_slice(service: &ServiceSpec, ipv6: bool, ports: Vec<EndpointPort>) -> EndpointSlice {
-    EndpointSlice { ipv6, ports, labels: service.labels.clone(), headless: service.headless, endpoints: Vec::new() }
+fn new_slice(service: &ServiceSpec, ipv6: bool, ports: Arc<[EndpointPort]>) -> EndpointSlice {
+    let labels = Arc::new(service.labels.clone());
+    EndpointSlice { ipv6, ports, labels, headless: service.headless, endpoints: Vec::new() }
 }
 
 /// Writes for the slices of one address family; what is deleted and created at once is not merged yet.
@@ -170,7 +172,7 @@ fn family_writes(
     writes.delete.extend(present.iter().copied().filter(|&place| !wanted[place]));
     if writes.delete.len() == present.len() && writes.create.is_empty() {
         // A Service without endpoints keeps one slice without ports and endpoints.
-        let placeholder = new_slice(service, ipv6, Vec::new());
+        let placeholder = new_slice(service, ipv6, Arc::default());
         match writes.delete[..] {
             [place] if is_placeholder(&slices[place], &placeholder) => writes.delete.clear(),
             _ => writes.create.push(placeholder),
@@ -208,12 +210,14 @@ fn group_writes(
     for &place in own {
         let slice = &slices[place];
         let (kept, changed) = keep(slice, &group.endpoints, &mut found);
-        let labels_changed = slice.labels != service.labels;
+        let labels_changed = *slice.labels != service.labels;
         if changed && kept.is_empty() {
             writes.delete.push(place);
         } else if changed || labels_changed {
             let endpoints = if changed { kept } else { slice.endpoints.clone() };
-            updated.push((place, EndpointSlice { endpoints, ..new_slice(service, ipv6, slice.ports.clone()) }));
+            let labels = if labels_changed { Arc::new(service.labels.clone()) } else { slice.labels.clone() };
+            let (ports, headless) = (slice.ports.clone(), service.headless);
+            updated.push((place, EndpointSlice { ipv6, ports, labels, headless, endpoints }));
         } else {
             unchanged.push(place);
         }
@@ -229,7 +233,7 @@ fn group_writes(
         let fitting = if left.len() < most { slice_to_fill(slices, &unchanged, left.len(), most) } else { None };
         let mut slice = match fitting {
             Some(place) => slices[place].clone(),
-            None => new_slice(service, ipv6, group.ports.clone()),
+            None => new_slice(service, ipv6, group.ports.as_slice().into()),
         };
         let room = most.saturating_sub(slice.endpoints.len()).max(1);
         slice.endpoints.extend(left.by_ref().take(room));

@@ -291,10 +291,11 @@ impl Hpa {
     fn end(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, written: bool) {
         if !written {
             sync.outcome.events.push("FailedUpdateStatus");
-        } else if let Some(decision) = &sync.decision {
+        } else if let Some(decision) = sync.decision.as_ref().filter(|_| sync.call == Call::WriteStatus) {
+            // One that is not written says the same as the last that was: message and values are those already remembered.
             let message = Message { text: decision.message(), failed: sync.failed };
             self.memory(hpa).message = message;
-            if let Some(values) = decision.metric_values().filter(|_| sync.call == Call::WriteStatus) {
+            if let Some(values) = decision.metric_values() {
                 cx.world.set_hpa_metrics(hpa, values);
             }
         }

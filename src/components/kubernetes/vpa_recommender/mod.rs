@@ -105,14 +105,11 @@ fn observe_pod(workload: &mut Workload, pod: PodId, label_set: u32, world: &Worl
     let Some(metrics) = world.metrics_of(pod) else { return };
     for usage in &metrics.containers {
         let Some(container) = containers.get(usize::from(usage.container)) else { continue };
-        if let Some(nanocores) = usage.cpu_nanocores {
-            // The API serves nanocores; the recommender asks for millicores, which round up.
-            let millicores = nanocores.div_euclid(1_000_000) + i64::from(nanocores.rem_euclid(1_000_000) != 0);
-            workload.add_cpu(pod.0, &container.name, metrics.timestamp, millicores);
-        }
-        if let Some(bytes) = usage.memory_bytes {
-            workload.add_memory(flags, pod.0, &container.name, metrics.timestamp, bytes);
-        }
+        // The API serves nanocores; the recommender asks for millicores, which round up.
+        let millicores = usage
+            .cpu_nanocores
+            .map(|nanocores| nanocores.div_euclid(1_000_000) + i64::from(nanocores.rem_euclid(1_000_000) != 0));
+        workload.add_usage(flags, pod.0, &container.name, metrics.timestamp, (millicores, usage.memory_bytes));
     }
 }
 

@@ -205,6 +205,17 @@ impl Workload {
         self.container(pod, name).is_some_and(|(container, history)| container.add_memory(history, interval, at, bytes))
     }
 
+    /// A sample of both, as far as it has them: the container is looked up once.
+    pub fn add_usage(&mut self, flags: &VpaFlags, pod: u32, name: &str, at: Time, usage: (Option<i64>, Option<i64>)) {
+        let Some((container, history)) = self.container(pod, name) else { return };
+        if let Some(millicores) = usage.0 {
+            container.add_cpu(history, at, millicores);
+        }
+        if let Some(bytes) = usage.1 {
+            container.add_memory(history, flags.memory_interval, at, bytes);
+        }
+    }
+
     /// An OOM kill.
     pub fn record_oom(&mut self, flags: &VpaFlags, pod: u32, name: &str, at: Time, request: i64) -> bool {
         self.container(pod, name).is_some_and(|(container, history)| container.record_oom(history, flags, at, request))
