@@ -155,14 +155,17 @@ impl MetricsServer {
         if cx.plan.flags.metrics.exact {
             return;
         }
-        while let Some(kept) = self.get(pod).filter(|kept| kept.next <= cx.now && !kept.stopped) {
+        while let Some(Some(kept)) = self.pods.get(pod.index())
+            && kept.next <= cx.now
+            && !kept.stopped
+        {
             self.sample(cx, pod, kept.next);
         }
     }
 
     /// Samples a pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
     fn sample(&mut self, cx: &Cx, pod: PodId, at: Time) {
-        let Some(mut kept) = self.get(pod) else { return };
+        let Some(Some(kept)) = self.pods.get_mut(pod.index()) else { return };
         let flags = &cx.plan.flags.metrics;
         let used = if flags.stepwise {
             stepped(cx.world, pod, kept.samples[0])
@@ -175,7 +178,6 @@ impl MetricsServer {
         kept.count += 1;
         let jitter = cx.phase(HOUSEKEEPING, pod_key(cx.world, pod) ^ kept.count << 40, base);
         kept.next = at + base + jitter;
-        self.put(pod, kept);
     }
 
     /// Pods that exist at the start have been sampled and scraped for long, at their steady load.

@@ -79,6 +79,7 @@ impl<K: Ord + Copy> Storage<K> {
         let mut kept = std::mem::take(&mut self.spare);
         kept.clear();
         kept.reserve(samples.len());
+        let mut next = 0;
         for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
             let point = Point {
                 start: sample.start.unwrap_or(LONG_AGO),
@@ -86,7 +87,7 @@ impl<K: Ord + Copy> Storage<K> {
                 cpu_nanos: sample.cpu_nanos,
                 memory: sample.memory,
             };
-            let previous = self.earlier(sample.pod, sample.container, &point, resolution);
+            let previous = self.earlier((sample.pod, sample.container), &point, resolution, &mut next);
             kept.push(Kept { pod: sample.pod, container: sample.container, last: point, previous });
         }
         kept.sort_by_key(|entry| (entry.pod, entry.container));
@@ -101,13 +102,18 @@ impl<K: Ord + Copy> Storage<K> {
         self.spare = std::mem::replace(&mut self.kept, kept);
     }
 
-    /// The point that the new one is measured against.
-    fn earlier(&self, pod: K, container: u16, new: &Point, resolution: Span) -> Option<Point> {
+    /// The point that the new one of `key` is measured against. A page mostly goes on where it did before: with what is
+    /// kept at `next`.
+    fn earlier(&self, key: (K, u16), new: &Point, resolution: Span, next: &mut usize) -> Option<Point> {
         let age = new.timestamp.saturating_sub(new.start);
         if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {
             return Some(Point { timestamp: new.start, cpu_nanos: 0, ..*new });
         }
-        let index = self.kept.binary_search_by_key(&(pod, container), |entry| (entry.pod, entry.container)).ok()?;
+        let searched = || self.kept.binary_search_by_key(&key, |entry| (entry.pod, entry.container)).ok();
+        let follows = self.kept.get(*next).is_some_and(|entry| (entry.pod, entry.container) == key);
+        let index = if follows { *next } else { searched()? };
+        debug_assert_eq!(searched(), Some(index), "each is kept once");
+        *next = index + 1;
         let Kept { last: stored, previous, .. } = self.kept[index];
         if new.start >= stored.timestamp {
             return None;
@@ -117,7 +123,7 @@ impl<K: Ord + Copy> Storage<K> {
         }
         // The same sample again: what was compared with it stays, and a container that had nothing counts from long ago,
         // if any other container of its pod had something.
-        let of_pod = || self.of_pod(&pod).iter().any(|entry| entry.previous.is_some());
+        let of_pod = || self.of_pod(&key.0).iter().any(|entry| entry.previous.is_some());
         let nothing = Point { start: LONG_AGO, timestamp: LONG_AGO, cpu_nanos: 0, memory: 0 };
         let kept = previous.or_else(|| of_pod().then_some(nothing))?;
         (kept.timestamp < new.timestamp).then_some(kept)
