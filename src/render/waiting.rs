@@ -21,7 +21,7 @@ pub fn no_node(finished: &Finished, pods: &[PodId], tried: Time, why: &str) -> S
     let who = if plan.node_pools.is_empty() { "The scheduler" } else { "Karpenter" };
     let tried = tenths(tried.since(plan.start));
     let labels = pods.first().filter(|_| why == LABELS);
-    let labels = labels.and_then(|&pod| unmet(plan, &finished.world.template_of(pod)));
+    let labels = labels.and_then(|&pod| unmet(plan, finished.world.template_of(pod)));
     let why = labels.as_deref().unwrap_or(why);
     format!("{who} had no node for {} (last tried at {tried}): {why}", plural(pods.len(), "pod"))
 }
