@@ -12,11 +12,14 @@ use crate::analysis::gate::{self, Gate};
 use crate::analysis::grid::{Grid, Point};
 use crate::analysis::statistics::Estimate;
 use crate::analysis::summary::{VERSION, measured};
-use crate::rules::expectation::{Unit, Verdict};
+use crate::rules::expectation::{Unit, Verdict, parse, parse_quantity};
 use std::fmt::Write;
 
 /// The screen shows so many points; the file has all.
 const ROWS_MAX: usize = 24;
+/// The square that marks the answer on a map, and its colour.
+const ANSWER: f64 = 10.0;
+const ANSWERS: Colour = Colour::hex(0xe8a200);
 /// Columns of the screen.
 const SCREEN: usize = 80;
 
@@ -104,7 +107,12 @@ fn settled_by(grid: &Grid) -> Option<String> {
         undecided.map(|gate| gate.would_decide).collect::<Option<Vec<u64>>>()?.into_iter().max()
     };
     let needed: Vec<u64> = open.iter().filter_map(of_point).collect();
-    let left = match open.len() - needed.len() {
+    let without = open.iter().filter(|point| nothing_measured(point).is_some()).count();
+    let nothing = open.iter().find_map(|point| nothing_measured(point)).map_or_else(String::new, |gate| {
+        let points = if without == 1 { "1 point" } else { &format!("{without} points") };
+        format!(" At {points} no run had anything to measure for {}: there more runs do not help.", gate.text)
+    });
+    let left = match open.len() - needed.len() - without {
         0 => String::new(),
         1 => " 1 point lies on its bound, or hangs on waits that were broken off: no number of runs is known to settle it."
             .to_string(),
@@ -114,7 +122,8 @@ fn settled_by(grid: &Grid) -> Option<String> {
     };
     let (least, most) = match (needed.iter().min(), needed.iter().max()) {
         (Some(least), Some(most)) => (least, most),
-        _ => return (!open.is_empty()).then(|| format!("Undecided:{left}")),
+        _ if left.is_empty() => return (without > 0).then(|| nothing.trim_start().to_string()),
+        _ => return Some(format!("Undecided:{left}{nothing}")),
     };
     let all = needed.len() == open.len();
     let said = match (needed.len(), least == most) {
@@ -123,7 +132,12 @@ fn settled_by(grid: &Grid) -> Option<String> {
         (_, false) if all => format!("would settle the first undecided point, about {most} all"),
         (count, false) => format!("would settle the first undecided point, about {most} {count} of {}", open.len()),
     };
-    Some(format!("About {least} runs a point {said} (--runs {most}).{left}"))
+    Some(format!("About {least} runs a point {said} (--runs {most}).{left}{nothing}"))
+}
+
+/// What is undecided at a point because no run had anything to measure, such as no step in the window.
+fn nothing_measured(point: &Point) -> Option<&Gate> {
+    point.holds.iter().find(|gate| gate.verdict == Verdict::Undecided && gate.runs == 0)
 }
 
 fn least(grid: &Grid) -> &str {
@@ -167,15 +181,14 @@ impl Column {
     }
 }
 
+/// Whether what must hold bounds what is measured: the same number, of the same part of a run.
+fn is_about(measure: &str, hold: &str) -> bool {
+    parse_quantity(measure).ok().zip(parse(hold).ok()).is_some_and(|(measure, hold)| hold.measures_the_same(&measure))
+}
+
 /// Parameters, what is measured, what must hold and what is to be small, each once. What is measured and must hold has the bound
 /// in its head.
 fn columns(grid: &Grid, rows: &[&Point]) -> Vec<Column> {
-    let plain = |text: &str| text.split_whitespace().collect::<String>();
-    let bounds = |hold: &str, measure: &str| {
-        plain(hold)
-            .strip_prefix(&plain(measure))
-            .is_some_and(|rest| rest.starts_with(['<', '>', '=']) || rest.starts_with("in"))
-    };
     let column = |head: &str, is_parameter: bool, cell: &dyn Fn(&Point) -> String| {
         let cells = rows.iter().map(|point| cell(point)).collect();
         Column { head: head.to_string(), letter: None, cells, is_parameter }
@@ -185,7 +198,7 @@ fn columns(grid: &Grid, rows: &[&Point]) -> Vec<Column> {
         all.push(column(name, true, &|point| point.values[index].clone()));
     }
     for (index, measure) in grid.measures.iter().enumerate() {
-        let hold = grid.holds.iter().find(|hold| bounds(hold, measure));
+        let hold = grid.holds.iter().find(|hold| is_about(measure, hold));
         all.push(column(hold.unwrap_or(measure), false, &|point| number(&point.measures[index])));
     }
     for (index, hold) in grid.holds.iter().enumerate() {
@@ -313,6 +326,9 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
         if !grid.holds.is_empty() {
             frame(&mut out, [x + 2.5, y + 2.5, cell_width - 5.0, cell_height - 5.0], point.verdict());
         }
+        if grid.minimise.is_some() && grid.best() == Some(point) {
+            out.rect([x + cell_width - 16.0, y + 6.0, ANSWER, ANSWER], ANSWERS, "the answer".to_string());
+        }
         if column == 0 {
             out.text((left - 8.0, middle.1), (12.0, false), Anchor::End, INK, point.values[0].clone());
         }
@@ -326,7 +342,8 @@ fn heat_map(grid: &Grid) -> Option<Drawing> {
     let ends = (format!("{} least", gate::rounded(unit, low)), format!("{} most", gate::rounded(unit, high)));
     let marks = [(shade(0.0), ends.0.as_str()), (shade(1.0), ends.1.as_str())];
     let foot = top + height + 62.0;
-    legend(&mut out, left, foot, &marks);
+    let answer = grid.best().filter(|_| grid.minimise.is_some()).map(|_| (ANSWERS, "the answer"));
+    legend(&mut out, left, foot, &marks.into_iter().chain(answer).collect::<Vec<_>>());
     if !grid.holds.is_empty() {
         let (mut x, foot) = (left, foot + 22.0);
         for (verdict, words) in [(Verdict::Holds, "all holds"), (Verdict::Undecided, "undecided")] {
@@ -468,6 +485,47 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_held_of_a_window_has_a_column_of_its_own() {
+        let mut grid = grid();
+        let window = "p95(time_to_serve) of window 4m..20m".to_string();
+        grid.measures = vec![window, "p95(time_to_serve)".to_string()];
+        grid.holds = vec!["p95(time_to_serve)  <= 100s of window 4m..20m".to_string()];
+        for point in &mut grid.points {
+            let whole = Gate { estimate: Some(Estimate::exact(180.0)), ..point.measures[0].clone() };
+            point.measures.push(whole);
+        }
+        let text = text(&grid);
+        assert!(
+            text.contains("  a  p95(time_to_serve) <= 100s of window 4m..20m\n  b  p95(time_to_serve)\n"),
+            "{text}"
+        );
+        assert!(text.contains("\n4             0         1m38s  3m  $0.0160  holds\n"), "{text}");
+    }
+
+    #[test]
+    fn a_point_without_anything_to_measure_does_not_lie_on_its_bound() {
+        let mut grid = grid();
+        grid.points.truncate(1);
+        let hold = Gate {
+            text: grid.holds[0].clone(),
+            verdict: Verdict::Undecided,
+            estimate: None,
+            runs: 0,
+            ..grid.points[0].holds[0].clone()
+        };
+        grid.points[0].holds[0] = hold;
+        let said = settled_by(&grid).unwrap();
+        assert!(said.starts_with("At 1 point no run had anything to measure for p95(time_to_serve) <= 100s"), "{said}");
+    }
+
+    #[test]
+    fn a_map_marks_the_answer() {
+        let words = |grid: &Grid| String::from_utf8(svg::render(&heat_map(grid).unwrap())).unwrap();
+        assert!(words(&grid()).matches("the answer").count() >= 2, "the mark and the legend");
+        assert!(!words(&Grid { minimise: None, ..grid() }).contains("the answer"));
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub struct Expectation {
     pub scope: Scope,
 }
 
+impl Expectation {
+    /// Whether both are about one number: they may bound it differently.
+    pub fn measures_the_same(&self, other: &Expectation) -> bool {
+        self.subject == other.subject && self.scope == other.scope
+    }
+}
+
 /// What somebody expects a claim to turn out as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -101,58 +101,92 @@ fn distribution(plan: &Plan, runs: &Runs, measure: Measure) -> Option<Drawing> {
         let at = |&rank: &usize| frame.at(known[rank - 1], value((rank as f64 - 0.5) / count as f64 * 100.0));
         ranks.iter().map(at).collect::<Vec<_>>()
     };
-    out.line(line(&left, &|percent| percent), BLUE, 2.0, false);
-    out.line(line(&right, &exceeds), BLUE, 2.0, false);
-    mark_bounds(&mut out, (&left, &right), range, &limits);
+    let curves = [line(&left, &|percent| percent), line(&right, &exceeds)];
+    curves.iter().for_each(|curve| out.line(curve.clone(), BLUE, 2.0, false));
+    let mut taken: [Vec<Area>; 2] = curves.map(|curve| curve.windows(2).map(|pair| around(pair[0], pair[1])).collect());
     if count >= statistics::least_runs(95.0) {
         // As high as the curve is there: at the middle of its run.
         let rank = (count * 95).div_ceil(100);
-        mark_percentile(&mut out, (&left, &right), known[rank - 1], (rank as f64 - 0.5) / count as f64);
+        let share = (rank as f64 - 0.5) / count as f64;
+        let words = mark_percentile(&mut out, (&left, &right), known[rank - 1], share);
+        taken.iter_mut().zip(words).for_each(|(taken, words)| taken.extend(words));
     }
+    mark_bounds(&mut out, [&left, &right], range, &limits, &mut taken);
     let never = if ended < count { format!(", {} of them broken off", count - ended) } else { String::new() };
     let confidence = format!("{:.0} % band of each percentile", runs.level * 100.0);
     legend(&mut out, 60.0, 372.0, &[(BLUE, &format!("{count} runs{never}")), (BLUE.opacity(0.18), &confidence)]);
     Some(out)
 }
 
-/// Upright lines at the bounds with the checks that set them. The curve is high at the right of the left panel and low at its
-/// left: words stand at the foot there, and at the top of the right panel.
-fn mark_bounds(out: &mut Drawing, (left, right): (&Frame, &Frame), range: (f64, f64), limits: &[Limit]) {
+/// A rectangle: left, top, width, height.
+type Area = [f64; 4];
+
+/// The rectangle with these corners.
+fn around((x, y): (f64, f64), (other_x, other_y): (f64, f64)) -> Area {
+    [x.min(other_x), y.min(other_y), (x - other_x).abs(), (y - other_y).abs()]
+}
+
+fn meet(one: &Area, other: &Area) -> bool {
+    (0..2).all(|side| one[side] <= other[side] + other[side + 2] && other[side] <= one[side] + one[side + 2])
+}
+
+/// Upright lines at the bounds with the checks that set them. Words stand beside their line where they lie on nothing else.
+fn mark_bounds(
+    out: &mut Drawing,
+    frames: [&Frame; 2],
+    range: (f64, f64),
+    limits: &[Limit],
+    taken: &mut [Vec<Area>; 2],
+) {
     let mut drawn: Vec<f64> = Vec::new();
-    for (row, (low, limit, text)) in limits.iter().enumerate() {
-        let width = text_width(text, 11.0, false);
-        let words = |out: &mut Drawing, from: f64, base: f64, start: bool| {
-            let back = if start { from - 2.0 } else { from - width - 2.0 };
-            out.rect([back, base - 11.0, width + 4.0, 14.0], Colour::hex(0xffffff).opacity(0.85), "");
-            let anchor = if start { Anchor::Start } else { Anchor::End };
-            out.text((from, base), (11.0, false), anchor, RED, text.clone());
-        };
+    for (low, limit, text) in limits {
         for bound in low.iter().chain([limit]) {
             let new = !drawn.contains(bound);
             drawn.push(*bound);
-            for frame in [left, right].into_iter().filter(|_| new) {
+            for frame in frames.into_iter().filter(|_| new) {
                 let (x, top, bottom) = frame.vertical(*bound);
                 out.line(vec![(x, top), (x, bottom)], RED, 1.5, true);
             }
         }
-        for (frame, low) in [left, right].into_iter().zip([*low; 2]).filter_map(|(frame, low)| Some((frame, low?))) {
+        for (frame, low) in frames.into_iter().filter_map(|frame| Some((frame, (*low)?))) {
             let ((from, top, bottom), (to, ..)) = (frame.vertical(low), frame.vertical(*limit));
             out.rect([from, top, to - from, bottom - top], RED.opacity(0.06), text.clone());
         }
-        let down = 15.0 * row as f64;
-        let (x, _, bottom) = left.vertical(*limit);
-        let after = width + 8.0 > x - left.at(range.0, 0.0).0;
-        words(out, if after { x + 5.0 } else { x - 5.0 }, bottom - 8.0 - down, after);
-        let (x, top, _) = right.vertical(*limit);
-        let after = width + 8.0 <= right.at(range.1, 0.0).0 - x;
-        words(out, if after { x + 5.0 } else { x - 5.0 }, top + 14.0 + down, after);
+    }
+    let tops = [false, true];
+    for (_, limit, text) in limits {
+        let width = text_width(text, 11.0, false);
+        for ((frame, taken), from_top) in frames.into_iter().zip(taken.iter_mut()).zip(tops) {
+            let area = beside(frame, range, *limit, width, (from_top, taken));
+            taken.push(area);
+            out.rect(area, Colour::hex(0xffffff).opacity(0.85), "");
+            out.text((area[0] + 2.0, area[1] + 11.0), (11.0, false), Anchor::Start, RED, text.clone());
+        }
     }
 }
 
-/// A mark with its value where 95 of 100 runs are done: above the curve on either side.
-fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f64, share: f64) {
+/// Where words so wide find room beside the line at a value: the first row from the top or the foot in which they meet
+/// nothing, at either side; else the first.
+fn beside(frame: &Frame, range: (f64, f64), value: f64, width: f64, (from_top, taken): (bool, &[Area])) -> Area {
+    const ROW: f64 = 15.0;
+    let (x, top, bottom) = frame.vertical(value);
+    let (first, last) = (frame.at(range.0, 0.0).0, frame.at(range.1, 0.0).0);
+    let rows = ((bottom - top - 10.0) / ROW) as usize;
+    let place = |row: usize, after: bool| {
+        let down = ROW * row as f64;
+        let y = if from_top { top + 3.0 + down } else { bottom - 19.0 - down };
+        [if after { x + 3.0 } else { x - width - 7.0 }, y, width + 4.0, 14.0]
+    };
+    let is_inside = |area: &Area| area[0] >= first && area[0] + area[2] <= last;
+    let all = (0..rows).flat_map(|row| [from_top, !from_top].map(|after| place(row, after))).filter(is_inside);
+    let free = all.clone().find(|area| !taken.iter().any(|other| meet(area, other)));
+    free.or_else(|| all.clone().next()).unwrap_or_else(|| place(0, x - first < last - x))
+}
+
+/// A mark with its value where 95 of 100 runs are done: above the curve on either side. Out: where its words are, by panel.
+fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f64, share: f64) -> [Vec<Area>; 2] {
     if !value.is_finite() {
-        return;
+        return [Vec::new(), Vec::new()];
     }
     let words = format!("p95 {}", rounded(Unit::Seconds, value));
     let width = text_width(&words, 12.0, true);
@@ -163,11 +197,17 @@ fn mark_percentile(out: &mut Drawing, (left, right): (&Frame, &Frame), value: f6
     let (at, anchor) =
         if x - edge > width + 16.0 { ((x - 6.0, y - 6.0), Anchor::End) } else { ((edge, top - 8.0), Anchor::Start) };
     out.text(at, (12.0, true), anchor, INK, words.clone());
+    let of_words = |(x, y): (f64, f64), anchor: Anchor| {
+        let from = if anchor == Anchor::Start { x } else { x - width };
+        vec![[from, y - 11.0, width, 14.0]]
+    };
+    let in_left = of_words(at, anchor);
     let (x, y) = right.at(value, (1.0 - share).log10());
     out.rect([x - 4.0, y - 4.0, 8.0, 8.0], INK, words.clone());
     let (end, ..) = right.vertical(f64::MAX);
     let (at, anchor) = if end - x > width + 16.0 { (x + 9.0, Anchor::Start) } else { (x - 9.0, Anchor::End) };
     out.text((at, y - 4.0), (12.0, true), anchor, INK, words);
+    [in_left, of_words((at, y - 4.0), anchor)]
 }
 
 /// A part of a bar.

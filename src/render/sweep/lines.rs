@@ -3,7 +3,7 @@
 //!
 //! In: a grid. Out: a drawing. A band without an end, since the runs were too few for one, fades out.
 
-use super::mark;
+use super::{is_about, mark};
 use crate::analysis::gate::Gate;
 use crate::analysis::grid::{Grid, Point};
 use crate::render::plot::{AXIS, Frame, Tick, drawing, legend, ticks};
@@ -19,6 +19,8 @@ const PANELS_MAX: usize = 4;
 const FADES: usize = 8;
 /// Points nearer to one another than this part of the axis are set at equal distances.
 const NEAR: f64 = 0.03;
+/// Values are the same to the eye where they differ by less than this part.
+const EQUAL: f64 = 0.005;
 
 /// What one panel shows.
 struct Panel<'g> {
@@ -31,13 +33,13 @@ struct Panel<'g> {
 /// The panels: what is measured, what must hold and is not measured anyway, then what is to be least.
 fn panels(grid: &Grid) -> Vec<Panel<'_>> {
     let holds: Vec<(usize, &str)> = grid.holds.iter().map(String::as_str).enumerate().collect();
-    let of = |title: &str| holds.iter().copied().filter(|(_, hold)| about(title, hold)).collect::<Vec<_>>();
+    let of = |title: &str| holds.iter().copied().filter(|(_, hold)| is_about(title, hold)).collect::<Vec<_>>();
     let measured = grid.measures.iter().enumerate().map(|(index, title)| Panel {
         title,
         gate: Box::new(move |point: &Point| point.measures.get(index)),
         holds: of(title),
     });
-    let alone = holds.iter().filter(|(_, hold)| !grid.measures.iter().any(|title| about(title, hold)));
+    let alone = holds.iter().filter(|(_, hold)| !grid.measures.iter().any(|title| is_about(title, hold)));
     let alone = alone.map(|&(index, hold)| Panel {
         title: hold,
         gate: Box::new(move |point: &Point| point.holds.get(index)),
@@ -47,12 +49,6 @@ fn panels(grid: &Grid) -> Vec<Panel<'_>> {
     let least =
         least.map(|title| Panel { title, gate: Box::new(|point: &Point| point.minimise.as_ref()), holds: Vec::new() });
     measured.chain(alone).chain(least).take(PANELS_MAX).collect()
-}
-
-/// Whether what must hold is about what is measured.
-fn about(title: &str, hold: &str) -> bool {
-    let rest = hold.strip_prefix(title).map(str::trim_start);
-    rest.is_some_and(|rest| rest.starts_with(['<', '>', '=', '!']) || rest.starts_with("in "))
 }
 
 /// The picture; `None`: there is nothing to draw.
@@ -147,7 +143,9 @@ fn seen<'g>(grid: &'g Grid, panel: &Panel<'g>, xs: &[f64]) -> Vec<Seen<'g>> {
             Verdict::Holds => 0,
         };
         let verdict = panel.holds.iter().map(|&(at, _)| point.holds[at].verdict).max_by_key(rank);
-        Some(Seen { row: [x, estimate.low, estimate.point, estimate.high], gate, verdict })
+        // Nothing that is measured is ever less than nothing, but the interval of a mean does not know that.
+        let low = if estimate.low.is_finite() { estimate.low.max(estimate.point.min(0.0)) } else { estimate.low };
+        Some(Seen { row: [x, low, estimate.point, estimate.high], gate, verdict })
     };
     grid.points.iter().zip(xs).filter_map(of).collect()
 }
@@ -202,9 +200,10 @@ fn bounds(text: &str) -> Vec<f64> {
     }
 }
 
-/// Foot and top of the axis: from zero, unless all values are so far from it that their differences would vanish.
+/// Foot and top of the axis: from zero, unless all values are so far from it that their differences would vanish. What differs by
+/// less than anybody reads is a level line.
 fn extent(low: f64, high: f64, open: bool) -> (f64, f64) {
-    let near = high - low < 0.2 * high && high > low;
+    let near = (EQUAL * high..0.2 * high).contains(&(high - low)) && high > low;
     let (foot, spread) = if low < 0.0 || near { (low - 0.25 * (high - low), high - low) } else { (0.0, high) };
     let room = if open { 0.35 } else { 0.1 };
     let top = high + room * spread;
@@ -317,5 +316,28 @@ mod tests {
         assert_eq!(extent(60.0, 150.0, false).0, 0.0);
         let (foot, _) = extent(100.0, 110.0, false);
         assert!(foot > 90.0 && foot < 100.0);
+        // A cost that is the same everywhere: its axis does not spread what nobody can read.
+        assert_eq!(extent(0.04840, 0.04841, false).0, 0.0);
+    }
+
+    #[test]
+    fn no_band_goes_below_zero() {
+        let mut grid = grid(160.0);
+        grid.points[0].measures[0].estimate = Some(Estimate { point: 0.5, low: -0.5, high: 1.5 });
+        let xs = places(&grid).0;
+        assert_eq!(seen(&grid, &panels(&grid)[0], &xs)[0].row[1], 0.0);
+    }
+
+    /// What is held of a window is another number than that of the whole run: it has a panel of its own.
+    #[test]
+    fn what_is_held_of_a_window_is_not_marked_on_the_whole_run() {
+        let mut grid = grid(160.0);
+        grid.holds = vec!["p95(time_to_serve) <= 2m of window 4m..20m".to_string()];
+        let panels = panels(&grid);
+        assert_eq!(
+            panels.iter().map(|panel| panel.title).collect::<Vec<_>>(),
+            ["p95(time_to_serve)", "mean(cost)", &grid.holds[0]]
+        );
+        assert!(panels[0].holds.is_empty());
     }
 }
