@@ -9,7 +9,7 @@
 //! statistic   = "mean" | "median" | "min" | "max" | "p" number
 //! bound       = comparison value | "in" value ".." value
 //! scope       = "of step" number | "of deployment" name | "of window" value ".." value, any number of them
-//! value       = 3m, 2m18.5s, 150ms | 12, 0.5 | 1% | $0.25
+//! value       = 3m, 2m18.5s, 150ms | 12, 0.5 | 1%, at most 100% | $0.25
 //! ```
 
 mod reader;
@@ -478,6 +478,13 @@ mod tests {
         assert_eq!(wrong("avg(cost) < 1"), (0, Some("mean".to_string())));
         assert_eq!(wrong("time_to_serve <= 180"), (17, Some("180s".to_string())));
         assert_eq!(wrong("time_to_serve 3m"), (14, Some("<=".to_string())));
+        assert_eq!(wrong("time_to_serve =< 1m"), (14, Some("<=".to_string())));
+        assert_eq!(wrong("share(time_to_serve <= 1m) >= 95"), (30, Some("95%".to_string())));
+        assert_eq!(wrong("share(lost_requests > 0) <= 0.01"), (28, Some("1%".to_string())));
+        assert_eq!(wrong("share(lost_requests > 0) <= 120%"), (28, Some("100%".to_string())));
+        assert_eq!(wrong("p95(lost_share) <= 5"), (19, Some("5%".to_string())));
+        assert_eq!(wrong("share(lost_share > -1%) <= 5%").0, 19);
+        assert_eq!(bound("lost_share == 0"), Bound::Compare(Comparison::Equal, 0.0));
         assert_eq!(wrong("cost <= 3m"), (8, Some("$0.50".to_string())));
         assert_eq!(wrong("time_to_serve <= 3m of stap 1"), (23, Some("step".to_string())));
         assert_eq!(wrong("lost_requests == 0 please").0, 19);

@@ -143,6 +143,12 @@ impl<'a> Reader<'a> {
     }
 
     fn comparison(&mut self) -> Result<Comparison, ExpectationError> {
+        self.space();
+        for (slip, sign) in [("=<", "<="), ("=>", ">=")] {
+            if self.rest().starts_with(slip) {
+                return Err(self.error(self.at, format!("`{slip}` is no comparison"), Some(sign.to_string())));
+            }
+        }
         for (sign, comparison) in Comparison::SIGNS {
             if self.take(sign) {
                 return Ok(comparison);
@@ -181,23 +187,30 @@ impl<'a> Reader<'a> {
             Unit::Seconds => seconds(word),
             Unit::Count => word.parse().ok(),
             Unit::Dollars => word.parse().ok(),
-            Unit::Share => word.strip_suffix('%').map_or_else(
-                || word.parse().ok(),
-                |percent| percent.parse::<f64>().ok().map(|percent| percent / 100.0),
-            ),
+            Unit::Share => share(word).filter(|share| (0.0..=1.0).contains(share)),
         };
         let plain = !dollar || unit == Unit::Dollars;
-        value.filter(|value: &f64| value.is_finite() && plain).ok_or_else(|| {
-            let bare = word.parse::<f64>().is_ok();
-            let (what, suggestion) = match unit {
-                Unit::Seconds if bare => ("a duration needs a unit", Some(format!("{word}s"))),
-                Unit::Seconds => ("a duration is expected", Some("3m".to_string())),
-                Unit::Count => ("a number is expected", None),
-                Unit::Share => ("a share is expected", Some("1%".to_string())),
-                Unit::Dollars => ("an amount of dollars is expected", Some("$0.50".to_string())),
-            };
-            self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
-        })
+        value.filter(|value: &f64| value.is_finite() && plain).ok_or_else(|| self.no_value(unit, word, start))
+    }
+
+    /// What is wrong with a word that is no value of the unit.
+    fn no_value(&self, unit: Unit, word: &str, start: usize) -> ExpectationError {
+        let bare: Option<f64> = word.parse().ok();
+        let (what, suggestion) = match unit {
+            Unit::Seconds if bare.is_some() => ("a duration needs a unit", Some(format!("{word}s"))),
+            Unit::Seconds => ("a duration is expected", Some("3m".to_string())),
+            Unit::Count => ("a number is expected", None),
+            Unit::Share => match (share(word), bare) {
+                (Some(share), _) if share < 0.0 => ("a share is 0% at least", None),
+                (Some(_), _) => ("a share is 100% at most", Some("100%".to_string())),
+                // 0.05 is five in a hundred, 5 probably is as well.
+                (None, Some(part)) if part > 0.0 && part < 1.0 => ("a share needs a `%`", Some(Unit::Share.show(part))),
+                (None, Some(_)) => ("a share needs a `%`", Some(format!("{word}%"))),
+                (None, None) => ("a share is expected", Some("1%".to_string())),
+            },
+            Unit::Dollars => ("an amount of dollars is expected", Some("$0.50".to_string())),
+        };
+        self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
     }
 
     fn scope(&mut self, scope: &mut Scope) -> Result<(), ExpectationError> {
@@ -266,6 +279,15 @@ fn seconds(word: &str) -> Option<f64> {
         micros += (number * factor).round();
     }
     (!word.is_empty()).then_some(micros / 1e6)
+}
+
+/// `1%` as 0.01; nothing is nothing in any unit.
+fn share(word: &str) -> Option<f64> {
+    if word == "0" {
+        return Some(0.0);
+    }
+    let percent: f64 = word.strip_suffix('%')?.parse().ok()?;
+    Some(percent / 100.0)
 }
 
 /// The candidate that differs least from `name`, if it differs by less than half.
