@@ -94,3 +94,19 @@ fn the_screen_says_how_long_they_waited_and_why_there_was_no_node() {
     }
     assert!(!text.contains("no pod was created"), "{text}");
 }
+
+/// A name that the container does not have: each attempt of the kubelet is an error, so what was Ready stays so and what is new
+/// never is.
+#[test]
+fn a_readiness_probe_on_a_port_that_is_not_there_lets_no_new_pod_serve() {
+    let readiness = "Deployment/wordpress.spec.template.spec.containers[0].readinessProbe.httpGet.port";
+    let set = Setting { field: readiness.to_string(), value: "htpp".to_string() };
+    let options = LoadOptions { set: vec![set], ..LoadOptions::default() };
+    let loaded = load(&root().join("scenarios/scale-up.yaml"), &options);
+    let plan = loaded.map(|loaded| loaded.plan).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let outcome = study::run_once(&plan, 0, true);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    assert!(!analysis.steps.is_empty() && analysis.steps.iter().all(|step| step.served.is_none()));
+    let mut made = analysis.steps.iter().flat_map(|step| &step.pods);
+    assert!(made.all(|made| !outcome.world.pod(made.pod).is_ready()));
+}

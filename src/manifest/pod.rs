@@ -185,9 +185,9 @@ fn container(node: &Node, path: String, problems: &mut Problems) -> Option<Conta
         check_limits(&container, &inner, problems);
     }
     container.ports = ports(&mut fields, problems);
-    container.startup = probe(&mut fields, "startupProbe", problems);
-    container.readiness = probe(&mut fields, "readinessProbe", problems);
-    container.liveness = probe(&mut fields, "livenessProbe", problems);
+    container.startup = probe(&mut fields, ("startupProbe", NEVER_STARTED), &container.ports, problems);
+    container.readiness = probe(&mut fields, ("readinessProbe", NEVER_READY), &container.ports, problems);
+    container.liveness = probe(&mut fields, ("livenessProbe", NEVER_KILLED), &container.ports, problems);
     if let Some(mut lifecycle) = fields.fields("lifecycle", problems)
         && let Some(mut hook) = lifecycle.fields("preStop", problems)
     {
@@ -229,13 +229,38 @@ fn ports(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<ContainerPort>
         .collect()
 }
 
-fn probe(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Option<Probe> {
+const NEVER_STARTED: &str = "its containers never count as started: no new pod becomes Ready";
+const NEVER_READY: &str = "no new pod becomes Ready";
+const NEVER_KILLED: &str = "the kubelet can never find it dead";
+
+/// Whether a probe names a port that its container does not have; said so. The kubelet throws the result of each attempt away
+/// (`pkg/kubelet/prober/worker.go`, `doProbe`; `pkg/probe/util.go`, `ResolveContainerPort`).
+fn lacks_port(probe: &mut Fields<'_>, leads_to: &str, known: &[ContainerPort], problems: &mut Problems) -> bool {
+    let Some((node, wanted)) = probe.get("port").and_then(|node| Some((node, node.text()?))) else { return false };
+    let names = || known.iter().map(|port| port.name.as_str()).filter(|name| !name.is_empty());
+    if wanted.parse::<i64>().is_ok() || names().any(|name| name == wanted) {
+        return false;
+    }
+    let text = format!("{}: the container has no port named `{wanted}`", probe.path);
+    let help = crate::scenario::diagnostic::suggestion(wanted, names());
+    let help = help.unwrap_or_else(|| "give the containerPort that name, or write its number".to_string());
+    problems.push(Diagnostic::warning("W141", node.place, text).label(leads_to).help(help));
+    true
+}
+
+fn probe(
+    fields: &mut Fields<'_>,
+    (key, lost): (&'static str, &str),
+    ports: &[ContainerPort],
+    problems: &mut Problems,
+) -> Option<Probe> {
     let mut inner = fields.fields(key, problems)?;
     let http = inner.fields("httpGet", problems);
     let handler = if let Some(mut http) = http {
-        ProbeHandler::Http(http.text("path", problems).unwrap_or_else(|| "/".to_string()))
-    } else if inner.get("tcpSocket").is_some() {
-        ProbeHandler::Tcp
+        let path = http.text("path", problems).unwrap_or_else(|| "/".to_string());
+        if lacks_port(&mut http, lost, ports, problems) { ProbeHandler::NoPort } else { ProbeHandler::Http(path) }
+    } else if let Some(mut tcp) = inner.fields("tcpSocket", problems) {
+        if lacks_port(&mut tcp, lost, ports, problems) { ProbeHandler::NoPort } else { ProbeHandler::Tcp }
     } else if inner.get("exec").is_some() {
         ProbeHandler::Exec
     } else if inner.get("grpc").is_some() {

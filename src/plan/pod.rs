@@ -268,6 +268,8 @@ pub enum ProbeHandler {
     Exec,
     /// gRPC health check.
     Grpc,
+    /// A port by a name that the container does not have: each attempt is an error, and sets nothing.
+    NoPort,
 }
 
 /// `restartPolicy`.

@@ -1,7 +1,7 @@
 //! Objects into the plan: ids assigned, names resolved, admission done.
 
 use super::Draft;
-use super::diagnostic::{Diagnostic, Place, Problems};
+use super::diagnostic::{Diagnostic, Place, Problems, nearest};
 use crate::engine::Span;
 use crate::manifest::common::Found;
 use crate::manifest::namespace::NAME_LABEL;
@@ -12,7 +12,7 @@ use crate::plan::{
     HealthCheck, Image, InitialPod, NodeClassId, Plan, PodTemplate, RoutingAlgorithm, TargetGroup, TargetGroupId,
     TemplateId,
 };
-use crate::rules::labels::Labels;
+use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
 use crate::rules::quantity::Bytes;
 use std::sync::Arc;
 
@@ -55,6 +55,7 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     place_bindings(draft);
     place_alarms(draft);
     say_lonely_services(draft);
+    say_lonely_budgets(draft);
 }
 
 /// A Service that selects no pod of any template is legal, and nearly always a misspelt label.
@@ -64,10 +65,44 @@ fn say_lonely_services(draft: &mut Draft) {
         let selects = plan.templates.iter().any(|template| service.selects(template));
         if service.selector.is_some() && !service.external_name && !selects {
             let text = format!("Service {} selects no pod of any manifest", service.name);
-            let help = "its selector must equal labels of the pod template, in the same namespace";
+            let help = near_label(service.selector.as_ref(), &service.namespace, plan).unwrap_or_else(|| {
+                "its selector must equal labels of the pod template, in the same namespace".to_string()
+            });
             problems.push(Diagnostic::warning("W132", *place, text).help(help));
         }
     }
+}
+
+/// A PodDisruptionBudget that counts no pod of any template protects nothing.
+fn say_lonely_budgets(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: budget, place, .. } in &objects.pdbs {
+        if plan.templates.iter().any(|template| budget.matches(template)) {
+            continue;
+        }
+        let text = format!("PodDisruptionBudget {} selects no pod of any manifest", budget.name);
+        let help = near_label(budget.selector.as_ref(), &budget.namespace, plan)
+            .unwrap_or_else(|| "its selector must match labels of the pod template, in the same namespace".to_string());
+        problems.push(Diagnostic::warning("W142", *place, text).label("it protects nothing").help(help));
+    }
+}
+
+/// The label of a pod of the namespace that a selector nearly asks for.
+fn near_label(selector: Option<&LabelSelector>, namespace: &str, plan: &Plan) -> Option<String> {
+    let templates = plan.templates.iter().filter(|template| template.namespace == namespace);
+    let labels: Vec<(&str, &str)> =
+        templates.flat_map(|template| &template.labels).map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let near = |asked: &LabelRequirement| -> Option<String> {
+        let wanted = asked.values.first().filter(|_| asked.operator == LabelOperator::In)?;
+        let of_key = labels.iter().filter(|(key, _)| *key == asked.key).map(|&(_, value)| value);
+        if let Some(value) = nearest(wanted, of_key).filter(|near| near != wanted) {
+            return Some(format!("did you mean `{}: {value}`?", asked.key));
+        }
+        let of_value = labels.iter().filter(|(_, value)| value == wanted).map(|&(key, _)| key);
+        let key = nearest(&asked.key, of_value).filter(|near| *near != asked.key)?;
+        Some(format!("did you mean `{key}: {wanted}`?"))
+    };
+    selector?.requirements.iter().find_map(near)
 }
 
 fn place_names(draft: &mut Draft) {

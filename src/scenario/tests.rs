@@ -674,6 +674,36 @@ fn a_service_that_selects_nothing_is_warned_of() {
     assert!(warnings.contains("W132") && warnings.contains("Service web selects no pod"), "{warnings}");
 }
 
+#[test]
+fn a_budget_that_selects_nothing_is_warned_of() {
+    let folder = Folder::new("lonely-budget");
+    let budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: { name: web }\nspec: { maxUnavailable: 0, \
+                  selector: { matchLabels: { app: wbe } } }\n";
+    folder.write("app.yaml", format!("{DEPLOYMENT}---\n{budget}"));
+    let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
+    let warnings = load(&path, &LoadOptions::default()).expect("it is legal").render_warnings(false);
+    assert!(warnings.contains("W142") && warnings.contains("did you mean `app: web`?"), "{warnings}");
+}
+
+/// The kubelet looks for the name in the probed container alone; a number may be written as a text.
+#[test]
+fn a_probe_on_a_port_that_its_container_lacks_is_warned_of() {
+    let folder = Folder::new("probe-port");
+    let warnings = |port: &str| {
+        let container = format!(
+            "ports: [{{ name: http, containerPort: 80 }}], readinessProbe: {{ httpGet: {{ path: /, port: {port} }} }}, resources"
+        );
+        folder.write("app.yaml", DEPLOYMENT.replacen("resources", &container, 1));
+        let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
+        let loaded =
+            load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        loaded.render_warnings(false)
+    };
+    let wrong = warnings("htpp");
+    assert!(wrong.contains("W141") && wrong.contains("did you mean `http`?"), "{wrong}");
+    assert!(["http", "80", "'80'"].into_iter().all(|port| !warnings(port).contains("W141")));
+}
+
 const LONELY: &str =
     "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: wbe }, ports: [{ port: 80 }] }\n";
 

@@ -181,6 +181,9 @@ impl PodWorker {
     fn answer(&mut self, cx: &mut Cx, index: usize, spec: &Probe) -> (Outcome, Span) {
         let worker = &self.workers[index];
         let Some(script) = &self.rehearsals[worker.container] else {
+            if spec.handler == ProbeHandler::NoPort {
+                return (Outcome::Error, Span::ZERO);
+            }
             let answers = cx.world.pod(self.pod).process == Process::Answering;
             if let Some(app) = self.waits(cx, spec) {
                 let number = u16::try_from(index).unwrap_or(u16::MAX);
