@@ -23,6 +23,7 @@ pub mod reader;
 pub mod recording;
 pub mod script;
 pub mod spot_market;
+pub(crate) mod standing;
 pub mod study;
 pub mod traffic;
 pub mod units;
@@ -350,6 +351,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     }
     let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
     apps::read_apps(services, traffic, load, draft);
+    standing::begin(services, draft);
     external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);
     external::read_watched(fields.list("metrics", &mut draft.problems), draft);
     if let Some(activations) = fields.get("activations") {

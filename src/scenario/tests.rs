@@ -674,6 +674,31 @@ fn a_service_that_selects_nothing_is_warned_of() {
     assert!(warnings.contains("W132") && warnings.contains("Service web selects no pod"), "{warnings}");
 }
 
+/// A Deployment that says three with an autoscaler of four really is scaled up at the start; one that says nothing, or an autoscaler
+/// that is set to four for a study, is a cluster that stands at four.
+#[test]
+fn workloads_begin_where_their_autoscaler_keeps_them() {
+    let folder = Folder::new("standing");
+    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec: { minReplicas: 4, \
+               maxReplicas: 9, scaleTargetRef: { kind: Deployment, name: web } }\n";
+    let begin = |said: &str, services: &str, set: &[(&str, &str)]| {
+        folder.write("app.yaml", format!("{}---\n{hpa}", DEPLOYMENT.replacen("spec:\n", &format!("spec:\n{said}"), 1)));
+        let path = folder.write("s.yaml", format!("manifests: [app.yaml]\n{services}"));
+        let set = set.iter().map(|(field, value)| vary::Setting { field: field.to_string(), value: value.to_string() });
+        let loaded = load(&path, &LoadOptions { set: set.collect(), ..LoadOptions::default() });
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        (loaded.plan.deployments[0].replicas, loaded.warnings.iter().any(|one| one.code == "N111"))
+    };
+    let (three, min) = ("  replicas: 3\n", "HorizontalPodAutoscaler/web.spec.minReplicas");
+    assert_eq!(begin(three, "", &[]), (3, true), "the manifests say so");
+    assert_eq!(begin("", "", &[]), (4, false), "left to the autoscaler");
+    assert_eq!(begin("  replicas: 0\n", "", &[]), (0, false), "the autoscaler is off");
+    assert_eq!(begin(three, "", &[(min, "5")]), (5, false), "what if it were five");
+    assert_eq!(begin(three, "", &[(min, "2")]), (3, false));
+    assert_eq!(begin(three, "", &[(min, "5"), ("Deployment/web.spec.replicas", "1")]), (1, false), "asked for");
+    assert_eq!(begin("", "services: { web: { replicas: 2 } }\n", &[]), (2, true), "the scenario says so");
+}
+
 #[test]
 fn a_budget_that_selects_nothing_is_warned_of() {
     let folder = Folder::new("lonely-budget");
