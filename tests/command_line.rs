@@ -460,6 +460,33 @@ fn pods_that_ask_for_labels_get_them_or_it_is_said() {
     );
 }
 
+/// Pods that find no node: init says so and why, and what it leaves out of the expectations; a class of priority that lives
+/// elsewhere is assumed. Where init fails it says only what is certain: the zones are not those of the default region.
+#[test]
+fn init_says_what_can_never_run() {
+    let desk = Desk::new("never");
+    let labelled = POOL.replace("    spec:\n", "    metadata: { labels: { team: shop } }\n    spec:\n");
+    let zones = ", { key: topology.kubernetes.io/zone, operator: In, values: [eu-west-3a] }]";
+    desk.write("k8s/pool.yaml", &labelled.replace("values: [m5.large] }]", &format!("values: [m5.large] }}{zones}")));
+    let wishes = "spec: { priorityClassName: kept-elsewhere, nodeSelector: { team: shopp }, containers:";
+    desk.write("k8s/web.yaml", &WEB.replace("spec: { containers:", wishes));
+    let said = desk.says(&["init", "--from", "k8s"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for words in [
+        "did you mean `shop`?",
+        "no NodePool gives `team: shopp`",
+        "left out of `expect:`, as it does not hold: unscheduled_pods == 0: it is ",
+    ] {
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+    }
+    assert!(desk.read("assumed.yaml").contains("kind: PriorityClass\nmetadata: { name: kept-elsewhere }\nvalue: 0\n"));
+    assert!(desk.read("scenario.yaml").contains("\n#   unscheduled_pods == 0: it is "));
+    desk.write("broken/pool.yaml", &desk.read("k8s/pool.yaml"));
+    desk.write("broken/web.yaml", &WEB.replace("selector:", "selectr:"));
+    let said = desk.says(&["init", "broken", "--from", "broken"]);
+    assert!(said.code == 2 && said.err.contains("1 error") && !said.err.contains("W135"), "{}", said.err);
+}
+
 /// What a picture is about has words: each trigger, and of which Deployment it is where several scale.
 #[test]
 fn labels_of_a_picture_say_what_and_whose() {

@@ -84,7 +84,7 @@ fn said_of(test: &str, manifests: &str) -> String {
 #[test]
 fn values_and_names_that_nothing_has_are_warned_of() {
     let whole = said("none", "a", "a");
-    for code in ["W134", "W135", "W136", "W137", "error"] {
+    for code in ["W134", "W135", "W136", "W137", "W143", "error"] {
         assert!(!whole.contains(code), "{whole}");
     }
     let cases = [
@@ -104,6 +104,10 @@ fn values_and_names_that_nothing_has_are_warned_of() {
         ("[m5.large, c5.large]", "[m5.lage, c5.large]", "W135", "did you mean `m5.large`?"),
         ("[m5.large, c5.large]", "[x5.lagre]", "W135", "so no node can meet it"),
         ("[spot, on-demand]", "[Spot, on-demand]", "W135", "did you mean `spot`?"),
+        ("nodeSelector: {", "nodeSelector: { example.com/rack: aa,", "W143", "did you mean `a`?"),
+        ("nodeSelector: {", "nodeSelector: { example.com/rck: a,", "W143", "did you mean `example.com/rack`?"),
+        ("nodeSelector: {", "nodeSelector: { karpenter.sh/nodepool: genral,", "W143", "did you mean `general`?"),
+        ("nodeSelector: {", "nodeSelector: { disk: ssd,", "W143", "give it to a NodePool"),
         ("targetPort: http", "targetPort: htp", "W136", "did you mean `http`?"),
         ("{ name: web, port: 80 }", "{ name: web, port: 8080 }", "W137", "Service web has no port 8080"),
     ];

@@ -1,7 +1,7 @@
 //! `kubelapse init`: a first scenario, with manifests to begin with or for manifests that are there.
 
 use super::{Failure, look, output, print, tell};
-use crate::scenario::{Problems, kind};
+use crate::scenario::{Problems, counted, kind};
 use crate::study::starter::{self, Found};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -41,10 +41,15 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     let manifests = named(&folder, &arguments.from)?;
     let starter = starter::derive(&folder.join(SCENARIO), &manifests)
-        .map_err(|problems| Failure::Input(problems.render(look())))?;
+        // Of what is judged before region and zones are known only errors are certain.
+        .map_err(|problems| Failure::Input(problems.render_errors(look()) + &counted(problems.error_count())))?;
     tell(&starter.loaded.render_warnings(look()));
     for (file, why) in &starter.left_out {
         tell(&format!("note: {} is left out: {why}\n", folder.join(file).display()));
+    }
+    starter.without_node.iter().for_each(|words| tell(&format!("warning: {words}\n")));
+    for words in &starter.broken {
+        tell(&format!("warning: left out of `expect:`, as it does not hold: {words}\n"));
     }
     let mut files = vec![(SCENARIO, starter.text.as_str())];
     files.extend(starter.assumed.iter().map(|(name, text)| (*name, text.as_str())));

@@ -196,7 +196,10 @@ fn unknown_kind(kind: &str, group: Option<&str>, place: Place) -> Diagnostic {
     let is_foreign = group.is_some_and(|group| KINDS.iter().all(|(known, _)| *known != group));
     let near = nearest(kind, KINDS.iter().map(|(_, name)| *name)).filter(|_| !is_foreign);
     let near = near.map(|near| format!("did you mean `{near}`?"));
-    Diagnostic::note("N101", place, format!("{kind} is not modelled: passed over")).maybe_help(near)
+    let keda = (kind == "ScaledObject").then(|| {
+        "what KEDA does from and to zero is `activations:` in a scenario, between one and many an HPA on `external_metrics:`".to_string()
+    });
+    Diagnostic::note("N101", place, format!("{kind} is not modelled: passed over")).maybe_help(near.or(keda))
 }
 
 /// A kind that is read, of another group than it is read from.

@@ -24,7 +24,7 @@ pub mod sweep;
 pub mod text;
 pub mod timeline;
 pub mod verdicts;
-mod waiting;
+pub(crate) mod waiting;
 
 use crate::analysis::summary::VERSION;
 use crate::analysis::{Analysis, summary};

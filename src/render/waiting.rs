@@ -28,6 +28,17 @@ pub fn no_node(finished: &Finished, pods: &[PodId], tried: Time, why: &str) -> S
 
 /// Pods without a node at the end, those of a kind together: pods of a step are told of there.
 pub fn section(out: &mut String, finished: &Finished) {
+    let told = told(finished);
+    for words in told.iter().take(LINES_MAX) {
+        line(out, "  - ", words);
+    }
+    if told.len() > LINES_MAX {
+        line(out, "  - ", &format!("and {} more", told.len() - LINES_MAX));
+    }
+}
+
+/// The same, a text each.
+pub fn told(finished: &Finished) -> Vec<String> {
     let of_steps = finished.analysis.steps.iter().flat_map(|step| &step.pods).map(|entry| entry.pod);
     let of_steps: BTreeSet<PodId> = of_steps.collect();
     let mut kinds: BTreeMap<(String, &str), (Vec<PodId>, Time)> = BTreeMap::new();
@@ -42,12 +53,10 @@ pub fn section(out: &mut String, finished: &Finished) {
         pods.push(pod);
         *last = (*last).max(*tried);
     }
-    for ((whose, why), (pods, tried)) in kinds.iter().take(LINES_MAX) {
-        line(out, "  - ", &format!("{whose}: {}", no_node(finished, pods, *tried, why)));
-    }
-    if kinds.len() > LINES_MAX {
-        line(out, "  - ", &format!("and {} more", kinds.len() - LINES_MAX));
-    }
+    let words = |((whose, why), (pods, tried)): (&(String, &str), &(Vec<PodId>, Time))| {
+        format!("{whose}: {}", no_node(finished, pods, *tried, why))
+    };
+    kinds.iter().map(words).collect()
 }
 
 /// The labels that keep a pod off every NodePool.

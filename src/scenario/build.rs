@@ -137,12 +137,14 @@ pub(crate) fn place_template(
     {
         let classes = plan.priority_classes.keys().map(String::as_str);
         let message = format!("there is no PriorityClass `{class}`");
-        problems.push(
-            Diagnostic::error("E016", place, message)
-                .label("its pods ask for it")
-                .suggest(class, classes)
-                .missing_object(),
+        // They usually live with whoever runs the cluster, not beside the workloads.
+        let help = format!(
+            "add it to the manifests as `kubectl get priorityclass {class} -o yaml` has it: apiVersion: \
+             scheduling.k8s.io/v1, kind: PriorityClass, metadata: {{ name: {class} }}, value: 1000"
         );
+        let problem = Diagnostic::error("E016", place, message).label("its pods ask for it").suggest(class, classes);
+        let problem = if problem.meant.is_some() { problem } else { problem.help(help) };
+        problems.push(problem.missing_object());
     }
     admit(&mut template, &plan.priority_classes, default_class, plan.flags.controllers.default_toleration);
     template.requests = template.count();

@@ -1,15 +1,16 @@
 //! What nothing can ever meet: labels and values that no node has, ports that no container and no Service has.
 //!
 //! In: the objects and the plan with its catalogue. Out: warnings. All of it is legal, and nearly always misspelt: pods wait for
-//! a node that cannot come, or clients are answered 503. Left out: values of labels that users make themselves.
+//! a node that cannot come, or clients are answered 503. Labels that users make themselves are known where NodePools and nodes at the
+//! start give them. Left out: labels that only together are on no node.
 
 use super::Draft;
-use super::diagnostic::{Diagnostic, Place, Problems, nearest};
+use super::diagnostic::{Diagnostic, Place, Problems, nearest, suggestion};
 use crate::manifest::References;
 use crate::manifest::common::{Found, NODE_LABELS};
 use crate::plan::{ActionKind, Plan, PodTemplate, ServiceSpec, TargetPort};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
-use crate::rules::requirements::{HOSTNAME, ZONE, normalized};
+use crate::rules::requirements::{HOSTNAME, NODE_POOL, ZONE, is_restricted, is_well_known, normalized};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values that labels of nodes may have, by label.
@@ -23,6 +24,10 @@ pub(crate) fn check(draft: &mut Draft) {
     let deployments = objects.deployments.iter().map(|found| (&found.value.1, asker(found, &found.value.0.name)));
     let daemons = objects.daemon_sets.iter().map(|found| (&found.value.1, asker(found, &found.value.0.name)));
     let pods = objects.pods.iter().map(|found| (&found.value.1, asker(found, &found.value.0)));
+    let own = OwnLabels::of(plan);
+    for (template, asker) in deployments.clone().chain(pods.clone()) {
+        own.say(template, asker, problems);
+    }
     for (template, asker) in deployments.chain(daemons).chain(pods) {
         say_topology(template, asker, &keys, problems);
         say_values(&asked(template), asker, &values, problems);
@@ -158,6 +163,82 @@ fn say_values(
     }
 }
 
+/// Labels that users make, with the values that nodes may have; `None`: any.
+struct OwnLabels<'p> {
+    values: BTreeMap<&'p str, Option<BTreeSet<&'p str>>>,
+    /// There is something that could be a node.
+    has_nodes: bool,
+}
+
+impl<'p> OwnLabels<'p> {
+    fn of(plan: &'p Plan) -> OwnLabels<'p> {
+        let mut values: BTreeMap<&str, Option<BTreeSet<&str>>> = BTreeMap::new();
+        let mut put = |key: &'p str, value: Option<&'p str>| match (
+            values.entry(key).or_insert_with(|| Some(BTreeSet::new())),
+            value,
+        ) {
+            (Some(known), Some(value)) => _ = known.insert(value),
+            (known, _) => *known = value.map(|value| BTreeSet::from([value])).filter(|_| known.is_some()),
+        };
+        for pool in &plan.node_pools {
+            put(NODE_POOL, Some(&pool.name));
+            pool.labels.iter().for_each(|(key, value)| put(key, Some(value)));
+            for one in &pool.requirements {
+                match one.operator {
+                    NodeOperator::In => one.values.iter().for_each(|value| put(&one.key, Some(value))),
+                    // Karpenter gives the label the value that the pod asks for.
+                    _ => put(&one.key, None),
+                }
+            }
+        }
+        plan.nodes.iter().flat_map(|node| &node.labels).for_each(|(key, value)| put(key, Some(value)));
+        for action in &plan.actions {
+            if let ActionKind::LabelNode(_, key, _) = &action.kind {
+                put(key, None);
+            }
+        }
+        OwnLabels { values, has_nodes: !plan.node_pools.is_empty() || !plan.nodes.is_empty() }
+    }
+
+    /// Warns of what a template's pods must find on their node, and nothing that could be a node has.
+    fn say(&self, template: &PodTemplate, asker: Asker, problems: &mut Problems) {
+        let selected = template.node_selector.iter();
+        let selected = selected.map(|(key, value)| NodeRequirement::new(key, NodeOperator::In, &[value]));
+        // Of several terms one is enough.
+        let terms = template.affinity.node_required.iter().flatten();
+        let required = terms.clone().filter(|_| terms.clone().count() == 1).flat_map(|term| &term.expressions).cloned();
+        let must_have = |one: &NodeRequirement| {
+            let own =
+                normalized(&one.key) == NODE_POOL || !(is_well_known(normalized(&one.key)) || is_restricted(&one.key));
+            own && matches!(one.operator, NodeOperator::In | NodeOperator::Exists)
+        };
+        for one in selected.chain(required).filter(must_have).filter(|_| self.has_nodes) {
+            let known = self.values.get(one.key.as_str());
+            let near = match known {
+                Some(None) => continue,
+                Some(Some(known)) => {
+                    if one.operator == NodeOperator::Exists
+                        || one.values.iter().any(|value| known.contains(value.as_str()))
+                    {
+                        continue;
+                    }
+                    one.values.first().and_then(|value| suggestion(value, known.iter().copied()))
+                }
+                None => nearest(&one.key, self.values.keys().copied()).map(|near| format!("did you mean `{near}`?")),
+            };
+            let value = one.values.join(" or ");
+            let wanted = if value.is_empty() { one.key.clone() } else { format!("{}: {value}", one.key) };
+            let text = format!("{}: no NodePool and no node at the start has the label `{wanted}`", asker.name);
+            let place = one.values.first().map_or(asker.place, |value| asker.at(&one.key, value));
+            let help = near.unwrap_or_else(|| {
+                "give it to a NodePool (spec.template.metadata.labels), or to a node (cluster.nodes, `labels`)"
+                    .to_string()
+            });
+            problems.push(Diagnostic::warning("W143", place, text).label("its pods find no node").help(help));
+        }
+    }
+}
+
 fn join(values: &BTreeSet<String>) -> String {
     values.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -179,7 +260,7 @@ fn say_named_ports(found: &Found<ServiceSpec>, plan: &Plan, problems: &mut Probl
             continue;
         }
         let text = format!("Service {}: no container of its pods has a port named `{wanted}`", service.name);
-        let help = super::diagnostic::suggestion(wanted, names.iter().copied());
+        let help = suggestion(wanted, names.iter().copied());
         let help = help.unwrap_or_else(|| "give the containerPort that name, or write its number".to_string());
         problems.push(
             Diagnostic::warning("W136", found.at("targetPort", wanted), text)

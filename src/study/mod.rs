@@ -83,6 +83,11 @@ pub fn report(plan: &Plan, outcome: &Outcome) -> (Vec<File>, String) {
     finished(plan, outcome, |finished| (render::files(finished), render::text::summary(finished)))
 }
 
+/// Pods that had no node at the end of a run, those of a kind together, and why: a text each.
+pub(crate) fn without_node(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    finished(plan, outcome, render::waiting::told)
+}
+
 /// The run that speaks of one run only: its headline, and a line for each thing that is checked of it.
 pub(crate) struct Exact<'p> {
     plan: &'p Plan,

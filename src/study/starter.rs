@@ -6,8 +6,8 @@
 //!  all of it ─► a run: of some bounds the tightest that hold ─► `expect:`
 //! ```
 //! In: paths of manifests as a scenario names them. Out: the text of a scenario, which runs and whose expectations hold. What no
-//! manifest says is assumed, and the text says so (`assumed.rs`: NodePools and EC2NodeClasses that are missing). A folder may hold
-//! several versions of an object: the first is taken, the files of the others are left out.
+//! manifest says is assumed, and the text says so (`assumed.rs`: NodePools, EC2NodeClasses and PriorityClasses that are missing). A
+//! folder may hold several versions of an object: the first is taken, the files of the others are left out.
 
 mod assumed;
 
@@ -69,6 +69,10 @@ pub struct Starter {
     pub assumed: Option<(&'static str, String)>,
     /// Manifests that are left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// Pods that find no node, and why.
+    pub without_node: Vec<String>,
+    /// What is usually expected and does not hold, with what was measured.
+    pub broken: Vec<String>,
     /// It, read: with the warnings that its manifests cause.
     pub loaded: Loaded,
 }
@@ -127,6 +131,11 @@ impl Bench<'_> {
                 }
             } else if error.code == "E016" && error.message.contains(" names EC2NodeClass ") {
                 self.assumed.classes.insert(problems.excerpt(place).trim_matches(['\'', '"']).to_string());
+            } else if error.code == "E016"
+                && error.meant.is_none()
+                && let Some((_, class)) = error.message.split_once("no PriorityClass `")
+            {
+                self.assumed.priorities.insert(class.trim_end_matches('`').to_string());
             }
         }
         before != (self.left_out.len(), self.assumed.clone())
@@ -171,10 +180,12 @@ pub fn derive(path: &Path, found: &[Found]) -> Result<Starter, Problems> {
     text += &traffic;
     text += "\nrun: { until: 20m }\n";
     let plan = bench.read(&text)?.plan;
-    text += &expectations(&plan);
+    let (expected, broken) = expectations(&plan);
+    text += &expected;
     let loaded = bench.read(&text)?;
     let assumed = bench.assumed.text().map(|text| (assumed::FILE, text));
-    Ok(Starter { text, assumed, left_out: bench.left_out, loaded })
+    let without_node = super::without_node(&plan, &run_once(&plan, 0, false));
+    Ok(Starter { text, assumed, left_out: bench.left_out, without_node, broken, loaded })
 }
 
 /// Labels that pods ask of their nodes, and that nodes have only where somebody gives them.
@@ -344,8 +355,8 @@ fn load(served: &[Served]) -> (String, String) {
     (services, traffic)
 }
 
-/// Of each kind of bound the tightest that holds in this run.
-fn expectations(plan: &Plan) -> String {
+/// Of each kind of bound the tightest that holds in this run, as text; and of the kinds that fail at all bounds the loosest.
+fn expectations(plan: &Plan) -> (String, Vec<String>) {
     let all: Vec<Expectation> = BOUNDS.iter().copied().flatten().filter_map(|text| parse(text).ok()).collect();
     let plan = Plan { expectations: all, claims: Vec::new(), ..plan.clone() };
     let stop = AtomicBool::new(false);
@@ -353,13 +364,22 @@ fn expectations(plan: &Plan) -> String {
     let report = gates::report(&plan, "", Length::Fixed(1), control);
     let holds = |text: &&str| report.lines.iter().any(|line| line.check == **text && line.verdict == Verdict::Holds);
     let kept: Vec<&str> = BOUNDS.iter().filter_map(|kind| kind.iter().find(|text| holds(text)).copied()).collect();
+    let fails = |text: &str| report.lines.iter().find(|line| line.check == text && line.verdict == Verdict::Fails);
+    let loosest =
+        BOUNDS.iter().filter(|kind| !kind.iter().any(|text| holds(&text))).filter_map(|kind| fails(kind.last()?));
+    let broken: Vec<String> = loosest.map(|line| format!("{}: it is {}", line.check, line.interval)).collect();
+    let left = if broken.is_empty() {
+        String::new()
+    } else {
+        let lines: String = broken.iter().map(|words| format!("#   {words}\n")).collect();
+        format!("# Left out, as it does not hold (`kubelapse run` shows why):\n{lines}")
+    };
     if kept.is_empty() {
-        return "\n# Nothing usual holds with these assumptions: `kubelapse run` shows why. \
-                Write here what must hold.\nexpect: []\n"
-            .to_string();
+        let head = "\n# Nothing usual holds with these assumptions. Write here what must hold.\n";
+        return (format!("{head}{left}expect: []\n"), broken);
     }
     let lines: String = kept.iter().map(|text| format!("  - {text}\n")).collect();
-    format!(
-        "\n# What holds with these assumptions. p95(time_to_serve) <= 4m would speak of many runs with chance.\nexpect:\n{lines}"
-    )
+    let head =
+        "\n# What holds with these assumptions. p95(time_to_serve) <= 4m would speak of many runs with chance.\n";
+    (format!("{head}{left}expect:\n{lines}"), broken)
 }

@@ -1,6 +1,7 @@
-//! What manifests name and do not hold: nodes for Karpenter to buy.
+//! What manifests name and do not hold: nodes for Karpenter to buy, and priorities.
 //!
-//! In: names of EC2NodeClasses that are missing, and whether a NodePool is. Out: a manifest with what is assumed of them.
+//! In: names of EC2NodeClasses and PriorityClasses that are missing, and whether a NodePool is. Out: a manifest with
+//! what is assumed of them.
 //! Left out: anything of their own account, such as subnets, which decides nothing here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ pub struct Assumed {
     pub classes: BTreeSet<String>,
     /// A NodePool, as there is none and pods ask for nodes that only Karpenter would have: the labels that its nodes get.
     pub pool: Option<BTreeMap<String, String>>,
+    /// PriorityClasses that pods name.
+    pub priorities: BTreeSet<String>,
 }
 
 impl Assumed {
@@ -30,9 +33,16 @@ impl Assumed {
         if let Some(labels) = &self.pool {
             parts.insert(0, pool(labels));
         }
-        let head = "# Assumed: the manifests do not hold it. Put yours in its place: `kubectl get nodepools,ec2nodeclasses -o yaml`.\n";
+        parts.extend(self.priorities.iter().map(|name| priority(name)));
+        let head = "# Assumed: the manifests do not hold it. Put yours in its place:\n\
+                    # `kubectl get nodepools,ec2nodeclasses,priorityclasses -o yaml`.\n";
         (!parts.is_empty()).then(|| format!("{head}{}", parts.join("---\n")))
     }
+}
+
+/// That of pods without any: nothing gives way to them.
+fn priority(name: &str) -> String {
+    format!("apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {{ name: {name} }}\nvalue: 0\n")
 }
 
 fn class(name: &str) -> String {
