@@ -176,12 +176,14 @@ impl Wiring {
             {
                 Group::Pod(pod)
             }
-            Change::NodeCreated(node)
-            | Change::NodeReady(node, _)
-            | Change::NodeTaints(node)
-            | Change::NodeLabels(node)
-            | Change::NodeGone(node)
+            Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeGone(node)
                 if !plan.bindings.is_empty() =>
+            {
+                Group::Node(node)
+            }
+            // Addresses ask of a node whether it is Ready, and no more.
+            Change::NodeTaints(node) | Change::NodeLabels(node)
+                if plan.bindings.iter().any(|binding| binding.instance_targets) =>
             {
                 Group::Node(node)
             }

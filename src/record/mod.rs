@@ -173,14 +173,27 @@ impl Recorder {
     /// Adds an explanation, if they are kept.
     pub fn explain(&mut self, at: Time, text: impl FnOnce() -> String) {
         if self.detail == Detail::Explain {
-            self.explanations.push((at, text()));
+            self.keep_explanation(at, text);
         }
+    }
+
+    /// Out of the way of runs that keep none, as is [`Self::keep_decision`]: what makes a text is long.
+    #[cold]
+    #[inline(never)]
+    fn keep_explanation(&mut self, at: Time, text: impl FnOnce() -> String) {
+        self.explanations.push((at, text()));
     }
 
     /// Adds a decision, if they are kept.
     pub fn decide(&mut self, at: Time, decision: impl FnOnce() -> Decision) {
         if self.detail == Detail::Explain {
-            self.decisions.push((at, decision()));
+            self.keep_decision(at, decision);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_decision(&mut self, at: Time, decision: impl FnOnce() -> Decision) {
+        self.decisions.push((at, decision()));
     }
 }

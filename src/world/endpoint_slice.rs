@@ -114,7 +114,8 @@ impl World {
             !writes.delete.contains(&(place - 1))
         });
         slices.extend(writes.create);
-        let mut endpoints: Vec<Endpoint> = slices.iter().flat_map(|slice| &slice.endpoints).filter_map(flat).collect();
+        let mut endpoints = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
+        endpoints.extend(slices.iter().flat_map(|slice| &slice.endpoints).filter_map(flat));
         endpoints.sort_by_key(|endpoint| endpoint.pod);
         if ports_changed && self.endpoints[service.index()] == endpoints {
             self.push(Change::EndpointsChanged(service));

@@ -19,7 +19,7 @@ use kubelapse::scenario::reader::Fields;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A call that will be answered.
 struct Pending {
@@ -39,7 +39,7 @@ struct Surroundings {
     cidrs: Vec<(IpAddr, u32)>,
     notes: Vec<(Time, Name, Value)>,
     /// Checkpoints of each binding in the order in which they came.
-    checkpoints: BTreeMap<Name, Vec<Arc<str>>>,
+    checkpoints: BTreeMap<Name, Vec<Rc<str>>>,
 }
 
 /// Replays a case.
@@ -143,21 +143,21 @@ impl Surroundings {
         let given = (!metadata["creationTimestamp"].is_null()).then(|| timestamp(&metadata["creationTimestamp"]));
         let created = given.unwrap_or_else(|| self.now.whole_second());
         let object = match kind {
-            Kind::Binding => Object::Binding(Arc::new(binding(value, name.clone(), stored.bindings.get(&name))?)),
-            Kind::Service => Object::Service(Arc::new(service(value)?)),
-            Kind::EndpointSlice => Object::Endpoints(Arc::new(slice(value, name))),
-            Kind::Endpoints => Object::Endpoints(Arc::new(legacy_endpoints(value, name))),
+            Kind::Binding => Object::Binding(Rc::new(binding(value, name.clone(), stored.bindings.get(&name))?)),
+            Kind::Service => Object::Service(Rc::new(service(value)?)),
+            Kind::EndpointSlice => Object::Endpoints(Rc::new(slice(value, name))),
+            Kind::Endpoints => Object::Endpoints(Rc::new(legacy_endpoints(value, name))),
             Kind::Node => {
                 let created = stored.nodes.get(&name.name).map_or(created, |node| node.created);
-                Object::Node(Arc::new(node(value, name, created)?))
+                Object::Node(Rc::new(node(value, name, created)?))
             }
-            Kind::Pod => Object::Pod(Arc::new(pod(value, created, stored.pods.get(&name).cloned(), name)?)),
+            Kind::Pod => Object::Pod(Rc::new(pod(value, created, stored.pods.get(&name).cloned(), name)?)),
         };
         self.api.write(self.now, self.latency, object);
         Ok(())
     }
 
-    fn label(&mut self, binding: &Name, value: &Arc<str>) -> String {
+    fn label(&mut self, binding: &Name, value: &Rc<str>) -> String {
         if value.is_empty() {
             return String::new();
         }
@@ -182,7 +182,7 @@ fn kind_of(text: &str) -> Option<Kind> {
     })
 }
 
-fn binding(value: &Value, name: Name, stored: Option<&Arc<Binding>>) -> Result<Binding, String> {
+fn binding(value: &Value, name: Name, stored: Option<&Rc<Binding>>) -> Result<Binding, String> {
     let written = read(value, manifest::read_binding)?;
     let spec = &value["spec"];
     let mut spec = BindingSpec::of(&written, sorted(spec).to_string());
@@ -276,12 +276,12 @@ fn legacy_endpoints(value: &Value, name: Name) -> Endpoints {
     }
 }
 
-fn ports(value: &Value) -> Vec<(Arc<str>, u16)> {
+fn ports(value: &Value) -> Vec<(Rc<str>, u16)> {
     let number = |port: &Value| port["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
     items(value).iter().map(|port| (text(&port["name"]).into(), number(port))).collect()
 }
 
-fn reference(value: &Value, namespace: &Arc<str>) -> Option<Name> {
+fn reference(value: &Value, namespace: &Rc<str>) -> Option<Name> {
     let other = value["namespace"].as_str().filter(|namespace| !namespace.is_empty());
     let namespace = other.map_or_else(|| namespace.clone(), Into::into);
     (value["kind"] == "Pod").then(|| Name::new(namespace, text(&value["name"])))
@@ -295,7 +295,7 @@ fn node(value: &Value, name: Name, created: Time) -> Result<Node, String> {
     let labels = value["metadata"]["labels"].as_object().into_iter().flatten();
     let ready = items(&value["status"]["conditions"]).iter().find(|condition| condition["type"] == "Ready");
     Ok(Node {
-        labels: Arc::new(labels.map(|(key, value)| (key.clone(), text(value).to_string())).collect()),
+        labels: std::sync::Arc::new(labels.map(|(key, value)| (key.clone(), text(value).to_string())).collect()),
         taints: if value["spec"].is_null() { Vec::new() } else { read(&value["spec"], taints)? },
         ready: ready.map(|condition| status(&condition["status"])),
         provider_id: text(&value["spec"]["providerID"]).into(),
@@ -305,7 +305,7 @@ fn node(value: &Value, name: Name, created: Time) -> Result<Node, String> {
     })
 }
 
-fn pod(value: &Value, created: Time, stored: Option<Arc<Pod>>, name: Name) -> Result<Pod, String> {
+fn pod(value: &Value, created: Time, stored: Option<Rc<Pod>>, name: Name) -> Result<Pod, String> {
     let template = read(value, manifest::read_pod)?;
     let condition = |entry: &Value| Condition {
         kind: text(&entry["type"]).into(),
@@ -426,7 +426,7 @@ fn called(call: &Pending, error: Option<&AwsError>) -> Value {
         Action::Describe(targets) => targets.iter().flatten().map(Target::key).collect(),
         Action::Deregister(targets) => targets.iter().map(Target::key).collect(),
         Action::Register(targets) => {
-            let zone = |zone: &Option<Arc<str>>| zone.as_ref().map(|zone| format!("@{zone}")).unwrap_or_default();
+            let zone = |zone: &Option<Rc<str>>| zone.as_ref().map(|zone| format!("@{zone}")).unwrap_or_default();
             targets.iter().map(|target| target.target.key() + &zone(&target.zone)).collect()
         }
     };

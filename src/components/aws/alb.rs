@@ -393,16 +393,15 @@ impl Alb {
 
     /// If every target that has a verdict is unhealthy, all of them get requests; otherwise only healthy ones.
     fn fail_open(&mut self, cx: &mut Cx, group: TargetGroupId) {
-        let judged: Vec<TargetId> = (cx.world.group_targets[group.index()].iter())
-            .copied()
-            .filter(|target| has_verdict(&cx.world.targets[target.index()]))
-            .collect();
-        let healthy = |target: &TargetId| cx.world.targets[target.index()].weight > 0;
-        let open = !judged.is_empty() && !judged.iter().any(healthy);
+        let world = &*cx.world;
+        let targets = world.group_targets[group.index()].iter().map(|target| &world.targets[target.index()]);
+        let mut judged = targets.filter(|target| has_verdict(target)).peekable();
+        let open = judged.peek().is_some() && judged.clone().all(|target| target.weight == 0);
         let was_open = std::mem::replace(&mut self.open[group.index()], open);
         if !open && !was_open {
             return;
         }
+        let judged: Vec<TargetId> = judged.map(|target| target.id).collect();
         for target in judged {
             let routable = open || cx.world.targets[target.index()].weight > 0;
             cx.world.set_routable(target, routable);

@@ -215,7 +215,8 @@ impl Fleet {
 /// What a call for a NodeClaim lists: one capacity type, types that are cheapest first, each zone that offers them.
 pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override> {
     let requirements = Requirements::of(&claim.requirements);
-    let mut all: Vec<Override> = Vec::new();
+    // Mostly one for each zone.
+    let mut all: Vec<Override> = Vec::with_capacity(claim.instance_types.len() * plan.zones.len());
     for &id in &claim.instance_types {
         let entry = plan.instance_type(id);
         let usable = entry

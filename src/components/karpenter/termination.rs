@@ -43,6 +43,8 @@ pub struct Termination {
     jitters: BTreeMap<PodId, Span>,
     /// How often EC2 refused calls for a NodeClaim in a row.
     refusals: BTreeMap<ClaimId, u32>,
+    /// Pods of the last pass over a node: only the memory is used again.
+    pods: Vec<PodId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +128,9 @@ impl Termination {
         if let Some(deadline) = deadline {
             force(cx, node, deadline);
         }
-        let pods = drainable(cx.plan, cx.world, node, cx.now);
+        let mut pods = std::mem::take(&mut self.pods);
+        pods.clear();
+        pods.extend(drainable(cx.plan, cx.world, node, cx.now));
         let first = pods.iter().map(|&pod| tier(cx.world, pod)).min();
         for &pod in &pods {
             if Some(tier(cx.world, pod)) != first {
@@ -139,10 +143,12 @@ impl Termination {
                 cx.at(cx.now, Any::Termination(Event::Evict(pod)));
             }
         }
+        let is_empty = pods.is_empty();
+        self.pods = pods;
         let flags = &cx.plan.flags.karpenter;
         let least = if flags.version >= (1, 10) { flags.drain_min } else { Span::ZERO };
         let began = self.drains.get(&id).map_or(cx.now, |drain| drain.began);
-        if pods.is_empty() && cx.now >= began + least {
+        if is_empty && cx.now >= began + least {
             if let Some(drain) = self.drains.get_mut(&id) {
                 drain.drained = true;
             }
@@ -354,7 +360,7 @@ fn deadline(world: &World, id: ClaimId) -> Option<Time> {
 
 /// Pods whose own grace period would not end before the deadline are deleted now, whatever protects them.
 fn force(cx: &mut Cx, node: NodeId, deadline: Time) {
-    for pod in drainable(cx.plan, cx.world, node, cx.now) {
+    for pod in drainable(cx.plan, cx.world, node, cx.now).collect::<Vec<_>>() {
         let entry = cx.world.pod(pod);
         let grace = cx.world.template_of(pod).termination_grace;
         if cx.now > deadline.back(grace) && entry.deleting_since.is_none() {
@@ -365,9 +371,9 @@ fn force(cx: &mut Cx, node: NodeId, deadline: Time) {
 }
 
 /// Pods that hold up the drain.
-fn drainable(plan: &Plan, world: &World, node: NodeId, now: Time) -> Vec<PodId> {
+fn drainable(plan: &Plan, world: &World, node: NodeId, now: Time) -> impl Iterator<Item = PodId> {
     let pods = world.node(node).pods.iter().copied();
-    pods.filter(|&pod| is_drainable(plan, world, pod, now)).collect()
+    pods.filter(move |&pod| is_drainable(plan, world, pod, now))
 }
 
 fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {

@@ -28,6 +28,8 @@ pub struct PodDisruption {
     checks: Vec<Option<Time>>,
     /// Templates that each budget matches, with the spec that says so.
     matched: Vec<Option<(Arc<PdbSpec>, Selected)>>,
+    /// Pods of the budget that was looked at last: only the memory is used again.
+    matching: Vec<PodId>,
 }
 
 /// Why it may be woken.
@@ -73,8 +75,8 @@ impl PodDisruption {
         &mut self.checks[pdb.index()]
     }
 
-    /// Existing pods that a budget matches.
-    fn matching(&mut self, world: &World, pdb: PdbId) -> Vec<PodId> {
+    /// Existing pods that a budget matches, in `into`.
+    fn matching(&mut self, world: &World, pdb: PdbId, into: &mut Vec<PodId>) {
         let spec = &world.pdbs[pdb.index()].spec;
         if self.matched.len() <= pdb.index() {
             self.matched.resize(pdb.index() + 1, None);
@@ -85,16 +87,19 @@ impl PodDisruption {
         }
         let (_, selected) = known.get_or_insert_with(|| (spec.clone(), Selected::default()));
         selected.refresh(&world.templates, |template| spec.matches(template));
-        world.living.iter().filter(|&pod| selected.has(world.pod(pod).template.index())).collect()
+        into.clear();
+        into.extend(world.living.iter().filter(|&pod| selected.has(world.pod(pod).template.index())));
     }
 
     fn sync(&mut self, cx: &mut Cx, pdb: PdbId) {
-        let pods = self.matching(cx.world, pdb);
+        let mut pods = std::mem::take(&mut self.matching);
+        self.matching(cx.world, pdb, &mut pods);
         let entry = &cx.world.pdbs[pdb.index()];
         let (disrupted, recheck) = still_disrupted(cx.world, &entry.disrupted, cx.now);
         let healthy = pods.iter().filter(|&&pod| is_healthy(cx.world, pod, &disrupted, cx.now)).count();
         let spec = entry.spec.clone();
         let status = decide(&spec, count(pods.len()), count(healthy), || scale_of_owners(cx.world, &pods));
+        self.matching = pods;
         match status {
             // The records stay as they were, and nothing looks at their expiry.
             None => return cx.world.fail_pdb(pdb),

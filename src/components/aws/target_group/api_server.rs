@@ -14,7 +14,7 @@ use super::objects::{
 };
 use crate::engine::{Span, Time};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A change on its way to the controller.
 #[derive(Clone, Debug)]
@@ -63,13 +63,13 @@ impl ApiServer {
         }
         let object = match (object, before) {
             (Object::Binding(binding), before) => {
-                let mut binding = Arc::unwrap_or_clone(binding);
+                let mut binding = Rc::unwrap_or_clone(binding);
                 if let Some(Object::Binding(before)) = before {
                     binding.generation = before.generation + i64::from(before.spec.text != binding.spec.text);
                 }
                 self.version += 1;
                 binding.version = self.version;
-                Object::Binding(Arc::new(binding))
+                Object::Binding(Rc::new(binding))
             }
             (object, _) => object,
         };
@@ -86,7 +86,7 @@ impl ApiServer {
                 self.version += 1;
                 let generation = binding.generation + 1;
                 let marked = Binding { deleting: true, generation, version: self.version, ..(*binding).clone() };
-                let object = Object::Binding(Arc::new(marked));
+                let object = Object::Binding(Rc::new(marked));
                 self.stored.put(object.clone());
                 self.send(now, latency, Delivery::Written(object));
             }
@@ -122,7 +122,7 @@ impl ApiServer {
         }
         self.version += 1;
         after.version = self.version;
-        let after = Arc::new(after);
+        let after = Rc::new(after);
         if after.deleting && !after.finalizer {
             self.stored.remove(Kind::Binding, name);
             self.send(now, latency, Delivery::Gone(Kind::Binding, name.clone()));
@@ -150,7 +150,7 @@ impl ApiServer {
         }
         let mut after = (*before).clone();
         let place = after.conditions.iter().position(|condition| condition.kind == patch.kind).unwrap_or_else(|| {
-            let (kind, nothing) = (patch.kind.clone(), Arc::<str>::from(""));
+            let (kind, nothing) = (patch.kind.clone(), Rc::<str>::from(""));
             after.conditions.push(Condition {
                 kind,
                 status: Status::Unknown,
@@ -168,7 +168,7 @@ impl ApiServer {
         if after == *before {
             return Ok(Patched { object: before, changed: false });
         }
-        let after = Arc::new(after);
+        let after = Rc::new(after);
         self.stored.put(Object::Pod(after.clone()));
         self.send(now, latency, Delivery::Written(Object::Pod(after.clone())));
         Ok(Patched { object: after, changed: true })

@@ -11,10 +11,10 @@ use super::resolver::Wanted;
 use crate::engine::{Span, StableHasher, Time};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// The checkpoint of a binding whose targets should be these, in any order.
-pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
+pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Rc<str> {
     // One hash a target, added up: then their order makes no difference. Two sums of different beginnings are 128 bits.
     let mut sums = [0_u64; 2];
     for want in wanted {
@@ -29,16 +29,16 @@ pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Arc<str> {
     let mut hasher = hash_of_text(StableHasher::default(), &binding.spec.text);
     hasher.write_u64(wanted.len() as u64);
     let [one, two] = sums.map(|sum| sum ^ hasher.finish());
-    hexadecimal([one, two]).into()
+    let digits = hexadecimal([one, two]);
+    std::str::from_utf8(&digits).unwrap_or_default().into()
 }
 
 /// Checkpoints are made at each reconcile: formatting would be most of their cost.
-fn hexadecimal(words: [u64; 2]) -> String {
-    let digits = words.into_iter().flat_map(|word| (0..16).rev().map(move |place| word >> (4 * place) & 15));
-    let text = digits.map(|digit| char::from(b"0123456789abcdef"[digit as usize]));
-    let mut all = String::with_capacity(32);
-    all.extend(text);
-    all
+fn hexadecimal(words: [u64; 2]) -> [u8; 32] {
+    std::array::from_fn(|place| {
+        let digit = words[place / 16] >> (4 * (15 - place % 16)) & 15;
+        b"0123456789abcdef"[digit as usize]
+    })
 }
 
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
@@ -49,12 +49,15 @@ fn stir(value: u64) -> u64 {
 }
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.
-pub fn save(copy: &Binding, checkpoint: &Arc<str>, now: Time) -> BindingPatch {
-    let second: Arc<str> = (now.micros() / 1_000_000).to_string().into();
+pub fn save(copy: &Binding, checkpoint: &Rc<str>, now: Time) -> BindingPatch {
+    let second: Rc<str> = (now.micros() / 1_000_000).to_string().into();
     let annotations = [(CHECKPOINT, checkpoint.clone()), (CHECKPOINT_TIMESTAMP, second)];
-    let differs = |(name, value): &(&str, Arc<str>)| copy.annotations.get(*name) != Some(value);
-    let annotations = annotations.into_iter().filter(differs).map(|(name, value)| (name.into(), value));
-    BindingPatch { annotations: annotations.collect(), ..BindingPatch::default() }
+    let differing = annotations.into_iter().filter_map(|(name, value)| match copy.annotations.get_key_value(name) {
+        Some((_, before)) if *before == value => None,
+        Some((name, _)) => Some((name.clone(), value)),
+        None => Some((name.into(), value)),
+    });
+    BindingPatch { annotations: differing.collect(), ..BindingPatch::default() }
 }
 
 /// Bindings whose full reconcile is deferred, and those that were reconciled or deferred lately.
@@ -137,6 +140,6 @@ mod tests {
             checkpoint(&with("another spec"), &[one, two]),
         ];
         assert!(others.iter().all(|other| *other != both), "{others:?}");
-        assert_eq!(hexadecimal([0x0123_4567_89ab_cdef, 1]), "0123456789abcdef0000000000000001");
+        assert_eq!(&hexadecimal([0x0123_4567_89ab_cdef, 1]), b"0123456789abcdef0000000000000001");
     }
 }

@@ -6,7 +6,7 @@
 use super::objects::{GatePatch, Pod, Status};
 use super::targets::Health;
 use crate::engine::Time;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Status of a gate by the health of the target; a pod without the gate needs nothing.
 pub fn status(pod: &Pod, gate: &str, health: Option<&Health>) -> Status {
@@ -20,8 +20,8 @@ pub fn status(pod: &Pod, gate: &str, health: Option<&Health>) -> Status {
 
 /// The patch that brings the condition of a gated pod into line, computed against the controller's copy of the pod, so
 /// that what another copy holds beside it can survive. `None`: the copy is as it should be.
-pub fn patch(pod: &Pod, gate: &Arc<str>, health: Option<&Health>, now: Time) -> Option<GatePatch> {
-    let nothing = || Arc::<str>::from("");
+pub fn patch(pod: &Pod, gate: &Rc<str>, health: Option<&Health>, now: Time) -> Option<GatePatch> {
+    let nothing = || Rc::<str>::from("");
     let status = status(pod, gate, health);
     let reason = health.map_or_else(nothing, |health| health.reason.clone());
     let text = health.map_or_else(nothing, |health| health.text.clone());
@@ -29,7 +29,7 @@ pub fn patch(pod: &Pod, gate: &Arc<str>, health: Option<&Health>, now: Time) -> 
     let present = now.whole_second();
     let Some(copy) = pod.condition(gate) else {
         // Empty fields of a new condition are not written at all.
-        let written = |field: Arc<str>| (!field.is_empty()).then_some(field);
+        let written = |field: Rc<str>| (!field.is_empty()).then_some(field);
         let (reason, text) = (written(reason), written(text));
         return Some(GatePatch { uid, kind, status: Some(status), reason, text, since: Some(present) });
     };

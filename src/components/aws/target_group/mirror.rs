@@ -8,27 +8,38 @@ use crate::engine::StableState;
 use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
 use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Endpoints by the ports that they have, in the order of those.
-type Sets = Vec<(Vec<(Arc<str>, u16)>, Vec<Endpoint>)>;
+type Sets = Vec<(Vec<(Rc<str>, u16)>, Vec<Endpoint>)>;
 
 /// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
 pub struct Names {
     pods: Vec<Option<Name>>,
-    addresses: Vec<Option<(Address, Arc<str>)>>,
+    addresses: Vec<Option<(Address, Rc<str>)>>,
     by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
-    namespace: Option<Arc<str>>,
-    nodes: BTreeMap<Arc<str>, NodeId>,
+    namespace: Option<Rc<str>>,
+    nodes: BTreeMap<Rc<str>, NodeId>,
     /// Names of nodes' objects and what their cloud provider calls them.
-    nodes_named: Vec<Option<(Name, Arc<str>)>>,
+    nodes_named: Vec<Option<(Name, Rc<str>)>>,
     targets: Vec<Option<Target>>,
+    /// Types of conditions, and other words that many pods have in common.
+    words: Vec<Rc<str>>,
     healths: Vec<((TargetState, TargetReason), Health)>,
 }
 
 impl Names {
+    /// A word of which there are few.
+    fn word(&mut self, text: &str) -> Rc<str> {
+        let known = self.words.iter().find(|word| ***word == *text).cloned();
+        known.unwrap_or_else(|| {
+            self.words.push(text.into());
+            self.words[self.words.len() - 1].clone()
+        })
+    }
+
     /// The name of a pod.
     pub fn of_pod(&mut self, world: &World, id: PodId) -> Name {
         if self.pods.len() <= id.index() {
@@ -46,28 +57,28 @@ impl Names {
     }
 
     /// The name of a node, and what its cloud provider calls it.
-    fn of_node(&mut self, world: &World, id: NodeId) -> (Name, Arc<str>) {
+    fn of_node(&mut self, world: &World, id: NodeId) -> (Name, Rc<str>) {
         if self.nodes_named.len() <= id.index() {
             self.nodes_named.resize(id.index() + 1, None);
         }
         let Names { nodes, nodes_named, .. } = self;
         let named = nodes_named[id.index()].get_or_insert_with(|| {
-            let name = &world.node(id).name;
-            nodes.insert(name.clone(), id);
-            (Name::new("", name.clone()), format!("aws:///zone/{}", instance_id(id)).into())
+            let name = Name::new("", &*world.node(id).name);
+            nodes.insert(name.name.clone(), id);
+            (name, format!("aws:///zone/{}", instance_id(id)).into())
         });
         named.clone()
     }
 
     /// The text of a pod's address.
-    pub fn address(&mut self, pod: PodId, address: Address) -> Arc<str> {
+    pub fn address(&mut self, pod: PodId, address: Address) -> Rc<str> {
         if self.addresses.len() <= pod.index() {
             self.addresses.resize(pod.index() + 1, None);
         }
         match &self.addresses[pod.index()] {
             Some((known, text)) if *known == address => text.clone(),
             _ => {
-                let text = Arc::<str>::from(address.to_string());
+                let text = Rc::<str>::from(address.to_string());
                 self.addresses[pod.index()] = Some((address, text.clone()));
                 text
             }
@@ -145,26 +156,25 @@ impl Registrations {
 /// A pod's object; its gates as the world has them.
 pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
     let (entry, template) = (world.pod(id), world.template_of(id));
-    let nothing = Arc::<str>::from("");
-    let condition = |kind: &str, value: bool| Condition {
-        kind: kind.into(),
-        status: if value { Status::True } else { Status::False },
+    let (nothing, ready) = (names.word(""), names.word("ContainersReady"));
+    let gates: Vec<Rc<str>> = template.readiness_gates.iter().map(|gate| names.word(gate)).collect();
+    let condition = |kind: &Rc<str>, value: bool| Condition {
+        kind: kind.clone(),
+        status: Status::of(value),
         reason: nothing.clone(),
         text: nothing.clone(),
         since: None,
     };
-    let gates = template.readiness_gates.iter().zip(&entry.gate_conditions);
-    let gates = gates.filter_map(|(gate, value)| Some(condition(gate, (*value)?)));
+    let written = gates.iter().zip(&entry.gate_conditions);
+    let written = written.filter_map(|(gate, value)| Some(condition(gate, (*value)?)));
     Pod {
         name: names.of_pod(world, id),
         uid: id.0.to_string().into(),
         created: entry.created.whole_second(),
-        node: entry.node.map_or_else(|| nothing.clone(), |node| world.node(node).name.clone()),
-        gates: template.readiness_gates.iter().map(|gate| gate.as_str().into()).collect(),
-        conditions: std::iter::once(condition("ContainersReady", entry.containers_ready.is_true()))
-            .chain(gates)
-            .collect(),
-        other: nothing.clone(),
+        node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name),
+        conditions: std::iter::once(condition(&ready, entry.containers_ready.is_true())).chain(written).collect(),
+        gates,
+        other: nothing,
     }
 }
 
@@ -236,7 +246,7 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
 }
 
 /// The ports of a Service as pods of a template have them; one that no container has is left out.
-fn ports_of(spec: &ServiceSpec, template: &PodTemplate) -> Vec<(Arc<str>, u16)> {
+fn ports_of(spec: &ServiceSpec, template: &PodTemplate) -> Vec<(Rc<str>, u16)> {
     let number = |target: &TargetPort| match target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => {

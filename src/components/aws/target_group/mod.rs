@@ -45,7 +45,7 @@ use mirror::{Names, Registrations};
 use objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, GatePatch, Name, Object, Patched, Pod, Refused, Status};
 use outside::{Action, AwsError, Call, EventReason, Note, Outside};
 use resolver::Resolved;
-use std::sync::Arc;
+use std::rc::Rc;
 use targets::{Health, Known, Registration, Target};
 
 const FAILURE: Purpose = Purpose::named("load_balancer.failure");
@@ -113,7 +113,7 @@ impl TargetGroupController {
             self.write_node(cx, NodeId::at(node));
         }
         for service in (0..cx.plan.services.len()).map(ServiceId::at).filter(|&id| is_bound(cx.plan, id)) {
-            self.write(cx, Object::Service(Arc::new(mirror::service(cx.plan, service))));
+            self.write(cx, Object::Service(Rc::new(mirror::service(cx.plan, service))));
             self.write_endpoints(cx, service);
         }
         let mut due = Vec::new();
@@ -134,7 +134,7 @@ impl TargetGroupController {
                 Some(checkpoint) => drop(binding.annotations.insert(CHECKPOINT.into(), checkpoint)),
                 None => due.push(name),
             }
-            self.write(cx, Object::Binding(Arc::new(binding)));
+            self.write(cx, Object::Binding(Rc::new(binding)));
         }
         self.controller = Controller::resume(cx.plan.flags.load_balancer.clone(), self.api.list(), cx.now);
         due.iter().for_each(|name| self.controller.add_at(name, cx.now + cx.plan.flags.load_balancer.start));
@@ -142,7 +142,7 @@ impl TargetGroupController {
     }
 
     /// The checkpoint of a binding whose targets and gates are as they should be.
-    fn steady(&mut self, cx: &Cx, binding: &Binding, spec: &TargetGroupBindingSpec) -> Option<Arc<str>> {
+    fn steady(&mut self, cx: &Cx, binding: &Binding, spec: &TargetGroupBindingSpec) -> Option<Rc<str>> {
         let flags = &cx.plan.flags.load_balancer;
         let resolve = if spec.instance_targets { resolver::nodes } else { resolver::pods };
         let Resolved { wanted, potentially_ready } = resolve(self.api.stored(), binding, flags).ok()?;
@@ -200,34 +200,33 @@ impl TargetGroupController {
         if cx.world.node(id).gone.is_some() {
             self.api.delete(cx.now, Span::ZERO, objects::Kind::Node, &node.name);
         } else {
-            self.write(cx, Object::Node(Arc::new(node)));
+            self.write(cx, Object::Node(Rc::new(node)));
         }
     }
 
     /// Writes a pod that is known: one that was an endpoint.
     fn write_pod(&mut self, cx: &Cx, id: PodId) {
         let name = self.names.of_pod(cx.world, id);
-        let Some(stored) = self.api.stored().pods.get(&name).cloned() else { return };
+        let Some(stored) = self.api.stored().pods.get(&name) else { return };
         if cx.world.pod(id).gone.is_some() {
             self.api.delete(cx.now, Span::ZERO, objects::Kind::Pod, &name);
             return;
         }
-        let mut pod = mirror::pod(cx.world, &mut self.names, id);
-        // What was written about gates is in the stored object.
-        pod.conditions.truncate(1);
-        pod.conditions.extend(stored.conditions.iter().skip(1).cloned());
-        self.write(cx, Object::Pod(Arc::new(pod)));
+        // Nothing of it changes but its first condition; what was written about gates is in the stored object.
+        let mut pod = Pod::clone(stored);
+        pod.conditions[0].status = Status::of(cx.world.pod(id).containers_ready.is_true());
+        self.write(cx, Object::Pod(Rc::new(pod)));
     }
 
     fn write_endpoints(&mut self, cx: &mut Cx, service: ServiceId) {
         for endpoint in &cx.world.endpoints[service.index()] {
             if cx.world.pod(endpoint.pod).gone.is_none() && self.written.insert(endpoint.pod) {
                 let pod = mirror::pod(cx.world, &mut self.names, endpoint.pod);
-                self.write(cx, Object::Pod(Arc::new(pod)));
+                self.write(cx, Object::Pod(Rc::new(pod)));
             }
         }
         let endpoints = mirror::endpoints(cx.plan, cx.world, &mut self.names, service);
-        self.write(cx, Object::Endpoints(Arc::new(endpoints)));
+        self.write(cx, Object::Endpoints(Rc::new(endpoints)));
         for (binding, registration) in std::mem::take(&mut self.waiting_nodes) {
             self.register(cx, binding, &registration);
         }
@@ -382,10 +381,10 @@ impl TargetGroupController {
 pub fn initial_nodes(plan: &Plan, world: &World, spec: &TargetGroupBindingSpec) -> Vec<(NodeId, PodId, u16)> {
     let (mut objects, mut names) = (objects::Objects::default(), Names::default());
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        objects.put(Object::Node(Arc::new(mirror::node(world, &mut names, node.id))));
+        objects.put(Object::Node(Rc::new(mirror::node(world, &mut names, node.id))));
     }
     for service in (0..plan.services.len()).map(ServiceId::at) {
-        objects.put(Object::Service(Arc::new(mirror::service(plan, service))));
+        objects.put(Object::Service(Rc::new(mirror::service(plan, service))));
     }
     let binding = Binding::new(Name::new(spec.namespace.as_str(), spec.name.as_str()), spec_of(plan, spec));
     let Ok(resolved) = resolver::nodes(&objects, &binding, &plan.flags.load_balancer) else { return Vec::new() };

@@ -12,7 +12,7 @@ use crate::rules::taint::Taint;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Annotation with the checkpoint of the last full reconcile. Source: `pkg/annotations/constants.go`.
 pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
@@ -24,16 +24,16 @@ pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 #[derive(Clone, Debug)]
 pub struct Name {
     /// `metadata.namespace`; empty for a Node.
-    pub namespace: Arc<str>,
+    pub namespace: Rc<str>,
     /// `metadata.name`.
-    pub name: Arc<str>,
+    pub name: Rc<str>,
     /// Hash of the name: pods are looked up far more often than they are named.
     hash: u64,
 }
 
 impl Name {
     /// The name of an object in a namespace.
-    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Name {
+    pub fn new(namespace: impl Into<Rc<str>>, name: impl Into<Rc<str>>) -> Name {
         let (namespace, name) = (namespace.into(), name.into());
         let hash = hash_of_text(StableHasher::default(), &name).finish();
         Name { namespace, name, hash }
@@ -52,7 +52,7 @@ pub fn hash_of_text(mut hasher: StableHasher, text: &str) -> StableHasher {
 
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {
-        let same = |one: &Arc<str>, two: &Arc<str>| Arc::ptr_eq(one, two) || one == two;
+        let same = |one: &Rc<str>, two: &Rc<str>| Rc::ptr_eq(one, two) || one == two;
         self.hash == other.hash && same(&self.name, &other.name) && same(&self.namespace, &other.namespace)
     }
 }
@@ -68,7 +68,7 @@ impl Hash for Name {
 impl Ord for Name {
     /// By namespace, then by name. Most names compared are of one namespace, and share its text.
     fn cmp(&self, other: &Name) -> Ordering {
-        let same = Arc::ptr_eq(&self.namespace, &other.namespace);
+        let same = Rc::ptr_eq(&self.namespace, &other.namespace);
         let namespaces = if same { Ordering::Equal } else { self.namespace.cmp(&other.namespace) };
         namespaces.then_with(|| self.name.cmp(&other.name))
     }
@@ -101,15 +101,15 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     /// TargetGroupBinding.
-    Binding(Arc<Binding>),
+    Binding(Rc<Binding>),
     /// Service.
-    Service(Arc<Service>),
+    Service(Rc<Service>),
     /// EndpointSlice or Endpoints.
-    Endpoints(Arc<Endpoints>),
+    Endpoints(Rc<Endpoints>),
     /// Node.
-    Node(Arc<Node>),
+    Node(Rc<Node>),
     /// Pod.
-    Pod(Arc<Pod>),
+    Pod(Rc<Pod>),
 }
 
 /// `spec.targetType`.
@@ -127,20 +127,20 @@ pub enum PortReference {
     /// `port`.
     Number(u16),
     /// `name`.
-    Name(Arc<str>),
+    Name(Rc<str>),
 }
 
 /// Spec of a TargetGroupBinding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BindingSpec {
     /// All of it as a text: a part of the checkpoint.
-    pub text: Arc<str>,
+    pub text: Rc<str>,
     /// `targetGroupARN`.
-    pub target_group: Arc<str>,
+    pub target_group: Rc<str>,
     /// `targetType`; the webhook sets it, so that it is missing only where there is no webhook.
     pub target_type: Option<TargetType>,
     /// `serviceRef.name`.
-    pub service: Arc<str>,
+    pub service: Rc<str>,
     /// `serviceRef.port`.
     pub port: PortReference,
     /// `nodeSelector`, on top of the default.
@@ -149,7 +149,7 @@ pub struct BindingSpec {
 
 impl BindingSpec {
     /// A spec as users write it.
-    pub fn of(spec: &TargetGroupBindingSpec, text: impl Into<Arc<str>>) -> BindingSpec {
+    pub fn of(spec: &TargetGroupBindingSpec, text: impl Into<Rc<str>>) -> BindingSpec {
         let port = spec.service_port.parse().map(PortReference::Number);
         BindingSpec {
             text: text.into(),
@@ -166,9 +166,9 @@ impl BindingSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadyCondition {
     /// `reason`.
-    pub reason: Arc<str>,
+    pub reason: Rc<str>,
     /// `message`.
-    pub message: Arc<str>,
+    pub message: Rc<str>,
     /// `observedGeneration`.
     pub generation: i64,
     /// `lastTransitionTime`.
@@ -181,7 +181,7 @@ pub struct Binding {
     /// Its name.
     pub name: Name,
     /// The pod condition by which it gates pods: it follows from its name.
-    pub gate: Arc<str>,
+    pub gate: Rc<str>,
     /// `metadata.resourceVersion`.
     pub version: u64,
     /// `metadata.generation`.
@@ -191,7 +191,7 @@ pub struct Binding {
     /// It has the controller's finalizer.
     pub finalizer: bool,
     /// Annotations.
-    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: BTreeMap<Rc<str>, Rc<str>>,
     /// Its spec.
     pub spec: BindingSpec,
     /// `status.observedGeneration`.
@@ -218,7 +218,7 @@ impl Binding {
     }
 
     /// The checkpoint; empty where there is none.
-    pub fn checkpoint(&self) -> Arc<str> {
+    pub fn checkpoint(&self) -> Rc<str> {
         self.annotations.get(CHECKPOINT).cloned().unwrap_or_else(|| "".into())
     }
 }
@@ -227,13 +227,13 @@ impl Binding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// `name`, may be empty.
-    pub name: Arc<str>,
+    pub name: Rc<str>,
     /// `port`.
     pub port: u16,
     /// `nodePort`, 0 where there is none.
     pub node_port: u16,
     /// The rest of it.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 /// A Service.
@@ -246,13 +246,13 @@ pub struct Service {
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// The rest of it.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 impl Service {
     /// A Service as users write it, and the rest of it and of each port. Node ports that are not given count from
     /// 30000, the first that the API server may give.
-    pub fn of(spec: &ServiceSpec, other: impl Into<Arc<str>>, rest: impl Fn(usize) -> Arc<str>) -> Service {
+    pub fn of(spec: &ServiceSpec, other: impl Into<Rc<str>>, rest: impl Fn(usize) -> Rc<str>) -> Service {
         let ports = spec.ports.iter().enumerate().map(|(index, port)| ServicePort {
             name: port.name.as_str().into(),
             port: port.port,
@@ -276,18 +276,18 @@ impl Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSet {
     /// Name and number of each port.
-    pub ports: Vec<(Arc<str>, u16)>,
+    pub ports: Vec<(Rc<str>, u16)>,
     /// Endpoints.
     pub endpoints: Vec<Endpoint>,
     /// The rest of ports and endpoints, such as zones.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 /// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The first address; `None`: it has none.
-    pub address: Option<Arc<str>>,
+    pub address: Option<Rc<str>>,
     /// `conditions.ready`.
     pub ready: Option<bool>,
     /// `conditions.terminating`.
@@ -304,13 +304,13 @@ pub struct Endpoints {
     /// Its name.
     pub name: Name,
     /// The Service: by label `kubernetes.io/service-name`, or by name.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
     /// Addresses are of family IPv4.
     pub is_ipv4: bool,
     /// One set of a slice; the subsets of Endpoints.
     pub sets: Vec<EndpointSet>,
     /// The rest of it.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 /// A condition's status.
@@ -325,6 +325,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// True or False.
+    pub const fn of(value: bool) -> Status {
+        if value { Status::True } else { Status::False }
+    }
+
     /// As the API writes it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -341,30 +346,30 @@ pub struct Node {
     /// Its name.
     pub name: Name,
     /// Labels.
-    pub labels: Arc<Labels>,
+    pub labels: std::sync::Arc<Labels>,
     /// Taints.
     pub taints: Vec<Taint>,
     /// Condition Ready; `None`: it has none.
     pub ready: Option<Status>,
     /// `spec.providerID`.
-    pub provider_id: Arc<str>,
+    pub provider_id: Rc<str>,
     /// `metadata.creationTimestamp`.
     pub created: Time,
     /// The rest of it.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 /// A condition of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// `type`.
-    pub kind: Arc<str>,
+    pub kind: Rc<str>,
     /// `status`.
     pub status: Status,
     /// `reason`.
-    pub reason: Arc<str>,
+    pub reason: Rc<str>,
     /// `message`.
-    pub text: Arc<str>,
+    pub text: Rc<str>,
     /// `lastTransitionTime`.
     pub since: Option<Time>,
 }
@@ -375,17 +380,17 @@ pub struct Pod {
     /// Its name.
     pub name: Name,
     /// `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: Rc<str>,
     /// `metadata.creationTimestamp`.
     pub created: Time,
     /// `spec.nodeName`, may be empty.
-    pub node: Arc<str>,
+    pub node: Rc<str>,
     /// `spec.readinessGates`.
-    pub gates: Vec<Arc<str>>,
+    pub gates: Vec<Rc<str>>,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
     /// The rest of it.
-    pub other: Arc<str>,
+    pub other: Rc<str>,
 }
 
 impl Pod {
@@ -422,15 +427,15 @@ impl Object {
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     /// TargetGroupBindings.
-    pub bindings: BTreeMap<Name, Arc<Binding>>,
+    pub bindings: BTreeMap<Name, Rc<Binding>>,
     /// Services.
-    pub services: BTreeMap<Name, Arc<Service>>,
+    pub services: BTreeMap<Name, Rc<Service>>,
     /// EndpointSlices and Endpoints.
-    pub endpoints: BTreeMap<(Kind, Name), Arc<Endpoints>>,
+    pub endpoints: BTreeMap<(Kind, Name), Rc<Endpoints>>,
     /// Nodes.
-    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    pub nodes: BTreeMap<Rc<str>, Rc<Node>>,
     /// Pods. Who walks through them sorts them.
-    pub pods: HashMap<Name, Arc<Pod>, StableState>,
+    pub pods: HashMap<Name, Rc<Pod>, StableState>,
 }
 
 impl Objects {
@@ -482,7 +487,7 @@ pub struct BindingPatch {
     /// Adds or takes away the finalizer.
     pub finalizer: Option<bool>,
     /// Annotations.
-    pub annotations: Vec<(Arc<str>, Arc<str>)>,
+    pub annotations: Vec<(Rc<str>, Rc<str>)>,
     /// `status.observedGeneration`.
     pub observed: Option<i64>,
     /// Condition Ready.
@@ -493,15 +498,15 @@ pub struct BindingPatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatePatch {
     /// Precondition: `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: Rc<str>,
     /// `type`.
-    pub kind: Arc<str>,
+    pub kind: Rc<str>,
     /// `status`.
     pub status: Option<Status>,
     /// `reason`; empty takes it away.
-    pub reason: Option<Arc<str>>,
+    pub reason: Option<Rc<str>>,
     /// `message`; empty takes it away.
-    pub text: Option<Arc<str>>,
+    pub text: Option<Rc<str>>,
     /// `lastTransitionTime`.
     pub since: Option<Time>,
 }
@@ -510,7 +515,7 @@ pub struct GatePatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patched<T> {
     /// The object afterwards.
-    pub object: Arc<T>,
+    pub object: Rc<T>,
     /// It is another than before.
     pub changed: bool,
 }

@@ -3,7 +3,7 @@
 use super::objects::{Binding, BindingPatch, Condition, GatePatch, Name, Patched, Pod, Refused};
 use super::targets::{Known, Registration, Target};
 use crate::engine::Span;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// What answers at once. Calls to the load balancer take their time and are answered through
 /// [`super::controller::Controller::answer`].
@@ -37,7 +37,7 @@ pub trait Outside {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The target group.
-    pub group: Arc<str>,
+    pub group: Rc<str>,
     /// What is asked.
     pub action: Action,
 }
@@ -75,9 +75,9 @@ fn listed<'a>(targets: impl Iterator<Item = &'a Target>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsError {
     /// Error code.
-    pub code: Arc<str>,
+    pub code: Rc<str>,
     /// Message.
-    pub text: Arc<str>,
+    pub text: Rc<str>,
 }
 
 impl AwsError {
@@ -175,7 +175,7 @@ pub enum Note {
     /// The checkpoint was patched.
     Checkpoint {
         /// The new one.
-        value: Arc<str>,
+        value: Rc<str>,
         /// The binding is another than before.
         changed: bool,
         /// By the deferred reconciler.
@@ -184,7 +184,7 @@ pub enum Note {
     /// The status was patched.
     Status {
         /// The binding afterwards.
-        binding: Arc<Binding>,
+        binding: Rc<Binding>,
         /// It is another than before.
         changed: bool,
     },

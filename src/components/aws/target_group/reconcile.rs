@@ -23,7 +23,7 @@ use crate::engine::{Span, Time};
 use crate::plan::flags::LoadBalancerFlags;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// One lock for all bindings while targets are described. Source: `targetsCacheMutex`.
 #[derive(Clone, Debug, Default)]
@@ -119,18 +119,18 @@ enum Step {
 /// A reconcile in progress.
 #[derive(Clone, Debug)]
 pub struct Reconcile {
-    binding: Arc<Binding>,
+    binding: Rc<Binding>,
     goal: Goal,
     step: Step,
     /// Conflicts so far.
     conflicts: usize,
-    before: Arc<str>,
-    after: Arc<str>,
+    before: Rc<str>,
+    after: Rc<str>,
     wanted: Vec<Wanted>,
     potentially_ready: bool,
     networking_failed: bool,
     /// Pods with the health of their targets, in the order in which their gates are written.
-    gated: Vec<(Arc<Pod>, Option<Health>)>,
+    gated: Vec<(Rc<Pod>, Option<Health>)>,
     deregister: VecDeque<Vec<Target>>,
     coming: Vec<Wanted>,
     /// All targets that were listed.
@@ -144,7 +144,7 @@ impl Reconcile {
     pub fn begin(name: &Name, work: &mut Work) -> (Option<Reconcile>, Next) {
         work.outside.note(name, Note::Start);
         let Some(binding) = work.copies.bindings.get(name).cloned() else { return (None, Next::End(Outcome::Ok)) };
-        let nothing = Arc::<str>::from("");
+        let nothing = Rc::<str>::from("");
         let mut reconcile = Reconcile {
             goal: if binding.deleting { Goal::Deletion } else { Goal::Targets },
             binding,
@@ -349,7 +349,7 @@ impl Reconcile {
         }
         let gate = &self.binding.gate;
         let is_pending =
-            |(pod, health): &(Arc<Pod>, Option<Health>)| gates::status(pod, gate, health.as_ref()) != Status::True;
+            |(pod, health): &(Rc<Pod>, Option<Health>)| gates::status(pod, gate, health.as_ref()) != Status::True;
         let changes = !leaving.is_empty() || !self.coming.is_empty() || self.networking_failed;
         if (changes || self.potentially_ready || self.gated.iter().any(is_pending))
             && self.save(work, "".into()).is_err()
@@ -383,7 +383,7 @@ impl Reconcile {
     }
 
     /// Saves a checkpoint, if it is another than the one that was read at the beginning.
-    fn save(&mut self, work: &mut Work, value: Arc<str>) -> Result<(), Refused> {
+    fn save(&mut self, work: &mut Work, value: Rc<str>) -> Result<(), Refused> {
         if value == self.before {
             return Ok(());
         }
@@ -498,11 +498,11 @@ impl Reconcile {
     /// Targets are cleaned up: every pod with the gate, registered or not, gets it True.
     fn clean_gates(&mut self, work: &mut Work) -> Next {
         let (gate, namespace) = (self.binding.gate.clone(), self.binding.name.namespace.clone());
-        let nothing = Arc::<str>::from("");
+        let nothing = Rc::<str>::from("");
         let health =
             Health { state: "healthy".into(), reason: nothing, text: "Target Group Binding is deleted".into() };
-        let gated = |pod: &&Arc<Pod>| pod.name.namespace == namespace && pod.has_gate(&gate);
-        let mut pods: Vec<Arc<Pod>> = work.copies.pods.values().filter(gated).cloned().collect();
+        let gated = |pod: &&Rc<Pod>| pod.name.namespace == namespace && pod.has_gate(&gate);
+        let mut pods: Vec<Rc<Pod>> = work.copies.pods.values().filter(gated).cloned().collect();
         pods.sort_by(|one, two| one.name.cmp(&two.name));
         for pod in pods {
             if self.write_gate(work, &pod, Some(&health)).is_err() {
@@ -556,7 +556,7 @@ impl Reconcile {
 
 impl Work<'_> {
     /// The zone that an address is registered with: none within the VPC.
-    fn zone(&mut self, want: &Wanted, of_pod: bool) -> Result<Option<Arc<str>>, &'static str> {
+    fn zone(&mut self, want: &Wanted, of_pod: bool) -> Result<Option<Rc<str>>, &'static str> {
         let Some(pod) = &want.pod else { return Ok(None) };
         if self.outside.is_in_vpc(&want.id).ok_or("not an address")? {
             return Ok(None);

@@ -6,17 +6,17 @@
 use super::copies::{is_selected, is_suitable};
 use super::objects::{Binding, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status};
 use crate::plan::flags::LoadBalancerFlags;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A target as it should be: an address or instance, and what is behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// Address or instance id.
-    pub id: Arc<str>,
+    pub id: Rc<str>,
     /// Port.
     pub port: u16,
     /// The pod as the controller saw it, for ip targets.
-    pub pod: Option<Arc<Pod>>,
+    pub pod: Option<Rc<Pod>>,
     /// Pod or node.
     pub behind: Name,
     /// Creation of that, milliseconds since 1970: a part of the checkpoint.
@@ -66,25 +66,26 @@ fn service_of<'c>(copies: &'c Objects, binding: &Binding) -> Result<(&'c Service
 pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolved, Unresolved> {
     let (service, port) = service_of(copies, binding)?;
     let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
-    let of_service = |entry: &&Arc<super::objects::Endpoints>| {
+    let of_service = |entry: &&Rc<super::objects::Endpoints>| {
         entry.kind == read
             && entry.name.namespace == service.name.namespace
             && entry.service.as_deref() == Some(&*service.name.name)
     };
-    let slices: Vec<_> = copies.endpoints.values().filter(of_service).collect();
-    if slices.is_empty() && !flags.endpoint_slices {
+    let mut slices = copies.endpoints.values().filter(of_service).peekable();
+    if slices.peek().is_none() && !flags.endpoint_slices {
         return Err(Unresolved::NotFound);
     }
     let (mut resolved, mut unknown) = (Resolved::default(), Vec::new());
     // Up to 3.3 both address families count.
-    let slices = slices.iter().filter(|slice| slice.is_ipv4 || !flags.watches_pods || !flags.endpoint_slices);
+    let slices = slices.filter(|slice| slice.is_ipv4 || !flags.watches_pods || !flags.endpoint_slices);
     for set in slices.flat_map(|slice| &slice.sets) {
         for (_, number) in set.ports.iter().filter(|(name, _)| port.name.is_empty() || *name == port.name) {
+            resolved.wanted.reserve(set.endpoints.len());
             for endpoint in &set.endpoints {
                 let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
                 let pod = copies.pods.get(name);
                 let standing = judge(copies, endpoint, pod, &binding.gate);
-                let want = |pod: &Arc<Pod>| Wanted {
+                let want = |pod: &Rc<Pod>| Wanted {
                     id: address.clone(),
                     port: *number,
                     behind: pod.name.clone(),
@@ -117,7 +118,7 @@ enum Standing {
     Out,
 }
 
-fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Arc<Pod>>, gate: &str) -> Standing {
+fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Rc<Pod>>, gate: &str) -> Standing {
     let Some(pod) = pod else { return Standing::PotentiallyReady };
     if endpoint.ready.unwrap_or(true) {
         return Standing::Counted;
@@ -141,7 +142,7 @@ pub fn nodes(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> 
     if !service.has_node_ports {
         return Err(Unresolved::Failed("service type must be either 'NodePort' or 'LoadBalancer'".to_string()));
     }
-    let suits = |node: &&Arc<Node>| is_selected(node, binding) && is_suitable(node);
+    let suits = |node: &&Rc<Node>| is_selected(node, binding) && is_suitable(node);
     let with = |status| {
         let nodes = copies.nodes.values().filter(suits).filter(move |node| node.ready == Some(status));
         let wanted = nodes.map(|node| {

@@ -9,17 +9,17 @@ use super::objects::Name;
 use crate::engine::{Span, Time};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// What the load balancer says of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// `State`.
-    pub state: Arc<str>,
+    pub state: Rc<str>,
     /// `Reason`, may be empty.
-    pub reason: Arc<str>,
+    pub reason: Rc<str>,
     /// `Description`, may be empty.
-    pub text: Arc<str>,
+    pub text: Rc<str>,
 }
 
 impl Health {
@@ -37,7 +37,7 @@ impl Health {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// Address or instance id.
-    pub id: Arc<str>,
+    pub id: Rc<str>,
     /// Port.
     pub port: u16,
 }
@@ -86,7 +86,7 @@ pub struct Registration {
     /// What is registered.
     pub target: Target,
     /// `AvailabilityZone`.
-    pub zone: Option<Arc<str>>,
+    pub zone: Option<Rc<str>>,
     /// The pod or node that it stands for.
     pub behind: Name,
 }
@@ -140,7 +140,7 @@ struct List {
 /// The lists by target group.
 #[derive(Clone, Debug, Default)]
 pub struct TargetCache {
-    lists: BTreeMap<Arc<str>, List>,
+    lists: BTreeMap<Rc<str>, List>,
 }
 
 impl TargetCache {
@@ -162,7 +162,7 @@ impl TargetCache {
     /// The targets of a group after the answer to `question`, which is remembered.
     pub fn answered(
         &mut self,
-        group: &Arc<str>,
+        group: &Rc<str>,
         question: &Question,
         answer: Vec<Known>,
         now: Time,
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_list_lives_five_minutes_and_only_unhealthy_targets_are_asked_about() {
-        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Arc::<str>::from("web"));
+        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Rc::<str>::from("web"));
         let life = Span::from_secs(300);
         assert_eq!(cache.question("web", now), Question::All);
         let answer = vec![known("a", "healthy"), known("b", "initial")];
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_not_registered_any_more_is_forgotten() {
-        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Arc::<str>::from("web"));
+        let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Rc::<str>::from("web"));
         cache.answered(&group, &Question::All, vec![known("a", "draining")], now, Span::from_secs(300));
         let question = cache.question("web", now);
         let mut gone = known("a", "unused");

@@ -7,7 +7,7 @@ use super::outside::{Action, Call, Note, Outcome, Outside};
 use super::targets::Known;
 use crate::engine::{Span, Time};
 use crate::plan::flags::LoadBalancerFlags;
-use std::sync::Arc;
+use std::rc::Rc;
 
 const START: Time = Time::from_unix_seconds(1_000_000);
 const GATE: &str = "target-health.elbv2.k8s.aws/web";
@@ -57,7 +57,7 @@ fn name(name: &str) -> Name {
 /// A gated pod on a node that is Ready.
 fn pod(containers_ready: bool) -> Pod {
     let status = if containers_ready { Status::True } else { Status::False };
-    let nothing = Arc::<str>::from("");
+    let nothing = Rc::<str>::from("");
     let kind = "ContainersReady".into();
     Pod {
         name: name("web-0"),
@@ -74,7 +74,7 @@ impl Bench {
     fn new(flags: LoadBalancerFlags, bindings: &[&str], containers_ready: bool) -> Bench {
         let mut bench =
             Bench { now: START, api: ApiServer::default(), controller: Controller::default(), notes: vec![] };
-        let nothing = Arc::<str>::from("");
+        let nothing = Rc::<str>::from("");
         let port = ServicePort { name: nothing.clone(), port: 80, node_port: 0, other: nothing.clone() };
         let endpoint = Endpoint {
             address: Some("10.0.0.1".into()),
@@ -82,13 +82,13 @@ impl Bench {
             terminating: false,
             pod: Some(name("web-0")),
         };
-        bench.write(Object::Service(Arc::new(Service {
+        bench.write(Object::Service(Rc::new(Service {
             name: name("web"),
             has_node_ports: false,
             ports: vec![port],
             other: nothing.clone(),
         })));
-        bench.write(Object::Endpoints(Arc::new(Endpoints {
+        bench.write(Object::Endpoints(Rc::new(Endpoints {
             kind: Kind::EndpointSlice,
             name: name("web-1"),
             service: Some("web".into()),
@@ -100,7 +100,7 @@ impl Bench {
             }],
             other: nothing.clone(),
         })));
-        bench.write(Object::Node(Arc::new(Node {
+        bench.write(Object::Node(Rc::new(Node {
             name: Name::new("", "n1"),
             labels: Default::default(),
             taints: Vec::new(),
@@ -109,7 +109,7 @@ impl Bench {
             created: START,
             other: nothing,
         })));
-        bench.write(Object::Pod(Arc::new(pod(containers_ready))));
+        bench.write(Object::Pod(Rc::new(pod(containers_ready))));
         for binding in bindings {
             let spec = BindingSpec {
                 text: (*binding).into(),
@@ -119,7 +119,7 @@ impl Bench {
                 port: PortReference::Number(80),
                 node_selector: None,
             };
-            bench.write(Object::Binding(Arc::new(Binding::new(name(binding), spec))));
+            bench.write(Object::Binding(Rc::new(Binding::new(name(binding), spec))));
         }
         bench.controller = Controller::start(flags, bench.api.list(), START);
         bench
@@ -178,7 +178,7 @@ fn up_to_3_3_containers_that_become_ready_are_seen_at_the_retry() {
     bench.answer("web", Vec::new());
     assert_eq!(bench.outcomes(), [Outcome::Requeue(Span::from_secs(15))], "potentially ready");
     bench.run(at(2000));
-    bench.write(Object::Pod(Arc::new(pod(true))));
+    bench.write(Object::Pod(Rc::new(pod(true))));
     assert_eq!(actions(&bench.run(at(15_000))), [""; 0], "pods wake nothing");
     assert_eq!(actions(&bench.run(at(17_000))), ["register"]);
 }
@@ -191,7 +191,7 @@ fn from_3_4_on_pods_wake_the_binding_and_nothing_is_potentially_ready() {
     bench.answer("web", Vec::new());
     assert_eq!(bench.outcomes(), [Outcome::Ok]);
     bench.run(at(2000));
-    bench.write(Object::Pod(Arc::new(pod(true))));
+    bench.write(Object::Pod(Rc::new(pod(true))));
     assert_eq!(actions(&bench.run(at(2000))), ["register"], "at once");
     bench.answer("web", Vec::new());
     // The gate is written and not True: the pod's own event finds the same checkpoint and does not skip.
@@ -205,7 +205,7 @@ fn a_finalizer_that_meets_another_version_is_tried_again_on_the_newer_copy() {
     let stored = bench.api.stored().bindings[&name("web")].clone();
     let annotations = [("example.com/x".into(), "1".into())].into();
     // Written a millisecond before the reconcile, seen 4 ms later.
-    let other = Object::Binding(Arc::new(Binding { annotations, ..(*stored).clone() }));
+    let other = Object::Binding(Rc::new(Binding { annotations, ..(*stored).clone() }));
     bench.api.write(bench.now, Span::from_millis(5), other);
     assert_eq!(actions(&bench.run(at(1009))), [""; 0]);
     assert_eq!(actions(&bench.run(at(1010))), ["describe"], "10 ms later");

@@ -5,7 +5,7 @@
 use super::objects::{Name, Objects};
 use crate::engine::{Span, Time};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// The memory.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Zones {
     /// Bindings whose registration with zone `all` was refused, until when.
     needed: BTreeMap<Name, Time>,
     /// Zones of nodes by name, until when.
-    nodes: BTreeMap<Arc<str>, (Arc<str>, Time)>,
+    nodes: BTreeMap<Rc<str>, (Rc<str>, Time)>,
 }
 
 impl Zones {
@@ -33,16 +33,16 @@ impl Zones {
     /// The pod has no node, or that does not exist.
     pub fn of_node(
         &mut self,
-        node: &Arc<str>,
+        node: &Rc<str>,
         copies: &Objects,
         now: Time,
         memory: Span,
-    ) -> Result<Option<Arc<str>>, &'static str> {
+    ) -> Result<Option<Rc<str>>, &'static str> {
         if let Some((zone, _)) = self.nodes.get(node).filter(|&&(_, until)| now < until) {
             return Ok(Some(zone.clone()));
         }
         let object = copies.nodes.get(node).ok_or("the pod has no node")?;
-        let zone = object.labels.get("topology.kubernetes.io/zone").map(|zone| Arc::<str>::from(zone.as_str()));
+        let zone = object.labels.get("topology.kubernetes.io/zone").map(|zone| Rc::<str>::from(zone.as_str()));
         if let Some(zone) = &zone {
             self.nodes.insert(node.clone(), (zone.clone(), now + memory));
         }

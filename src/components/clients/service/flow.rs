@@ -55,8 +55,10 @@ impl Service {
             self.load_lane(cx, app, rate, lane);
         }
         self.flowing = None;
+        let mut before = None;
         for lane in &mut lanes {
-            self.rate_lane(cx, app, rate, lane);
+            self.rate_lane(cx, app, rate, lane, before.as_ref());
+            before = Some(*lane);
         }
         strain::tell_of_lanes(cx, self.apps[app.index()].check_timeout, rate, &lanes);
         self.apps[app.index()].stream.lanes = lanes;
@@ -152,8 +154,8 @@ impl Service {
         }
     }
 
-    /// What a lane can serve, now that the CPU is divided.
-    fn rate_lane(&self, cx: &Cx, app: AppId, rate: f64, lane: &mut Lane) {
+    /// What a lane can serve, now that the CPU is divided: as much as the one before it, where that is on the same terms.
+    fn rate_lane(&self, cx: &Cx, app: AppId, rate: f64, lane: &mut Lane, before: Option<&Lane>) {
         let spec = &cx.plan.apps[app.index()];
         let pod = &self.pods[lane.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
@@ -168,6 +170,9 @@ impl Service {
         };
         if lane.rated == Some(rating) {
             return;
+        }
+        if let Some(before) = before.filter(|before| before.rated == Some(rating)) {
+            return lane.rate_as(before);
         }
         lane.rated = Some(rating);
         let Rating { arriving, cores, wait, works, .. } = rating;

@@ -98,6 +98,12 @@ impl Lane {
         (self.room, self.overflow) = if line < places { (line, Loss::TimedOut) } else { (places, Loss::QueueFull) };
     }
 
+    /// It can serve what another one of the same application can, as it is on the same terms.
+    pub fn rate_as(&mut self, other: &Lane) {
+        (self.rated, self.capacity, self.latency) = (other.rated, other.capacity, other.latency);
+        (self.late, self.room, self.overflow) = (other.late, other.room, other.overflow);
+    }
+
     /// Of `served`, what clients still wait for; `kept` came to a backlog of `before`. And who has come too late.
     fn in_time(&mut self, before: u64, kept: u64, served: u64) -> (u64, u64) {
         let doomed = if before >= self.late { kept } else { kept.min(self.backlog.saturating_sub(self.late)) };
@@ -118,6 +124,12 @@ impl Lane {
     fn serves_at_once(&self, micros: f64, taken: u64) -> bool {
         let able = || (self.capacity * micros + self.carry).min(1e18) as u64 >= taken;
         self.backlog == 0 && (taken == 0 || (self.in_vain == 0 && self.waited == 0.0 && able()))
+    }
+
+    /// Nothing of it has waited, and nothing is left over.
+    fn is_calm(&self) -> bool {
+        let bits = self.backlog | self.in_vain | self.carry.to_bits() | self.waited.to_bits();
+        bits == 0 && (self.share == 0.0 || self.inlet == Inlet::Open)
     }
 
     /// All of it that time alone changes.
@@ -189,6 +201,8 @@ pub struct Stream {
     carry: f64,
     /// What the last stretch came to; its memory serves the next.
     booked: Booked,
+    /// Lanes in a row with the same latency, while all serve at once: the sum of the shares up to its end.
+    calm: Vec<(f64, Span)>,
     /// The lanes of before the last change: their memory serves the next.
     pub(super) before: Vec<Lane>,
 }
@@ -204,10 +218,19 @@ impl Stream {
         if self.rate <= 0.0 && self.lanes.iter().all(|lane| lane.backlog == 0) {
             self.since = now;
         }
+        if self.since == now {
+            return;
+        }
+        let spare = self.spare();
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
-            self.segment(end, terms);
+            // Rounding moves a few micro-requests from one lane to another.
+            if spare * (end - self.since).micros() as f64 > 4.0 {
+                self.calm_segment(end, terms);
+            } else {
+                self.segment(end, terms);
+            }
             self.booked.enter(self.since, terms, ledger);
             let is_whole = end - self.since == Span::from_secs(1);
             self.since = end;
@@ -230,22 +253,59 @@ impl Stream {
         self.since += Span::from_secs(seconds);
     }
 
-    fn segment(&mut self, end: Time, terms: Terms) {
-        let micros = (end - self.since).micros() as f64;
-        // Requests a second times microseconds are micro-requests.
+    /// Requests a second that the busiest lane could serve besides, if nothing waits anywhere and all that comes is taken in;
+    /// else 0. Then `calm` tells the lanes apart.
+    fn spare(&mut self) -> f64 {
+        self.calm.clear();
+        let (mut cumulated, mut spare) = (0.0, f64::INFINITY);
+        for lane in &self.lanes {
+            if !lane.is_calm() {
+                return 0.0;
+            }
+            if lane.share > 0.0 {
+                cumulated += lane.share;
+                spare = f64::min(spare, lane.capacity - self.rate * lane.share);
+                match self.calm.last_mut().filter(|(_, latency)| *latency == lane.latency) {
+                    Some((upto, _)) => *upto = cumulated,
+                    None => self.calm.push((cumulated, lane.latency)),
+                }
+            }
+        }
+        if self.calm.is_empty() { 0.0 } else { spare }
+    }
+
+    /// What a stretch brings, in micro-requests: requests a second times microseconds.
+    fn begin(&mut self, micros: f64) -> u64 {
         let exact = self.rate * micros + self.carry;
         let amount = exact as u64;
         let carry = exact - amount as f64;
-        let booked = &mut self.booked;
-        booked.begin(amount);
-        booked.left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
+        self.booked.begin(amount);
+        self.booked.left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
         self.carry = carry;
+        amount
+    }
+
+    /// A segment in which every lane serves at once what it gets: only latencies tell them apart.
+    fn calm_segment(&mut self, end: Time, terms: Terms) {
+        let amount = self.begin((end - self.since).micros() as f64);
+        let (mut given, last) = (0, self.calm.len() - 1);
+        for (index, &(cumulated, latency)) in self.calm.iter().enumerate() {
+            let upto = if index == last { amount } else { upto(amount, cumulated) };
+            let taken = upto.saturating_sub(given);
+            given += taken;
+            self.booked.serve(taken, latency, terms);
+        }
+    }
+
+    fn segment(&mut self, end: Time, terms: Terms) {
+        let micros = (end - self.since).micros() as f64;
+        let amount = self.begin(micros);
+        let booked = &mut self.booked;
         let (mut cumulated, mut given) = (0.0, 0);
         let last = self.lanes.iter().rposition(|lane| lane.share > 0.0);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             cumulated += lane.share;
-            let upto =
-                if Some(index) == last { amount } else { ((amount as f64 * cumulated + 0.5) as u64).min(amount) };
+            let upto = if Some(index) == last { amount } else { upto(amount, cumulated) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
             match lane.inlet {
@@ -268,6 +328,11 @@ impl Stream {
             booked.lose(LossPlace::default(), Loss::NoTarget, amount);
         }
     }
+}
+
+/// What of an amount goes to the first lanes, whose shares come to so much.
+fn upto(amount: u64, cumulated: f64) -> u64 {
+    ((amount as f64 * cumulated + 0.5) as u64).min(amount)
 }
 
 /// So many of `all`, in the proportion of `count`.

@@ -23,7 +23,7 @@ mod sticky;
 use crate::components::Cx;
 use crate::engine::{Ahead, Purpose, Time, TimerId};
 use crate::plan::{App, AppId, ServiceId, TrafficMode};
-use crate::world::{Answer, Loss, PodId, Process, RequestId, Sent, TargetId};
+use crate::world::{Answer, Loss, PodId, Process, RequestId, Sent, Share, TargetId};
 use arrivals::Arrivals;
 use choice::choose;
 use reactions::Reactions;
@@ -38,6 +38,9 @@ const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
 pub struct Traffic {
     apps: Vec<AppTraffic>,
     answers: Vec<Answer>,
+    /// Only their memory is used again.
+    routes_before: Vec<Route>,
+    shares: Vec<Share>,
 }
 
 /// What it knows of an application.
@@ -117,7 +120,7 @@ impl Traffic {
             });
             let group = cx.plan.apps[index].target_group.map(|group| &cx.plan.target_groups[group.index()]);
             if let Some(spec) = group.and_then(|group| group.stickiness) {
-                let (routes, _) = routes(cx.plan, cx.world, &cx.plan.apps[index]);
+                let (routes, _) = routes(cx.plan, cx.world, &cx.plan.apps[index], Vec::new());
                 self.apps[index].sticky = Some(Sticky::new(cx, id, spec, &routes));
             }
             self.count_users(cx, id);
@@ -268,7 +271,7 @@ impl Traffic {
             self.flow(cx, id);
             return;
         }
-        let (mut routes, mut ramps) = routes(cx.plan, cx.world, app);
+        let (mut routes, mut ramps) = routes(cx.plan, cx.world, app, std::mem::take(&mut self.routes_before));
         let state = &mut self.apps[id.index()];
         if let Some(sticky) = state.sticky.as_mut().filter(|_| app.mode == TrafficMode::Fluid && !routes.is_empty()) {
             ramps |= sticky.weigh(cx.now, &mut routes);
@@ -281,7 +284,7 @@ impl Traffic {
         }
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
-        state.routes = routes;
+        self.routes_before = std::mem::replace(&mut state.routes, routes);
         self.release(cx, id);
         let state = &mut self.apps[id.index()];
         if ramps && !state.refresh {
@@ -358,8 +361,9 @@ impl Traffic {
         if app.cores.is_some() {
             share_cores(cx, app, state.rate);
         } else if app.mode == TrafficMode::Fluid {
-            let shares = shares(cx.plan, cx.world, &state.routes);
+            let shares = shares(cx.plan, cx.world, &state.routes, std::mem::take(&mut self.shares));
             cx.world.set_flow(id, state.rate, &shares);
+            self.shares = shares;
             if state.rate > 0.0 {
                 for target in state.routes.iter().filter(|route| route.weight > 0.0).filter_map(|route| route.target) {
                     cx.world.note_in_service(target);

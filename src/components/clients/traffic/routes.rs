@@ -26,11 +26,13 @@ impl Route {
     }
 }
 
-/// Where requests of an application can go now, and whether a weight grows with time.
-pub(super) fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool) {
+/// Where requests of an application can go now, in the memory of `chosen`, and whether a weight grows with time.
+pub(super) fn routes(plan: &Plan, world: &World, app: &App, mut chosen: Vec<Route>) -> (Vec<Route>, bool) {
+    chosen.clear();
     let Some(id) = app.target_group else {
         let route = |pod| Route { pod, target: None, node: None, zone: None, weight: 1.0, credit: 0.0 };
-        return (direct_pods(plan, world, app).into_iter().map(route).collect(), false);
+        chosen.extend(direct_pods(plan, world, app).into_iter().map(route));
+        return (chosen, false);
     };
     let group = &plan.target_groups[id.index()];
     let of_group = &world.group_targets[id.index()];
@@ -39,7 +41,7 @@ pub(super) fn routes(plan: &Plan, world: &World, app: &App) -> (Vec<Route>, bool
     let starting = !group.slow_start.is_zero() && routable().any(|target| ramp(target).is_some());
     // Slow start has no effect while nobody is outside it.
     let ramps = starting && routable().any(|target| ramp(target).is_none());
-    let mut chosen: Vec<Route> = Vec::with_capacity(of_group.len());
+    chosen.reserve(of_group.len());
     chosen.extend(routable().map(|target| Route {
         pod: target.pod,
         target: Some(target.id),
@@ -136,15 +138,21 @@ pub(super) fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId
 
 /// Two routes lead to one pod.
 fn leads_twice(routes: &[Route]) -> bool {
+    const FEW: usize = 16;
+    if routes.len() <= FEW {
+        let pods = |routes: &[Route], pod| routes.iter().any(|route| route.pod == pod);
+        return routes.iter().enumerate().any(|(index, route)| pods(&routes[..index], route.pod));
+    }
     let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
     seen.sort_unstable();
     seen.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// Shares of a flow: one entry a pod, adding up to 1.
-pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route]) -> Vec<Share> {
+/// Shares of a flow, in the memory of `shares`: one entry a pod, adding up to 1.
+pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route], mut shares: Vec<Share>) -> Vec<Share> {
     let total: f64 = routes.iter().map(|route| route.weight).sum();
-    let mut shares: Vec<Share> = Vec::with_capacity(routes.len());
+    shares.clear();
+    shares.reserve(routes.len());
     let mut add =
         |pod: PodId, target, share: f64, merge: bool| match shares.iter_mut().find(|other| merge && other.pod == pod) {
             Some(other) => *other = Share { target, share: other.share + share, ..*other },

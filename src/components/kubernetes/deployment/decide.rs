@@ -8,6 +8,7 @@ use super::status::{self, Requeue};
 use crate::engine::{Span, Time};
 use crate::plan::{IntOrPercent, Strategy};
 use crate::world::{DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSetId};
+use std::borrow::Cow;
 
 /// What is seen of a ReplicaSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ pub fn unavailable(strategy: Strategy, replicas: i32) -> i32 {
 pub fn decide(view: &View) -> Outcome {
     let mut sync = Sync {
         view,
-        sets: view.sets.clone(),
+        sets: Cow::Borrowed(&view.sets),
         status: view.status,
         revision: view.revision,
         is_stale: false,
@@ -159,7 +160,7 @@ pub fn decide(view: &View) -> Outcome {
 struct Sync<'a> {
     view: &'a View,
     /// ReplicaSets oldest first, as the writes so far leave them.
-    sets: Vec<Set>,
+    sets: Cow<'a, [Set]>,
     /// The status in its hands: what was read, with conditions that it has set since.
     status: DeploymentStatus,
     /// The revision annotation in its hands.
@@ -228,8 +229,8 @@ impl Sync<'_> {
         let Set { id, revision, min_ready, .. } = self.sets[index];
         let newest = revision.max(self.next_revision());
         if (revision, min_ready) != (newest, self.view.min_ready) {
-            self.sets[index].revision = newest;
-            self.sets[index].min_ready = self.view.min_ready;
+            self.sets.to_mut()[index].revision = newest;
+            self.sets.to_mut()[index].min_ready = self.view.min_ready;
             self.writes.extend(id.map(|id| Write::Revise(id, newest)));
             return Ok(true);
         }
@@ -268,7 +269,7 @@ impl Sync<'_> {
     }
 
     fn set_size(&mut self, index: usize, replicas: i32) {
-        let set = &mut self.sets[index];
+        let set = &mut self.sets.to_mut()[index];
         if set.replicas == replicas {
             return;
         }
@@ -347,7 +348,7 @@ impl Sync<'_> {
         }
         let annotations = annotations(self.view);
         for (&index, size) in active.iter().zip(sizes) {
-            let set = &mut self.sets[index];
+            let set = &mut self.sets.to_mut()[index];
             // Annotations are written even if the size stays.
             let same =
                 (set.replicas, set.desired_annotation, set.max_annotation) == (size, annotations.0, annotations.1);
@@ -390,7 +391,7 @@ impl Sync<'_> {
         let (desired_annotation, max_annotation) = annotations(self.view);
         let index = self.sets.len();
         let revision = self.next_revision();
-        self.sets.push(Set {
+        self.sets.to_mut().push(Set {
             id: None,
             is_new: true,
             replicas: 0,
@@ -406,7 +407,7 @@ impl Sync<'_> {
             has_pods: false,
         });
         let replicas = self.new_replicas(index);
-        self.sets[index].replicas = replicas;
+        self.sets.to_mut()[index].replicas = replicas;
         self.writes.push(Write::Create { replicas, revision });
         let watched = self.view.progress_deadline.is_some();
         if watched {

@@ -21,6 +21,7 @@ use crate::plan::DeploymentId;
 use crate::world::{DeploymentCondition, DeploymentReason, ReplicaSetId, World};
 use decide::{Set, View, Write};
 use status::Requeue;
+use std::borrow::Cow;
 
 /// A `progressDeadlineSeconds` that means none. Source: `util/deployment_util.go` (`HasProgressDeadline`).
 const NO_DEADLINE: Span = Span::from_secs(i32::MAX as u64);
@@ -147,14 +148,14 @@ fn has_present_template(world: &World, deployment: DeploymentId, set: ReplicaSet
 
 fn observe(world: &World, deployment: DeploymentId) -> View {
     let entry = &world.deployments[deployment.index()];
-    let mut ids = entry.replica_sets.clone();
+    let mut ids = Cow::Borrowed(&entry.replica_sets[..]);
     if ids.len() > 1 {
         let created = |id: ReplicaSetId| world.replica_sets[id.index()].created.whole_second();
-        ids.sort_by_cached_key(|&id| (created(id), world.replica_set_name(id)));
+        ids.to_mut().sort_by_cached_key(|&id| (created(id), world.replica_set_name(id)));
     }
     // Of several sets with the present template the oldest is the new one.
     let new = ids.iter().copied().find(|&set| has_present_template(world, deployment, set));
-    let sets = ids.into_iter().map(|id| {
+    let sets = ids.iter().map(|&id| {
         let set = &world.replica_sets[id.index()];
         Set {
             id: Some(id),

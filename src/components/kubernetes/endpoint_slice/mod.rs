@@ -151,23 +151,36 @@ impl EndpointSlice {
             return;
         }
         self.refresh(cx.world);
+        if let Some(seen) = now.filter(|_| same_labels) {
+            // Mostly: it stays where it is.
+            for index in 0..self.selecting[seen.template.index()].len() {
+                let service = self.selecting[seen.template.index()][index];
+                self.joins_or_leaves(cx, pod, service, (true, true), changed);
+            }
+            return;
+        }
         let services_of = |seen: Option<Seen>| seen.map_or(&[][..], |seen| &self.selecting[seen.template.index()]);
-        let (had, has) = (services_of(before), if same_labels { services_of(before) } else { services_of(now) });
+        let (had, has) = (services_of(before), services_of(now));
         let mut concerned: Vec<ServiceId> =
             had.iter().chain(has.iter().filter(|id| !had.contains(id))).copied().collect();
         concerned.sort_unstable();
         let moves: Vec<(ServiceId, bool, bool)> =
             concerned.into_iter().map(|id| (id, had.contains(&id), has.contains(&id))).collect();
         for (service, was, is) in moves {
-            let Some(known) = self.services.get_mut(service.index()) else { continue };
-            match known.pods.binary_search(&pod) {
-                Ok(place) if !is => drop(known.pods.remove(place)),
-                Err(place) if is => known.pods.insert(place, pod),
-                _ => {}
-            }
-            if changed || was != is {
-                self.pod_changed_for(cx, service);
-            }
+            self.joins_or_leaves(cx, pod, service, (was, is), changed);
+        }
+    }
+
+    /// A pod that a Service selected or not, and now selects or not.
+    fn joins_or_leaves(&mut self, cx: &mut Cx, pod: PodId, service: ServiceId, (was, is): (bool, bool), changed: bool) {
+        let Some(known) = self.services.get_mut(service.index()) else { return };
+        match known.pods.binary_search(&pod) {
+            Ok(place) if !is => drop(known.pods.remove(place)),
+            Err(place) if is => known.pods.insert(place, pod),
+            _ => {}
+        }
+        if changed || was != is {
+            self.pod_changed_for(cx, service);
         }
     }
 

@@ -166,7 +166,7 @@ impl Decision {
     }
 
     /// `status.currentMetrics`; `None`: they stay as they are.
-    pub fn metric_values(&self) -> Option<Vec<Option<MetricValue>>> {
+    pub fn metric_values(&self) -> Option<impl Iterator<Item = Option<MetricValue>>> {
         let value = |metric: &Evaluated| {
             let proposal = metric.result.as_ref().ok()?;
             Some(MetricValue {
@@ -175,7 +175,7 @@ impl Decision {
                 value: proposal.value,
             })
         };
-        (self.path != Path::Unreadable).then(|| self.metrics.iter().map(value).collect())
+        (self.path != Path::Unreadable).then(|| self.metrics.iter().map(value))
     }
 
     /// What the messages of the conditions say beyond their reasons: a message that changes is a status that changes.

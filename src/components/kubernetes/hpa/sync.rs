@@ -273,9 +273,8 @@ impl Hpa {
         decision.tell(written, &mut sync.outcome);
         sync.status = decision.status(cx.now, sync.before, written);
         let message = Message { text: decision.message(), failed: sync.failed };
-        let values = decision.metric_values();
         let same = sync.status.is_same_in_api(&sync.before)
-            && values.is_none_or(|values| values == sync.metrics_before)
+            && decision.metric_values().is_none_or(|values| values.eq(sync.metrics_before.iter().copied()))
             && self.memory(hpa).message == message;
         if same {
             // Nothing is written, but what the sync saw is kept for the record.
@@ -296,7 +295,7 @@ impl Hpa {
             let message = Message { text: decision.message(), failed: sync.failed };
             self.memory(hpa).message = message;
             if let Some(values) = decision.metric_values() {
-                cx.world.set_hpa_metrics(hpa, values);
+                cx.world.set_hpa_metrics(hpa, values.collect());
             }
         }
         let Sync { began, outcome, .. } = *sync;

@@ -37,7 +37,7 @@ struct Point {
 }
 
 /// What the API answers for one pod.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// End of the window of the container with the earliest sample; `None`: no container is left.
     pub timestamp: Option<Time>,
@@ -63,11 +63,13 @@ pub struct Storage<K: Ord> {
     kept: Vec<Kept<K>>,
     /// What was kept before the last scrape: only its memory is used again.
     spare: Vec<Kept<K>>,
+    /// The answer that was given last: only its memory is used again.
+    answer: Answer,
 }
 
 impl<K: Ord> Default for Storage<K> {
     fn default() -> Storage<K> {
-        Storage { kept: Vec::new(), spare: Vec::new() }
+        Storage { kept: Vec::new(), spare: Vec::new(), answer: Answer::default() }
     }
 }
 
@@ -139,17 +141,17 @@ impl<K: Ord + Copy> Storage<K> {
     /// What the API answers for a pod; `None`: nothing.
     pub fn answer(&self, pod: &K) -> Option<Answer> {
         let of_pod = self.of_pod(pod);
-        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+        let mut answer = Answer::default();
         (!of_pod.is_empty()).then_some(())?;
         Self::answer_of(of_pod, &mut answer).map(|()| answer)
     }
 
     /// What the API answers for each pod of the last scrape for which it answers anything.
-    pub fn for_each_answer(&self, mut take: impl FnMut(K, &Answer)) {
-        let mut answer = Answer { timestamp: None, window: 0, containers: Vec::new() };
+    pub fn for_each_answer(&mut self, mut take: impl FnMut(K, &Answer)) {
+        let answer = &mut self.answer;
         for of_pod in self.kept.chunk_by(|one, two| one.pod == two.pod) {
-            if Self::answer_of(of_pod, &mut answer).is_some() {
-                take(of_pod[0].pod, &answer);
+            if Self::answer_of(of_pod, answer).is_some() {
+                take(of_pod[0].pod, answer);
             }
         }
     }
