@@ -553,6 +553,39 @@ mod tests {
         assert_eq!(ledger.total.lost_all(), 0, "each pod is loaded far below its capacity");
     }
 
+    /// A stretch in which all pods serve at once is booked without a look at each: to the micro-request what pod by pod gives.
+    #[test]
+    fn a_calm_stretch_books_what_going_through_its_lanes_does() {
+        let start = Time::from_unix_seconds(7);
+        let weights = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0];
+        let lane = |pod: usize, latency| Lane {
+            capacity: 8.0 * weights[pod],
+            latency: Span::from_millis(latency),
+            ..Lane::new(PodId(pod as u32), None, weights[pod] / 25.0)
+        };
+        // In rows of the same latency, one of them alone; the last gets nothing.
+        let mut lanes: Vec<Lane> =
+            [40, 40, 1_200, 40, 40, 75, 75].into_iter().enumerate().map(|(n, ms)| lane(n, ms)).collect();
+        lanes[6].share = 0.0;
+        let mut quick = Stream { since: start, rate: 29.0 / 3.0, lanes, ..Stream::default() };
+        let (mut slow, mut ledgers) = (quick.clone(), [Ledger::new(start), Ledger::new(start)]);
+        for step in 1..3_000_u64 {
+            let end = start + Span::from_micros(step * 70_001 + step * step % 997);
+            quick.integrate(end, terms(start), &mut ledgers[0]);
+            while slow.since < end {
+                let second = slow.since.since(start).whole_seconds() + 1;
+                let upto = end.min(start + Span::from_secs(second));
+                slow.segment(upto, terms(start));
+                slow.booked.enter(slow.since, terms(start), &mut ledgers[1]);
+                slow.since = upto;
+            }
+        }
+        assert!(quick.spare() > 1.0, "no lane is near what it can serve");
+        assert_eq!(ledgers[0].bins, ledgers[1].bins);
+        assert_eq!(quick.carry, slow.carry);
+        assert_eq!(quick.calm.len(), 4, "four rows");
+    }
+
     /// Booking the same second again is the same as computing it again: one long look against one a second.
     #[test]
     fn one_long_look_books_what_many_short_ones_do() {
