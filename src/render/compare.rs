@@ -41,7 +41,10 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
     let head = if same {
         format!("A and B are the same in each of {runs} runs: every measure differs by exactly 0.")
     } else {
-        format!("From A to B {}. Over {runs} pairs of runs, each pair with the same chance.", changes(differences))
+        format!(
+            "From A to B {}. Over {runs} pairs of runs, each pair with the same chance.",
+            changes(differences, runs)
+        )
     };
     line(&mut out, "", &head);
     out.push('\n');
@@ -67,6 +70,17 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
     }
     table_of(&mut out, &shown);
     out.push('\n');
+    // A run without a step has no time to serve, and one whose wait was broken off no end of it.
+    let few = shown.iter().filter(|one| one.pairs < runs);
+    let few: Vec<String> = few.map(|one| format!("{} {}", one.measure.name().replace('_', " "), one.pairs)).collect();
+    if !few.is_empty() {
+        line(
+            &mut out,
+            "",
+            &format!("Of fewer pairs, those in which both sides could be measured: {}.", few.join(", ")),
+        );
+        out.push('\n');
+    }
     if shown.len() < known.len() {
         let rest = known.len() - shown.len();
         line(
@@ -83,7 +97,7 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
 }
 
 /// What becomes more and what less, of what people ask for, in a sentence.
-fn changes(differences: &[Difference]) -> String {
+fn changes(differences: &[Difference], runs: usize) -> String {
     const TOLD: usize = 3;
     let known: Vec<&Difference> = differences.iter().filter(|one| one.first != 0.0 || one.second != 0.0).collect();
     let mut apart = asked_first(&known);
@@ -96,7 +110,8 @@ fn changes(differences: &[Difference]) -> String {
             let (name, unit) = (one.measure.name().replace('_', " "), one.measure.unit());
             let way = if one.difference.point > 0.0 { "rise" } else { "fall" };
             let end = if name.ends_with('s') { "" } else { "s" };
-            format!("{name} {way}{end} from {} to {}", table_cell(unit, one.first), table_cell(unit, one.second))
+            let few = if one.pairs < runs { format!(" (in {} pairs)", one.pairs) } else { String::new() };
+            format!("{name} {way}{end} from {} to {}{few}", table_cell(unit, one.first), table_cell(unit, one.second))
         })
         .collect();
     match told.split_last() {
@@ -200,11 +215,22 @@ mod tests {
             one(Measure::LostRequests, (3.0, -1.0, 7.0), 2.0),
             one(Measure::Cost, (5.0, 4.0, 6.0), 2.0),
         ];
-        let page = text(&sides(&[], &[]), 200, &differences, false);
+        let page = text(&sides(&[], &[]), 4, &differences, false);
         let head = page.split("\n\n").next().unwrap().replace('\n', " ");
-        let wanted = "From A to B time to serve falls from 1m50s to 1m40s and cost rises from $110.0000 to $115.0000. Over 200 \
+        let wanted = "From A to B time to serve falls from 1m50s to 1m40s and cost rises from $110.0000 to $115.0000. Over 4 \
                       pairs of runs, each pair with the same chance.";
         assert_eq!(head, wanted);
+    }
+
+    #[test]
+    fn what_rests_on_fewer_pairs_says_on_how_many() {
+        let differences = [
+            Difference { pairs: 33, ..one(Measure::TimeToServe, (-10.0, -12.0, -8.0), 2.0) },
+            Difference { pairs: 200, ..one(Measure::Cost, (5.0, 4.0, 6.0), 2.0) },
+        ];
+        let page = text(&sides(&[], &[]), 200, &differences, false).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains("from 1m50s to 1m40s (in 33 pairs) and cost rises"), "{page}");
+        assert!(page.contains("both sides could be measured: time to serve 33. Means"), "{page}");
     }
 
     #[test]

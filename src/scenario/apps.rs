@@ -3,7 +3,7 @@
 use super::build::default_target_group;
 use super::cluster::{find, find_zone};
 use super::curve::{self, CORES};
-use super::diagnostic::{Diagnostic, Place, Problems};
+use super::diagnostic::{Diagnostic, Place, Problems, nearest};
 use super::reader::{self, Fields};
 use super::yaml::{Entry, Node};
 use super::{Draft, timings, units};
@@ -80,6 +80,30 @@ pub(crate) fn read_target_groups(node: &Node, draft: &mut Draft) {
             group.zones = zones.iter().filter_map(|zone| find_zone(zone, &path, draft)).collect();
         }
         draft.plan.target_groups.push(group);
+    }
+}
+
+/// Settings of a target group that nothing sends to or registers with are for nobody.
+pub(crate) fn say_unused_groups(node: &Node, draft: &mut Draft) {
+    let plan = &draft.plan;
+    let used = |name: &str| {
+        let Some(group) = plan.target_groups.iter().position(|group| group.name == name).map(TargetGroupId::at) else {
+            return true;
+        };
+        plan.bindings.iter().any(|binding| binding.target_group == group)
+            || plan.apps.iter().any(|app| app.target_group == Some(group))
+            || plan.alarms.iter().any(|alarm| alarm.target_group == Some(group))
+    };
+    let (used, unused): (Vec<&Entry>, Vec<&Entry>) = node.entries().iter().partition(|entry| used(&entry.key));
+    for entry in unused {
+        let text = format!("no TargetGroupBinding and no service names the target group `{}`", entry.key);
+        let near = nearest(&entry.key, used.iter().map(|entry| &*entry.key));
+        let help = near.map_or_else(
+            || "a TargetGroupBinding names its group in `targetGroupARN`, a service in `target_group`".to_string(),
+            |near| format!("did you mean `{near}`, which is here as well?"),
+        );
+        let warning = Diagnostic::warning("W162", entry.key_place, text).label("it changes nothing").help(help);
+        draft.problems.push(warning);
     }
 }
 

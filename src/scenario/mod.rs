@@ -336,7 +336,8 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     if let Some(timings) = fields.get("timings") {
         apps::read_timings(timings, draft);
     }
-    if let Some(groups) = fields.get("target_groups") {
+    let groups = fields.get("target_groups");
+    if let Some(groups) = groups {
         apps::read_target_groups(groups, draft);
     }
     later::read_applied(fields.get("actions").map_or(&[][..], Node::items), draft);
@@ -352,6 +353,9 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
     apps::read_apps(services, traffic, load, draft);
     standing::begin(services, draft);
+    if let Some(groups) = groups {
+        apps::say_unused_groups(groups, draft);
+    }
     external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);
     external::read_watched(fields.list("metrics", &mut draft.problems), draft);
     if let Some(activations) = fields.get("activations") {

@@ -761,4 +761,13 @@ fn a_target_group_that_no_binding_fills_is_warned_of() {
     let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
     let text = render_all(&loaded.warnings, &loaded.sources, false);
     assert!(text.contains("W161") && text.contains("no TargetGroupBinding fills"), "{text}");
+    assert!(!text.contains("W162"), "a service names it\n{text}");
+    let path = folder.write(
+        "t.yaml",
+        "manifests: [web.yaml]\ntarget_groups: { web: {}, wbe: {} }\nservices: { web: { cpu_per_request: 10ms, target_group: web } }\n\
+         traffic: { web: 5/s }\nrun: { until: 1m }\n",
+    );
+    let loaded = load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let text = render_all(&loaded.warnings, &loaded.sources, false);
+    assert!(text.contains("W162") && text.contains("did you mean `web`, which is here as well?"), "{text}");
 }
