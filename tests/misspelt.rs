@@ -118,6 +118,23 @@ fn values_and_names_that_nothing_has_are_warned_of() {
     }
 }
 
+#[test]
+fn a_karpenter_that_has_no_v1_is_warned_of() {
+    let folder = std::env::temp_dir().join(format!("kubelapse-version-{}", std::process::id())).join("scenarios");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("app.yaml"), APP).unwrap();
+    let said = |version: &str| {
+        let scenario =
+            format!("manifests: [app.yaml]\ncluster: {{ karpenter: \"{version}\" }}\ntarget_groups: {{ web: }}\n");
+        std::fs::write(folder.join("s.yaml"), scenario).unwrap();
+        load(&folder.join("s.yaml"), &LoadOptions::default()).expect("it is legal").render_warnings(false)
+    };
+    let (old, new) = (said("0.37"), said("1.0"));
+    assert!(old.contains("W145") && old.contains("NodePool general: Karpenter 0.37 has no karpenter.sh/v1"), "{old}");
+    assert!(!new.contains("W145"), "{new}");
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+}
+
 /// Each of these the API server refuses.
 #[test]
 fn what_an_api_requires_must_be_there() {

@@ -8,8 +8,16 @@ use crate::scenario::diagnostic::Place;
 use crate::scenario::yaml::{Node, Value};
 
 /// Fields whose value names something, or is judged against something else.
-const FIELDS: [&str; 7] =
-    ["topologyKey", "priorityClassName", "replicas", "minReplicas", "targetGroupARN", "targetGroupName", "targetPort"];
+const FIELDS: [&str; 8] = [
+    "apiVersion",
+    "topologyKey",
+    "priorityClassName",
+    "replicas",
+    "minReplicas",
+    "targetGroupARN",
+    "targetGroupName",
+    "targetPort",
+];
 /// Objects whose `name` is that of another object.
 const REFERENCES: [&str; 3] = ["scaleTargetRef", "nodeClassRef", "serviceRef"];
 

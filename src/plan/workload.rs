@@ -177,6 +177,21 @@ pub enum MetricSpec {
     Unknown(String),
 }
 
+impl MetricSpec {
+    /// Aims at a share of what pods request.
+    pub fn is_utilization(&self) -> bool {
+        match self {
+            MetricSpec::Resource { target, .. } | MetricSpec::ContainerResource { target, .. } => {
+                target.average_utilization.is_some()
+            }
+            MetricSpec::Pods { .. }
+            | MetricSpec::Object { .. }
+            | MetricSpec::External { .. }
+            | MetricSpec::Unknown(_) => false,
+        }
+    }
+}
+
 /// The target of a metric: the fields as written.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct MetricTarget {

@@ -5,11 +5,12 @@ use super::headline::{after_load_change, headline};
 use super::waiting::{self, no_node};
 use crate::analysis::expectation::{claims, expectations};
 use crate::analysis::gate::rounded;
-use crate::analysis::right_sizing::advice;
+use crate::analysis::right_sizing::{Advice, advice};
 use crate::analysis::steps::Why;
 use crate::analysis::totals::per_million;
 use crate::analysis::{Churn, Replacement, Step, StepDown, churn};
 use crate::engine::{Span, Time};
+use crate::plan::MetricSpec;
 use crate::rules::expectation::{Expectation, Unit, Verdict};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::world::{Loss, PodId, REQUEST};
@@ -448,6 +449,15 @@ fn right_sizing(out: &mut String, finished: &Finished) {
     }
     if above {
         line(out, "  * ", "above the limit, which caps what could be seen: raise the limit with the request");
+    }
+    let scaled = |one: &Advice| {
+        let own = finished.plan.hpas.iter().filter(|hpa| hpa.target_name == one.deployment);
+        own.flat_map(|hpa| &hpa.metrics).any(MetricSpec::is_utilization)
+    };
+    if advice.iter().take(LINES_MAX).any(scaled) {
+        let words = "An autoscaler that aims at a utilization counts by requests: others change each of its decisions. Try them \
+                     with --set, and its target with them.";
+        line(out, "  ", words);
     }
     if no_memory {
         line(out, "  - ", "no advice: `memory:` under `services:` does not say how much is used");

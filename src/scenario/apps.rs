@@ -259,6 +259,9 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
         if let Some(node) = traffic_node {
             super::traffic::read(node, &format!("traffic.{name}"), &mut app, draft);
         }
+        if traffic_node.is_some() {
+            say_hopeless(&app, service, &mut draft.problems);
+        }
         if let Some(node) = load_node {
             let (path, window) = (format!("load.{name}"), draft.window());
             app.cores = curve::read(node, &path, &CORES, window, &mut draft.files, &mut draft.problems);
@@ -378,6 +381,10 @@ fn read_app(
         say_unbound(node, app.target_group, draft);
     }
     read_work(&mut fields, &mut app, draft);
+    let limit = template.containers.first().and_then(|container| container.limits.memory);
+    if let Some(limit) = limit.filter(|limit| app.memory_is_given && limit.0 < app.memory) {
+        say_beyond_limit(&mut fields, limit, &mut draft.problems);
+    }
     if let Some(replicas) = fields.integer_in("replicas", 0, 10_000, &mut draft.problems) {
         // What the autoscaler had made of the manifest's count before the run begins.
         Arc::make_mut(&mut draft.plan.deployments[deployment.index()]).replicas = replicas as i32;
@@ -438,6 +445,31 @@ fn read_work(fields: &mut Fields<'_>, app: &mut App, draft: &mut Draft) {
     app.latency_objective = fields.duration("latency_objective", problems).unwrap_or(app.latency_objective);
     app.probes_wait = fields.boolean("probes_wait", problems);
     app.keep_alive = keep_alive(fields, problems);
+}
+
+/// A container that uses more memory than its limit is killed by the kernel, which is not modelled.
+fn say_beyond_limit(fields: &mut Fields<'_>, limit: Bytes, problems: &mut Problems) {
+    let Some(node) = fields.get("memory") else { return };
+    let (path, megabytes) = (fields.at("memory"), limit.0 >> 20);
+    let text = format!("{path}: {} is above the memory limit of the container, {megabytes}Mi", node.describe());
+    let warning = Diagnostic::warning("W163", node.place, text).label("a cluster would kill it (OOMKilled)");
+    problems.push(warning.help("running out of memory is not modelled: its pods run on here"));
+}
+
+/// Requests that take longer than anybody waits for them: nearly always a unit that says minutes (`m`) for milliseconds (`ms`).
+fn say_hopeless(app: &App, service: Option<&Node>, problems: &mut Problems) {
+    let waited = ServingFlags::default().idle_timeout;
+    let waited = app.clients.timeout.map_or(waited, |timeout| timeout.min(waited));
+    for (key, mean) in [("cpu_per_request", app.cpu_per_request), ("wait_per_request", app.wait_per_request)] {
+        let Some(node) = service.and_then(|service| service.get(key)).filter(|_| mean > waited) else { continue };
+        let text = format!(
+            "services.{}.{key}: a request takes {mean} on average, and its client gives up after {waited}: none is served",
+            app.name
+        );
+        let minutes = node.text().and_then(|text| text.strip_suffix('m')).filter(|text| text.parse::<f64>().is_ok());
+        let meant = minutes.map(|number| format!("`m` is minutes: did you mean `{number}ms`?"));
+        problems.push(Diagnostic::warning("W164", node.place, text).maybe_help(meant));
+    }
 }
 
 /// What a request needs: the mean, and the distribution if requests differ.

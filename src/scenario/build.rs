@@ -218,6 +218,13 @@ fn place_pools(draft: &mut Draft) {
         }
         pool.node_class = class.map(NodeClassId::at);
         pool.v1beta1 = plan.flags.karpenter.version < (1, 0);
+        if let Some(place) = found.references.place("apiVersion", "karpenter.sh/v1").filter(|_| pool.v1beta1) {
+            let (major, minor) = plan.flags.karpenter.version;
+            let text = format!("NodePool {}: Karpenter {major}.{minor} has no karpenter.sh/v1", pool.name);
+            let help =
+                "v1 came with 1.0: set cluster.karpenter to the version that you run, or write karpenter.sh/v1beta1";
+            problems.push(Diagnostic::warning("W145", place, text).label("its API server refuses this").help(help));
+        }
         plan.node_pools.push(Arc::new(pool));
     }
 }

@@ -47,19 +47,13 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
     let fields = node.and_then(|node| Fields::of(node, "cluster", problems));
     let mut cluster = Cluster { market: Market::new(&plan.region, 0), own_types: Vec::new(), nodes: &[] };
     if let Some(mut fields) = fields {
-        if let Some(node) = fields.get("kubernetes")
-            && let Some(version) = controllers::version(node, "cluster.kubernetes", problems)
-        {
+        if let Some(version) = controllers::known_version(&mut fields, "kubernetes", problems) {
             controllers::apply_kubernetes(version, &mut plan.flags);
         }
-        if let Some(node) = fields.get("karpenter")
-            && let Some(version) = controllers::version(node, "cluster.karpenter", problems)
-        {
+        if let Some(version) = controllers::known_version(&mut fields, "karpenter", problems) {
             plan.flags.karpenter.version = version;
         }
-        if let Some(node) = fields.get("load_balancer_controller")
-            && let Some(version) = controllers::version(node, "cluster.load_balancer_controller", problems)
-        {
+        if let Some(version) = controllers::known_version(&mut fields, "load_balancer_controller", problems) {
             plan.flags.load_balancer.watches_pods = version >= (3, 4);
         }
         if let Some(region) = fields.text("region", problems) {

@@ -2,7 +2,7 @@
 //! controller means for them.
 
 use super::diagnostic::{Diagnostic, Problems, suggestion};
-use super::reader;
+use super::reader::{self, Fields};
 use super::yaml::{Node, Value};
 use crate::engine::Span;
 use crate::plan::Flags;
@@ -157,6 +157,31 @@ pub fn version(node: &Node, path: &str, problems: &mut Problems) -> Option<(u32,
             None
         }
     }
+}
+
+/// Versions whose differences are known, oldest and newest of each line.
+type Known = [((u32, u32), (u32, u32))];
+const KUBERNETES: &Known = &[((1, 27), (1, 37))];
+const KARPENTER: &Known = &[((0, 32), (0, 37)), ((1, 0), (1, 14))];
+const LOAD_BALANCER_CONTROLLER: &Known = &[((2, 0), (2, 17)), ((3, 0), (3, 4))];
+
+/// A version of one of the programs that differ by version; one that is not known is warned of.
+pub fn known_version(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) -> Option<(u32, u32)> {
+    let known = match key {
+        "kubernetes" => KUBERNETES,
+        "karpenter" => KARPENTER,
+        _ => LOAD_BALANCER_CONTROLLER,
+    };
+    let node = fields.get(key)?;
+    let path = fields.at(key);
+    let (major, minor) = version(node, &path, problems)?;
+    if !known.iter().any(|(oldest, newest)| (*oldest..=*newest).contains(&(major, minor))) {
+        let lines = known.iter().map(|((major, from), (_, to))| format!("{major}.{from} to {major}.{to}"));
+        let text = format!("{path}: {major}.{minor} is not known here: it behaves as the nearest version that is");
+        let help = format!("known are {}", lines.collect::<Vec<_>>().join(" and "));
+        problems.push(Diagnostic::warning("W144", node.place, text).help(help));
+    }
+    Some((major, minor))
 }
 
 /// What a version of Kubernetes changes.

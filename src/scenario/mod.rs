@@ -353,7 +353,8 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
     let (services, traffic, load) = (fields.get("services"), fields.get("traffic"), fields.get("load"));
     apps::read_apps(services, traffic, load, draft);
     standing::begin(services, draft);
-    if let Some(groups) = groups {
+    // What names a group may be among what could not be read.
+    if let Some(groups) = groups.filter(|_| !draft.problems.has_errors()) {
         apps::say_unused_groups(groups, draft);
     }
     external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);

@@ -699,6 +699,38 @@ fn workloads_begin_where_their_autoscaler_keeps_them() {
     assert_eq!(begin("", "services: { web: { replicas: 2 } }\n", &[]), (2, true), "the scenario says so");
 }
 
+/// Versions that nobody knows, manifests that a version does not have, memory that a cluster would not let a pod have, and minutes
+/// for milliseconds.
+#[test]
+fn what_a_cluster_would_not_do_is_warned_of() {
+    let folder = Folder::new("would-not");
+    folder.write("web.yaml", DEPLOYMENT.replace("{ cpu: 100m }", "{ cpu: 100m }, limits: { memory: 1Gi }"));
+    let warnings = |text: &str| {
+        let path = folder.write("s.yaml", format!("manifests: [web.yaml]\n{text}"));
+        load(&path, &LoadOptions::default())
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)))
+            .render_warnings(false)
+    };
+    for (cluster, said) in [
+        ("kubernetes: \"1.43\"", Some("known are 1.27 to 1.37")),
+        ("kubernetes: 1.30", None),
+        ("karpenter: \"2.9\"", Some("known are 0.32 to 0.37 and 1.0 to 1.14")),
+        ("karpenter: v1.2.0", None),
+        ("load_balancer_controller: 4.1", Some("cluster.load_balancer_controller: 4.1 is not known here")),
+    ] {
+        let text = warnings(&format!("cluster: {{ {cluster} }}\n"));
+        assert!(said.map_or(!text.contains("W144"), |said| text.contains(said)), "{cluster}\n{text}");
+    }
+    let work = |service: &str| {
+        warnings(&format!("services: {{ web: {{ {service} }} }}\ntraffic: {{ web: 5/s }}\nrun: {{ until: 1m }}\n"))
+    };
+    let text = work("cpu_per_request: 50m, memory: 2Gi");
+    assert!(text.contains("W163") && text.contains("above the memory limit of the container, 1024Mi"), "{text}");
+    assert!(text.contains("W164") && text.contains("did you mean `50ms`?"), "{text}");
+    let text = work("cpu_per_request: 50ms, memory: 1Gi");
+    assert!(!text.contains("W163") && !text.contains("W164"), "{text}");
+}
+
 #[test]
 fn a_budget_that_selects_nothing_is_warned_of() {
     let folder = Folder::new("lonely-budget");
