@@ -111,7 +111,7 @@ fn places_lead_from_the_working_directory() {
     );
     desk.write("shop/scenarios/manifests/hpa.yaml", "");
     let said = desk.says(&["sweep", "--out", "out", "shop/scenarios/of.yaml"]);
-    assert!(said.err.contains("--> `vary` of study of:1:1"), "{}", said.err);
+    assert!(said.err.contains("--> shop/scenarios/of.yaml:2:17"), "{}", said.err);
     // A warning leads there as well; what is not there is said with its folder.
     desk.write(
         "shop/scenarios/manifests/hpa.yaml",

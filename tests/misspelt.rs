@@ -359,15 +359,20 @@ fn all_that_is_wrong_with_a_study_is_told_at_once() {
 vary:
   - { field: timings.image.pull, values: [4s, 5] }
   - { field: Deployment/web.spec.replicas, values: [x, y] }
+  - { field: 'Deployment/web.spec.replica', from: 1, to: 3, step: 1 }
 hold: [p95(time_to_serve) <= 3m]
 ";
     let read = study::load(&write("study.yaml", values), None).expect("it is a study");
     let text = match what_if::prepare(read, None, &LoadOptions::default()) {
-        Ok(_) => panic!("three of four values are wrong"),
+        Ok(_) => panic!("three of four values and a field are wrong"),
         Err(problems) => problems.render(false),
     };
     std::fs::remove_dir_all(&folder).unwrap();
-    for said in ["write 5s for seconds", "found `x`", "found `y`", "3 errors"] {
+    // Each once, at its place in the study.
+    let places = ["study.yaml:3:47\n", "study.yaml:4:53\n", "study.yaml:4:56\n", "study.yaml:5:35\n"];
+    for said in
+        ["write 5s for seconds", "found `x`", "found `y`", "no field `replica`", "4 errors"].into_iter().chain(places)
+    {
         assert_eq!(text.matches(said).count(), 1, "{said}\n{text}");
     }
 }

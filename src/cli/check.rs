@@ -1,6 +1,6 @@
 //! `kubelapse check`: claims and expectations of scenarios against what the runs measure.
 
-use super::{Failure, ScenarioArguments, output, print, studies, tell};
+use super::{Failure, ScenarioArguments, Told, output, print, studies, tell};
 use crate::analysis::verdicts::{Fault, Report};
 use crate::render::verdicts::{self, github, junit, markdown};
 use crate::scenario::vary::Setting;
@@ -40,7 +40,7 @@ pub struct Arguments {
 pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // Every file is read before the first run, so that all problems show at once.
     let wanted: Vec<(&Path, &[Setting])> = arguments.scenarios.iter().map(|path| (path.as_path(), &[][..])).collect();
-    let (read, told) = arguments.common.read_all(&wanted, arguments.quiet);
+    let (read, told) = arguments.common.read_all(&wanted, Told::unless(arguments.quiet, Told::All));
     tell(&told);
     if read.iter().all(Result::is_ok) {
         arguments.common.no_unasked_data(read.iter().flatten())?;

@@ -1,6 +1,6 @@
 //! `kubelapse compare`: how two scenarios differ, run by run under the same chance. `--set` is of both, `--set-b` of B alone.
 
-use super::{Failure, ScenarioArguments, output, print, setting, studies, tell};
+use super::{Failure, ScenarioArguments, Told, output, print, setting, studies, tell};
 use crate::render::compare as page;
 use crate::scenario::vary::Setting;
 use crate::study::what_if;
@@ -39,7 +39,11 @@ pub fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
         "`compare` sets pairs of runs against each other that draw the same chance; of two exact runs each is told by `kubelapse run`",
     )?;
     let wanted: [(&Path, &[Setting]); 2] = [(&arguments.first, &[]), (&arguments.second, &arguments.set_b)];
-    let mut plans = arguments.common.load_all(&wanted, arguments.quiet)?.into_iter().map(|loaded| loaded.plan);
+    let mut plans = arguments
+        .common
+        .load_all(&wanted, Told::unless(arguments.quiet, Told::Warnings))?
+        .into_iter()
+        .map(|loaded| loaded.plan);
     let (Some(first), Some(second)) = (plans.next(), plans.next()) else { unreachable!("two were read") };
     let how = (arguments.common.check, false);
     let (runs, differences) = arguments.common.with_threads(|| {

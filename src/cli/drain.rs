@@ -1,6 +1,6 @@
 //! `kubelapse drain`: the smallest preStop and grace period that lose no request at a given confidence.
 
-use super::{Failure, ScenarioArguments, print, tell};
+use super::{Failure, ScenarioArguments, Told, print, tell};
 use crate::engine::Span;
 use crate::plan::{AppId, Plan, TrafficMode};
 use crate::render::drain::{Row, chart, clock, manifest, paragraphs, requests};
@@ -40,7 +40,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub fn drain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     arguments.common.needs_chance("`drain` asks in what share of runs with chance nothing is lost")?;
-    let loaded = arguments.common.load(&arguments.scenario, false)?;
+    let loaded = arguments.common.load(&arguments.scenario, Told::Warnings)?;
     let plan = &loaded.plan;
     let app = app(plan, arguments.service.as_deref())?;
     let Arguments { runs, share, confidence, .. } = *arguments;

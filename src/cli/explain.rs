@@ -1,6 +1,6 @@
 //! `kubelapse explain`: what the controllers saw and why they decided as they did.
 
-use super::{Failure, ScenarioArguments, duration, print};
+use super::{Failure, ScenarioArguments, Told, duration, print};
 use crate::analysis::explain::{self, Question};
 use crate::engine::Span;
 use crate::study;
@@ -39,7 +39,7 @@ pub struct Arguments {
 }
 
 pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario, false)?;
+    let loaded = arguments.common.load(&arguments.scenario, Told::Warnings)?;
     let plan = &loaded.plan;
     if arguments.replication.is_some() && !plan.noise {
         let text = "error: without chance there is one run: give --noise on with --replication\n";

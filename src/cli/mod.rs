@@ -16,10 +16,11 @@ mod studies;
 mod sweep;
 
 use crate::engine::Span;
-use crate::scenario::diagnostic::Look;
+use crate::scenario::diagnostic::{Diagnostic, Look};
 use crate::scenario::vary::Setting;
-use crate::scenario::{self, LoadOptions, Loaded, Problems};
+use crate::scenario::{self, LoadOptions, Loaded, Problems, Severity, render_all};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,6 +87,23 @@ struct ScenarioArguments {
     threads: Option<usize>,
 }
 
+/// What is told of files that can be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Warnings and notes.
+    All,
+    /// Warnings, and how many notes there are: they stand before the answer to another question.
+    Warnings,
+    /// Nothing.
+    Errors,
+}
+
+impl Told {
+    const fn unless(quiet: bool, told: Told) -> Told {
+        if quiet { Told::Errors } else { told }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Noise {
     On,
@@ -112,16 +130,16 @@ impl ScenarioArguments {
         }
     }
 
-    /// Reads a scenario; its diagnostics go to stderr, if `quiet` only errors.
-    fn load(&self, path: &Path, quiet: bool) -> Result<Loaded, Failure> {
-        let mut loaded = self.load_all(&[(path, &[])], quiet)?;
+    /// Reads a scenario; its diagnostics go to stderr.
+    fn load(&self, path: &Path, told: Told) -> Result<Loaded, Failure> {
+        let mut loaded = self.load_all(&[(path, &[])], told)?;
         Ok(loaded.swap_remove(0))
     }
 
     /// Reads several, each with settings of its own behind those of all: all errors at once and before anything else,
     /// and nothing twice.
-    fn load_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> Result<Vec<Loaded>, Failure> {
-        let (read, text) = self.read_all(wanted, quiet);
+    fn load_all(&self, wanted: &[(&Path, &[Setting])], told: Told) -> Result<Vec<Loaded>, Failure> {
+        let (read, text) = self.read_all(wanted, told);
         let all: Result<Vec<Loaded>, Problems> = read.into_iter().collect();
         let all = all.map_err(|_| Failure::Input(text.clone()))?;
         self.no_unasked_data(&all)?;
@@ -138,13 +156,19 @@ impl ScenarioArguments {
     }
 
     /// What became of each, and what is to be told of all of them, with the number of errors as last line.
-    fn read_all(&self, wanted: &[(&Path, &[Setting])], quiet: bool) -> (Vec<Result<Loaded, Problems>>, String) {
-        let (mut all, mut errors, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    fn read_all(&self, wanted: &[(&Path, &[Setting])], told: Told) -> (Vec<Result<Loaded, Problems>>, String) {
+        let (mut all, mut errors, mut others, mut notes) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        let is_note = |one: &&Diagnostic| one.severity == Severity::Note;
         for (path, own) in wanted {
             let mut options = self.load_options();
             options.set.extend_from_slice(own);
             let read = scenario::load(path, &options);
             match &read {
+                Ok(loaded) if told == Told::Warnings => {
+                    let warnings = loaded.warnings.iter().filter(|one| !is_note(one));
+                    others.push(render_all(warnings, &loaded.sources, look()));
+                    notes.extend(loaded.warnings.iter().filter(is_note).map(|one| one.message.clone()));
+                }
                 Ok(loaded) => others.push(loaded.render_warnings(look())),
                 Err(problems) => {
                     errors.push(problems.render_errors(look()));
@@ -154,8 +178,12 @@ impl ScenarioArguments {
             all.push(read);
         }
         let (mut text, count) = scenario::without_repeats(errors.iter().map(String::as_str));
-        if !quiet {
+        if told != Told::Errors {
             text += &scenario::without_repeats(others.iter().map(String::as_str)).0;
+        }
+        if !notes.is_empty() {
+            let notes = if notes.len() == 1 { "1 note".to_string() } else { format!("{} notes", notes.len()) };
+            text += &format!("{notes} on what is assumed or left out: `kubelapse check` shows them\n");
         }
         if count > 0 {
             text += &scenario::counted(count);

@@ -1,6 +1,6 @@
 //! `kubelapse rare`: the chance of an event that seldom happens, by way of a spot pool that is lost.
 
-use super::{Failure, ScenarioArguments, print, studies};
+use super::{Failure, ScenarioArguments, Told, print, studies};
 use crate::analysis::rare::{Answer, Question};
 use crate::engine::Span;
 use crate::render::rare::page;
@@ -56,7 +56,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     arguments.common.needs_chance("`rare` asks how often chance leads to the event")?;
-    let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
+    let loaded = arguments.common.load(&arguments.scenario, Told::unless(arguments.quiet, Told::Warnings))?;
     let plan = &loaded.plan;
     let length = plan.until.since(plan.start);
     let window = arguments.during.unwrap_or((Span::ZERO, length));

@@ -1,6 +1,6 @@
 //! `kubelapse run`: one run of a scenario, or many with chance; their files and a one-screen summary.
 
-use super::{Failure, ScenarioArguments, output, print, studies, tell};
+use super::{Failure, ScenarioArguments, Told, output, print, studies, tell};
 use crate::plan::Plan;
 use crate::study;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = arguments.common.load(&arguments.scenario, arguments.quiet)?;
+    let loaded = arguments.common.load(&arguments.scenario, Told::unless(arguments.quiet, Told::All))?;
     let plan = &loaded.plan;
     let checked = arguments.common.check;
     if arguments.runs.is_some() || arguments.precision.is_some() {

@@ -190,7 +190,7 @@ impl Diagnostic {
 }
 
 /// A file with its text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Source {
     /// Path as shown to people, from the working directory, with forward slashes.
     pub path: String,
@@ -261,6 +261,21 @@ impl Problems {
         diagnostic.related.iter_mut().for_each(|(place, _)| *place = own(*place));
         diagnostic.key = diagnostic.key.map(|(place, key)| (own(place), key));
         self.push(diagnostic);
+    }
+
+    /// Says another source where one stood, and of each place in it where that is there.
+    pub(crate) fn stand_in(&mut self, file: FileId, source: Source, there: impl Fn(Place) -> Place) {
+        let at = |place: &mut Place| {
+            if place.file == file {
+                *place = Place { file, ..there(*place) };
+            }
+        };
+        for one in &mut self.list {
+            one.place.iter_mut().for_each(at);
+            one.related.iter_mut().for_each(|(place, _)| at(place));
+            one.key.iter_mut().for_each(|(place, _)| at(place));
+        }
+        self.sources[file.0 as usize] = source;
     }
 
     /// Adds all problems of other files.

@@ -299,37 +299,63 @@ fn action_kind(
         _ => {}
     }
     let mut fields = Fields::of(node, path, &mut draft.problems)?;
-    let kind = match key {
+    // What is not among them is told of, also where something else is missing.
+    keys_of(key).iter().for_each(|key| _ = fields.get(key));
+    let kind = of_fields(key, &mut fields, at, templates, draft);
+    fields.finish(&mut draft.problems);
+    kind
+}
+
+/// The keys of an action.
+const fn keys_of(action: &str) -> &'static [&'static str] {
+    match action.as_bytes() {
+        b"scale" => &["deployment", "statefulset", "replicas"],
+        b"rollout" => &["deployment", "statefulset", "image"],
+        b"pause" | b"resume" => &["deployment"],
+        b"undo" => &["deployment", "statefulset", "to_revision"],
+        b"delete_pod" => &["deployment", "statefulset", "count"],
+        b"taint_node" | b"untaint_node" => &["node", "key", "value", "effect"],
+        b"label_node" | b"annotate_node" => &["node", "key", "value"],
+        _ => &["service", "rate", "cores", "users"],
+    }
+}
+
+fn of_fields(
+    key: &str,
+    fields: &mut Fields<'_>,
+    at: Time,
+    templates: &mut Templates,
+    draft: &mut Draft,
+) -> Option<ActionKind> {
+    let path = fields.path.clone();
+    Some(match key {
         "scale" => {
-            let deployment = find_workload(&mut fields, draft)?;
+            let deployment = find_workload(fields, draft)?;
             fields.required("replicas", &mut draft.problems)?;
             let replicas = fields.integer_in("replicas", 0, 10_000, &mut draft.problems)?;
             ActionKind::ScaleDeployment(deployment, replicas as i32)
         }
         "rollout" => {
-            let deployment = find_workload(&mut fields, draft)?;
-            rollout(&mut fields, deployment, at, templates, draft)
+            let deployment = find_workload(fields, draft)?;
+            rollout(fields, deployment, at, templates, draft)
         }
         "pause" | "resume" => {
-            ActionKind::PauseDeployment(find_deployment(&mut fields, draft, "deployment")?, key == "pause")
+            ActionKind::PauseDeployment(find_deployment(fields, draft, "deployment")?, key == "pause")
         }
         "undo" => {
-            let deployment = find_workload(&mut fields, draft)?;
+            let deployment = find_workload(fields, draft)?;
             let revision = fields.integer_in("to_revision", 1, i32::MAX.into(), &mut draft.problems);
             ActionKind::RollBack(deployment, revision.map(|revision| revision as u32))
         }
         "delete_pod" => {
-            let deployment = find_workload(&mut fields, draft)?;
+            let deployment = find_workload(fields, draft)?;
             let count = fields.integer_in("count", 1, 100_000, &mut draft.problems).unwrap_or(1);
             ActionKind::DeletePod(PodChoice::Oldest(deployment, count as u32))
         }
         "taint_node" | "untaint_node" => {
             let node = fields.required("node", &mut draft.problems)?;
             let choice = node_choice(node, &fields.at("node"), draft)?;
-            for key in ["key", "value", "effect"] {
-                fields.get(key);
-            }
-            let taint = common::taint(fields.node(), path.to_string(), &mut draft.problems)?;
+            let taint = common::taint(fields.node(), path, &mut draft.problems)?;
             if key == "taint_node" { ActionKind::TaintNode(choice, taint) } else { ActionKind::Untaint(choice, taint) }
         }
         "label_node" | "annotate_node" => {
@@ -342,30 +368,32 @@ fn action_kind(
                 ActionKind::AnnotateNode(choice, name, fields.text("value", &mut draft.problems))
             }
         }
-        _ => {
-            let service = fields.required("service", &mut draft.problems)?;
-            let app = find_app(service, &fields.at("service"), draft)?;
-            let measures = [("rate", &RATE), ("cores", &CORES), ("users", &USERS)];
-            let mut given = measures.into_iter().filter_map(|(key, measure)| Some((fields.get(key)?, measure)));
-            let (Some((node, measure)), None) = (given.next(), given.next()) else {
-                let message = format!("{path}: needs exactly one of rate, cores, users");
-                draft.problems.error("E018", fields.place(), message);
-                return None;
-            };
-            drop(given);
-            let closed = draft.plan.apps[app.index()].clients.think.is_some();
-            if closed != (measure.key == USERS.key) && measure.key != CORES.key {
-                let of = if closed { "a closed loop: write `users`" } else { "no closed loop: write `rate`" };
-                draft.problems.error("E018", node.place, format!("{path}: the traffic of this service is {of}"));
-            }
-            let window = curve::Window { start: at, ..draft.window() };
-            let path = fields.at(measure.key);
-            let curve = curve::read(node, &path, measure, window, &mut draft.files, &mut draft.problems)?;
-            ActionKind::SetLoad(app, curve)
-        }
+        _ => return set_load(fields, at, draft),
+    })
+}
+
+/// `set_load: { service: NAME, rate: LEVEL }`.
+fn set_load(fields: &mut Fields<'_>, at: Time, draft: &mut Draft) -> Option<ActionKind> {
+    let path = fields.path.clone();
+    let service = fields.required("service", &mut draft.problems)?;
+    let app = find_app(service, &fields.at("service"), draft)?;
+    let measures = [("rate", &RATE), ("cores", &CORES), ("users", &USERS)];
+    let mut given = measures.into_iter().filter_map(|(key, measure)| Some((fields.get(key)?, measure)));
+    let (Some((node, measure)), None) = (given.next(), given.next()) else {
+        let message = format!("{path}: needs exactly one of rate, cores, users");
+        draft.problems.error("E018", fields.place(), message);
+        return None;
     };
-    fields.finish(&mut draft.problems);
-    Some(kind)
+    drop(given);
+    let closed = draft.plan.apps[app.index()].clients.think.is_some();
+    if closed != (measure.key == USERS.key) && measure.key != CORES.key {
+        let of = if closed { "a closed loop: write `users`" } else { "no closed loop: write `rate`" };
+        draft.problems.error("E018", node.place, format!("{path}: the traffic of this service is {of}"));
+    }
+    let window = curve::Window { start: at, ..draft.window() };
+    let path = fields.at(measure.key);
+    let curve = curve::read(node, &path, measure, window, &mut draft.files, &mut draft.problems)?;
+    Some(ActionKind::SetLoad(app, curve))
 }
 
 /// `deployment: NAME` or `statefulset: NAME`.

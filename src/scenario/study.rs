@@ -3,7 +3,7 @@
 //! In: a YAML file. Out: a [`Study`], or every problem at once. Steps are exact: decimals are counted, not added as floats.
 
 use super::LoadOptions;
-use super::diagnostic::{Diagnostic, Place, Problems};
+use super::diagnostic::{Diagnostic, Place, Problems, Source};
 use super::files::{self, Files};
 use super::kind::{self, Kind};
 use super::mend::{self, Mend};
@@ -29,6 +29,29 @@ pub struct Parameter {
     pub field: String,
     /// Its values, as YAML.
     pub values: Vec<String>,
+    /// Where the field is named in the study, and where each value, or all of them.
+    pub(crate) places: (Place, Vec<Place>),
+}
+
+impl Parameter {
+    /// Where the study has a stretch of `field=value`.
+    pub(crate) fn place(&self, value: &str, of_setting: Place) -> Place {
+        let index = self.values.iter().position(|own| own == value).unwrap_or(0);
+        let (field, values) = &self.places;
+        let begins = self.field.len() as u32 + 1;
+        if of_setting.start >= begins {
+            return values.get(index).or(values.first()).copied().unwrap_or(*field);
+        }
+        // A field in quotes begins behind the first of them.
+        let quote = u32::from((field.end - field.start) as usize > self.field.len());
+        let part = |at: u32| (field.start + quote + at).min(field.end);
+        Place {
+            start: part(of_setting.start),
+            end: part(of_setting.end),
+            column: field.column + quote + of_setting.start,
+            ..*field
+        }
+    }
 }
 
 /// A study.
@@ -52,6 +75,8 @@ pub struct Study {
     pub minimise: Option<Expectation>,
     /// Hash of the study file.
     pub hash: String,
+    /// The study file.
+    pub(crate) source: Source,
 }
 
 impl Study {
@@ -106,7 +131,10 @@ fn load_mended(path: &Path, root: Option<&Path>, mends: Vec<Mend>) -> Result<Stu
     let stem = path.file_stem().map_or_else(|| "study".to_string(), |stem| stem.to_string_lossy().to_string());
     let study = read(document, stem, &files, &mut problems);
     match study {
-        Some(study) if !problems.has_errors() => Ok(Study { hash: files.hash(), ..study }),
+        Some(study) if !problems.has_errors() => {
+            let source = problems.sources[id.0 as usize].clone();
+            Ok(Study { hash: files.hash(), source, ..study })
+        }
         Some(study) => {
             // What is wrong with its base is said as well.
             let options = LoadOptions { root: root.map(Path::to_path_buf), ..LoadOptions::default() };
@@ -154,7 +182,18 @@ fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -
     }
     fields.finish(problems);
     let minimise = minimise.into_iter().next();
-    Some(Study { name, about, base: base?, runs, vary, measure, hold, minimise, hash: String::new() })
+    Some(Study {
+        name,
+        about,
+        base: base?,
+        runs,
+        vary,
+        measure,
+        hold,
+        minimise,
+        hash: String::new(),
+        source: Source::default(),
+    })
 }
 
 fn parse_hold(text: &str) -> Result<Expectation, ExpectationError> {
@@ -192,6 +231,7 @@ fn parameter(node: &Node, index: usize, problems: &mut Problems) -> Option<Param
     let mut fields = Fields::of(node, format!("vary[{index}]"), problems)?;
     let field = fields.required_text("field", problems);
     let name = fields.text("name", problems);
+    let mut places = Vec::new();
     let values = match fields.get("values") {
         Some(list) => {
             let path = fields.at("values");
@@ -199,14 +239,19 @@ fn parameter(node: &Node, index: usize, problems: &mut Problems) -> Option<Param
             if items.is_empty() {
                 problems.error("E015", list.place, format!("{path}: at least one value is needed"));
             }
+            places.extend(items.iter().map(|item| item.place));
             items.iter().filter_map(|item| scalar(item, &path, problems)).collect()
         }
-        None => steps(&mut fields, problems),
+        None => {
+            places.extend(fields.get("from").map(|from| from.place));
+            steps(&mut fields, problems)
+        }
     };
+    let places = (fields.get("field").map_or(node.place, |field| field.place), places);
     fields.finish(problems);
     let field = field?;
     let name = name.unwrap_or_else(|| field.rsplit('.').next().unwrap_or(&field).to_string());
-    Some(Parameter { name, field, values })
+    Some(Parameter { name, field, values, places })
 }
 
 /// A value as it will be written into the field.
@@ -298,6 +343,7 @@ fn show(digits: i128, places: u32, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::diagnostic::FileId;
 
     fn range(from: &str, to: &str, step: &str) -> Option<Vec<String>> {
         let read = |text| Decimal::parse(text).unwrap();
@@ -322,6 +368,7 @@ mod tests {
             name: String::new(),
             field: String::new(),
             values: values.iter().map(|value| value.to_string()).collect(),
+            places: (Place::top(FileId(0)), Vec::new()),
         };
         let study = Study {
             name: String::new(),
@@ -333,6 +380,7 @@ mod tests {
             hold: Vec::new(),
             minimise: None,
             hash: String::new(),
+            source: Source::default(),
         };
         assert_eq!(study.points(), 6);
         assert_eq!((study.values_at(0), study.values_at(5)), (vec!["a", "1"], vec!["b", "3"]));

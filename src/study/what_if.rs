@@ -10,7 +10,7 @@ use crate::analysis::sample::Wanted;
 use crate::analysis::statistics::LEVEL;
 use crate::plan::Plan;
 use crate::rules::expectation::{Measure, Scope};
-use crate::scenario::diagnostic::COMMAND_LINE;
+use crate::scenario::diagnostic::{COMMAND_LINE, FileId};
 use crate::scenario::study::Study;
 use crate::scenario::vary::Setting;
 use crate::scenario::{self, LoadOptions, Problems};
@@ -83,13 +83,16 @@ fn unquoted(value: &str) -> String {
     inner.map_or_else(|| value.to_string(), |inner| inner.replace("''", "'"))
 }
 
-/// Fields that the study varies are the study's, not the command line's.
+/// Fields that the study varies are the study's, not the command line's: what is wrong with them stands there.
 fn of_study(mut problems: Problems, study: &Study) -> Problems {
-    let varied = |text: &str| {
-        study.vary.iter().any(|parameter| text.split_once('=').is_some_and(|(field, _)| field == parameter.field))
-    };
-    for source in problems.sources.iter_mut().filter(|source| source.path == COMMAND_LINE && varied(&source.text)) {
-        source.path = format!("`vary` of study {}", study.name);
+    for index in 0..problems.sources.len() {
+        let source = &problems.sources[index];
+        let Some((field, value)) = source.text.split_once('=').filter(|_| source.path == COMMAND_LINE) else {
+            continue;
+        };
+        let Some(parameter) = study.vary.iter().find(|parameter| parameter.field == field) else { continue };
+        let value = value.to_string();
+        problems.stand_in(FileId(index as u32), study.source.clone(), |place| parameter.place(&value, place));
     }
     problems
 }
