@@ -1,6 +1,7 @@
 //! Pods that no node could ever take: claims about them fail, and the screen says why.
 
 use crate::support::root;
+use kubelapse::analysis::expectation::judge_run;
 use kubelapse::engine::Span;
 use kubelapse::plan::Plan;
 use kubelapse::scenario::vary::Setting;
@@ -41,6 +42,32 @@ fn a_pool_that_can_never_serve_fails_the_gate_though_its_pods_are_taken_back() {
     ];
     assert_eq!(verdicts, expected);
     assert!(report.lines[0].interval.starts_with("at least 8m"), "{}", report.lines[0].interval);
+}
+
+/// A node that loses its last pod and stays because its pool is not consolidated is a wait that does not end: the claim that such
+/// nodes go within half a minute fails, and is not passed over.
+#[test]
+fn an_empty_node_that_stays_fails_the_claim_that_it_goes() {
+    let verdict = |consolidate_after: &str| {
+        let set = |field: &str, value: &str| Setting { field: field.to_string(), value: value.to_string() };
+        let settings = vec![
+            set("NodePool/wordpress-nodepool.spec.disruption.consolidateAfter", consolidate_after),
+            set("claims", "[]"),
+            set("expect", "[node_termination_after_empty <= 9m]"),
+        ];
+        let options = LoadOptions { set: settings, ..LoadOptions::default() };
+        let loaded = load(&root().join("scenarios/scale-down.yaml"), &options);
+        let plan = loaded.map(|loaded| loaded.plan).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let outcome = study::run_once(&plan, 0, false);
+        let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+        let judged = judge_run(&plan.expectations[0], &plan, &outcome.world, &analysis);
+        (judged.verdict.name(), judged.explanation)
+    };
+    let (held, text) = verdict("30s");
+    assert_eq!(held, "holds", "{text}");
+    let (held, text) = verdict("Never");
+    assert_eq!(held, "fails", "{text}");
+    assert!(text.starts_with("at least 9m") && text.ends_with("then the run ended"), "{text}");
 }
 
 /// The load comes at 5 min and its pods serve some two minutes later: a run of six minutes shows that they wait, not for how long.

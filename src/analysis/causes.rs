@@ -87,8 +87,11 @@ pub fn of_run(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analy
             Some(cut(longest.deleting?, longest.gone?, &[longest.stopped]))
         }
         Measure::NodeTerminationAfterEmpty => {
-            let ended = analysis.history.nodes.iter().filter(|node| node.emptied.is_some_and(inside));
-            let longest = ended.max_by_key(|node| Some(node.gone?.since(node.emptied?)))?;
+            let ended = || analysis.history.nodes.iter().filter(|node| node.emptied.is_some_and(inside));
+            if ended().any(|node| node.gone.is_none() && node.claim.is_some()) {
+                return None;
+            }
+            let longest = ended().max_by_key(|node| Some(node.gone?.since(node.emptied?)))?;
             let disrupted = longest.disrupted.map(|(at, _)| at);
             let ends = [disrupted, longest.deleting, longest.drained, longest.stopped];
             Some(cut(longest.emptied?, longest.gone?, &ends))

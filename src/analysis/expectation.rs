@@ -185,6 +185,13 @@ pub fn value(measure: Measure, scope: &Scope, plan: &Plan, world: &World, analys
         Measure::Drain => {
             within.longest_pod(|pod| Some(Observed::wait(pod.deregistered?, pod.target_gone, plan.until)))
         }
+        Measure::NodeTerminationAfterEmpty => {
+            let emptied =
+                within.nodes().filter_map(|node| Some((node, node.emptied.filter(|&at| within.contains(at))?)));
+            // One that is not Karpenter's stays, as a rule, and keeps nobody waiting.
+            let meant = emptied.filter(|(node, _)| node.gone.is_some() || node.claim.is_some());
+            meant.map(|(node, emptied)| Observed::wait(emptied, node.gone, plan.until)).reduce(Observed::longer)
+        }
         Measure::TimeToReplace => {
             let meant = analysis.replacements.iter().filter(|one| !one.needless && within.contains(one.trigger));
             let waits = meant.map(|one| Observed::wait(one.trigger, one.served, plan.until));
@@ -209,10 +216,6 @@ fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Opt
         | Measure::LostShare
         | Measure::SlowShare
         | Measure::MeanLatency => requests(measure, &within.tally(plan, world)),
-        Measure::NodeTerminationAfterEmpty => longest(within.nodes().filter_map(|node| {
-            let (emptied, gone) = (node.emptied?, node.gone?);
-            within.contains(emptied).then(|| gone.since(emptied).seconds())
-        })),
         Measure::NodesLaunched => count(within.windowed(totals.nodes_launched, |node| node.launched)),
         Measure::NodesTerminated => count(within.windowed(totals.nodes_terminated, |node| node.stopped)),
         Measure::NodesMax => longest(within.samples().map(|sample| f64::from(sample.nodes.total()))),
@@ -241,6 +244,7 @@ fn certain(measure: Measure, within: &Within, plan: &Plan, world: &World) -> Opt
         Measure::Alarms => count(totals.alarms.iter().filter(|(at, _)| within.contains(*at)).count() as u64),
         Measure::TimeToServe
         | Measure::TimeToReplace
+        | Measure::NodeTerminationAfterEmpty
         | Measure::PodTermination
         | Measure::Drain
         | Measure::PhaseReplicaSet
