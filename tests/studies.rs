@@ -140,8 +140,7 @@ fn a_sweep_killed_for_good_goes_on_to_the_same_bytes() {
     let study = root().join("scenarios/studies/consolidate-after.yaml");
     let sweep = |out: &std::path::Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubelapse"));
-        let set = format!("traffic.wordpress={FLUID}");
-        command.args(["sweep", "--quiet", "--until", "8m", "--runs", "3", "--threads", "1", "--set", &set, "--out"]);
+        command.args(["sweep", "--quiet", "--until", "21m", "--runs", "2", "--threads", "1", "--out"]);
         command.arg(out).arg(&study);
         command
     };
