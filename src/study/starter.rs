@@ -365,8 +365,7 @@ fn expectations(plan: &Plan) -> (String, Vec<String>) {
     let holds = |text: &&str| report.lines.iter().any(|line| line.check == **text && line.verdict == Verdict::Holds);
     let kept: Vec<&str> = BOUNDS.iter().filter_map(|kind| kind.iter().find(|text| holds(text)).copied()).collect();
     let fails = |text: &str| report.lines.iter().find(|line| line.check == text && line.verdict == Verdict::Fails);
-    let loosest =
-        BOUNDS.iter().filter(|kind| !kind.iter().any(|text| holds(&text))).filter_map(|kind| fails(kind.last()?));
+    let loosest = BOUNDS.iter().filter(|kind| !kind.iter().any(holds)).filter_map(|kind| fails(kind.last()?));
     let broken: Vec<String> = loosest.map(|line| format!("{}: it is {}", line.check, line.interval)).collect();
     let left = if broken.is_empty() {
         String::new()
