@@ -288,3 +288,30 @@ proptest! {
         check(&rollout)?;
     }
 }
+
+/// A rollout begins 23 s before the first trigger: each step ends when as many replicas more serve, whatever revision they are
+/// of, and what comes after an eviction is a replacement.
+#[test]
+fn steps_that_overlap_a_rollout_end_when_their_replicas_serve() {
+    let mut plan = shipped("scale-up");
+    let mut template = (**plan.template(plan.deployments[0].template)).clone();
+    template.annotations.insert("revision".into(), "2".to_string());
+    plan.templates.push(Arc::new(template));
+    let next = TemplateId::at(plan.templates.len() - 1);
+    plan.actions = vec![Action { at: plan.start + Span::from_secs(300), kind: ActionKind::RollOut(WEB, next) }];
+    let outcome = run_once(&plan, 1, false);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    assert_eq!(analysis.steps.len(), 2);
+    for step in &analysis.steps {
+        let kept = step.pods.iter().filter(|pod| !pod.cancelled);
+        assert_eq!(kept.count(), (step.to - step.from) as usize, "step {}", step.number);
+        assert!(step.time_to_serve().is_some_and(|span| span < Span::from_secs(120)), "step {}", step.number);
+    }
+    let of_steps: BTreeSet<PodId> = analysis.steps.iter().flat_map(|step| &step.pods).map(|pod| pod.pod).collect();
+    assert!(!analysis.replacements.is_empty());
+    for one in &analysis.replacements {
+        assert_eq!(one.replacements.len(), one.displaced.len());
+        assert!(one.time_to_replace().is_some());
+        assert!(one.replacements.iter().all(|pod| !of_steps.contains(pod)));
+    }
+}

@@ -19,6 +19,7 @@ pub mod losses;
 pub mod observed;
 pub mod paired;
 pub mod phases;
+mod places;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod rare;
@@ -64,8 +65,9 @@ pub struct Analysis {
 /// Analyses a finished run.
 pub fn analyze(plan: &Plan, world: &World, recorder: &Recorder) -> Analysis {
     let history = history::read(plan, world, recorder);
-    let (steps, steps_down) = steps::steps(plan, world, recorder, &history);
+    let steps = steps::steps(plan, world, recorder, &history);
     let replacements = steps::replacements(&history, world, recorder, &steps);
+    let steps::Steps { ups: steps, downs: steps_down, .. } = steps;
     let series = series::read(plan, world, recorder, &history);
     let mut totals = totals::sum(plan, world, recorder, &history);
     totals.churn_by = churn::by_reason(plan, world, &replacements);

@@ -1,17 +1,18 @@
 //! Scaling steps up and down, and replacements of what a node took with it.
 //!
 //! ```text
-//!  DeploymentScaled 2 -> 4           ─► step {trigger, the two pods it made, detection, time to serve, phases}
+//!  DeploymentScaled 2 -> 4           ─► step {trigger, the pods in its two places, detection, time to serve, phases}
 //!  DeploymentScaled 4 -> 2           ─► step down {victims: deregistered, drained, gone; nodes gone}
 //!  notice, failure, disruption, drain ─► replacement {pods displaced, pods that took their place}
 //! ```
 
 use super::history::{History, NodeHistory, PodHistory};
 use super::phases::{self, PhaseSpan};
+use super::places::{Moved, Places, Tenant};
 use crate::engine::{Span, Time};
 use crate::plan::{ActionKind, AppId, Curve, DeploymentId, Plan};
 use crate::record::Recorder;
-use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, World};
+use crate::world::{Change, DeleteCause, DisruptionReason, NodeId, Owner, PodId, PodPhase, World};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One scaling step upwards: an autoscaler or a user wrote more replicas.
@@ -31,12 +32,14 @@ pub struct Step {
     pub by_hpa: bool,
     /// The load change that led an autoscaler to it.
     pub load_change: Option<Time>,
-    /// The pods created because of it.
+    /// The pods created because of it, and those that took the place of one that left before it served.
     pub pods: Vec<StepPod>,
     /// The last of its pods is in service; `None`: not all are by the end of the run.
     pub served: Option<Time>,
     /// Fewer were wanted before all of its pods were in service: then the last of those that were let go had still waited.
     pub let_go: Option<Time>,
+    /// Replicas of it that were no longer wanted before one served.
+    pub unwanted: usize,
     /// Position in `pods` of the one that was last.
     pub critical: Option<usize>,
 }
@@ -151,27 +154,39 @@ impl Replacement {
     }
 }
 
-/// Steps up, steps down and the pods that no step made.
-pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> (Vec<Step>, Vec<StepDown>) {
-    let mut book = Book::new(plan, world, history);
+/// What [`steps`] finds.
+pub struct Steps {
+    /// Steps up.
+    pub ups: Vec<Step>,
+    /// Steps down.
+    pub downs: Vec<StepDown>,
+    /// By pod: a rollout made it.
+    pub rolled_out: Vec<bool>,
+}
+
+/// Steps up, steps down and the pods that a rollout made.
+pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> Steps {
+    let mut book = Book::new(plan, world, recorder, history);
     for fact in &recorder.facts {
         match fact.change {
             Change::DeploymentChanged(deployment) if is_creation(plan, world, deployment, fact.at) => {
                 let size = first_size(world, recorder, deployment);
-                if book.active[deployment.index()] == 0 && size > 0 {
+                if book.places.is_empty(deployment) && size > 0 {
                     book.scaled(plan, fact.at, deployment, (0, size), false);
                 }
             }
             Change::DeploymentScaled { deployment, from, to, by } => {
                 book.scaled(plan, fact.at, deployment, (from, to), by.is_some());
             }
-            Change::PodCreated(pod) => book.created(history, pod),
-            Change::PodDeleting(pod, cause) => book.deleting(history, pod, cause),
-            Change::PodGone(pod) => book.deleting(history, pod, DeleteCause::Forced),
+            Change::PodCreated(pod) => book.created(fact.at, pod),
+            Change::PodDeleting(pod, cause) => book.deleting(fact.at, pod, cause),
+            Change::PodGone(pod) | Change::PodPhase(pod, PodPhase::Failed | PodPhase::Succeeded) => {
+                book.deleting(fact.at, pod, DeleteCause::Forced);
+            }
             _ => {}
         }
     }
-    let Book { mut ups, mut downs, .. } = book;
+    let Book { mut ups, mut downs, places, .. } = book;
     for step in &mut ups {
         finish(step, plan, world, history);
     }
@@ -181,7 +196,7 @@ pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History)
         down.nodes = nodes_of_victims(world, history, down);
         down.nodes.retain(|&node| taken.insert(node));
     }
-    (ups, downs)
+    Steps { ups, downs, rolled_out: places.rolled_out }
 }
 
 /// A Deployment came to be during the run.
@@ -199,52 +214,43 @@ fn first_size(world: &World, recorder: &Recorder, deployment: DeploymentId) -> i
 }
 
 /// What is known while the facts are read.
-struct Book {
+struct Book<'a> {
     ups: Vec<Step>,
     downs: Vec<StepDown>,
-    /// Active pods by Deployment.
-    active: Vec<i32>,
+    places: Places,
     /// Pods that no longer count as active.
     left: Vec<bool>,
-    /// First step of the present run of steps upwards, by Deployment.
-    first_of_run: Vec<usize>,
-    /// Pods of each step that were not cancelled.
-    kept: Vec<usize>,
-    /// Step of each pod, and its position there.
-    step_of: Vec<Option<(usize, usize)>>,
+    world: &'a World,
+    history: &'a History,
 }
 
-impl Book {
-    fn new(plan: &Plan, world: &World, history: &History) -> Book {
-        let mut active = vec![0; plan.deployments.len()];
+impl<'a> Book<'a> {
+    fn new(plan: &Plan, world: &'a World, recorder: &Recorder, history: &'a History) -> Book<'a> {
+        let mut places = Places::new(plan.deployments.len(), world.pods.len());
+        let mut initial = vec![0; plan.deployments.len()];
         for pod in history.pods.iter().filter(|pod| pod.initial) {
             if let Some(deployment) = pod.deployment {
-                active[deployment.index()] += 1;
+                places.settle(deployment, pod.id);
+                initial[deployment.index()] += 1;
             }
         }
-        let first_of_run = vec![0; active.len()];
-        Book {
-            ups: Vec::new(),
-            downs: Vec::new(),
-            active,
-            left: vec![false; world.pods.len()],
-            first_of_run,
-            kept: Vec::new(),
-            step_of: vec![None; world.pods.len()],
+        let of_start = world.deployments.iter().filter(|deployment| deployment.created <= plan.start);
+        for deployment in of_start.map(|deployment| deployment.id).filter(|id| id.index() < plan.deployments.len()) {
+            let size = usize::try_from(first_size(world, recorder, deployment)).unwrap_or(0);
+            places.open(deployment, size.saturating_sub(initial[deployment.index()]), None);
         }
+        Book { ups: Vec::new(), downs: Vec::new(), places, left: vec![false; world.pods.len()], world, history }
     }
 
     fn scaled(&mut self, plan: &Plan, at: Time, deployment: DeploymentId, (from, to): (i32, i32), by_hpa: bool) {
+        let count = usize::try_from(from.abs_diff(to)).unwrap_or(0);
         if to < from {
             let (victims, nodes) = (Vec::new(), Vec::new());
             self.downs.push(StepDown { deployment, from, to, trigger: at, by_hpa, victims, nodes });
-            let run = self.first_of_run[deployment.index()].min(self.ups.len());
-            let cut = self.ups[run..].iter_mut().filter(|step| step.deployment == deployment && step.to > to);
-            // Until its pods are looked at, when fewer were wanted first.
-            cut.for_each(|step| step.let_go = step.let_go.or(Some(at)));
-            self.first_of_run[deployment.index()] = self.ups.len();
+            let moved = self.places.close(deployment, count);
+            self.note(at, &moved);
         } else {
-            self.kept.push(0);
+            self.places.open(deployment, count, Some(self.ups.len()));
             self.ups.push(Step {
                 number: u32::try_from(self.ups.len() + 1).unwrap_or(u32::MAX),
                 deployment,
@@ -256,46 +262,55 @@ impl Book {
                 pods: Vec::new(),
                 served: None,
                 let_go: None,
+                unwanted: 0,
                 critical: None,
             });
         }
     }
 
-    /// The pod that brings a Deployment from n to n + 1 active pods belongs to the step that went from at most n to
-    /// more than n, unless that step has all its pods.
-    fn created(&mut self, history: &History, pod: PodId) {
-        let Some(deployment) = history.pods[pod.index()].deployment else { return };
-        let active = self.active[deployment.index()];
-        self.active[deployment.index()] += 1;
-        let run = self.first_of_run[deployment.index()].min(self.ups.len());
-        let found = (run..self.ups.len()).rev().find(|&index| {
-            let step = &self.ups[index];
-            let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
-            let here = step.deployment == deployment && step.from <= active && active < step.to;
-            here && self.kept[index] < wanted
-        });
-        if let Some(index) = found {
-            self.kept[index] += 1;
-            self.step_of[pod.index()] = Some((index, self.ups[index].pods.len()));
-            self.ups[index].pods.push(StepPod { pod, served: None, cancelled: false, phases: Vec::new() });
-        }
+    fn tenant(&self, pod: PodId) -> Option<Tenant> {
+        let deployment = self.history.pods[pod.index()].deployment?;
+        Some(Tenant { pod, owner: self.world.pod(pod).owner, deployment })
     }
 
-    fn deleting(&mut self, history: &History, pod: PodId, cause: DeleteCause) {
+    fn created(&mut self, at: Time, pod: PodId) {
+        let moved = self.tenant(pod).and_then(|tenant| self.places.created(tenant));
+        self.note(at, moved.as_slice());
+    }
+
+    fn deleting(&mut self, at: Time, pod: PodId, cause: DeleteCause) {
         if std::mem::replace(&mut self.left[pod.index()], true) {
             return;
         }
-        let history = &history.pods[pod.index()];
-        let Some(deployment) = history.deployment else { return };
-        self.active[deployment.index()] -= 1;
-        if let (Some((step, position)), None) = (self.step_of[pod.index()], history.serving) {
-            self.ups[step].pods[position].cancelled = true;
-            self.kept[step] -= 1;
-        }
+        let Some(tenant) = self.tenant(pod) else { return };
+        let history = self.history;
+        let moved = self.places.left(tenant, cause, |pod| history.pods[pod.index()].serving);
+        self.note(at, &moved);
         if cause == DeleteCause::ScaleDown {
-            let down = self.downs.iter_mut().rev().find(|down| down.deployment == deployment);
+            let down = self.downs.iter_mut().rev().find(|down| down.deployment == tenant.deployment);
             if let Some(down) = down {
                 down.victims.push(pod);
+            }
+        }
+    }
+
+    /// What moved in the places of steps.
+    fn note(&mut self, at: Time, moved: &[Moved]) {
+        for &one in moved {
+            match one {
+                Moved::Taken(step, pod) => {
+                    self.ups[step].pods.push(StepPod { pod, served: None, cancelled: false, phases: Vec::new() });
+                }
+                Moved::Left(step, pod) => {
+                    let own = self.ups[step].pods.iter_mut().filter(|entry| entry.pod == pod);
+                    own.for_each(|entry| entry.cancelled = true);
+                }
+                Moved::Closed(step) => {
+                    let step = &mut self.ups[step];
+                    step.unwanted += 1;
+                    // The last place that was taken back; `finish` looks whether that ends the step.
+                    step.let_go = Some(at);
+                }
             }
         }
     }
@@ -309,13 +324,12 @@ fn finish(step: &mut Step, plan: &Plan, world: &World, history: &History) {
         entry.phases = phases::of_pod(history, world, pod, step.trigger, end);
     }
     let kept = step.pods.iter().filter(|entry| !entry.cancelled).count();
-    let cancelled = step.pods.iter().filter(|entry| entry.cancelled).count();
     let wanted = usize::try_from(step.to - step.from).unwrap_or(0);
     let fewer_wanted = step.let_go.take();
-    let open = step.pods.iter().any(|entry| !entry.cancelled && entry.served.is_none());
-    let uncreated = kept + cancelled < wanted;
+    let unserved = step.pods.iter().any(|entry| !entry.cancelled && entry.served.is_none());
+    let open = unserved || kept + step.unwanted < wanted;
     // Pods that were let go while nobody took their place: those that came are not the whole answer.
-    let is_let_go = !open && kept < wanted && (!uncreated || fewer_wanted.is_some());
+    let is_let_go = !open && step.unwanted > 0;
     let end = |entry: &StepPod| match entry.served {
         None if entry.cancelled => history.pods[entry.pod.index()].deleting,
         served => served,
@@ -326,9 +340,8 @@ fn finish(step: &mut Step, plan: &Plan, world: &World, history: &History) {
     let last = counts.max_by_key(|(index, entry)| (key(entry), std::cmp::Reverse(*index))).map(|(index, _)| index);
     let ended = last.and_then(|index| end(&step.pods[index]));
     step.critical = last;
-    step.served = ended.filter(|_| !open && kept >= wanted);
-    step.let_go =
-        if is_let_go { ended.max(fewer_wanted.filter(|_| uncreated)).map(|at| at.max(step.trigger)) } else { None };
+    step.served = ended.filter(|_| !open && !is_let_go);
+    step.let_go = if is_let_go { ended.max(fewer_wanted).map(|at| at.max(step.trigger)) } else { None };
 }
 
 /// The last corner of the traffic of a Deployment's application before the trigger.
@@ -402,9 +415,9 @@ fn nodes_of_victims(world: &World, history: &History, down: &StepDown) -> Vec<No
 }
 
 /// Replacements, in order of their triggers.
-pub fn replacements(history: &History, world: &World, recorder: &Recorder, ups: &[Step]) -> Vec<Replacement> {
-    let mut taken: Vec<bool> = vec![false; world.pods.len()];
-    for entry in ups.iter().flat_map(|step| &step.pods) {
+pub fn replacements(history: &History, world: &World, recorder: &Recorder, steps: &Steps) -> Vec<Replacement> {
+    let mut taken: Vec<bool> = steps.rolled_out.clone();
+    for entry in steps.ups.iter().flat_map(|step| &step.pods) {
         taken[entry.pod.index()] = true;
     }
     let evicted = first_evictions(history, world, recorder);

@@ -257,8 +257,8 @@ fn without_node(out: &mut String, finished: &Finished, step: &Step) {
     let pods: Vec<PodId> = step.pods.iter().map(|entry| entry.pod).filter(waited).collect();
     let why = pods.iter().find_map(|pod| unplaced.get(pod));
     if let (None, Some(end)) = (step.served, step.let_go) {
-        let (when, count) = (at(finished, end), step.pods.iter().filter(|entry| entry.cancelled).count());
-        let text = format!("{} let go by {when}, before they served: fewer were wanted", plural(count, "pod"));
+        let (when, count) = (at(finished, end), plural(step.unwanted, "pod"));
+        let text = format!("{count} let go by {when}, before they served: fewer were wanted");
         line(out, "  ", &text);
     }
     if let Some((tried, why)) = why {
