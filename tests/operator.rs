@@ -2,6 +2,7 @@
 
 use crate::support::{load, root, written};
 use kubelapse::plan::Plan;
+use kubelapse::scenario::vary::Setting;
 use kubelapse::scenario::{self, LoadOptions};
 use kubelapse::study::{run_once, verdicts};
 use kubelapse::world::{Change, DeleteCause, PodPhase, World};
@@ -168,4 +169,19 @@ fn simulated_kubelets_acknowledge_pods_one_after_the_other() {
     let (times, _) = times(&plan, running);
     let apart: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(apart.len() == 3 && apart.iter().all(|span| (0.499..0.501).contains(span)), "{times:?}");
+}
+
+fn shipped(set: &[(&str, &str)]) -> scenario::Loaded {
+    let set = set.iter().map(|(field, value)| Setting { field: field.to_string(), value: value.to_string() });
+    let options = LoadOptions { set: set.collect(), ..LoadOptions::default() };
+    let loaded = scenario::load(&root().join("scenarios/scale-down.yaml"), &options);
+    loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)))
+}
+
+/// A node at the start of another type than its pool asks for is replaced at once: that is said.
+#[test]
+fn a_node_that_its_pool_would_not_buy_is_warned_of() {
+    let loaded = shipped(&[("cluster.nodes[0].instance_type", "c5.xlarge")]);
+    let warnings: String = loaded.warnings.iter().map(|one| format!("{} {}\n", one.code, one.message)).collect();
+    assert!(warnings.contains("W146 NodePool wordpress-nodepool does not ask for"), "{warnings}");
 }

@@ -2,7 +2,7 @@
 
 use super::Draft;
 use super::controllers;
-use super::diagnostic::{Diagnostic, nearest};
+use super::diagnostic::{Diagnostic, Place, nearest};
 use super::reader::{self, Fields};
 use super::yaml::Node;
 use crate::catalog::{self, Device, Market, PriceOverride, Row, region};
@@ -16,7 +16,7 @@ use crate::plan::{
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
 use crate::rules::requirement::NodeRequirement;
-use crate::rules::requirements::CAPACITY_TYPE;
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE};
 use crate::rules::resources::ResourceList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -413,6 +413,9 @@ fn place_nodes(node: &Node, path: String, cluster: &Cluster<'_>, rows: &[&Row], 
     let problems = &mut draft.problems;
     let capacity_type = fields.choice("capacity_type", &CAPACITY_TYPES, problems).unwrap_or(CapacityType::OnDemand);
     let count = fields.integer_in("count", 1, 10_000, problems).unwrap_or(1) as usize;
+    if let (Some(pool), Some(id), Some(node)) = (pool, instance_type, type_node) {
+        say_drifted(&draft.plan, pool, id, (capacity_type, node.place), problems);
+    }
     let name = fields.text("name", problems);
     let labels = common::labels(&mut fields, "labels", problems);
     let mut taints = common::taints(&mut fields, "taints", problems);
@@ -462,6 +465,31 @@ fn place_nodes(node: &Node, path: String, cluster: &Cluster<'_>, rows: &[&Row], 
     if plan.nodes.len() > 20_000 {
         draft.problems.error("E015", node.place, "more than 20000 nodes at the start");
     }
+}
+
+/// A node whose pool does not ask for such nodes has drifted when the run begins, and is replaced at once.
+fn say_drifted(
+    plan: &crate::plan::Plan,
+    pool: NodePoolId,
+    id: InstanceTypeId,
+    (capacity_type, place): (CapacityType, Place),
+    problems: &mut super::Problems,
+) {
+    let (pool, kind) = (&plan.node_pools[pool.index()], plan.instance_type(id));
+    let mut labels = kind.labels.clone();
+    labels.insert(INSTANCE_TYPE.to_string(), kind.name.clone());
+    labels.insert(CAPACITY_TYPE.to_string(), capacity_type.name().to_string());
+    let unmet = |asked: &&NodeRequirement| labels.contains_key(&asked.key) && !asked.matches(&labels);
+    let Some(asked) = pool.requirements.iter().find(unmet) else { return };
+    let is =
+        if asked.key == INSTANCE_TYPE { String::new() } else { format!(" and its nodes have {}", labels[&asked.key]) };
+    let text = format!("NodePool {} does not ask for {} {}s", pool.name, capacity_type.name(), kind.name);
+    let values = asked.values.join(", ");
+    let help = format!(
+        "{} is {:?} [{values}]{is}: these nodes have drifted, and Karpenter replaces them",
+        asked.key, asked.operator
+    );
+    problems.push(Diagnostic::warning("W146", place, text).help(help));
 }
 
 fn type_of(
