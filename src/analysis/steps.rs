@@ -32,6 +32,8 @@ pub struct Step {
     pub by_hpa: bool,
     /// The load change that led an autoscaler to it.
     pub load_change: Option<Time>,
+    /// An earlier step answered that change already: this one follows from that one, or from what it left undone.
+    pub follows: bool,
     /// The pods created because of it, and those that took the place of one that left before it served.
     pub pods: Vec<StepPod>,
     /// The last of its pods is in service; `None`: not all are by the end of the run.
@@ -58,9 +60,9 @@ pub struct StepPod {
 }
 
 impl Step {
-    /// From load change to trigger.
+    /// From load change to trigger, of the first step that answers it.
     pub fn detection(&self) -> Option<Span> {
-        self.load_change.map(|change| self.trigger - change)
+        self.load_change.filter(|_| !self.follows).map(|change| self.trigger - change)
     }
 
     /// From trigger until the last pod is in service.
@@ -251,6 +253,9 @@ impl<'a> Book<'a> {
             self.note(at, &moved);
         } else {
             self.places.open(deployment, count, Some(self.ups.len()));
+            let load_change = load_change(plan, deployment, at).filter(|_| by_hpa);
+            let answers = |step: &Step| step.deployment == deployment && step.load_change == load_change;
+            let follows = load_change.is_some() && self.ups.iter().any(answers);
             self.ups.push(Step {
                 number: u32::try_from(self.ups.len() + 1).unwrap_or(u32::MAX),
                 deployment,
@@ -258,7 +263,8 @@ impl<'a> Book<'a> {
                 to,
                 trigger: at,
                 by_hpa,
-                load_change: load_change(plan, deployment, at).filter(|_| by_hpa),
+                load_change,
+                follows,
                 pods: Vec::new(),
                 served: None,
                 let_go: None,
