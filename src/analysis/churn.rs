@@ -4,11 +4,11 @@
 //! when a disruption command or a pass of the provisioner created it for pods of a node that was to go, or when the first pods
 //! that took the place of such a node's pods run there. The whole of its cost within the run counts, however long it stays.
 
-use super::steps::Replacement;
+use super::steps::{Replacement, Why};
 use super::totals::cost;
 use crate::engine::{Span, Time};
 use crate::plan::{MicroDollars, Plan};
-use crate::world::{ClaimId, Instance, NodeClaim, World};
+use crate::world::{ClaimId, DisruptionReason, Instance, NodeClaim, World};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sums over replacements.
@@ -36,17 +36,25 @@ impl Churn {
 /// The churn of a run by the reason for which nodes went.
 pub fn by_reason(plan: &Plan, world: &World, replacements: &[Replacement]) -> BTreeMap<&'static str, Churn> {
     let mut by = BTreeMap::<&'static str, Churn>::new();
+    let drained: BTreeSet<ClaimId> = (replacements.iter().filter(|one| one.why == Why::Drain))
+        .filter_map(|one| world.node(one.node).claim)
+        .collect();
     for (new, old) in replaced(world, replacements) {
         let Some(instance) = instance(world, new).filter(|instance| instance.launched >= plan.start) else { continue };
         let old: Vec<&NodeClaim> = old.iter().map(|&id| world.claim(id)).collect();
-        let Some(reason) = old.iter().find_map(|claim| claim.deletion_reason.or(claim.disruption)) else { continue };
+        let reason = old.iter().find_map(|claim| {
+            let own = claim.deletion_reason.or(claim.disruption).map(DisruptionReason::name);
+            // Karpenter finds a node empty that somebody drained: that is not why its pods needed another.
+            if drained.contains(&claim.id) { Some(Why::Drain.name()) } else { own }
+        });
+        let Some(reason) = reason else { continue };
         let ends = old.iter().filter_map(|claim| Some(end(instance_of(world, claim)?, plan)));
         let until = ends.max().unwrap_or(instance.launched).min(end(instance, plan));
         let overlap = until.since(instance.launched);
         let paid = instance.paid_until(until.max(instance.launched));
         let overlap_cost = MicroDollars(i64::try_from((paid + 1_800_000_000) / 3_600_000_000).unwrap_or(i64::MAX));
         let cost = cost(plan, instance);
-        by.entry(reason.name()).or_default().add(Churn { nodes: 1, cost, overlap, overlap_cost });
+        by.entry(reason).or_default().add(Churn { nodes: 1, cost, overlap, overlap_cost });
     }
     by
 }

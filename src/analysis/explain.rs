@@ -9,7 +9,7 @@ mod related;
 use crate::engine::Time;
 use crate::plan::{HpaId, Plan};
 use crate::record::decision::{Attempt, Checked, HpaCourse, HpaDecision, Placement};
-use crate::record::{Decision, Recorder, Verdict};
+use crate::record::{Decision, Fact, Recorder, Verdict};
 use crate::world::{Change, ClaimId, NodeId, PodId, TargetId, World};
 use related::Story;
 
@@ -111,11 +111,13 @@ pub fn answer<'a>(plan: &Plan, world: &World, recorder: &'a Recorder, question: 
     let notes = recorder.explanations.iter().filter(|(_, text)| wanted(text));
     let facts = recorder.facts.iter().filter(|fact| story.has_fact(fact.at, fact.change));
     let verdicts = recorder.verdicts.iter().filter(|(at, verdict)| story.has_verdict(*at, verdict));
-    // What is decided at an instant comes before what follows from it at once.
-    let mut entries: Vec<Entry> = verdicts.map(|(at, verdict)| (*at, Said::Verdict(verdict))).collect();
+    // What is decided at an instant comes after what made a node a candidate, and before what follows from it at once.
+    let (causes, facts): (Vec<&Fact>, Vec<&Fact>) = facts.partition(|fact| is_cause(fact.change));
+    let mut entries: Vec<Entry> = causes.into_iter().map(|fact| (fact.at, Said::Fact(fact.change))).collect();
     entries.extend(decisions);
+    entries.extend(verdicts.map(|(at, verdict)| (*at, Said::Verdict(verdict))));
     entries.extend(notes.map(|(at, text)| (*at, Said::Note(text, 1, *at))));
-    entries.extend(facts.map(|fact| (fact.at, Said::Fact(fact.change))));
+    entries.extend(facts.into_iter().map(|fact| (fact.at, Said::Fact(fact.change))));
     entries.sort_by_key(|(at, _)| *at);
     match question.at {
         Some(at) if question.is_about_a_thing() => {
@@ -125,6 +127,11 @@ pub fn answer<'a>(plan: &Plan, world: &World, recorder: &'a Recorder, question: 
         Some(at) => around(plan, entries, at),
         None => drawn_together(entries),
     }
+}
+
+/// It makes a node a candidate for disruption, which the same pass may act on.
+const fn is_cause(change: Change) -> bool {
+    matches!(change, Change::ClaimConsolidatable(_, true) | Change::ClaimDrifted(_, true))
 }
 
 /// The names under which notes speak of what is asked about.

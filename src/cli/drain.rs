@@ -4,7 +4,7 @@ use super::{Failure, ScenarioArguments, Told, print, tell};
 use crate::engine::Span;
 use crate::plan::{AppId, Plan, TrafficMode};
 use crate::render::drain::{Row, chart, clock, manifest, paragraphs, requests};
-use crate::render::text::tenths;
+use crate::render::text::{plural, tenths};
 use crate::rules::expectation::Verdict;
 use crate::study::drain::{Answer, Point, Question, Refusal, drain as study};
 use std::io::IsTerminal;
@@ -123,8 +123,9 @@ fn nothing_concluded(plan: &Plan, question: Question, deletions: u64, offered: b
 fn page(plan: &Plan, answer: &Answer) -> String {
     let Question { app, replications, share, confidence } = answer.question;
     let name = &plan.apps[app.index()].name;
+    let runs = plural(replications as usize, "run");
     let mut head = format!(
-        "{}: requests lost at pods of {name} on their way out, {replications} runs of each preStop with the same draws.",
+        "{}: requests lost at pods of {name} on their way out, {runs} of each preStop with the same draws.",
         plan.name
     );
     if let Some(left) = answer.points.iter().map(|point| point.lost.len() as u64).find(|&runs| runs < replications) {

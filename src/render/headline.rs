@@ -48,7 +48,7 @@ fn acted(finished: &Finished) -> Option<String> {
     let told: Vec<String> = done
         .filter_map(|action| Some(format!("{} at {}", action.words(plan)?, tenths(action.at.since(plan.start)))))
         .collect();
-    let more = if told.len() > 2 { format!(" and {} more actions", told.len() - 2) } else { String::new() };
+    let more = if told.len() > 2 { format!(" and {}", plural(told.len() - 2, "more action")) } else { String::new() };
     (!told.is_empty()).then(|| told[..told.len().min(2)].join(", ") + &more)
 }
 

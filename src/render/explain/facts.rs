@@ -97,12 +97,20 @@ impl Page<'_> {
     /// Why a pod is deleted.
     fn cause(&self, pod: PodId, cause: DeleteCause) -> String {
         let claim = self.world.pod(pod).node.and_then(|node| self.world.node(node).claim);
-        let leaving = claim.and_then(|claim| self.world.claim(claim).deletion_reason);
+        // Karpenter evicts only from nodes that it takes away; whoever evicted before that was somebody else.
+        let since = self.world.pod(pod).deleting_since;
+        let leaving = claim.map(|claim| self.world.claim(claim));
+        let leaving =
+            leaving.filter(|claim| claim.deleting_since.is_some_and(|at| since.is_none_or(|since| at <= since)));
+        let node = self.world.pod(pod).node.and_then(|node| self.world.node(node).deleting_since);
+        let leaves = node.is_some_and(|at| since.is_none_or(|since| at <= since));
+        let leaving = leaving.and_then(|claim| claim.deletion_reason);
         match (cause, leaving) {
             (DeleteCause::ScaleDown, _) => "its ReplicaSet became smaller".to_string(),
             (DeleteCause::Rollout, _) => "it is of an old revision".to_string(),
             (DeleteCause::Eviction, Some(why)) => format!("evicted, its node is drained ({})", why.name()),
-            (DeleteCause::Eviction, None) => "evicted".to_string(),
+            (DeleteCause::Eviction, None) if leaves => "evicted, its node is deleted".to_string(),
+            (DeleteCause::Eviction, None) => "evicted (kubectl drain)".to_string(),
             (DeleteCause::Preemption, _) => "a pod of higher priority needs its place".to_string(),
             (DeleteCause::Taint, _) => "a taint of its node that it does not tolerate".to_string(),
             (DeleteCause::NodeGone, _) => "its node is gone".to_string(),

@@ -2,7 +2,7 @@
 
 use super::{Page, few};
 use crate::engine::Time;
-use crate::record::decision::{Disruption, Launch, Offer, Placement, Planned, Stage, Unplaced};
+use crate::record::decision::{Disruption, Launch, Offer, Placement, Planned, Removed, Stage, Unplaced};
 use crate::record::{Subject, Verdict, VerdictKind};
 use crate::render::text::{plural, tenths};
 use crate::world::DisruptionReason;
@@ -148,7 +148,7 @@ impl Page<'_> {
 
     /// What goes, what comes, and what that saves.
     fn exchange(&mut self, command: &Disruption) {
-        let price: f64 = command.removed.iter().map(|one| one.price).sum();
+        let price: f64 = command.removed.iter().map(|one| self.paid(one)).sum();
         let pods: usize = command.removed.iter().map(|one| one.pods.len()).sum();
         let moving =
             if pods == 0 { "no pod has to move".to_string() } else { format!("{} to move", plural(pods, "pod")) };
@@ -162,6 +162,13 @@ impl Page<'_> {
         if !command.takers.is_empty() && pods > 0 {
             self.fact("room on", &few(command.takers.iter().map(ToString::to_string)));
         }
+    }
+
+    /// What a node costs an hour. Karpenter knows no price of a type that its NodePool does not allow any more.
+    fn paid(&self, removed: &Removed) -> f64 {
+        let claim = self.world.node(removed.node).claim.filter(|_| removed.price == 0.0);
+        let instance = claim.and_then(|claim| self.world.claim(claim).instance);
+        instance.map_or(removed.price, |id| self.world.instances[id.index()].price.dollars())
     }
 
     pub(super) fn verdict(&mut self, at: Time, verdict: &Verdict) {

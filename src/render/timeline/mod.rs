@@ -248,7 +248,9 @@ fn load_changes(finished: &Finished) -> Vec<Marker> {
 fn drains(finished: &Finished) -> Vec<Marker> {
     let mut by: std::collections::BTreeMap<(Time, &str), (usize, usize)> = std::collections::BTreeMap::new();
     let displaced = |node: &crate::analysis::NodeHistory| {
-        let of_node = finished.analysis.replacements.iter().filter(|one| Some(one.node) == node.node);
+        // What a user drained before has moved already.
+        let moved = |one: &&crate::analysis::Replacement| Some(one.node) == node.node && one.why != Why::Drain;
+        let of_node = finished.analysis.replacements.iter().filter(moved);
         of_node.map(|one| one.displaced.len()).sum::<usize>()
     };
     for node in &finished.analysis.history.nodes {
