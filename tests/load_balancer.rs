@@ -277,3 +277,16 @@ fn drain_finds_the_smallest_pre_stop_and_grace_that_hold() {
     assert_eq!((answer.added, answer.allowed), (Some(plan.start + seconds(60)), None));
     assert!(answer.points[0].mean() > 0.0);
 }
+
+/// All pods of two steps wait for the same refused RegisterTargets call: in both that is target registration.
+#[test]
+fn the_back_off_of_the_controller_is_target_registration() {
+    let plan = load(&root().join("scenarios/load-balancer/readiness-gate.yaml"));
+    let outcome = run_once(&plan, 0, false);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    assert_eq!(analysis.steps.len(), 2);
+    for pod in analysis.steps.iter().flat_map(|step| &step.pods) {
+        let longest = pod.phases.iter().max_by_key(|span| span.length()).map(|span| span.phase.name());
+        assert_eq!(longest, Some("target registration"));
+    }
+}

@@ -42,7 +42,7 @@ pub struct PodHistory {
     pub ready: Option<Time>,
     /// Every change of condition Ready.
     pub ready_changes: Vec<(Time, bool)>,
-    /// The first change of its Service's endpoints after readiness.
+    /// The first change of its Service's endpoints after readiness; with readiness gates, after it had its address.
     pub endpoint: Option<Time>,
     /// First registered with a target group.
     pub registered: Option<Time>,
@@ -177,7 +177,8 @@ pub fn read(plan: &Plan, world: &World, recorder: &Recorder) -> History {
     let mut ready = Vec::new();
     for fact in &recorder.facts {
         match fact.change {
-            Change::PodReady(pod, true) | Change::PodContainersReady(pod, true) => ready.push(pod),
+            Change::PodReady(pod, true) => ready.push(pod),
+            Change::PodAddress(pod) if is_gated(world, pod) => ready.push(pod),
             Change::EndpointsChanged(service) => {
                 ready.retain(|&pod| !note_endpoint(fact.at, service, world, &services_of, &mut pods[pod.index()]));
             }
@@ -277,6 +278,10 @@ fn services_of_templates(world: &World) -> Vec<Vec<ServiceId>> {
     world.templates.iter().map(|template| of(template)).collect()
 }
 
+fn is_gated(world: &World, pod: PodId) -> bool {
+    !world.template_of(pod).readiness_gates.is_empty()
+}
+
 /// The endpoints of a Service were written; true when that was what a ready pod waited for, or it waits no more.
 fn note_endpoint(
     at: Time,
@@ -285,9 +290,10 @@ fn note_endpoint(
     services_of: &[Vec<ServiceId>],
     pod: &mut PodHistory,
 ) -> bool {
-    let gated = !world.template_of(pod.id).readiness_gates.is_empty();
+    // A gate waits for the target, and the controller registers an address that is not ready yet once the containers are.
+    let waits = if is_gated(world, pod.id) { pod.address.is_some() } else { pod.ready.is_some() };
     let serves = services_of[world.pod(pod.id).template.index()].contains(&service);
-    if pod.endpoint.is_none() && serves && pod.ready_for_endpoint(gated).is_some() {
+    if pod.endpoint.is_none() && serves && waits {
         pod.endpoint = Some(at);
     }
     pod.endpoint.is_some() || pod.deleting.is_some_and(|deleting| deleting <= at)
