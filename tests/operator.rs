@@ -1,7 +1,8 @@
 //! What operators do by hand: drains, deletions, objects applied during a run.
 
 use crate::support::{load, root, written};
-use kubelapse::plan::Plan;
+use kubelapse::engine::Span;
+use kubelapse::plan::{Action, ActionKind, Fault, FaultKind, NodeChoice, Plan, PodChoice};
 use kubelapse::scenario::vary::Setting;
 use kubelapse::scenario::{self, LoadOptions};
 use kubelapse::study::{run_once, verdicts};
@@ -184,4 +185,61 @@ fn a_node_that_its_pool_would_not_buy_is_warned_of() {
     let loaded = shipped(&[("cluster.nodes[0].instance_type", "c5.xlarge")]);
     let warnings: String = loaded.warnings.iter().map(|one| format!("{} {}\n", one.code, one.message)).collect();
     assert!(warnings.contains("W146 NodePool wordpress-nodepool does not ask for"), "{warnings}");
+}
+
+/// A drained node is empty afterwards, and Karpenter removes it: that is not why its pods needed another.
+#[test]
+fn what_a_drain_moves_is_not_told_as_an_empty_node() {
+    let mut plan = load(&root().join("scenarios/scale-up.yaml"));
+    plan.actions = vec![Action { at: plan.start + Span::from_secs(180), kind: ActionKind::Drain(NodeChoice::Fullest) }];
+    let outcome = run_once(&plan, 0, false);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    let reasons: Vec<&str> = analysis.totals.churn_by.keys().copied().collect();
+    assert_eq!(reasons, ["kubectl drain"]);
+}
+
+/// What finds nothing is remarked, and the headline does not say that it was done.
+#[test]
+fn an_action_that_finds_nothing_says_so() {
+    let mut plan = load(&root().join("scenarios/scale-up.yaml"));
+    let at = plan.start + Span::from_secs(60);
+    let named = |name: &str| NodeChoice::Named(name.to_string());
+    let pods = PodChoice::Oldest(kubelapse::plan::DeploymentId(0), 50);
+    plan.actions = vec![
+        Action { at, kind: ActionKind::Drain(named("wordpress-nodepool-99")) },
+        Action { at, kind: ActionKind::RollBack(kubelapse::plan::DeploymentId(0), None) },
+        Action { at, kind: ActionKind::DeletePod(pods) },
+    ];
+    plan.faults = vec![Fault { at, until: None, kind: FaultKind::NodeFailure(named("wordpress-nodepool-98")) }];
+    let outcome = run_once(&plan, 0, false);
+    let remarks = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder).remarks;
+    let expected =
+        ["there is no node wordpress-nodepool-99 then", "kubectl refuses it", "it has 3 pods then", "found nothing"];
+    assert_eq!(remarks.len(), expected.len(), "{remarks:#?}");
+    assert!(remarks.iter().zip(expected).all(|(remark, part)| remark.contains(part)), "{remarks:#?}");
+    let in_vain: Vec<bool> = outcome.recorder.shortfalls.iter().map(|one| one.in_vain).collect();
+    assert_eq!(in_vain, [true, true, false]);
+}
+
+/// A size that a user wrote holds until the autoscaler's next sync that wants another.
+#[test]
+fn an_autoscaler_that_takes_a_size_back_is_remarked() {
+    let mut plan = load(&root().join("scenarios/scale-down.yaml"));
+    let size = plan.deployments[0].replicas + 2;
+    let kind = ActionKind::ScaleDeployment(kubelapse::plan::DeploymentId(0), size);
+    plan.actions = vec![Action { at: plan.start + Span::from_secs(60), kind }];
+    let outcome = run_once(&plan, 0, false);
+    let remarks = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder).remarks;
+    assert!(remarks.len() == 1 && remarks[0].contains("did not last: autoscaler wordpress"), "{remarks:#?}");
+}
+
+/// Names that no node and no pod of the scenario could have are warned of before the run.
+#[test]
+fn names_that_nothing_could_have_are_warned_of() {
+    let actions =
+        "[{ at: 1m, drain: fulest }, { at: 1m, cordon: wordpress-nodepool-07 }, { at: 1m, delete_pod: nosuch }]";
+    let loaded = shipped(&[("actions", actions)]);
+    let codes: Vec<&str> =
+        loaded.warnings.iter().map(|one| one.code).filter(|code| ["W148", "W149"].contains(code)).collect();
+    assert_eq!(codes, ["W148", "W149"]);
 }

@@ -23,6 +23,7 @@ mod places;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod rare;
+pub mod remarks;
 pub mod replay;
 pub mod right_sizing;
 pub mod runs;
@@ -60,6 +61,8 @@ pub struct Analysis {
     pub series: Series,
     /// Requests, nodes, money.
     pub totals: Totals,
+    /// Actions that found nothing or were undone, in words.
+    pub remarks: Vec<String>,
 }
 
 /// Analyses a finished run.
@@ -71,5 +74,6 @@ pub fn analyze(plan: &Plan, world: &World, recorder: &Recorder) -> Analysis {
     let series = series::read(plan, world, recorder, &history);
     let mut totals = totals::sum(plan, world, recorder, &history);
     totals.churn_by = churn::by_reason(plan, world, &replacements);
-    Analysis { history, steps, steps_down, replacements, series, totals }
+    let remarks = remarks::remarks(plan, world, recorder);
+    Analysis { history, steps, steps_down, replacements, series, totals, remarks }
 }

@@ -555,6 +555,9 @@ mod tests {
         let analysis = run.analysis();
         assert_eq!(analysis.steps.len(), 9);
         assert!(analysis.steps.iter().all(|step| step.pods.len() == 12 && step.served.is_some()));
+        // All answer one change of load: only the first of them detects it.
+        assert_eq!(analysis.steps[0].detection(), Some(Span::from_secs(10)));
+        assert!(analysis.steps[1..].iter().all(|step| step.detection().is_none() && step.load_change.is_some()));
         let mut pods: Vec<PodId> = analysis.steps.iter().flat_map(|step| &step.pods).map(|pod| pod.pod).collect();
         pods.sort();
         pods.dedup();

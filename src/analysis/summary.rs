@@ -56,7 +56,7 @@ pub fn summary(
         }).collect::<Vec<_>>(),
         "claims": claims(plan, world, analysis).iter().map(claim).collect::<Vec<_>>(),
         "expectations": expectations(plan, world, analysis).iter().map(judged).collect::<Vec<_>>(),
-        "remarks": plan.remarks,
+        "remarks": plan.remarks.iter().chain(&analysis.remarks).collect::<Vec<_>>(),
     });
     if analysis.totals.launches_throttled > 0 {
         value["nodes"]["launches_throttled"] = analysis.totals.launches_throttled.into();

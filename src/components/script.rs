@@ -14,6 +14,7 @@ use crate::plan::{
     ActionId, ActionKind, Applied, CapacityType, DeploymentId, DeploymentSpec, FaultId, FaultKind, InstanceTypeId,
     NodeChoice, NodeProblem, Plan, PodChoice, ZoneId,
 };
+use crate::record::Shortfall;
 use crate::world::{
     DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NewPod, NodeId, NodeReadiness, Owner, PodId,
     World,
@@ -68,6 +69,9 @@ impl Script {
     }
 
     fn act(&mut self, cx: &mut Cx, id: ActionId) {
+        if let Some((in_vain, why)) = falls_short(cx, &cx.plan.actions[id.index()].kind) {
+            cx.recorder.shortfalls.push(Shortfall { at: cx.now, action: id, in_vain, why });
+        }
         match &cx.plan.actions[id.index()].kind {
             ActionKind::ScaleDeployment(deployment, replicas) => {
                 cx.world.scale_deployment(*deployment, *replicas, None)
@@ -87,6 +91,8 @@ impl Script {
                 let done = cx.world.roll_back_deployment(*deployment, *revision);
                 if let Err(why) = done {
                     cx.explain(|| format!("rollback: {why}"));
+                    let why = format!("kubectl refuses it, {why}");
+                    cx.recorder.shortfalls.push(Shortfall { at: cx.now, action: id, in_vain: true, why });
                 }
             }
             ActionKind::UpdateHpa(hpa, spec) => cx.world.update_hpa(*hpa, spec.clone()),
@@ -150,6 +156,52 @@ impl Script {
             self.recorded.insert(*claim, node);
         }
         found.into_iter().collect()
+    }
+}
+
+/// Why an action finds less now than it means, and whether it finds nothing.
+fn falls_short(cx: &Cx, kind: &ActionKind) -> Option<(bool, String)> {
+    let nodes = kind.node().filter(|choice| !matches!(choice, NodeChoice::Recorded { .. }));
+    if let Some(choice) = nodes.filter(|choice| chosen(cx.plan, cx.world, choice).is_empty()) {
+        let why = match choice {
+            NodeChoice::Named(name) => format!("there is no node {name} then"),
+            NodeChoice::Fullest | NodeChoice::All | NodeChoice::Recorded { .. } => "there is no node then".to_string(),
+        };
+        return Some((true, why));
+    }
+    let ActionKind::DeletePod(choice) = kind else { return None };
+    let found = chosen_pods(cx.world, choice).len();
+    match choice {
+        PodChoice::Named(name) if found == 0 => Some((true, format!("there is no pod {name} then"))),
+        PodChoice::Oldest(_, count) if found < *count as usize => {
+            Some((found == 0, format!("it has {found} pods then")))
+        }
+        PodChoice::Named(_) | PodChoice::Oldest(..) | PodChoice::Recorded(..) => None,
+    }
+}
+
+/// A fault of an instant finds nothing to hit.
+fn hits_nothing(cx: &Cx, kind: &FaultKind) -> bool {
+    match kind {
+        FaultKind::SpotInterruption { instance_type, zone }
+        | FaultKind::RebalanceRecommendation { instance_type, zone } => {
+            spot_instances(cx, *instance_type, *zone).is_empty()
+        }
+        FaultKind::NodeFailure(choice) | FaultKind::NodeUnhealthy { node: choice, .. } => {
+            chosen(cx.plan, cx.world, choice).is_empty()
+        }
+        FaultKind::SpotPrice { .. }
+        | FaultKind::ZoneFailure(_)
+        | FaultKind::InsufficientCapacity { .. }
+        | FaultKind::HealthCheckFails(_)
+        | FaultKind::SecurityGroupBlocks { .. }
+        | FaultKind::SubnetFull(_)
+        | FaultKind::ControllerDenied(_)
+        | FaultKind::LoadBalancerThrottling(_)
+        | FaultKind::ControllerDown(_)
+        | FaultKind::Slowdown(..)
+        | FaultKind::SlowRegistry(_)
+        | FaultKind::PodCallsFail(_) => false,
     }
 }
 
@@ -271,6 +323,9 @@ fn begin(cx: &mut Cx, id: FaultId) {
     let fault = &cx.plan.faults[id.index()];
     let plan = cx.plan;
     cx.explain(|| format!("fault {} begins: {}", id.index() + 1, fault.words(plan)));
+    if hits_nothing(cx, &fault.kind) {
+        cx.recorder.idle_faults.push((cx.now, id));
+    }
     match &fault.kind {
         FaultKind::SpotInterruption { instance_type, zone } => {
             let hit = spot_instances(cx, *instance_type, *zone);

@@ -10,7 +10,7 @@ pub use decision::Decision;
 pub use recording::{RecordedRow, Recording};
 
 use crate::engine::{Span, Time};
-use crate::plan::{HpaId, NodePoolId};
+use crate::plan::{ActionId, FaultId, HpaId, NodePoolId};
 use crate::world::{Change, HpaStatus, NodeId, PodId, World};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -78,6 +78,19 @@ impl Verdict {
     }
 }
 
+/// A scripted action that found nothing, or less than it meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// When.
+    pub at: Time,
+    /// Which.
+    pub action: ActionId,
+    /// It did nothing at all.
+    pub in_vain: bool,
+    /// Why.
+    pub why: String,
+}
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -97,6 +110,10 @@ pub struct Recorder {
     pub hpa_syncs: Vec<(Time, HpaId, HpaStatus)>,
     /// Evictions that the API server refused, in order.
     pub refused_evictions: Vec<(Time, PodId)>,
+    /// Scripted actions that found nothing, or less than they meant.
+    pub shortfalls: Vec<Shortfall>,
+    /// Faults that found nothing to hit.
+    pub idle_faults: Vec<(Time, FaultId)>,
     /// Evictions that met another one at their budget: until when the API server rests before it tries them again, and how
     /// long.
     pub rested_evictions: Vec<(Time, PodId, Span)>,
@@ -124,6 +141,8 @@ impl Recorder {
             facts: Vec::new(),
             hpa_syncs: Vec::new(),
             refused_evictions: Vec::new(),
+            shortfalls: Vec::new(),
+            idle_faults: Vec::new(),
             rested_evictions: Vec::new(),
             unplaced: BTreeMap::new(),
             explanations: Vec::new(),

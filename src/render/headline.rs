@@ -44,9 +44,13 @@ pub fn after_load_change(finished: &Finished, step: &Step) -> &'static str {
 /// What operators did: `rollout of shop at 5m`.
 fn acted(finished: &Finished) -> Option<String> {
     let plan = finished.plan;
-    let done = plan.actions.iter().filter(|action| action.at < plan.until);
+    let done = plan.actions.iter().enumerate().filter(|(_, action)| action.at < plan.until);
+    let idle = |index: usize| finished.recorder.shortfalls.iter().any(|one| one.in_vain && one.action.index() == index);
     let told: Vec<String> = done
-        .filter_map(|action| Some(format!("{} at {}", action.words(plan)?, tenths(action.at.since(plan.start)))))
+        .filter_map(|(index, action)| {
+            let in_vain = if idle(index) { " in vain" } else { "" };
+            Some(format!("{} at {}{in_vain}", action.words(plan)?, tenths(action.at.since(plan.start))))
+        })
         .collect();
     let more = if told.len() > 2 { format!(" and {}", plural(told.len() - 2, "more action")) } else { String::new() };
     (!told.is_empty()).then(|| told[..told.len().min(2)].join(", ") + &more)

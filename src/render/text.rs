@@ -71,9 +71,10 @@ pub fn summary(finished: &Finished) -> String {
     nodes(&mut out, finished);
     right_sizing(&mut out, finished);
     verdicts(&mut out, finished);
-    if !plan.remarks.is_empty() {
+    let remarks = || analysis.remarks.iter().chain(&plan.remarks);
+    if remarks().next().is_some() {
         out.push_str("\nRemarks\n");
-        plan.remarks.iter().for_each(|remark| line(&mut out, "  - ", remark));
+        remarks().for_each(|remark| line(&mut out, "  - ", remark));
     }
     out.push('\n');
     chance(&mut out, finished);

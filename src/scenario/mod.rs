@@ -18,6 +18,7 @@ pub mod files;
 pub mod kind;
 pub(crate) mod later;
 pub(crate) mod mend;
+mod named;
 pub(crate) mod reach;
 pub mod reader;
 pub mod recording;

@@ -217,13 +217,16 @@ fn find_app(node: &Node, path: &str, draft: &mut Draft) -> Option<AppId> {
     find(node, path, "service", &names, &mut draft.problems).map(AppId::at)
 }
 
-/// `fullest`, `all`, or the name of a node (which may come up during the run, so it is not checked).
+/// `fullest`, `all`, or the name of a node, which may come up during the run.
 fn node_choice(node: &Node, path: &str, draft: &mut Draft) -> Option<NodeChoice> {
     let name = reader::text(node, path, &mut draft.problems)?;
     Some(match name.as_str() {
         "fullest" => NodeChoice::Fullest,
         "all" => NodeChoice::All,
-        _ => NodeChoice::Named(name),
+        _ => {
+            super::named::check_node(&name, node, path, draft);
+            NodeChoice::Named(name)
+        }
     })
 }
 
@@ -293,8 +296,9 @@ fn action_kind(
         "drain" => return node_choice(node, path, draft).map(ActionKind::Drain),
         "delete" => return later::delete(node, path, draft),
         "delete_pod" if node.text().is_some() => {
-            return reader::text(node, path, &mut draft.problems)
-                .map(|name| ActionKind::DeletePod(PodChoice::Named(name)));
+            let name = reader::text(node, path, &mut draft.problems)?;
+            super::named::check_pod(&name, node, path, draft);
+            return Some(ActionKind::DeletePod(PodChoice::Named(name)));
         }
         _ => {}
     }
