@@ -42,6 +42,8 @@ struct OfDeployment {
     held: BTreeMap<PodId, usize>,
     /// Places without a pod, in the order in which they became so.
     vacant: VecDeque<(usize, Because)>,
+    /// How many of them lost their pod: mostly none, and then nobody looks through the others.
+    lost: usize,
     spare: Vec<PodId>,
     /// Places that a scale-down took back and whose pods are still to be chosen.
     owed: usize,
@@ -96,6 +98,7 @@ impl Places {
         let vacant = own.vacant.len().min(count);
         own.owed += count - vacant;
         let gone = own.vacant.split_off(own.vacant.len() - vacant);
+        own.lost -= gone.iter().filter(|(_, because)| matches!(because, Because::Lost(_))).count();
         gone.into_iter().filter_map(|(place, _)| own.places[place].take().map(Moved::Closed)).collect()
     }
 
@@ -104,9 +107,11 @@ impl Places {
         let own = &mut self.of[new.deployment.index()];
         let of_owner = |&(_, because): &(usize, Because)| because == Because::Lost(new.owner);
         let of_nobody = |&(_, because): &(usize, Because)| !matches!(because, Because::Lost(_));
-        let found = own.vacant.iter().position(of_owner).or_else(|| own.vacant.iter().position(of_nobody));
-        match found.or((!own.vacant.is_empty()).then_some(0)).and_then(|index| own.vacant.remove(index)) {
+        let lost = if own.lost > 0 { own.vacant.iter().position(of_owner) } else { None };
+        let found = lost.or_else(|| own.vacant.iter().position(of_nobody)).unwrap_or(0);
+        match own.vacant.remove(found) {
             Some((place, because)) => {
+                own.lost -= usize::from(matches!(because, Because::Lost(_)));
                 self.rolled_out[new.pod.index()] = because == Because::RolledOut;
                 own.take(place, new.pod)
             }
@@ -128,10 +133,11 @@ impl Places {
         let own = &mut self.of[old.deployment.index()];
         let by_owner = matches!(cause, DeleteCause::ScaleDown | DeleteCause::Rollout);
         let mut moved = Vec::new();
-        if by_owner {
+        if by_owner && own.lost > 0 {
             // Who deletes pods makes up for none.
             for (_, because) in own.vacant.iter_mut().filter(|(_, because)| *because == Because::Lost(old.owner)) {
                 *because = Because::RolledOut;
+                own.lost -= 1;
             }
         }
         if let Some(place) = own.held.remove(&old.pod) {
@@ -144,6 +150,7 @@ impl Places {
                 own.owed -= 1;
                 moved.extend(own.places[place].take().map(Moved::Closed));
             } else {
+                own.lost += usize::from(!by_owner);
                 own.vacant.push_back((place, if by_owner { Because::RolledOut } else { Because::Lost(old.owner) }));
             }
         } else if let Some(index) = own.spare.iter().position(|&pod| pod == old.pod) {
@@ -163,7 +170,9 @@ impl OfDeployment {
     /// Spare pods take the places that a rollout left.
     fn take_over<K: Ord>(&mut self, serves: impl Fn(PodId) -> Option<K>, moved: &mut Vec<Moved>) {
         let of_rollout = |&(_, because): &(usize, Because)| because == Because::RolledOut;
-        while let Some(index) = self.vacant.iter().position(of_rollout) {
+        while !self.spare.is_empty()
+            && let Some(index) = self.vacant.iter().position(of_rollout)
+        {
             let key = |&pod: &PodId| (serves(pod).is_none(), serves(pod), pod);
             let Some(pod) = self.spare.iter().copied().min_by_key(key) else { return };
             self.spare.retain(|&other| other != pod);

@@ -168,11 +168,12 @@ pub struct Steps {
 
 /// Steps up, steps down and the pods that a rollout made.
 pub fn steps(plan: &Plan, world: &World, recorder: &Recorder, history: &History) -> Steps {
-    let mut book = Book::new(plan, world, recorder, history);
+    let sizes = first_sizes(world, recorder);
+    let mut book = Book::new(plan, world, &sizes, history);
     for fact in &recorder.facts {
         match fact.change {
             Change::DeploymentChanged(deployment) if is_creation(plan, world, deployment, fact.at) => {
-                let size = first_size(world, recorder, deployment);
+                let size = sizes[deployment.index()];
                 if book.places.is_empty(deployment) && size > 0 {
                     book.scaled(plan, fact.at, deployment, (0, size), false);
                 }
@@ -206,13 +207,16 @@ fn is_creation(plan: &Plan, world: &World, deployment: DeploymentId, at: Time) -
     at > plan.start && world.deployments[deployment.index()].created == at
 }
 
-/// The replicas with which a Deployment came to be: those before they were first changed.
-fn first_size(world: &World, recorder: &Recorder, deployment: DeploymentId) -> i32 {
-    let scaled = recorder.facts.iter().find_map(|fact| match fact.change {
-        Change::DeploymentScaled { deployment: other, from, .. } if other == deployment => Some(from),
-        _ => None,
-    });
-    scaled.unwrap_or(world.deployments[deployment.index()].replicas)
+/// The replicas with which each Deployment came to be: those before they were first changed.
+fn first_sizes(world: &World, recorder: &Recorder) -> Vec<i32> {
+    let mut sizes: Vec<Option<i32>> = vec![None; world.deployments.len()];
+    for fact in &recorder.facts {
+        if let Change::DeploymentScaled { deployment, from, .. } = fact.change {
+            sizes[deployment.index()].get_or_insert(from);
+        }
+    }
+    let known = sizes.into_iter().zip(&world.deployments);
+    known.map(|(size, deployment)| size.unwrap_or(deployment.replicas)).collect()
 }
 
 /// What is known while the facts are read.
@@ -227,7 +231,7 @@ struct Book<'a> {
 }
 
 impl<'a> Book<'a> {
-    fn new(plan: &Plan, world: &'a World, recorder: &Recorder, history: &'a History) -> Book<'a> {
+    fn new(plan: &Plan, world: &'a World, sizes: &[i32], history: &'a History) -> Book<'a> {
         let mut places = Places::new(plan.deployments.len(), world.pods.len());
         let mut initial = vec![0; plan.deployments.len()];
         for pod in history.pods.iter().filter(|pod| pod.initial) {
@@ -238,7 +242,7 @@ impl<'a> Book<'a> {
         }
         let of_start = world.deployments.iter().filter(|deployment| deployment.created <= plan.start);
         for deployment in of_start.map(|deployment| deployment.id).filter(|id| id.index() < plan.deployments.len()) {
-            let size = usize::try_from(first_size(world, recorder, deployment)).unwrap_or(0);
+            let size = usize::try_from(sizes[deployment.index()]).unwrap_or(0);
             places.open(deployment, size.saturating_sub(initial[deployment.index()]), None);
         }
         Book { ups: Vec::new(), downs: Vec::new(), places, left: vec![false; world.pods.len()], world, history }

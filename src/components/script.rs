@@ -174,34 +174,9 @@ fn falls_short(cx: &Cx, kind: &ActionKind) -> Option<(bool, String)> {
     match choice {
         PodChoice::Named(name) if found == 0 => Some((true, format!("there is no pod {name} then"))),
         PodChoice::Oldest(_, count) if found < *count as usize => {
-            Some((found == 0, format!("it has {found} pods then")))
+            Some((found == 0, format!("only {found} of them are there then")))
         }
         PodChoice::Named(_) | PodChoice::Oldest(..) | PodChoice::Recorded(..) => None,
-    }
-}
-
-/// A fault of an instant finds nothing to hit.
-fn hits_nothing(cx: &Cx, kind: &FaultKind) -> bool {
-    match kind {
-        FaultKind::SpotInterruption { instance_type, zone }
-        | FaultKind::RebalanceRecommendation { instance_type, zone } => {
-            spot_instances(cx, *instance_type, *zone).is_empty()
-        }
-        FaultKind::NodeFailure(choice) | FaultKind::NodeUnhealthy { node: choice, .. } => {
-            chosen(cx.plan, cx.world, choice).is_empty()
-        }
-        FaultKind::SpotPrice { .. }
-        | FaultKind::ZoneFailure(_)
-        | FaultKind::InsufficientCapacity { .. }
-        | FaultKind::HealthCheckFails(_)
-        | FaultKind::SecurityGroupBlocks { .. }
-        | FaultKind::SubnetFull(_)
-        | FaultKind::ControllerDenied(_)
-        | FaultKind::LoadBalancerThrottling(_)
-        | FaultKind::ControllerDown(_)
-        | FaultKind::Slowdown(..)
-        | FaultKind::SlowRegistry(_)
-        | FaultKind::PodCallsFail(_) => false,
     }
 }
 
@@ -323,26 +298,31 @@ fn begin(cx: &mut Cx, id: FaultId) {
     let fault = &cx.plan.faults[id.index()];
     let plan = cx.plan;
     cx.explain(|| format!("fault {} begins: {}", id.index() + 1, fault.words(plan)));
-    if hits_nothing(cx, &fault.kind) {
-        cx.recorder.idle_faults.push((cx.now, id));
-    }
+    // Whether a fault that means particular machines hits any.
+    let mut hits = true;
     match &fault.kind {
         FaultKind::SpotInterruption { instance_type, zone } => {
             let hit = spot_instances(cx, *instance_type, *zone);
+            hits = !hit.is_empty();
             hit.into_iter().for_each(|instance| cx.world.interrupt_instance(instance));
         }
         FaultKind::RebalanceRecommendation { instance_type, zone } => {
             let hit = spot_instances(cx, *instance_type, *zone);
+            hits = !hit.is_empty();
             hit.into_iter().for_each(|instance| cx.world.recommend_rebalance(instance));
         }
         FaultKind::SpotPrice { .. } => reprice(cx),
         FaultKind::NodeFailure(choice) => {
-            for node in chosen(cx.plan, cx.world, choice) {
+            let hit = chosen(cx.plan, cx.world, choice);
+            hits = !hit.is_empty();
+            for node in hit {
                 fail(cx, node, fault.until.is_none());
             }
         }
         FaultKind::NodeUnhealthy { node, problem } => {
-            for node in chosen(cx.plan, cx.world, node) {
+            let hit = chosen(cx.plan, cx.world, node);
+            hits = !hit.is_empty();
+            for node in hit {
                 set_health(cx, node, *problem, false);
             }
         }
@@ -361,6 +341,9 @@ fn begin(cx: &mut Cx, id: FaultId) {
         | FaultKind::Slowdown(..)
         | FaultKind::SlowRegistry(_)
         | FaultKind::PodCallsFail(_) => {}
+    }
+    if !hits {
+        cx.recorder.idle_faults.push((cx.now, id));
     }
 }
 

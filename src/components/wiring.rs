@@ -23,6 +23,8 @@ pub struct Wiring {
     bindings_of_service: Vec<Vec<BindingId>>,
     /// Some pods may preempt others, or want host ports: the order of the scheduler's cache can matter.
     cache_matters: bool,
+    /// Some binding registers nodes.
+    nodes_are_targets: bool,
     scratch: Wakes,
 }
 
@@ -58,6 +60,7 @@ impl Wiring {
             services_of_template,
             bindings_of_service,
             cache_matters,
+            nodes_are_targets: plan.bindings.iter().any(|binding| binding.instance_targets),
             scratch: Wakes::new(),
         }
     }
@@ -182,11 +185,7 @@ impl Wiring {
                 Group::Node(node)
             }
             // Addresses ask of a node whether it is Ready, and no more.
-            Change::NodeTaints(node) | Change::NodeLabels(node)
-                if plan.bindings.iter().any(|binding| binding.instance_targets) =>
-            {
-                Group::Node(node)
-            }
+            Change::NodeTaints(node) | Change::NodeLabels(node) if self.nodes_are_targets => Group::Node(node),
             _ => return,
         };
         wakes.push((hop, Event::TargetGroup(event)));

@@ -96,15 +96,13 @@ impl Page<'_> {
 
     /// Why a pod is deleted.
     fn cause(&self, pod: PodId, cause: DeleteCause) -> String {
-        let claim = self.world.pod(pod).node.and_then(|node| self.world.node(node).claim);
+        let (entry, world) = (self.world.pod(pod), self.world);
         // Karpenter evicts only from nodes that it takes away; whoever evicted before that was somebody else.
-        let since = self.world.pod(pod).deleting_since;
-        let leaving = claim.map(|claim| self.world.claim(claim));
-        let leaving =
-            leaving.filter(|claim| claim.deleting_since.is_some_and(|at| since.is_none_or(|since| at <= since)));
-        let node = self.world.pod(pod).node.and_then(|node| self.world.node(node).deleting_since);
-        let leaves = node.is_some_and(|at| since.is_none_or(|since| at <= since));
-        let leaving = leaving.and_then(|claim| claim.deletion_reason);
+        let before = |at: Option<Time>| at.is_some_and(|at| entry.deleting_since.is_none_or(|since| at <= since));
+        let node = entry.node.map(|node| world.node(node));
+        let claim = node.and_then(|node| node.claim).map(|claim| world.claim(claim));
+        let leaving = claim.filter(|claim| before(claim.deleting_since)).and_then(|claim| claim.deletion_reason);
+        let leaves = node.is_some_and(|node| before(node.deleting_since));
         match (cause, leaving) {
             (DeleteCause::ScaleDown, _) => "its ReplicaSet became smaller".to_string(),
             (DeleteCause::Rollout, _) => "it is of an old revision".to_string(),

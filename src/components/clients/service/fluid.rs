@@ -225,7 +225,7 @@ impl Stream {
         while self.since < now {
             let second = self.since.since(terms.origin).whole_seconds() + 1;
             let end = now.min(terms.origin + Span::from_secs(second));
-            // Rounding moves a few micro-requests from one lane to another.
+            // Two roundings and what is carried over move less than four micro-requests from one lane to another.
             if spare * (end - self.since).micros() as f64 > 4.0 {
                 self.calm_segment(end, terms);
             } else {

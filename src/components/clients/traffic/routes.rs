@@ -138,6 +138,7 @@ pub(super) fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId
 
 /// Two routes lead to one pod.
 fn leads_twice(routes: &[Route]) -> bool {
+    // Up to so many it takes less to compare each two than to sort them in memory of their own.
     const FEW: usize = 16;
     if routes.len() <= FEW {
         let pods = |routes: &[Route], pod| routes.iter().any(|route| route.pod == pod);
