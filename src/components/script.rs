@@ -174,7 +174,8 @@ fn falls_short(cx: &Cx, kind: &ActionKind) -> Option<(bool, String)> {
     match choice {
         PodChoice::Named(name) if found == 0 => Some((true, format!("there is no pod {name} then"))),
         PodChoice::Oldest(_, count) if found < *count as usize => {
-            Some((found == 0, format!("only {found} of them are there then")))
+            let pods = if found == 1 { "pod" } else { "pods" };
+            Some((found == 0, format!("it has {found} {pods} then")))
         }
         PodChoice::Named(_) | PodChoice::Oldest(..) | PodChoice::Recorded(..) => None,
     }
