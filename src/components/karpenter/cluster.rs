@@ -378,16 +378,17 @@ pub enum Hold<'a> {
 
 /// What holds up the eviction of a pod. Pods that nobody would try to evict are held up by nothing.
 pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>> {
-    let mut budgets = budgets_of(world, pod);
-    let pdb = budgets.next()?;
     let (entry, template) = (world.pod(pod), world.template_of(pod));
+    // Most pods are let go here, before any selector is read.
     let evictable = entry.is_active()
-        && !tolerated(&template.tolerations, &DISRUPTED)
         && template.controller != PodController::Node
+        && !tolerated(&template.tolerations, disrupted_taint())
         && !forbids_disruption(world, pod);
     if !evictable {
         return None;
     }
+    let mut budgets = budgets_of(world, pod);
+    let pdb = budgets.next()?;
     if budgets.next().is_some() {
         return Some(Hold::Several);
     }

@@ -3,6 +3,8 @@
 //! Source: core `disruption/types.go` (`NewCandidate`), `state/statenode.go` (`ValidateNodeDisruptable`,
 //! `ValidatePodsDisruptable`), `utils/disruption`.
 
+use super::balanced;
+use super::method::Method;
 use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
     Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, eviction_hold, forbids_disruption, is_leaving,
@@ -107,6 +109,25 @@ pub fn candidates(
 
 fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
     world.claim(claim).node.filter(|&node| world.node(node).gone.is_none())
+}
+
+/// Whether one of some methods may have a candidate: false only where none has one, and cheap to ask. `held` as above.
+pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method]) -> bool {
+    // The totals of a Balanced pool are read from all of them.
+    let counts_all = balanced::is_used(world);
+    world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()).any(|claim| {
+        if claim.initialized.is_none() || claim.nominated_until > world.now || held.contains(&claim.id) {
+            return false;
+        }
+        let Some(node) = node_of(world, claim.id).filter(|&node| !is_leaving(world, node)) else { return false };
+        let wanted = |&&method: &&Method| counts_all || method.may_accept(world, claim, node);
+        let mut wanting = methods.iter().filter(wanted).peekable();
+        if wanting.peek().is_none() {
+            return false;
+        }
+        let lenient = claim.termination_grace_period.is_some() && wanting.any(|method| method.class() == Class::Eventual);
+        lenient || !is_held_by_pods(world, &world.node(node).pods)
+    })
 }
 
 /// The node of a launched claim as candidate, or why it is none.

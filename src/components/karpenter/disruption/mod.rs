@@ -36,7 +36,7 @@ use crate::record::Decision as Told;
 use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
 use calm::Calm;
-use candidates::Candidate;
+use candidates::{Candidate, are_possible};
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
@@ -192,9 +192,12 @@ impl Disruption {
             return self.poll_after(cx, again);
         }
         self.clear_taints(cx);
-        let first = Method::order(cx.plan.flags.karpenter.version)[0];
         self.weighed = false;
-        self.go_through(cx, first);
+        if self.has_prospects(cx) {
+            self.go_through(cx, Method::order(cx.plan.flags.karpenter.version)[0]);
+        } else {
+            self.finish(cx, cx.plan.flags.karpenter.disruption_period);
+        }
         let spares = !self.weighed && !cx.recorder.explains() && self.error.is_none();
         self.calm = if spares { Calm::of(cx.plan, cx.world) } else { None };
     }
@@ -213,6 +216,17 @@ impl Disruption {
         let order = Method::order(cx.plan.flags.karpenter.version);
         let mut rests = |method| self.compute(cx, method, &mut None).is_ok_and(|moves| moves.is_empty());
         order.iter().all(|&method| rests(method)) && !self.weighed && cluster::is_synced(cx.world)
+    }
+
+    /// Whether some method may find candidates in this pass: where none does, there is nothing to go through, unless somebody
+    /// wants to read why.
+    fn has_prospects(&self, cx: &Cx) -> bool {
+        if cx.recorder.explains() {
+            return true;
+        }
+        let order = Method::order(cx.plan.flags.karpenter.version).iter().copied();
+        let looking: Vec<Method> = order.filter(|&method| !self.remembers(cx, method)).collect();
+        are_possible(cx.world, &self.commands.held(), &looking)
     }
 
     /// Nodes that no command holds lose the taint that a failed start has left on them.
@@ -257,8 +271,7 @@ impl Disruption {
             }
             return self.begin(cx, method, &moves);
         }
-        let again = cx.plan.flags.karpenter.disruption_period;
-        self.finish(cx, again);
+        self.finish(cx, cx.plan.flags.karpenter.disruption_period);
     }
 
     fn finish(&mut self, cx: &mut Cx, again: Span) {
