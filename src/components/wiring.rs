@@ -86,19 +86,15 @@ impl Wiring {
             self.services_of_template = services_of_templates(&world.templates, &world.services);
             self.bindings_of_service.resize_with(world.services.len(), Vec::new);
         }
-        let watched = watched_by(change);
-        if watched == WatchedBy::Nobody && !cfg!(debug_assertions) {
+        let watchers = watchers_of(change);
+        if watchers.is_empty() && !cfg!(debug_assertions) {
             return;
         }
-        let hop = WATCH;
         let mut wakes = std::mem::take(&mut self.scratch);
-        if watched != WatchedBy::Clients || cfg!(debug_assertions) {
-            self.of_the_cluster(change, plan, world, &mut wakes);
+        for watcher in watchers {
+            self.ask(watcher, change, (plan, world), &mut wakes);
         }
-        debug_assert!(watched == WatchedBy::Anybody || wakes.is_empty(), "{change:?} wakes the cluster");
-        traffic(change, plan, world, hop, &mut wakes);
-        service(change, &mut wakes);
-        debug_assert!(watched != WatchedBy::Nobody || wakes.is_empty(), "{change:?} wakes somebody");
+        debug_assert!(self.others_sleep(watchers, change, (plan, world)), "{change:?} wakes who does not watch it");
         let mut watch = None;
         for &(span, ref event) in &wakes {
             debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
@@ -113,34 +109,45 @@ impl Wiring {
         self.scratch = wakes;
     }
 
-    /// Who is woken but clients and the applications that serve them.
-    fn of_the_cluster(&self, change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
+    /// What one watcher makes of a change.
+    fn ask(&self, watcher: Watcher, change: Change, (plan, world): (&Plan, &World), wakes: &mut Wakes) {
         let hop = WATCH;
-        deployment(change, world, hop, wakes);
-        replica_set(change, world, hop, wakes);
-        stateful_set(change, world, hop, wakes);
-        daemon_set(change, world, hop, wakes);
-        hpa(change, hop, wakes);
-        metrics_server(change, wakes);
-        scheduler(change, world, self.cache_matters, hop, wakes);
-        kubelet(change, world, hop, wakes);
-        self.endpoint_slice(change, world, hop, wakes);
-        pod_disruption(change, world, hop, wakes);
-        // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
-        node_claim(change, world, hop, wakes);
-        node_lifecycle(change, hop, wakes);
-        attach_detach(change, world, hop, wakes);
-        provisioner(change, world, hop, wakes);
-        disruption(change, world, hop, wakes);
-        termination(change, hop, wakes);
-        node_health(change, plan, hop, wakes);
-        interruption(change, wakes);
-        fleet(change, wakes);
-        instance(change, wakes);
-        cpu_credits(change, plan, wakes);
-        spot_market(change, plan, wakes);
-        self.target_group(change, plan, world, hop, wakes);
-        alb(change, wakes);
+        match watcher {
+            Watcher::Deployment => deployment(change, world, hop, wakes),
+            Watcher::ReplicaSet => replica_set(change, world, hop, wakes),
+            Watcher::StatefulSet => stateful_set(change, world, hop, wakes),
+            Watcher::DaemonSet => daemon_set(change, world, hop, wakes),
+            Watcher::Hpa => hpa(change, hop, wakes),
+            Watcher::MetricsServer => metrics_server(change, wakes),
+            Watcher::Scheduler => scheduler(change, world, self.cache_matters, hop, wakes),
+            Watcher::Kubelet => kubelet(change, world, hop, wakes),
+            Watcher::EndpointSlice => self.endpoint_slice(change, world, hop, wakes),
+            Watcher::PodDisruption => pod_disruption(change, world, hop, wakes),
+            Watcher::NodeClaim => node_claim(change, world, hop, wakes),
+            Watcher::NodeLifecycle => node_lifecycle(change, hop, wakes),
+            Watcher::AttachDetach => attach_detach(change, world, hop, wakes),
+            Watcher::Provisioner => provisioner(change, world, hop, wakes),
+            Watcher::Disruption => disruption(change, world, hop, wakes),
+            Watcher::Termination => termination(change, hop, wakes),
+            Watcher::NodeHealth => node_health(change, plan, hop, wakes),
+            Watcher::Interruption => interruption(change, wakes),
+            Watcher::Fleet => fleet(change, wakes),
+            Watcher::Instance => instance(change, wakes),
+            Watcher::CpuCredits => cpu_credits(change, plan, wakes),
+            Watcher::SpotMarket => spot_market(change, plan, wakes),
+            Watcher::TargetGroup => self.target_group(change, plan, world, hop, wakes),
+            Watcher::Alb => alb(change, wakes),
+            Watcher::Traffic => traffic(change, plan, world, hop, wakes),
+            Watcher::Service => service(change, wakes),
+        }
+    }
+
+    /// Nobody else would be woken: what [`watchers_of`] says is all.
+    fn others_sleep(&self, watchers: Watchers, change: Change, of: (&Plan, &World)) -> bool {
+        let mut wakes = Wakes::new();
+        let others = Watcher::ALL.into_iter().filter(|&watcher| !watchers.has(watcher));
+        others.for_each(|watcher| self.ask(watcher, change, of, &mut wakes));
+        wakes.is_empty()
     }
 
     fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
@@ -192,29 +199,212 @@ impl Wiring {
     }
 }
 
-/// Who may watch a change: most changes are of few kinds, and many of those concern nobody.
+/// Who watches, in the order in which a change wakes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WatchedBy {
-    Nobody,
-    Clients,
-    Anybody,
+enum Watcher {
+    Deployment,
+    ReplicaSet,
+    StatefulSet,
+    DaemonSet,
+    Hpa,
+    MetricsServer,
+    Scheduler,
+    Kubelet,
+    EndpointSlice,
+    PodDisruption,
+    // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
+    NodeClaim,
+    NodeLifecycle,
+    AttachDetach,
+    Provisioner,
+    Disruption,
+    Termination,
+    NodeHealth,
+    Interruption,
+    Fleet,
+    Instance,
+    CpuCredits,
+    SpotMarket,
+    TargetGroup,
+    Alb,
+    Traffic,
+    Service,
 }
 
-/// A bound, which spares the walk through everybody who might watch; builds with assertions take the walk and check it.
-fn watched_by(change: Change) -> WatchedBy {
+impl Watcher {
+    /// All of them, in their order.
+    const ALL: [Watcher; 26] = {
+        use Watcher::*;
+        [
+            Deployment,
+            ReplicaSet,
+            StatefulSet,
+            DaemonSet,
+            Hpa,
+            MetricsServer,
+            Scheduler,
+            Kubelet,
+            EndpointSlice,
+            PodDisruption,
+            NodeClaim,
+            NodeLifecycle,
+            AttachDetach,
+            Provisioner,
+            Disruption,
+            Termination,
+            NodeHealth,
+            Interruption,
+            Fleet,
+            Instance,
+            CpuCredits,
+            SpotMarket,
+            TargetGroup,
+            Alb,
+            Traffic,
+            Service,
+        ]
+    };
+}
+
+/// Some watchers: one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Watchers(u32);
+
+impl Watchers {
+    const fn of(watchers: &[Watcher]) -> Watchers {
+        let (mut bits, mut place) = (0, 0);
+        while place < watchers.len() {
+            bits |= 1 << watchers[place] as u32;
+            place += 1;
+        }
+        Watchers(bits)
+    }
+
+    fn has(self, watcher: Watcher) -> bool {
+        self.0 & 1 << watcher as u32 != 0
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Iterator for Watchers {
+    type Item = Watcher;
+
+    fn next(&mut self) -> Option<Watcher> {
+        let first = Watcher::ALL.get(self.0.trailing_zeros() as usize);
+        self.0 &= self.0.wrapping_sub(1);
+        first.copied()
+    }
+}
+
+/// Who may watch a change. A bound, which spares the walk through everybody: each watcher's own function says whether it is
+/// woken and with what. Builds with assertions take the whole walk and check that it finds nobody else.
+fn watchers_of(change: Change) -> Watchers {
+    use Watcher::*;
+    macro_rules! all {
+        ($($watcher:ident),*) => { const { Watchers::of(&[$($watcher),*]) } };
+    }
     match change {
-        Change::HpaSynced(_)
+        Change::DeploymentChanged(_) | Change::DeploymentScaled { .. } | Change::DeploymentStatus(..) => {
+            all!(Deployment, StatefulSet)
+        }
+        Change::ReplicaSetCreated(_)
+        | Change::ReplicaSetScaled { .. }
+        | Change::ReplicaSetChanged(_)
+        | Change::ReplicaSetStatus(_) => all!(Deployment, ReplicaSet),
+        Change::ReplicaSetGone(_) => all!(Deployment),
+        Change::HpaChanged(_) => all!(Hpa),
+        Change::PdbChanged(_) | Change::PdbStatus(_) => all!(PodDisruption),
+        Change::PodCreated(_) => all!(ReplicaSet, StatefulSet, Scheduler, Kubelet, EndpointSlice, PodDisruption),
+        Change::PodUnschedulable(_) | Change::PodUnschedulableMessage(_) | Change::PodNominated(_) => {
+            all!(ReplicaSet, Provisioner)
+        }
+        Change::PodChanged(_) => {
+            all!(ReplicaSet, StatefulSet, Scheduler, EndpointSlice, PodDisruption, Provisioner)
+        }
+        Change::PodBound(_) => {
+            all!(ReplicaSet, Scheduler, Kubelet, NodeClaim, NodeLifecycle, AttachDetach, Disruption)
+        }
+        Change::PodAddress(_) => all!(EndpointSlice),
+        Change::ContainerStarted(..) | Change::ContainerStopped(..) => all!(MetricsServer, Service),
+        Change::PodProcess(..) => all!(Kubelet, Alb, Traffic, Service),
+        Change::PodPhase(..) => all!(ReplicaSet, StatefulSet, Scheduler, NodeClaim, AttachDetach),
+        Change::PodContainersReady(..) => all!(Scheduler, TargetGroup),
+        Change::PodGate(..) => all!(Scheduler, Kubelet),
+        Change::PodReady(..) => all!(ReplicaSet, StatefulSet, Scheduler, EndpointSlice, PodDisruption, Traffic),
+        Change::PodDeleting(..) => {
+            all!(ReplicaSet, StatefulSet, Scheduler, Kubelet, EndpointSlice, PodDisruption, NodeClaim, Traffic)
+        }
+        Change::PodGone(_) => all!(
+            Deployment,
+            ReplicaSet,
+            StatefulSet,
+            Scheduler,
+            EndpointSlice,
+            PodDisruption,
+            NodeClaim,
+            AttachDetach,
+            Disruption,
+            TargetGroup,
+            Alb,
+            Traffic,
+            Service
+        ),
+        Change::ServiceChanged(_) => all!(EndpointSlice),
+        Change::EndpointsChanged(_) => all!(TargetGroup, Traffic),
+        Change::TargetRegistered(_) | Change::TargetStateChanged(_, TargetState::Draining) => all!(Alb),
+        Change::TargetRoutable(..) | Change::TargetWeight(..) | Change::LoadChanged(_) => all!(Traffic),
+        Change::TargetGone(_) => all!(Traffic, Service),
+        Change::VolumeAttached(_) => all!(Kubelet),
+        Change::NodeCreated(_) => {
+            all!(DaemonSet, Scheduler, Kubelet, NodeClaim, NodeLifecycle, Disruption, TargetGroup)
+        }
+        Change::NodeReady(..) => all!(NodeClaim, NodeLifecycle, NodeHealth, TargetGroup),
+        Change::NodeProblem(..) => all!(NodeHealth),
+        Change::NodeThrottled(..) => all!(Service),
+        Change::NodeConditions(_) => all!(NodeLifecycle),
+        Change::NodeTaints(_) => all!(DaemonSet, Scheduler, NodeClaim, NodeLifecycle, Provisioner, TargetGroup),
+        Change::NodeLabels(_) => all!(DaemonSet, Scheduler, TargetGroup),
+        Change::NodeDeleting(_) => all!(Termination),
+        Change::NodeGone(_) => all!(Scheduler, NodeLifecycle, Disruption, TargetGroup),
+        Change::NodeAlive(..) => all!(MetricsServer, Kubelet, NodeLifecycle, Alb, Service),
+        Change::NodePoolChanged(_) => all!(NodeClaim, Disruption),
+        Change::DaemonSetChanged(..) => all!(DaemonSet),
+        Change::ClaimCreated(_) => all!(NodeClaim, Fleet),
+        Change::ClaimLaunched(_) | Change::ClaimInitialized(_) => all!(NodeClaim, Disruption),
+        Change::ClaimNoCapacity(_) | Change::InstanceTerminated(_) => all!(NodeClaim),
+        Change::ClaimDeleting(..) => all!(Disruption, Termination),
+        Change::ClaimGone(_) => all!(Disruption),
+        Change::InstanceLaunched(_) => all!(Instance, CpuCredits, SpotMarket),
+        Change::InstanceInterrupted(_) => all!(Interruption, Instance),
+        Change::InstanceRebalance(_) => all!(Interruption),
+        Change::InstanceShuttingDown(_) => all!(Interruption, Instance, CpuCredits),
+        Change::FaultChanged(..) => all!(TargetGroup, Alb, Service),
+        Change::PodRefused(_)
+        | Change::HpaSynced(_)
+        | Change::PodSandboxFailed(_)
         | Change::ImagePulling(_)
         | Change::ImagePulled(_)
+        | Change::PodDeletionFailed(_)
+        | Change::TargetStateChanged(..)
         | Change::TargetInService(_)
+        | Change::VolumeDetached(_)
         | Change::BatchClosed(_)
+        | Change::ClaimThrottled(_)
+        | Change::ClaimRegistered(_)
         | Change::ClaimConsolidatable(..)
+        | Change::ClaimDrifted(..)
         | Change::ClaimPodEvent(_)
         | Change::ClaimDisrupted(..)
-        | Change::AlarmChanged(..) => WatchedBy::Nobody,
-        Change::TargetStateChanged(_, state) if state != TargetState::Draining => WatchedBy::Nobody,
-        Change::TargetRoutable(..) | Change::TargetWeight(..) => WatchedBy::Clients,
-        _ => WatchedBy::Anybody,
+        | Change::ClaimReleased(_)
+        | Change::ClaimRebalance(_)
+        | Change::ClaimDrained(_)
+        | Change::CapacityChanged(..)
+        | Change::SpotPrice(..)
+        | Change::AlarmChanged(..)
+        | Change::ActionDone(_) => all!(),
     }
 }
 

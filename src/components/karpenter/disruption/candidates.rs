@@ -125,7 +125,8 @@ pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method])
         if wanting.peek().is_none() {
             return false;
         }
-        let lenient = claim.termination_grace_period.is_some() && wanting.any(|method| method.class() == Class::Eventual);
+        let lenient =
+            claim.termination_grace_period.is_some() && wanting.any(|method| method.class() == Class::Eventual);
         lenient || !is_held_by_pods(world, &world.node(node).pods)
     })
 }
