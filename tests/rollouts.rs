@@ -32,7 +32,7 @@ fn base() -> &'static Plan {
         }
         for revision in 1..4 {
             let mut template = (**plan.template(plan.deployments[0].template)).clone();
-            template.annotations.insert("revision".into(), revision.to_string());
+            template.annotations.insert("revision", revision.to_string());
             plan.templates.push(Arc::new(template));
         }
         plan
@@ -295,7 +295,7 @@ proptest! {
 fn steps_that_overlap_a_rollout_end_when_their_replicas_serve() {
     let mut plan = shipped("scale-up");
     let mut template = (**plan.template(plan.deployments[0].template)).clone();
-    template.annotations.insert("revision".into(), "2".to_string());
+    template.annotations.insert("revision", "2");
     plan.templates.push(Arc::new(template));
     let next = TemplateId::at(plan.templates.len() - 1);
     plan.actions = vec![Action { at: plan.start + Span::from_secs(300), kind: ActionKind::RollOut(WEB, next) }];

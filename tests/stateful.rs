@@ -80,7 +80,7 @@ fn base() -> &'static Plan {
         plan.hpas.clear();
         plan.pdbs.clear();
         let mut template = (**plan.template(plan.deployments[0].template)).clone();
-        template.annotations.insert("revision".into(), "2".into());
+        template.annotations.insert("revision", "2");
         plan.templates.push(Arc::new(template));
         plan
     })

@@ -173,7 +173,7 @@ fn signal_amount(text: &str, of: i64) -> Option<i64> {
 /// Labels of the nodes of a type that Karpenter knows before launch.
 fn labels(row: &Row, class: &NodeClassSpec, region: &str) -> Labels {
     let mut labels = Labels::new();
-    let mut put = |key: &str, value: String| labels.insert(key.to_string(), value);
+    let mut put = |key: &str, value: String| labels.insert(key, value);
     let windows = class.family == AmiFamily::Windows;
     put("node.kubernetes.io/instance-type", row.name.clone());
     put("kubernetes.io/arch", row.arch.clone());
@@ -331,9 +331,9 @@ pub(super) mod tests {
             medium.offerings.iter().map(|o| (o.zone.0, o.capacity_type.name(), o.price.0)).collect();
         let expected = [(0, "spot", 18_304), (0, "on-demand", 41_600), (1, "spot", 18_304), (1, "on-demand", 41_600)];
         assert_eq!(prices, expected, "56 % below 0.0416 USD");
-        assert_eq!(medium.labels["karpenter.k8s.aws/instance-category"], "t");
-        assert_eq!(medium.labels["karpenter.k8s.aws/instance-memory"], "4096");
-        assert_eq!(medium.labels["kubernetes.io/arch"], "amd64");
+        assert_eq!(medium.labels.get("karpenter.k8s.aws/instance-category"), Some("t"));
+        assert_eq!(medium.labels.get("karpenter.k8s.aws/instance-memory"), Some("4096"));
+        assert_eq!(medium.labels.get("kubernetes.io/arch"), Some("amd64"));
         assert_eq!(medium.burst_baseline_millis, 200);
         let mut market = Market::new("eu-west-1", 1);
         market.price_factor = 1.1;

@@ -66,21 +66,21 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
     let mut labels = Labels::new();
     if let Some((_, kind)) = &kind {
         labels.extend(kind.labels.clone());
-        labels.insert("node.kubernetes.io/instance-type".to_string(), kind.name.clone());
-        labels.insert("karpenter.sh/capacity-type".to_string(), initial.capacity_type.name().to_string());
+        labels.insert("node.kubernetes.io/instance-type", kind.name.as_str());
+        labels.insert("karpenter.sh/capacity-type", initial.capacity_type.name());
     }
     if let Some(zone) = initial.zone {
-        labels.insert("topology.kubernetes.io/zone".to_string(), plan.zones[zone.index()].clone());
-        labels.insert("topology.kubernetes.io/region".to_string(), plan.region.clone());
+        labels.insert("topology.kubernetes.io/zone", plan.zones[zone.index()].as_str());
+        labels.insert("topology.kubernetes.io/region", plan.region.as_str());
     }
     let taints = initial.taints.clone();
     let mut claim = None;
     if let Some(pool) = initial.node_pool {
         let spec = plan.node_pools[pool.index()].clone();
         labels.extend(spec.labels.clone());
-        labels.insert("karpenter.sh/nodepool".to_string(), spec.name.clone());
-        labels.insert("karpenter.sh/registered".to_string(), "true".to_string());
-        labels.insert("karpenter.sh/initialized".to_string(), "true".to_string());
+        labels.insert("karpenter.sh/nodepool", spec.name.as_str());
+        labels.insert("karpenter.sh/registered", "true");
+        labels.insert("karpenter.sh/initialized", "true");
         claim = Some(world.create_claim(NewClaim {
             pool,
             requirements: spec.requirements.clone(),
@@ -89,7 +89,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
             labels: labels.clone(),
         }));
     }
-    labels.insert("kubernetes.io/hostname".to_string(), initial.name.clone());
+    labels.insert("kubernetes.io/hostname", initial.name.as_str());
     labels.extend(initial.labels.clone());
     let instance = kind.as_ref().zip(initial.zone).map(|((id, kind), zone)| {
         let same = |offering: &&crate::plan::Offering| {

@@ -244,7 +244,7 @@ fn create(cx: &mut Cx, object: Applied) {
             let spec = &cx.plan.nodes[index];
             let allocatable = spec.allocatable.clone().unwrap_or_default();
             let mut labels = spec.labels.clone();
-            labels.entry("kubernetes.io/hostname".to_string()).or_insert_with(|| spec.name.clone());
+            labels.insert_missing("kubernetes.io/hostname", spec.name.as_str());
             let node = cx.world.create_node(crate::world::NewNode {
                 name: spec.name.as_str().into(),
                 labels,

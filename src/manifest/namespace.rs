@@ -13,6 +13,6 @@ pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub fn read_namespace(node: &Node, problems: &mut Problems) -> Option<(String, Labels)> {
     let mut object = Fields::of(node, "namespace", problems)?;
     let mut metadata = metadata(&mut object, problems)?;
-    metadata.labels.insert(NAME_LABEL.to_string(), metadata.name.clone());
+    metadata.labels.insert(NAME_LABEL, metadata.name.as_str());
     Some((metadata.name, metadata.labels))
 }

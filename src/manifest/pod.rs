@@ -82,7 +82,8 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     }
     template.overhead = resources(fields, "overhead", problems);
     let selected = labels(fields, "nodeSelector", problems);
-    template.node_selector = selected.into_iter().map(|(key, value)| (common::known_label(key), value)).collect();
+    template.node_selector =
+        selected.iter().map(|(key, value)| (common::known_label(key.to_string()), value)).collect();
     template.affinity = fields.fields("affinity", problems).map_or_else(Affinity::default, |f| affinity(f, problems));
     template.tolerations = common::tolerations(fields, problems);
     template.topology_spread = topology_spread(fields, problems);

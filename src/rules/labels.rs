@@ -1,9 +1,6 @@
 //! Labels and label selectors. Source: apimachinery `pkg/labels/selector.go`, `pkg/apis/meta/v1/helpers.go`.
 
-use std::collections::BTreeMap;
-
-/// Labels or annotations of an object.
-pub type Labels = BTreeMap<String, String>;
+pub use super::label_map::Labels;
 
 /// Whether a text can be the value of a label: up to 63 letters, digits, `-`, `_` and `.`, a letter or digit at both
 /// ends; or nothing.
@@ -53,9 +50,9 @@ impl LabelSelector {
         let requirements = labels
             .iter()
             .map(|(key, value)| LabelRequirement {
-                key: key.clone(),
+                key: key.to_string(),
                 operator: LabelOperator::In,
-                values: vec![value.clone()],
+                values: vec![value.to_string()],
             })
             .collect();
         LabelSelector { requirements }
@@ -130,8 +127,8 @@ impl LabelRequirement {
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         match self.operator {
-            LabelOperator::In => value.is_some_and(|value| self.values.contains(value)),
-            LabelOperator::NotIn => value.is_none_or(|value| !self.values.contains(value)),
+            LabelOperator::In => value.is_some_and(|value| self.values.iter().any(|one| one == value)),
+            LabelOperator::NotIn => value.is_none_or(|value| !self.values.iter().any(|one| one == value)),
             LabelOperator::Exists => value.is_some(),
             LabelOperator::DoesNotExist => value.is_none(),
         }

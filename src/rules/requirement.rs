@@ -70,8 +70,8 @@ impl NodeRequirement {
             matches!((label, bound), (Some(label), Some(bound)) if compare(label, bound))
         };
         match self.operator {
-            NodeOperator::In => value.is_some_and(|value| self.values.contains(value)),
-            NodeOperator::NotIn => value.is_none_or(|value| !self.values.contains(value)),
+            NodeOperator::In => value.is_some_and(|value| self.values.iter().any(|one| one == value)),
+            NodeOperator::NotIn => value.is_none_or(|value| !self.values.iter().any(|one| one == value)),
             NodeOperator::Exists => value.is_some(),
             NodeOperator::DoesNotExist => value.is_none(),
             NodeOperator::Gt => integer(|label, bound| label > bound),

@@ -277,7 +277,7 @@ impl Requirements {
     pub fn of_labels(labels: &Labels) -> Requirements {
         let mut requirements = Requirements::new();
         for (key, value) in labels {
-            requirements.add(key, Requirement::only(value.as_str()));
+            requirements.add(key, Requirement::only(value));
         }
         requirements
     }

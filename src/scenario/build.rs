@@ -90,8 +90,7 @@ fn say_lonely_budgets(draft: &mut Draft) {
 /// The label of a pod of the namespace that a selector nearly asks for.
 fn near_label(selector: Option<&LabelSelector>, namespace: &str, plan: &Plan) -> Option<String> {
     let templates = plan.templates.iter().filter(|template| template.namespace == namespace);
-    let labels: Vec<(&str, &str)> =
-        templates.flat_map(|template| &template.labels).map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let labels: Vec<(&str, &str)> = templates.flat_map(|template| &template.labels).collect();
     let near = |asked: &LabelRequirement| -> Option<String> {
         let wanted = asked.values.first().filter(|_| asked.operator == LabelOperator::In)?;
         let of_key = labels.iter().filter(|(key, _)| *key == asked.key).map(|&(_, value)| value);

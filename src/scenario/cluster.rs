@@ -320,7 +320,7 @@ pub(crate) fn place(cluster: Cluster<'_>, draft: &mut Draft) {
             let seen = catalog::instance_type(row, &classes[class], &plan.flags.karpenter, &cluster.market);
             if plan.pool_types.is_empty() {
                 for (key, value) in &seen.labels {
-                    draft.label_values.entry(key.clone()).or_default().insert(value.clone());
+                    draft.label_values.entry(key.to_string()).or_default().insert(value.to_string());
                 }
             }
             let may_use = may_use(&pool, &seen);
@@ -399,7 +399,7 @@ fn of_addresses(
 /// Whether a type's own labels leave it open to a pool. What a type does not say, a launch may still decide.
 pub(crate) fn may_use(pool: &NodePoolSpec, kind: &InstanceType) -> bool {
     let mut labels = kind.labels.clone();
-    labels.insert("node.kubernetes.io/instance-type".to_string(), kind.name.clone());
+    labels.insert("node.kubernetes.io/instance-type", kind.name.as_str());
     let decided = |requirement: &&NodeRequirement| labels.contains_key(&requirement.key);
     pool.requirements.iter().filter(decided).all(|requirement| requirement.matches(&labels))
 }
@@ -477,12 +477,12 @@ fn say_drifted(
 ) {
     let (pool, kind) = (&plan.node_pools[pool.index()], plan.instance_type(id));
     let mut labels = kind.labels.clone();
-    labels.insert(INSTANCE_TYPE.to_string(), kind.name.clone());
-    labels.insert(CAPACITY_TYPE.to_string(), capacity_type.name().to_string());
+    labels.insert(INSTANCE_TYPE, kind.name.as_str());
+    labels.insert(CAPACITY_TYPE, capacity_type.name());
     let unmet = |asked: &&NodeRequirement| labels.contains_key(&asked.key) && !asked.matches(&labels);
     let Some(asked) = pool.requirements.iter().find(unmet) else { return };
-    let is =
-        if asked.key == INSTANCE_TYPE { String::new() } else { format!(" and its nodes have {}", labels[&asked.key]) };
+    let has = labels.get(&asked.key).unwrap_or_default();
+    let is = if asked.key == INSTANCE_TYPE { String::new() } else { format!(" and its nodes have {has}") };
     let text = format!("NodePool {} does not ask for {} {}s", pool.name, capacity_type.name(), kind.name);
     let values = asked.values.join(", ");
     let help = format!(

@@ -96,7 +96,7 @@ fn values(plan: &Plan, of_types: &LabelValues) -> LabelValues {
     // What nodes at the start say of themselves is so.
     for (key, value) in plan.nodes.iter().flat_map(|node| &node.labels) {
         if let Some(known) = values.get_mut(normalized(key)) {
-            known.insert(value.clone());
+            known.insert(value.to_string());
         }
     }
     values
@@ -107,10 +107,10 @@ fn keys<'p>(plan: &'p Plan, values: &'p LabelValues) -> BTreeSet<&'p str> {
     let mut keys: BTreeSet<&str> = NODE_LABELS.into_iter().chain([HOSTNAME]).collect();
     keys.extend(values.keys().map(String::as_str));
     for pool in &plan.node_pools {
-        keys.extend(pool.labels.keys().map(String::as_str));
+        keys.extend(pool.labels.keys());
         keys.extend(pool.requirements.iter().map(|one| one.key.as_str()));
     }
-    keys.extend(plan.nodes.iter().flat_map(|node| node.labels.keys().map(String::as_str)));
+    keys.extend(plan.nodes.iter().flat_map(|node| node.labels.keys()));
     for action in &plan.actions {
         if let ActionKind::LabelNode(_, key, _) = &action.kind {
             keys.insert(key);

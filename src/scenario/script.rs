@@ -432,7 +432,7 @@ fn rollout(
         (Some(image), Some(container)) => container.image = image,
         _ => {
             let stamp = at.since(draft.plan.start).decimal();
-            template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), stamp);
+            template.annotations.insert("kubectl.kubernetes.io/restartedAt", stamp);
         }
     }
     let template = place_template(template, fields.place(), None, &mut draft.plan, &mut draft.problems);

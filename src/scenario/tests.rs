@@ -530,7 +530,7 @@ fn external_metrics_and_activations_are_read() {
         (metric.name.as_str(), metric.every, metric.window),
         ("queue", Span::from_secs(15), Span::from_secs(60))
     );
-    assert_eq!((metric.labels["of"].as_str(), metric.value.at(plan.start + Span::from_secs(300))), ("orders", 400.0));
+    assert_eq!((metric.labels.get("of"), metric.value.at(plan.start + Span::from_secs(300))), (Some("orders"), 400.0));
     let [trigger] = plan.activations.as_slice() else { panic!("one trigger") };
     assert_eq!((trigger.threshold, trigger.replicas), (5.0, 1));
     assert_eq!((trigger.poll, trigger.cooldown), (Span::from_secs(20), Span::from_secs(300)));

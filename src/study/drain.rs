@@ -338,7 +338,7 @@ fn add_restart(plan: &mut Plan, deployment: DeploymentId) -> Result<Time, Refusa
     }
     let at = plan.start + Span::from_secs(length.whole_seconds() / 4);
     let mut template = (**plan.template(plan.deployments[deployment.index()].template)).clone();
-    template.annotations.insert("kubectl.kubernetes.io/restartedAt".to_string(), at.decimal_from(plan.start));
+    template.annotations.insert("kubectl.kubernetes.io/restartedAt", at.decimal_from(plan.start));
     plan.templates.push(Arc::new(template));
     let template = TemplateId::at(plan.templates.len() - 1);
     plan.actions.push(Action { at, kind: ActionKind::RollOut(deployment, template) });

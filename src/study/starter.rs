@@ -190,8 +190,9 @@ pub fn derive(path: &Path, found: &[Found]) -> Result<Starter, Problems> {
 
 /// Labels that pods ask of their nodes, and that nodes have only where somebody gives them.
 fn own_labels(plan: &Plan) -> BTreeMap<String, String> {
-    let selected = plan.templates.iter().flat_map(|template| template.node_selector.clone());
-    selected.filter(|(key, _)| !is_well_known(normalized(key)) && !is_restricted(normalized(key))).collect()
+    let selected = plan.templates.iter().flat_map(|template| &template.node_selector);
+    let own = selected.filter(|(key, _)| !is_well_known(normalized(key)) && !is_restricted(normalized(key)));
+    own.map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 /// Whether plain nodes would take every pod, however many of them it takes.
@@ -290,7 +291,7 @@ fn nodes(bare: &Plan, with: &dyn Fn(&str) -> Result<Plan, Problems>) -> Result<S
     let world = run_once(bare, 0, false).world;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        let label = |key: &str| node.labels.get(key).map(String::as_str).unwrap_or_default();
+        let label = |key: &str| node.labels.get(key).unwrap_or_default();
         let line = format!(
             "node_pool: {}, instance_type: {}, capacity_type: {}, zone: {}",
             label("karpenter.sh/nodepool"),

@@ -323,7 +323,7 @@ impl Census {
 
 /// Labels as a kind knows them: of the host's name only that it is there.
 fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
-    labels.iter().map(|(key, value)| (key.as_str(), if key == HOSTNAME_LABEL { "" } else { value.as_str() }))
+    labels.iter().map(|(key, value)| (key, if key == HOSTNAME_LABEL { "" } else { value }))
 }
 
 fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {

@@ -406,9 +406,9 @@ impl World {
     /// Sets a label.
     pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
         let entry = &mut self.nodes[node.index()];
-        if entry.labels.get(key).map(String::as_str) != Some(value) {
+        if entry.labels.get(key) != Some(value) {
             self.census.forget_labels(node);
-            Arc::make_mut(&mut entry.labels).insert(key.to_string(), value.to_string());
+            Arc::make_mut(&mut entry.labels).insert(key, value);
             self.count_node(node, true);
             self.push(Change::NodeLabels(node));
         }
@@ -418,7 +418,7 @@ impl World {
     pub fn set_node_annotation(&mut self, node: NodeId, key: &str, value: Option<&str>) {
         let annotations = &mut self.nodes[node.index()].annotations;
         match value {
-            Some(value) => annotations.insert(key.to_string(), value.to_string()),
+            Some(value) => annotations.insert(key, value),
             None => annotations.remove(key),
         };
         self.push(Change::NodeLabels(node));

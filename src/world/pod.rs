@@ -318,7 +318,7 @@ impl World {
             process: Process::Absent,
             address: None,
             ipv6: None,
-            deletion_cost: cost.map_or(0, |text| canonical_i32(text)),
+            deletion_cost: cost.map_or(0, canonical_i32),
         });
         if let Owner::ReplicaSet(owner) = new.owner {
             let set = &mut self.replica_sets[owner.index()];

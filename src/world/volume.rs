@@ -46,7 +46,7 @@ impl World {
     /// The volumes of a pod's claims that wait for their first consumer are made where its node is; true if there are any.
     pub fn bind_volumes(&mut self, pod: PodId, node: NodeId) -> bool {
         let template = self.template_of(pod).clone();
-        let zone = self.node(node).labels.get(ZONE).cloned();
+        let zone = self.node(node).labels.get(ZONE).map(str::to_string);
         let mut bound = false;
         for name in &template.volume_claims {
             let key = (template.namespace.clone(), name.clone());

@@ -435,7 +435,7 @@ impl Cluster {
             all.extend(pool.labels.clone());
         }
         for (key, value) in labels(&written["labels"]) {
-            if value == "-" {
+            if &*value == "-" {
                 all.remove(&key);
             } else {
                 all.insert(key, value);
@@ -519,7 +519,7 @@ impl Cluster {
             node_taints.push(kubelapse::components::karpenter::cluster::unregistered_taint());
         }
         let name = text(&written["name"]);
-        all.entry("kubernetes.io/hostname".to_string()).or_insert_with(|| name.clone());
+        all.insert_missing("kubernetes.io/hostname", name.as_str());
         for (key, states) in [
             ("karpenter.sh/registered", &["registered", "initialized"][..]),
             ("karpenter.sh/initialized", &["initialized"][..]),

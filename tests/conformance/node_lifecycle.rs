@@ -157,8 +157,8 @@ impl Script {
     fn create(&mut self, world: &mut World, node: &Value) {
         let mut labels = Labels::new();
         if !text(&node["zone"]).is_empty() {
-            labels.insert("topology.kubernetes.io/zone".into(), text(&node["zone"]).into());
-            labels.insert("topology.kubernetes.io/region".into(), "r".into());
+            labels.insert("topology.kubernetes.io/zone", text(&node["zone"]));
+            labels.insert("topology.kubernetes.io/region", "r");
         }
         for (key, value) in node["labels"].as_object().into_iter().flatten() {
             labels.insert(key.clone(), text(value).to_string());

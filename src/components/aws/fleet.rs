@@ -201,11 +201,11 @@ impl Fleet {
             return;
         };
         let entry = cx.plan.instance_type(launched.instance_type);
-        let zone = cx.plan.zones[launched.zone.index()].clone();
+        let zone = cx.plan.zones[launched.zone.index()].as_str();
         let mut labels = entry.labels.clone();
-        labels.insert(INSTANCE_TYPE.to_string(), entry.name.clone());
-        labels.insert(ZONE.to_string(), zone);
-        labels.insert(CAPACITY_TYPE.to_string(), launched.capacity_type.name().to_string());
+        labels.insert(INSTANCE_TYPE, entry.name.as_str());
+        labels.insert(ZONE, zone);
+        labels.insert(CAPACITY_TYPE, launched.capacity_type.name());
         let Override { instance_type, zone, capacity_type, price } = launched;
         let instance = cx.world.launch_instance(Some(id), instance_type, zone, capacity_type, price);
         cx.world.launch_claim(id, instance, labels);

@@ -104,11 +104,11 @@ fn decide(cx: &Cx, claim: ClaimId, instance: &Instance) -> NewNode {
     let claim = cx.world.claim(claim);
     let entry = cx.plan.instance_type(instance.instance_type);
     let mut labels = claim.labels.clone();
-    labels.insert(HOSTNAME.to_string(), claim.name.to_string());
-    labels.insert(NODE_POOL.to_string(), cx.world.node_pools[claim.pool.index()].name.clone());
-    labels.entry(ZONE.to_string()).or_insert_with(|| cx.plan.zones[instance.zone.index()].clone());
-    labels.entry("topology.kubernetes.io/region".to_string()).or_insert_with(|| cx.plan.region.clone());
-    labels.entry("kubernetes.io/os".to_string()).or_insert_with(|| "linux".to_string());
+    labels.insert(HOSTNAME, claim.name.clone());
+    labels.insert(NODE_POOL, cx.world.node_pools[claim.pool.index()].name.as_str());
+    labels.insert_missing(ZONE, cx.plan.zones[instance.zone.index()].as_str());
+    labels.insert_missing("topology.kubernetes.io/region", cx.plan.region.as_str());
+    labels.insert_missing("kubernetes.io/os", "linux");
     let mut taints = claim.taints.clone();
     taints.extend(claim.startup_taints.iter().cloned());
     taints.push(unregistered_taint());

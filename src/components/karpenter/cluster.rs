@@ -271,7 +271,7 @@ fn taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -
 impl StateNode<'_> {
     /// The host name, a topology domain of its own.
     pub fn host_name(&self) -> &str {
-        self.labels.get(HOSTNAME).map_or(self.name, String::as_str)
+        self.labels.get(HOSTNAME).unwrap_or(self.name)
     }
 }
 

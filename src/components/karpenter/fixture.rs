@@ -150,7 +150,7 @@ pub fn node(plan: &Plan, world: &mut World, name: &str, kind: CapacityType, coun
         ("karpenter.sh/capacity-type", kind.name()),
         ("karpenter.sh/nodepool", plan.node_pools[0].name.as_str()),
     ] {
-        labels.insert(key.to_string(), value.to_string());
+        labels.insert(key, value);
     }
     let claim = world.create_claim(NewClaim {
         pool: NodePoolId(0),

@@ -290,7 +290,7 @@ fn a_grace_period_of_the_node_ends_what_do_not_disrupt_holds_up() {
     let mut plan = small_plan();
     timed(&mut plan);
     let mut held = super::fixture::template(500, 64);
-    held.annotations.insert("karpenter.sh/do-not-disrupt".to_string(), "true".to_string());
+    held.annotations.insert("karpenter.sh/do-not-disrupt", "true");
     plan.templates[0] = std::sync::Arc::new(held);
     edit_pool(&mut plan, |pool| pool.termination_grace_period = Some(Span::from_secs(120)));
     let mut story = Story::new(&plan, |world| {

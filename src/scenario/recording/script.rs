@@ -417,16 +417,16 @@ impl Writer<'_> {
         }
         let entries = |value: &Value, what: &str| -> Labels {
             let entries = value["metadata"][what].as_object().into_iter().flatten();
-            entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_string()))).collect()
+            entries.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
         };
         let (old, new) = (entries(before, "labels"), entries(now, "labels"));
-        for (key, value) in new.into_iter().filter(|(key, value)| old.get(key) != Some(value)) {
-            kinds.push(ActionKind::LabelNode(choice.clone(), key, value));
+        for (key, value) in new.iter().filter(|(key, value)| old.get(key) != Some(value)) {
+            kinds.push(ActionKind::LabelNode(choice.clone(), key.to_string(), value.to_string()));
         }
         let (old, new) = (entries(before, "annotations"), entries(now, "annotations"));
-        let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
-        let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
-        let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+        let gone = old.keys().filter(|key| !new.contains_key(key)).map(|key| (key.to_string(), None));
+        let set = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+        let set = set.map(|(key, value)| (key.to_string(), Some(value.to_string())));
         for (key, value) in gone.chain(set) {
             kinds.push(ActionKind::AnnotateNode(choice.clone(), key, value));
         }

@@ -131,7 +131,7 @@ fn is_subdomain(name: &str) -> bool {
 /// The default selector and the binding's own hold for a node.
 pub fn is_selected(node: &Node, binding: &Binding) -> bool {
     let fargate = |labels: &Labels| labels.get("eks.amazonaws.com/compute-type").is_some_and(|kind| kind == "fargate");
-    !EXCLUDED.iter().any(|label| node.labels.contains_key(*label))
+    !EXCLUDED.iter().any(|label| node.labels.contains_key(label))
         && !fargate(&node.labels)
         && binding.spec.node_selector.as_ref().is_none_or(|selector| selector.matches(&node.labels))
 }

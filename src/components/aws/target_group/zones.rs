@@ -42,7 +42,7 @@ impl Zones {
             return Ok(Some(zone.clone()));
         }
         let object = copies.nodes.get(node).ok_or("the pod has no node")?;
-        let zone = object.labels.get("topology.kubernetes.io/zone").map(|zone| Rc::<str>::from(zone.as_str()));
+        let zone = object.labels.get("topology.kubernetes.io/zone").map(Rc::<str>::from);
         if let Some(zone) = &zone {
             self.nodes.insert(node.clone(), (zone.clone(), now + memory));
         }

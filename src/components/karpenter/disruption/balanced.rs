@@ -54,7 +54,7 @@ pub fn is_used(world: &crate::world::World) -> bool {
 }
 
 fn claim_price(scene: Scene, claim: &NodeClaim) -> f64 {
-    let label = |key: &str| claim.labels.get(key).map(String::as_str);
+    let label = |key: &str| claim.labels.get(key);
     let id = label(INSTANCE_TYPE).and_then(|name| pool_type(scene.plan, claim.pool, name));
     let zone = label(ZONE).and_then(|name| zone_named(scene.plan, name));
     let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];

@@ -120,7 +120,7 @@ mod tests {
         let mut plan = small_plan();
         edit_pool(&mut plan, |pool| pool.requirements.clear());
         let template = std::sync::Arc::make_mut(&mut plan.templates[0]);
-        template.node_selector.insert(CAPACITY_TYPE.to_string(), "on-demand".to_string());
+        template.node_selector.insert(CAPACITY_TYPE, "on-demand");
         assert!(!stays(&plan, CapacityType::Spot, [3, 3]));
     }
 }

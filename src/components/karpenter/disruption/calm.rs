@@ -25,7 +25,7 @@ impl Calm {
             return None;
         }
         let budgets = world.node_pools.iter().flat_map(|pool| &pool.budgets);
-        let timed = |value: &String| value != "true";
+        let timed = |value: &str| value != "true";
         let lasting = |template: &crate::plan::PodTemplate| template.annotations.get(DO_NOT_DISRUPT).is_some_and(timed);
         let scheduled = budgets.into_iter().any(|budget| budget.schedule.is_some());
         if scheduled || world.templates.iter().any(|template| lasting(template)) {

@@ -178,7 +178,7 @@ fn turned_down(world: &World, version: (u32, u32), candidate: &Candidate) -> Opt
     let name = &pool.name;
     let because = |text: String| Some(Turned::Because(text));
     if candidate.instance_type.is_none() {
-        let label = world.node(candidate.node).labels.get(INSTANCE_TYPE).map_or("", String::as_str);
+        let label = world.node(candidate.node).labels.get(INSTANCE_TYPE).unwrap_or_default();
         return because(format!("Instance Type {label:?} not found"));
     }
     if !candidate.has_capacity_type {

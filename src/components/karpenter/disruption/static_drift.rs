@@ -48,8 +48,8 @@ fn claim_of(scene: Scene, pool: NodePoolId) -> NewNode {
     requirements.add(NODE_POOL, Requirement::any_of([spec.name.clone()]));
     requirements.add(NODE_CLASS, Requirement::any_of([spec.node_class_name.clone()]));
     let mut labels = spec.labels.clone();
-    labels.insert(NODE_POOL.to_string(), spec.name.clone());
-    labels.insert(NODE_CLASS.to_string(), spec.node_class_name.clone());
+    labels.insert(NODE_POOL, spec.name.as_str());
+    labels.insert(NODE_CLASS, spec.node_class_name.as_str());
     NewNode {
         pool,
         requirements,

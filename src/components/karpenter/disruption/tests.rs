@@ -112,7 +112,7 @@ fn a_termination_grace_period_lets_drift_pass_what_blocks_the_rest() {
     let place = world.claim(id).node.expect("it has joined");
     let pod = world.node(place).pods[0];
     let mut template = (**world.template_of(pod)).clone();
-    template.annotations.insert("karpenter.sh/do-not-disrupt".to_string(), "true".to_string());
+    template.annotations.insert("karpenter.sh/do-not-disrupt", "true");
     world.templates[0] = Arc::new(template);
     let candidate = |class| candidates::candidate(&plan, &world, id, class);
     assert!(candidate(Class::Graceful).is_err_and(|why| why.contains("do-not-disrupt")));

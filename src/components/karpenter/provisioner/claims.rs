@@ -363,11 +363,11 @@ pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<
 /// Labels of a claim: the pool's, and a value for each requirement on a label that is not well known.
 fn claim_labels(spec: &NodePoolSpec, requirements: &Requirements) -> Labels {
     let mut labels = spec.labels.clone();
-    labels.insert(NODE_POOL.to_string(), spec.name.clone());
-    labels.insert(NODE_CLASS.to_string(), spec.node_class_name.clone());
+    labels.insert(NODE_POOL, spec.name.as_str());
+    labels.insert(NODE_CLASS, spec.node_class_name.as_str());
     for (key, requirement) in requirements.iter().filter(|(key, _)| !is_well_known(key)) {
         if let Some(value) = requirement.any_value() {
-            labels.insert(key.to_string(), value);
+            labels.insert(key.clone(), value);
         }
     }
     labels

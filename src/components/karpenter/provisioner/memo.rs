@@ -221,7 +221,7 @@ mod tests {
         let plan = small_plan();
         let (memo, id) = (Memo::default(), TemplateId(0));
         let one = Arc::new(PodTemplate::default());
-        let two = Arc::new(PodTemplate { node_selector: [("a".into(), "b".into())].into(), ..PodTemplate::default() });
+        let two = Arc::new(PodTemplate { node_selector: [("a", "b")].into(), ..PodTemplate::default() });
         let known = (&plan, &plan.volumes);
         assert!(memo.wishes(known, id, &one).requirements.is_empty());
         assert!(memo.wishes(known, id, &two).requirements.get("a").is_some());

@@ -279,7 +279,7 @@ fn place(snapshot: &Snapshot, waits_for_reservations: bool) -> Results {
 pub fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTreeSet<Arc<str>> {
     let mut keys: BTreeSet<&str> = BTreeSet::from([HOSTNAME]);
     for template in templates {
-        keys.extend(template.node_selector.keys().map(String::as_str));
+        keys.extend(template.node_selector.keys());
         let affinity = &template.affinity;
         let terms = affinity.node_required.iter().flatten().chain(affinity.node_preferred.iter().map(|(_, term)| term));
         keys.extend(terms.flat_map(|term| &term.expressions).map(|expression| expression.key.as_str()));

@@ -165,7 +165,7 @@ pub fn refusal(template: &PodTemplate) -> Option<String> {
     if of_pool.is_some_and(|pool| pool.operator() == NodeOperator::DoesNotExist) {
         return Some("it asks for a node without NodePool".to_string());
     }
-    let one = |(key, value): (&String, &String)| flaw(key, NodeOperator::In, std::slice::from_ref(value));
+    let one = |(key, value): (&str, &str)| flaw(key, NodeOperator::In, &[value.to_string()]);
     let many = |asked: &NodeRequirement| flaw(&asked.key, asked.operator, &asked.values);
     let expressions = required.flat_map(|term| &term.expressions);
     template.node_selector.iter().find_map(one).or_else(|| expressions.clone().find_map(many))

@@ -94,7 +94,7 @@ fn limits_and_taints_leave_pods_without_a_place() {
 fn zones_are_used_evenly_under_a_spread_constraint() {
     let mut plan = small_plan();
     let mut spread = template(1_500, 64);
-    spread.labels.insert("app".to_string(), "web".to_string());
+    spread.labels.insert("app", "web");
     spread.topology_spread.push(fixture::zone_spread("app", "web"));
     let web = fixture::add_template(&mut plan, spread);
     let mut world = World::new(&plan);
@@ -116,7 +116,7 @@ fn zones_are_used_evenly_under_a_spread_constraint() {
 fn pods_that_repel_each_other_in_a_zone_wait_for_the_next_batch() {
     let mut plan = small_plan();
     let mut lone = template(500, 64);
-    lone.labels.insert("app".to_string(), "web".to_string());
+    lone.labels.insert("app", "web");
     lone.affinity.anti_required.push(fixture::zone_repulsion("app", "web"));
     let web = fixture::add_template(&mut plan, lone);
     let mut world = World::new(&plan);

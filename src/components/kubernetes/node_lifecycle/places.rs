@@ -24,7 +24,7 @@ struct Place {
 
 impl Place {
     fn of(labels: &Arc<Labels>) -> Place {
-        let zone = ZONE_LABELS.map(|label| labels.get(label).cloned().unwrap_or_default());
+        let zone = ZONE_LABELS.map(|label| labels.get(label).unwrap_or_default().to_string());
         Place { labels: labels.clone(), zone, counts: !labels.contains_key(EXCLUDED) }
     }
 }

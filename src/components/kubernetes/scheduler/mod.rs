@@ -713,7 +713,7 @@ mod tests {
             Testbed::ready_node(world, node("a", 1000, "x"));
             Testbed::ready_node(world, node("b", 1000, "y"));
             let mut bare = node("c", 1000, "z");
-            bare.labels.clear();
+            bare.labels = Labels::new();
             Testbed::ready_node(world, bare);
             let pod = testbed::new_pod(world, 0);
             world.bind_pod(pod, NodeId(0));

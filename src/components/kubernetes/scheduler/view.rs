@@ -271,7 +271,7 @@ fn topology_keys(template: &PodTemplate) -> impl Iterator<Item = &str> {
 pub fn node_order(world: &World) -> Vec<NodeId> {
     let mut zones: Vec<(&str, &str, Vec<NodeId>)> = Vec::new();
     for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        let label = |key| node.labels.get(key).map_or("", String::as_str);
+        let label = |key| node.labels.get(key).unwrap_or_default();
         let (region, zone) = (label(REGION_LABEL), label(ZONE_LABEL));
         match zones.iter_mut().find(|entry| (entry.0, entry.1) == (region, zone)) {
             Some(entry) => entry.2.push(node.id),

@@ -214,7 +214,7 @@ impl<'a> Topology<'a> {
     fn count(&self, group: &mut Group) {
         for state in self.nodes {
             let Some(node) = state.node.map(|id| self.world.node(id)) else { continue };
-            let domain = state.labels.get(&*group.key.topology_key);
+            let domain = state.labels.get(&group.key.topology_key);
             if let (Some(domain), true) = (domain, group.filter.matches_node(&node.taints, &node.labels)) {
                 group.register(domain);
             }
@@ -325,7 +325,7 @@ fn record_all(group: &mut Group, domains: &Requirement) {
 }
 
 fn domain_of<'a>(labels: &'a Labels, host: &'a str, key: &str) -> Option<&'a str> {
-    labels.get(key).map(String::as_str).or_else(|| (key == HOSTNAME).then_some(host))
+    labels.get(key).or_else(|| (key == HOSTNAME).then_some(host))
 }
 
 fn affinity_key(
@@ -358,7 +358,7 @@ fn spread_key(template: &PodTemplate, spread: &TopologySpread) -> (GroupKey, Nod
     if let Some(selector) = &mut selector {
         for key in &spread.match_label_keys {
             if let Some(value) = template.labels.get(key) {
-                let values = vec![value.clone()];
+                let values = vec![value.to_string()];
                 selector.requirements.push(LabelRequirement { key: key.clone(), operator: LabelOperator::In, values });
             }
         }
