@@ -123,7 +123,7 @@ impl Group {
                 health(text(&phase["state"]), text(&phase["reason"]), text(&phase["text"]))
             }
         };
-        Known { target, health: Some(health) }
+        Known { target, health: Some(health.into()) }
     }
 
     fn register(&mut self, now: Time, keys: &[String]) -> Answer {

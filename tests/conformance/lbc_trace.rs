@@ -203,7 +203,7 @@ fn binding(value: &Value, name: Name, stored: Option<&Rc<Binding>>) -> Result<Bi
         },
         |stored| (**stored).clone(),
     );
-    binding.spec = spec;
+    binding.spec = spec.into();
     let annotations = metadata["annotations"].as_object().into_iter().flatten();
     binding.annotations.extend(annotations.map(|(key, value)| (key.as_str().into(), text(value).into())));
     Ok(binding)
@@ -276,7 +276,7 @@ fn legacy_endpoints(value: &Value, name: Name) -> Endpoints {
     }
 }
 
-fn ports(value: &Value) -> Vec<(Rc<str>, u16)> {
+fn ports(value: &Value) -> Rc<[(Rc<str>, u16)]> {
     let number = |port: &Value| port["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
     items(value).iter().map(|port| (text(&port["name"]).into(), number(port))).collect()
 }

@@ -25,6 +25,16 @@ pub enum Delivery {
     Gone(Kind, Name),
 }
 
+impl Delivery {
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Delivery::Written(object) => object.key().0,
+            Delivery::Gone(kind, _) => *kind,
+        }
+    }
+}
+
 /// The stored objects and the watch.
 #[derive(Debug, Default)]
 pub struct ApiServer {
@@ -112,14 +122,14 @@ impl ApiServer {
         if patch.version.is_some_and(|version| version != before.version) {
             return Err(Refused::Conflict);
         }
+        if !patch.changes(&before) {
+            return Ok(Patched { object: before, changed: false });
+        }
         let mut after = (*before).clone();
         after.finalizer = patch.finalizer.unwrap_or(after.finalizer);
         after.annotations.extend(patch.annotations.iter().cloned());
         after.observed = patch.observed.or(after.observed);
         after.ready = patch.ready.clone().or(after.ready);
-        if after == *before {
-            return Ok(Patched { object: before, changed: false });
-        }
         self.version += 1;
         after.version = self.version;
         let after = Rc::new(after);

@@ -6,7 +6,7 @@
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/utils.go` (`calculateTGBReconcileCheckpoint`),
 //! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is SHA-256 of the sorted targets.
 
-use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name, hash_of_text};
+use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
 use super::resolver::Wanted;
 use crate::engine::{Span, StableHasher, Time};
 use std::collections::BTreeMap;
@@ -18,15 +18,15 @@ pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Rc<str> {
     // One hash a target, added up: then their order makes no difference. Two sums of different beginnings are 128 bits.
     let mut sums = [0_u64; 2];
     for want in wanted {
-        let hasher = hash_of_text(StableHasher::default(), &want.id);
+        let (hasher, created) = (StableHasher::from(want.id.hash_value()), want.behind.created_millis());
         for (beginning, sum) in sums.iter_mut().enumerate() {
             let mut hasher = hasher;
             hasher.write_u64(u64::from(want.port) | (beginning as u64) << 32);
-            hasher.write_u64(want.created_millis);
+            hasher.write_u64(created);
             *sum = sum.wrapping_add(stir(hasher.finish()));
         }
     }
-    let mut hasher = hash_of_text(StableHasher::default(), &binding.spec.text);
+    let mut hasher = StableHasher::from(binding.spec.text.hash_value());
     hasher.write_u64(wanted.len() as u64);
     let [one, two] = sums.map(|sum| sum ^ hasher.finish());
     let digits = hexadecimal([one, two]);
@@ -104,7 +104,8 @@ impl Deferred {
 
 #[cfg(test)]
 mod tests {
-    use super::super::objects::BindingSpec;
+    use super::super::objects::{BindingSpec, Pod};
+    use super::super::resolver::Behind;
     use super::*;
 
     #[test]
@@ -121,12 +122,17 @@ mod tests {
         };
         let with = |text: &str| Binding::new(Name::new("web", "front"), BindingSpec::of(&spec, text));
         let binding = with("spec");
-        let want = |id: &str, port, created_millis| Wanted {
-            id: id.into(),
-            port,
-            pod: None,
-            behind: Name::new("web", id),
-            created_millis,
+        let want = |id: &str, port, created_millis| {
+            let pod = Pod {
+                name: Name::new("web", id),
+                uid: "".into(),
+                created: Time::ZERO + Span::from_millis(created_millis),
+                node: "".into(),
+                gates: Vec::new(),
+                conditions: Vec::new(),
+                other: "".into(),
+            };
+            Wanted { id: id.into(), port, behind: Behind::Pod(Rc::new(pod)) }
         };
         let (one, two) = (want("10.0.0.1", 80, 1_000), want("10.0.0.2", 80, 2_000));
         let both = checkpoint(&binding, &[one.clone(), two.clone()]);

@@ -12,10 +12,11 @@
 use super::api_server::Delivery;
 use super::checkpoint::{self, Deferred};
 use super::copies;
-use super::objects::{Name, Objects};
+use super::objects::{Kind, Name, Objects};
 use super::outside::{Answer, Call, Note, Outcome, Outside};
 use super::queue::WorkQueue;
 use super::reconcile::{Lock, Next, Reconcile, Work};
+use super::resolver::Resolutions;
 use super::targets::TargetCache;
 use super::zones::Zones;
 use crate::engine::Time;
@@ -30,6 +31,7 @@ pub struct Controller {
     queue: WorkQueue,
     targets: TargetCache,
     deferred: Deferred,
+    resolutions: Resolutions,
     zones: Zones,
     lock: Lock,
     /// Reconciles in progress: as many as there are workers at most.
@@ -73,6 +75,9 @@ impl Controller {
 
     /// A change arrives.
     pub fn deliver(&mut self, delivery: Delivery) {
+        if delivery.kind() != Kind::Binding {
+            self.resolutions.forget();
+        }
         for name in copies::deliver(&mut self.copies, delivery, &self.flags) {
             self.queue.add(&name);
         }
@@ -136,6 +141,7 @@ impl Controller {
             copies: &self.copies,
             targets: &mut self.targets,
             deferred: &mut self.deferred,
+            resolutions: &mut self.resolutions,
             zones: &mut self.zones,
             lock: &mut self.lock,
             outside,

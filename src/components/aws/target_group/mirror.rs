@@ -4,20 +4,25 @@
 
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
 use super::targets::{self, Health, Known, Target};
+use super::text::Text;
 use crate::engine::StableState;
 use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
 use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// Names and numbers of ports.
+type Ports = Rc<[(Rc<str>, u16)]>;
 
 /// Endpoints by the ports that they have, in the order of those.
-type Sets = Vec<(Vec<(Rc<str>, u16)>, Vec<Endpoint>)>;
+type Sets = Vec<(Ports, Vec<Endpoint>)>;
 
 /// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
 pub struct Names {
     pods: Vec<Option<Name>>,
-    addresses: Vec<Option<(Address, Rc<str>)>>,
+    addresses: Vec<Option<(Address, Text)>>,
     by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Rc<str>>,
@@ -27,12 +32,16 @@ pub struct Names {
     targets: Vec<Option<Target>>,
     /// Types of conditions, and other words that many pods have in common.
     words: Vec<Rc<str>>,
-    healths: Vec<((TargetState, TargetReason), Health)>,
+    healths: Vec<((TargetState, TargetReason), Rc<Health>)>,
+    /// The registrations of each group that was asked about, and of which targets they were made.
+    registrations: Vec<(Vec<TargetId>, Rc<Registrations>)>,
+    /// What endpoints of each Service have in common.
+    services: Vec<Option<ServiceNames>>,
 }
 
 impl Names {
     /// A word of which there are few.
-    fn word(&mut self, text: &str) -> Rc<str> {
+    pub fn word(&mut self, text: &str) -> Rc<str> {
         let known = self.words.iter().find(|word| ***word == *text).cloned();
         known.unwrap_or_else(|| {
             self.words.push(text.into());
@@ -71,14 +80,14 @@ impl Names {
     }
 
     /// The text of a pod's address.
-    pub fn address(&mut self, pod: PodId, address: Address) -> Rc<str> {
+    pub fn address(&mut self, pod: PodId, address: Address) -> Text {
         if self.addresses.len() <= pod.index() {
             self.addresses.resize(pod.index() + 1, None);
         }
         match &self.addresses[pod.index()] {
             Some((known, text)) if *known == address => text.clone(),
             _ => {
-                let text = Rc::<str>::from(address.to_string());
+                let text = Text::from(address.to_string());
                 self.addresses[pod.index()] = Some((address, text.clone()));
                 text
             }
@@ -86,21 +95,26 @@ impl Names {
     }
 
     /// A target by address or instance id, and port.
-    pub fn target(&mut self, world: &World, id: TargetId) -> &Target {
+    pub fn target(&mut self, world: &World, id: TargetId) -> Target {
         if self.targets.len() <= id.index() {
             self.targets.resize(id.index() + 1, None);
         }
-        self.targets[id.index()].get_or_insert_with(|| {
-            let entry = &world.targets[id.index()];
-            let text = entry.node.map_or_else(|| entry.address.to_string(), instance_id);
-            Target { id: text.into(), port: entry.port }
-        })
+        if let Some(known) = &self.targets[id.index()] {
+            return known.clone();
+        }
+        let entry = &world.targets[id.index()];
+        let text = entry.node.map(|node| Text::from(instance_id(node)));
+        // A pod's address is one text wherever it is shown, so that comparisons need not look into it.
+        let text = text.unwrap_or_else(|| self.address(entry.pod, entry.address));
+        let target = Target { id: text, port: entry.port };
+        self.targets[id.index()] = Some(target.clone());
+        target
     }
 
-    fn health(&mut self, state: TargetState, reason: TargetReason) -> Health {
+    fn health(&mut self, state: TargetState, reason: TargetReason) -> Rc<Health> {
         let known = self.healths.iter().find(|(said, _)| *said == (state, reason));
         known.map(|(_, health)| health.clone()).unwrap_or_else(|| {
-            let health = health(state, reason);
+            let health = Rc::new(health(state, reason));
             self.healths.push(((state, reason), health.clone()));
             health
         })
@@ -110,15 +124,38 @@ impl Names {
     pub fn known(&mut self, world: &World, id: TargetId) -> Known {
         let entry = &world.targets[id.index()];
         let health = self.health(entry.state, entry.reason);
-        Known { target: self.target(world, id).clone(), health: Some(health) }
+        Known { target: self.target(world, id), health: Some(health) }
     }
 
     /// The newest registration of each target of a group.
-    pub fn registrations(&mut self, world: &World, group: TargetGroupId) -> Registrations {
-        let of = |&id: &TargetId| (self.target(world, id).clone(), id);
-        let mut all: Vec<(Target, TargetId)> = world.group_targets[group.index()].iter().map(of).collect();
+    pub fn registrations(&mut self, world: &World, group: TargetGroupId) -> Rc<Registrations> {
+        if self.registrations.len() <= group.index() {
+            self.registrations.resize_with(group.index() + 1, Default::default);
+        }
+        // What a registration is never changes: they are as before while they are the same ones.
+        let (of_these, known) = &self.registrations[group.index()];
+        let present = &world.group_targets[group.index()];
+        if of_these == present {
+            return known.clone();
+        }
+        let of = |&id: &TargetId| (self.target(world, id), id);
+        let mut all: Vec<(Target, TargetId)> = present.iter().map(of).collect();
         targets::sort_by_key(&mut all, |(target, _)| (&target.id, target.port));
-        Registrations(all)
+        let registrations = Rc::new(Registrations(all));
+        self.registrations[group.index()] = (present.clone(), registrations.clone());
+        registrations
+    }
+
+    /// What a Service's endpoints have in common.
+    fn service(&mut self, spec: &ServiceSpec, id: ServiceId) -> &mut ServiceNames {
+        if self.services.len() <= id.index() {
+            self.services.resize_with(id.index() + 1, || None);
+        }
+        self.services[id.index()].get_or_insert_with(|| ServiceNames {
+            name: Name::new(spec.namespace.as_str(), spec.name.as_str()),
+            nothing: "".into(),
+            ports: Vec::new(),
+        })
     }
 
     /// The pod of a name.
@@ -132,7 +169,28 @@ impl Names {
     }
 }
 
+/// What endpoints of a Service have in common.
+#[derive(Debug)]
+struct ServiceNames {
+    name: Name,
+    nothing: Rc<str>,
+    /// The ports as the pods of each template have them.
+    ports: Vec<(Arc<PodTemplate>, Ports)>,
+}
+
+impl ServiceNames {
+    fn ports_of(&mut self, spec: &ServiceSpec, template: &Arc<PodTemplate>) -> Ports {
+        let known = self.ports.iter().find(|(known, _)| Arc::ptr_eq(known, template));
+        known.map(|(_, ports)| ports.clone()).unwrap_or_else(|| {
+            let ports = ports_of(spec, template);
+            self.ports.push((template.clone(), ports.clone()));
+            ports
+        })
+    }
+}
+
 /// Registrations in the order of their targets.
+#[derive(Debug, Default)]
 pub struct Registrations(Vec<(Target, TargetId)>);
 
 impl Registrations {
@@ -171,7 +229,7 @@ pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
         name: names.of_pod(world, id),
         uid: id.0.to_string().into(),
         created: entry.created.whole_second(),
-        node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name),
+        node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name.clone()),
         conditions: std::iter::once(condition(&ready, entry.containers_ready.is_true())).chain(written).collect(),
         gates,
         other: nothing,
@@ -193,7 +251,7 @@ pub fn node(world: &World, names: &mut Names, id: NodeId) -> Node {
         }),
         provider_id,
         created: entry.created.whole_second(),
-        other: "".into(),
+        other: names.word(""),
     }
 }
 
@@ -217,7 +275,7 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
         let template = world.pod(entry.pod).template;
         let known = of_templates.iter().find(|(known, _)| *known == template).map(|&(_, set)| set);
         let set = known.unwrap_or_else(|| {
-            let ports = ports_of(spec, &world.templates[template.index()]);
+            let ports = names.service(spec, id).ports_of(spec, &world.templates[template.index()]);
             let set = sets.iter().position(|(others, _)| *others == ports).unwrap_or(sets.len());
             if set == sets.len() {
                 // Most Services have one set.
@@ -234,19 +292,20 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
         });
     }
     sets.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let sets = sets.into_iter().map(|(ports, endpoints)| EndpointSet { ports, endpoints, other: "".into() });
+    let ServiceNames { name, nothing, .. } = names.service(spec, id);
+    let set = |(ports, endpoints)| EndpointSet { ports, endpoints, other: nothing.clone() };
     Endpoints {
         kind: Kind::EndpointSlice,
-        name: Name::new(spec.namespace.as_str(), spec.name.as_str()),
-        service: Some(spec.name.as_str().into()),
+        name: name.clone(),
+        service: Some(name.name.clone()),
         is_ipv4: true,
-        sets: sets.collect(),
-        other: "".into(),
+        sets: sets.into_iter().map(set).collect(),
+        other: nothing.clone(),
     }
 }
 
 /// The ports of a Service as pods of a template have them; one that no container has is left out.
-fn ports_of(spec: &ServiceSpec, template: &PodTemplate) -> Vec<(Rc<str>, u16)> {
+fn ports_of(spec: &ServiceSpec, template: &PodTemplate) -> Ports {
     let number = |target: &TargetPort| match target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => {
@@ -273,5 +332,6 @@ fn health(state: TargetState, reason: TargetReason) -> Health {
 /// What it says of one that is not registered.
 pub fn unknown(target: Target) -> Known {
     let (state, reason) = (TargetState::Unused.name().into(), TargetReason::NotRegistered.name().into());
-    Known { target, health: Some(Health { state, reason, text: "Target is not registered".into() }) }
+    let health = Health { state, reason, text: "Target is not registered".into() };
+    Known { target, health: Some(health.into()) }
 }

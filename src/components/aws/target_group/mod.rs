@@ -32,6 +32,7 @@ pub mod resolver;
 pub mod targets;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub mod zones;
 
 use crate::components::{self, Cx};
@@ -47,6 +48,7 @@ use outside::{Action, AwsError, Call, EventReason, Note, Outside};
 use resolver::Resolved;
 use std::rc::Rc;
 use targets::{Health, Known, Registration, Target};
+use text::Text;
 
 const FAILURE: Purpose = Purpose::named("load_balancer.failure");
 const FAILURES: Purpose = Purpose::named("load_balancer.failures");
@@ -129,6 +131,7 @@ impl TargetGroupController {
                 call: None,
             });
             let mut binding = Binding::new(name.clone(), spec_of(cx.plan, spec));
+            binding.gate = self.names.word(&binding.gate);
             (binding.finalizer, binding.observed) = (true, Some(1));
             match self.steady(cx, &binding, spec) {
                 Some(checkpoint) => drop(binding.annotations.insert(CHECKPOINT.into(), checkpoint)),
@@ -146,15 +149,15 @@ impl TargetGroupController {
         let flags = &cx.plan.flags.load_balancer;
         let resolve = if spec.instance_targets { resolver::nodes } else { resolver::pods };
         let Resolved { wanted, potentially_ready } = resolve(self.api.stored(), binding, flags).ok()?;
-        let mut keys: Vec<(&str, u16)> = wanted.iter().map(resolver::Wanted::key).collect();
-        keys.sort_by(|one, two| targets::order(*one, *two));
+        let mut keys: Vec<(&Text, u16)> = wanted.iter().map(resolver::Wanted::key).collect();
+        keys.sort_by(|one, two| Text::order_with_ports(*one, *two));
         let gate = &binding.gate;
         let is_open = |pod: &Pod| {
             pod.has_gate(gate) && pod.condition(gate).is_none_or(|condition| condition.status != Status::True)
         };
-        let open = wanted.iter().filter_map(|want| want.pod.as_deref()).any(is_open);
+        let open = wanted.iter().filter_map(resolver::Wanted::pod).any(|pod| is_open(pod));
         let registered = self.names.registrations(cx.world, spec.target_group);
-        let registered = registered.targets().map(|target| (&*target.id, target.port));
+        let registered = registered.targets().map(|target| (&target.id, target.port));
         let steady = !potentially_ready && !open && registered.eq(keys);
         steady.then(|| checkpoint::checkpoint(binding, &wanted))
     }
@@ -282,8 +285,11 @@ impl TargetGroupController {
         }
         state.spent += takes;
         let hindrance = hinder(cx, &call, key ^ cx.now.micros() << 20);
-        let told = hindrance.words();
-        cx.explain(|| format!("TargetGroupBinding {}/{}: {}{told}", name.namespace, name.name, call.action));
+        let explained = || {
+            let told = hindrance.words();
+            format!("TargetGroupBinding {}/{}: {}{told}", name.namespace, name.name, call.action)
+        };
+        cx.explain(explained);
         error = hindrance.error.or(error);
         let due = cx.now + (bucket.reserve(cx.now, rate.0, rate.1) - cx.now) + takes + hindrance.delay;
         state.call = Some((call, error, due));
@@ -345,7 +351,7 @@ impl TargetGroupController {
     ) -> Vec<Known> {
         let TargetGroupController { names, waiting_nodes, .. } = self;
         let waiting = || waiting_nodes.iter().filter(|(binding, _)| *binding == id).map(|(_, node)| &node.target);
-        let registering = |target: &Target| Known { target: target.clone(), health: Some(Health::registering()) };
+        let registering = |target: &Target| Known { target: target.clone(), health: Some(Health::registering().into()) };
         let Some(asked) = asked else {
             let registered = present.ids().map(|target| names.known(world, target));
             return registered.chain(waiting().map(registering)).collect();
@@ -389,7 +395,7 @@ pub fn initial_nodes(plan: &Plan, world: &World, spec: &TargetGroupBindingSpec) 
     let binding = Binding::new(Name::new(spec.namespace.as_str(), spec.name.as_str()), spec_of(plan, spec));
     let Ok(resolved) = resolver::nodes(&objects, &binding, &plan.flags.load_balancer) else { return Vec::new() };
     let place = |want: &resolver::Wanted| {
-        let node = names.node(&want.behind.name)?;
+        let node = names.node(&want.behind.name().name)?;
         Some((node, pod_behind(plan, world, spec, node)?, want.port))
     };
     resolved.wanted.iter().filter_map(place).collect()

@@ -5,6 +5,7 @@
 //! Source: aws-load-balancer-controller `apis/elbv2/v1beta1/targetgroupbinding_types.go`, `pkg/k8s/pod_info.go`;
 //! controller-runtime `pkg/client/patch.go` (merge patches, optimistic lock).
 
+use super::text::{Text, hash_of_text};
 use crate::engine::{StableHasher, StableState, Time};
 use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
 use crate::rules::labels::{LabelSelector, Labels};
@@ -12,6 +13,7 @@ use crate::rules::taint::Taint;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::rc::Rc;
 
 /// Annotation with the checkpoint of the last full reconcile. Source: `pkg/annotations/constants.go`.
@@ -20,14 +22,18 @@ pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
 /// Annotation with the second in which that was written.
 pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 
-/// Namespace and name.
+/// Namespace and name, shared: names are handed on and compared far more often than they are made.
 #[derive(Clone, Debug)]
-pub struct Name {
+pub struct Name(Rc<Parts>);
+
+/// The parts of a [`Name`].
+#[derive(Debug)]
+pub struct Parts {
     /// `metadata.namespace`; empty for a Node.
     pub namespace: Rc<str>,
     /// `metadata.name`.
     pub name: Rc<str>,
-    /// Hash of the name: pods are looked up far more often than they are named.
+    /// Hash of the name.
     hash: u64,
 }
 
@@ -36,24 +42,23 @@ impl Name {
     pub fn new(namespace: impl Into<Rc<str>>, name: impl Into<Rc<str>>) -> Name {
         let (namespace, name) = (namespace.into(), name.into());
         let hash = hash_of_text(StableHasher::default(), &name).finish();
-        Name { namespace, name, hash }
+        Name(Rc::new(Parts { namespace, name, hash }))
     }
 }
 
-/// Takes a text into a hash, eight bytes at a time.
-pub fn hash_of_text(mut hasher: StableHasher, text: &str) -> StableHasher {
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
-    words.iter().for_each(|word| hasher.write_u64(u64::from_le_bytes(*word)));
-    let last = rest.iter().fold(0, |last, &byte| last << 8 | u64::from(byte));
-    hasher.write_u64(last);
-    hasher.write_u64(text.len() as u64);
-    hasher
+impl Deref for Name {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {
         let same = |one: &Rc<str>, two: &Rc<str>| Rc::ptr_eq(one, two) || one == two;
-        self.hash == other.hash && same(&self.name, &other.name) && same(&self.namespace, &other.namespace)
+        let alike = || same(&self.name, &other.name) && same(&self.namespace, &other.namespace);
+        Rc::ptr_eq(&self.0, &other.0) || self.hash == other.hash && alike()
     }
 }
 
@@ -68,6 +73,9 @@ impl Hash for Name {
 impl Ord for Name {
     /// By namespace, then by name. Most names compared are of one namespace, and share its text.
     fn cmp(&self, other: &Name) -> Ordering {
+        if Rc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
         let same = Rc::ptr_eq(&self.namespace, &other.namespace);
         let namespaces = if same { Ordering::Equal } else { self.namespace.cmp(&other.namespace) };
         namespaces.then_with(|| self.name.cmp(&other.name))
@@ -131,10 +139,10 @@ pub enum PortReference {
 }
 
 /// Spec of a TargetGroupBinding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindingSpec {
     /// All of it as a text: a part of the checkpoint.
-    pub text: Rc<str>,
+    pub text: Text,
     /// `targetGroupARN`.
     pub target_group: Rc<str>,
     /// `targetType`; the webhook sets it, so that it is missing only where there is no webhook.
@@ -149,7 +157,7 @@ pub struct BindingSpec {
 
 impl BindingSpec {
     /// A spec as users write it.
-    pub fn of(spec: &TargetGroupBindingSpec, text: impl Into<Rc<str>>) -> BindingSpec {
+    pub fn of(spec: &TargetGroupBindingSpec, text: impl Into<Text>) -> BindingSpec {
         let port = spec.service_port.parse().map(PortReference::Number);
         BindingSpec {
             text: text.into(),
@@ -193,7 +201,7 @@ pub struct Binding {
     /// Annotations.
     pub annotations: BTreeMap<Rc<str>, Rc<str>>,
     /// Its spec.
-    pub spec: BindingSpec,
+    pub spec: Rc<BindingSpec>,
     /// `status.observedGeneration`.
     pub observed: Option<i64>,
     /// Condition Ready.
@@ -202,7 +210,7 @@ pub struct Binding {
 
 impl Binding {
     /// A binding that nobody has touched yet.
-    pub fn new(name: Name, spec: BindingSpec) -> Binding {
+    pub fn new(name: Name, spec: impl Into<Rc<BindingSpec>>) -> Binding {
         Binding {
             gate: format!("target-health.elbv2.k8s.aws/{}", name.name).into(),
             name,
@@ -211,7 +219,7 @@ impl Binding {
             deleting: false,
             finalizer: false,
             annotations: BTreeMap::new(),
-            spec,
+            spec: spec.into(),
             observed: None,
             ready: None,
         }
@@ -276,7 +284,7 @@ impl Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSet {
     /// Name and number of each port.
-    pub ports: Vec<(Rc<str>, u16)>,
+    pub ports: Rc<[(Rc<str>, u16)]>,
     /// Endpoints.
     pub endpoints: Vec<Endpoint>,
     /// The rest of ports and endpoints, such as zones.
@@ -287,7 +295,7 @@ pub struct EndpointSet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The first address; `None`: it has none.
-    pub address: Option<Rc<str>>,
+    pub address: Option<Text>,
     /// `conditions.ready`.
     pub ready: Option<bool>,
     /// `conditions.terminating`.
@@ -396,18 +404,23 @@ pub struct Pod {
 impl Pod {
     /// A condition by type.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.conditions.iter().find(|condition| &*condition.kind == kind)
+        self.conditions.iter().find(|condition| is_same(&condition.kind, kind))
     }
 
     /// Has a readiness gate of that type.
     pub fn has_gate(&self, gate: &str) -> bool {
-        self.gates.iter().any(|other| &**other == gate)
+        self.gates.iter().any(|other| is_same(other, gate))
     }
 
     /// Condition ContainersReady is True.
     pub fn has_containers_ready(&self) -> bool {
         self.condition("ContainersReady").is_some_and(|condition| condition.status == Status::True)
     }
+}
+
+/// Types of conditions are mostly one shared text.
+fn is_same(one: &str, two: &str) -> bool {
+    std::ptr::eq(one, two) || one == two
 }
 
 impl Object {
@@ -460,7 +473,7 @@ impl Objects {
             Object::Binding(binding) => self.bindings.insert(name, binding).map(Object::Binding),
             Object::Service(service) => self.services.insert(name, service).map(Object::Service),
             Object::Endpoints(endpoints) => self.endpoints.insert((kind, name), endpoints).map(Object::Endpoints),
-            Object::Node(node) => self.nodes.insert(name.name, node).map(Object::Node),
+            Object::Node(node) => self.nodes.insert(name.name.clone(), node).map(Object::Node),
             Object::Pod(pod) => self.pods.insert(name, pod).map(Object::Pod),
         }
     }
@@ -492,6 +505,16 @@ pub struct BindingPatch {
     pub observed: Option<i64>,
     /// Condition Ready.
     pub ready: Option<ReadyCondition>,
+}
+
+impl BindingPatch {
+    /// A binding is another after it.
+    pub fn changes(&self, binding: &Binding) -> bool {
+        self.finalizer.is_some_and(|finalizer| finalizer != binding.finalizer)
+            || self.annotations.iter().any(|(name, value)| binding.annotations.get(name) != Some(value))
+            || self.observed.is_some() && self.observed != binding.observed
+            || self.ready.is_some() && self.ready != binding.ready
+    }
 }
 
 /// A strategic merge patch of one condition of a pod: what differs from the copy that it was computed against.

@@ -16,8 +16,9 @@ use super::checkpoint::{self, Deferred};
 use super::gates;
 use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
 use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
-use super::resolver::{self, Unresolved, Wanted};
-use super::targets::{Health, Known, Question, Registration, Target, TargetCache, order, sort_by_key};
+use super::resolver::{Resolutions, Unresolved, Wanted};
+use super::targets::{Health, Known, Question, Registration, Target, TargetCache, sort_by_key};
+use super::text::Text;
 use super::zones::Zones;
 use crate::engine::{Span, Time};
 use crate::plan::flags::LoadBalancerFlags;
@@ -67,6 +68,8 @@ pub struct Work<'w> {
     pub targets: &'w mut TargetCache,
     /// Reconciles that are deferred.
     pub deferred: &'w mut Deferred,
+    /// What was resolved of those.
+    pub resolutions: &'w mut Resolutions,
     /// What it remembers of zones.
     pub zones: &'w mut Zones,
     /// The lock for descriptions.
@@ -126,11 +129,12 @@ pub struct Reconcile {
     conflicts: usize,
     before: Rc<str>,
     after: Rc<str>,
-    wanted: Vec<Wanted>,
+    /// In the order of targets, each once.
+    wanted: Rc<[Wanted]>,
     potentially_ready: bool,
     networking_failed: bool,
     /// Pods with the health of their targets, in the order in which their gates are written.
-    gated: Vec<(Rc<Pod>, Option<Health>)>,
+    gated: Vec<(Rc<Pod>, Option<Rc<Health>>)>,
     deregister: VecDeque<Vec<Target>>,
     coming: Vec<Wanted>,
     /// All targets that were listed.
@@ -152,7 +156,7 @@ impl Reconcile {
             conflicts: 0,
             before: nothing.clone(),
             after: nothing,
-            wanted: Vec::new(),
+            wanted: Rc::default(),
             potentially_ready: false,
             networking_failed: false,
             gated: Vec::new(),
@@ -267,12 +271,7 @@ impl Reconcile {
     /// Finds out what should be registered, and whether that is anything new.
     fn resolve(&mut self, work: &mut Work) -> Next {
         self.before = self.binding.checkpoint();
-        let resolved = match self.binding.spec.target_type {
-            None => return self.fail(work, "targetType is not specified"),
-            Some(TargetType::Ip) => resolver::pods(work.copies, &self.binding, work.flags),
-            Some(TargetType::Instance) => resolver::nodes(work.copies, &self.binding, work.flags),
-        };
-        let resolved = match resolved {
+        let resolved = match work.resolutions.resolve(work.copies, &self.binding, work.flags) {
             Ok(resolved) => resolved,
             Err(Unresolved::NotFound) => {
                 self.event(work, EventReason::BackendNotFound);
@@ -281,7 +280,7 @@ impl Reconcile {
             }
             Err(Unresolved::Failed(message)) => return self.fail(work, &message),
         };
-        self.after = checkpoint::checkpoint(&self.binding, &resolved.wanted);
+        self.after = resolved.checkpoint;
         self.potentially_ready = resolved.potentially_ready;
         self.wanted = resolved.wanted;
         if self.before == self.after && !self.potentially_ready && !self.has_gate_to_flip(work.flags) {
@@ -299,7 +298,7 @@ impl Reconcile {
     fn has_gate_to_flip(&self, flags: &LoadBalancerFlags) -> bool {
         let flips =
             |pod: &Pod| pod.condition(&self.binding.gate).is_some_and(|condition| condition.status != Status::True);
-        flags.watches_pods && self.wanted.iter().filter_map(|want| want.pod.as_deref()).any(flips)
+        flags.watches_pods && self.wanted.iter().filter_map(Wanted::pod).any(|pod| flips(pod))
     }
 
     fn list(&mut self, work: &mut Work) -> Next {
@@ -349,7 +348,7 @@ impl Reconcile {
         }
         let gate = &self.binding.gate;
         let is_pending =
-            |(pod, health): &(Rc<Pod>, Option<Health>)| gates::status(pod, gate, health.as_ref()) != Status::True;
+            |(pod, health): &(Rc<Pod>, Option<Rc<Health>>)| gates::status(pod, gate, health.as_deref()) != Status::True;
         let changes = !leaving.is_empty() || !self.coming.is_empty() || self.networking_failed;
         if (changes || self.potentially_ready || self.gated.iter().any(is_pending))
             && self.save(work, "".into()).is_err()
@@ -365,17 +364,16 @@ impl Reconcile {
     fn match_targets(&mut self, mut targets: Vec<Known>) -> Vec<Target> {
         targets.retain(|known| !known.is_draining());
         sort_by_key(&mut targets, |known| (&known.target.id, known.target.port));
-        let mut wanted = std::mem::take(&mut self.wanted);
-        sort_by_key(&mut wanted, Wanted::key);
+        let wanted = std::mem::take(&mut self.wanted);
         let (mut present, mut leaving) = (targets.into_iter().peekable(), Vec::new());
-        for want in wanted {
-            let place = |known: &Known| order((&known.target.id, known.target.port), want.key());
+        for want in &*wanted {
+            let place = |known: &Known| Text::order_with_ports((&known.target.id, known.target.port), want.key());
             while let Some(known) = present.next_if(|known| place(known) == Ordering::Less) {
                 leaving.push(known.target);
             }
             match present.next_if(|known| place(known) == Ordering::Equal) {
-                Some(known) => self.gated.extend(want.pod.map(|pod| (pod, known.health))),
-                None => self.coming.push(want),
+                Some(known) => self.gated.extend(want.pod().map(|pod| (pod.clone(), known.health))),
+                None => self.coming.push(want.clone()),
             }
         }
         leaving.extend(present.map(|known| known.target));
@@ -435,7 +433,7 @@ impl Reconcile {
         for want in &self.coming {
             let target = Target { id: want.id.clone(), port: want.port };
             match work.zone(want, self.with_zones) {
-                Ok(zone) => registrations.push(Registration { target, zone, behind: want.behind.clone() }),
+                Ok(zone) => registrations.push(Registration { target, zone, behind: want.behind.name().clone() }),
                 Err(message) => return self.fail(work, message),
             }
         }
@@ -461,11 +459,14 @@ impl Reconcile {
 
     /// Writes the gates of all pods that count, and ends: again later, or done.
     fn write_gates(&mut self, work: &mut Work) -> Next {
-        let coming = self.coming.drain(..).filter_map(|want| want.pod);
-        self.gated.extend(coming.map(|pod| (pod, Some(Health::registering()))));
+        if !self.coming.is_empty() {
+            let health = Rc::new(Health::registering());
+            let coming = self.coming.drain(..).filter_map(|want| want.pod().cloned());
+            self.gated.extend(coming.map(|pod| (pod, Some(health.clone()))));
+        }
         let mut pending = false;
         for (pod, health) in std::mem::take(&mut self.gated) {
-            match self.write_gate(work, &pod, health.as_ref()) {
+            match self.write_gate(work, &pod, health.as_deref()) {
                 Ok(healthy) => pending |= !healthy,
                 Err(_) => return self.fail(work, "pod"),
             }
@@ -557,7 +558,7 @@ impl Reconcile {
 impl Work<'_> {
     /// The zone that an address is registered with: none within the VPC.
     fn zone(&mut self, want: &Wanted, of_pod: bool) -> Result<Option<Rc<str>>, &'static str> {
-        let Some(pod) = &want.pod else { return Ok(None) };
+        let Some(pod) = want.pod() else { return Ok(None) };
         if self.outside.is_in_vpc(&want.id).ok_or("not an address")? {
             return Ok(None);
         }

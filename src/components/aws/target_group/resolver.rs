@@ -3,8 +3,13 @@
 //! Source: aws-load-balancer-controller 3.2 `pkg/backend/endpoint_resolver.go`, `pkg/k8s/{service_utils,node_utils}.go`.
 //! Slices are read in the order of their names; the real order is that of a hash map.
 
+use super::checkpoint;
 use super::copies::{is_selected, is_suitable};
-use super::objects::{Binding, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status};
+use super::objects::{
+    Binding, BindingSpec, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status, TargetType,
+};
+use super::targets::sort_by_key;
+use super::text::Text;
 use crate::plan::flags::LoadBalancerFlags;
 use std::rc::Rc;
 
@@ -12,21 +17,50 @@ use std::rc::Rc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// Address or instance id.
-    pub id: Rc<str>,
+    pub id: Text,
     /// Port.
     pub port: u16,
-    /// The pod as the controller saw it, for ip targets.
-    pub pod: Option<Rc<Pod>>,
     /// Pod or node.
-    pub behind: Name,
-    /// Creation of that, milliseconds since 1970: a part of the checkpoint.
-    pub created_millis: u64,
+    pub behind: Behind,
+}
+
+/// What is behind a target, as the controller saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Behind {
+    /// A pod, for ip targets.
+    Pod(Rc<Pod>),
+    /// A node.
+    Node(Rc<Node>),
 }
 
 impl Wanted {
     /// By what targets are matched and ordered.
-    pub fn key(&self) -> (&str, u16) {
+    pub fn key(&self) -> (&Text, u16) {
         (&self.id, self.port)
+    }
+
+    /// The pod behind an ip target.
+    pub fn pod(&self) -> Option<&Rc<Pod>> {
+        if let Behind::Pod(pod) = &self.behind { Some(pod) } else { None }
+    }
+}
+
+impl Behind {
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        match self {
+            Behind::Pod(pod) => &pod.name,
+            Behind::Node(node) => &node.name,
+        }
+    }
+
+    /// Its creation, milliseconds since 1970: a part of the checkpoint.
+    pub fn created_millis(&self) -> u64 {
+        let created = match self {
+            Behind::Pod(pod) => pod.created,
+            Behind::Node(node) => node.created,
+        };
+        created.whole_second().micros() / 1000
     }
 }
 
@@ -46,6 +80,66 @@ pub enum Unresolved {
     NotFound,
     /// Another error.
     Failed(String),
+}
+
+/// What was resolved for a binding.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// What counts, in the order of targets, each once.
+    pub wanted: Rc<[Wanted]>,
+    /// See [`Resolved::potentially_ready`].
+    pub potentially_ready: bool,
+    /// The checkpoint of it.
+    pub checkpoint: Rc<str>,
+}
+
+/// What was resolved since a copy changed, with the bindings and their specs. A binding is reconciled again as soon as its own
+/// patches come back: then nothing else is new.
+#[derive(Clone, Debug, Default)]
+pub struct Resolutions(Vec<(Name, Rc<BindingSpec>, Resolution)>);
+
+impl Resolutions {
+    /// A copy of something else than a binding changed: everything is resolved anew.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// What should be the targets of a binding; nothing if it has no type of targets.
+    ///
+    /// # Errors
+    /// They cannot be resolved.
+    pub fn resolve(
+        &mut self,
+        copies: &Objects,
+        binding: &Binding,
+        flags: &LoadBalancerFlags,
+    ) -> Result<Resolution, Unresolved> {
+        // A binding's gate follows from its name: name and spec are all of it that counts.
+        let known = self.0.iter().position(|(name, ..)| *name == binding.name);
+        if let Some((_, _, resolution)) = known.map(|place| &self.0[place]).filter(|(_, spec, _)| *spec == binding.spec) {
+            debug_assert!(resolve(copies, binding, flags).is_ok_and(|anew| anew.checkpoint == resolution.checkpoint));
+            return Ok(resolution.clone());
+        }
+        let resolution = resolve(copies, binding, flags)?;
+        let entry = (binding.name.clone(), binding.spec.clone(), resolution.clone());
+        match known {
+            Some(place) => self.0[place] = entry,
+            None => self.0.push(entry),
+        }
+        Ok(resolution)
+    }
+}
+
+fn resolve(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolution, Unresolved> {
+    let resolved = match binding.spec.target_type {
+        None => Err(Unresolved::Failed("targetType is not specified".to_string())),
+        Some(TargetType::Ip) => pods(copies, binding, flags),
+        Some(TargetType::Instance) => nodes(copies, binding, flags),
+    };
+    let Resolved { mut wanted, potentially_ready } = resolved?;
+    let checkpoint = checkpoint::checkpoint(binding, &wanted);
+    sort_by_key(&mut wanted, Wanted::key);
+    Ok(Resolution { wanted: wanted.into(), potentially_ready, checkpoint })
 }
 
 fn service_of<'c>(copies: &'c Objects, binding: &Binding) -> Result<(&'c Service, &'c ServicePort), Unresolved> {
@@ -85,12 +179,9 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
                 let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
                 let pod = copies.pods.get(name);
                 let standing = judge(copies, endpoint, pod, &binding.gate);
-                let want = |pod: &Rc<Pod>| Wanted {
-                    id: address.clone(),
-                    port: *number,
-                    behind: pod.name.clone(),
-                    created_millis: pod.created.whole_second().micros() / 1000,
-                    pod: Some(pod.clone()),
+                let want = |pod: &Rc<Pod>| {
+                    let behind = Behind::Pod(pod.clone());
+                    Wanted { id: address.clone(), port: *number, behind }
                 };
                 match standing {
                     Standing::Counted => resolved.wanted.extend(pod.map(want)),
@@ -147,13 +238,7 @@ pub fn nodes(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> 
         let nodes = copies.nodes.values().filter(suits).filter(move |node| node.ready == Some(status));
         let wanted = nodes.map(|node| {
             let id = instance_id(&node.provider_id)?;
-            Ok(Wanted {
-                id: id.into(),
-                port: port.node_port,
-                pod: None,
-                behind: node.name.clone(),
-                created_millis: node.created.whole_second().micros() / 1000,
-            })
+            Ok(Wanted { id: id.into(), port: port.node_port, behind: Behind::Node(node.clone()) })
         });
         wanted.collect::<Result<Vec<_>, Unresolved>>()
     };

@@ -6,6 +6,7 @@
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/targets_manager.go`, `targets_manager_types.go`.
 
 use super::objects::Name;
+use super::text::Text;
 use crate::engine::{Span, Time};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -34,10 +35,10 @@ impl Health {
 }
 
 /// A target: address or instance id, and port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Address or instance id.
-    pub id: Rc<str>,
+    pub id: Text,
     /// Port.
     pub port: u16,
 }
@@ -50,27 +51,13 @@ impl Target {
 
     /// The order of the strings `id:port` by which targets are matched.
     pub fn order(&self, other: &Target) -> Ordering {
-        order((&self.id, self.port), (&other.id, other.port))
+        Text::order_with_ports((&self.id, self.port), (&other.id, other.port))
     }
 }
 
-/// Compares two ids with their ports as the strings `id:port`, without making them.
-pub fn order(one: (&str, u16), two: (&str, u16)) -> Ordering {
-    let common = one.0.len().min(two.0.len());
-    match one.0.as_bytes()[..common].cmp(&two.0.as_bytes()[..common]) {
-        Ordering::Equal if one.0.len() == two.0.len() && one.1 == two.1 => Ordering::Equal,
-        // One id is the beginning of the other: the colon and the ports count.
-        Ordering::Equal => {
-            let rest = |(id, port): (&str, u16)| format!("{}:{port}", &id[common..]);
-            rest(one).cmp(&rest(two))
-        }
-        differs => differs,
-    }
-}
-
-/// Sorts what has an id and a port by [`order`]; of several alike the last is kept.
-pub fn sort_by_key<T>(items: &mut Vec<T>, key: impl Fn(&T) -> (&str, u16)) {
-    items.sort_by(|one, two| order(key(one), key(two)));
+/// Sorts what has an id and a port by the strings `id:port`; of several alike the last is kept.
+pub fn sort_by_key<T>(items: &mut Vec<T>, key: impl Fn(&T) -> (&Text, u16)) {
+    items.sort_by(|one, two| Text::order_with_ports(key(one), key(two)));
     items.dedup_by(|later, kept| {
         let alike = key(later) == key(kept);
         if alike {
@@ -97,7 +84,7 @@ pub struct Known {
     /// The target.
     pub target: Target,
     /// Its health.
-    pub health: Option<Health>,
+    pub health: Option<Rc<Health>>,
 }
 
 impl Known {
@@ -206,7 +193,7 @@ mod tests {
 
     fn known(id: &str, state: &str) -> Known {
         let health = Health { state: state.into(), reason: "".into(), text: "".into() };
-        Known { target: Target { id: id.into(), port: 80 }, health: Some(health) }
+        Known { target: Target { id: id.into(), port: 80 }, health: Some(health.into()) }
     }
 
     #[test]
@@ -227,18 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_ordered_as_their_strings() {
-        let all =
-            [("10.0.0.1", 80), ("10.0.0.12", 8), ("10.0.0.1", 8080), ("10.0.0.2", 80), ("10.0.0.1", 9), ("i-1", 1)];
-        let text = |(id, port): (&str, u16)| format!("{id}:{port}");
-        for one in all {
-            for two in all {
-                assert_eq!(order(one, two), text(one).cmp(&text(two)), "{one:?} {two:?}");
-            }
-        }
-        let mut items = vec![("b", 1, 'x'), ("a", 2, 'x'), ("b", 1, 'y'), ("b", 1, 'z')];
-        sort_by_key(&mut items, |&(id, port, _)| (id, port));
-        assert_eq!(items, [("a", 2, 'x'), ("b", 1, 'z')], "the last of those that are alike");
+    fn of_targets_that_are_alike_the_last_is_kept() {
+        let item = |id: &str, port: u16, mark: char| (Text::from(id), port, mark);
+        let mut items = vec![item("b", 1, 'x'), item("a", 2, 'x'), item("b", 1, 'y'), item("b", 1, 'z')];
+        sort_by_key(&mut items, |(id, port, _)| (id, *port));
+        assert_eq!(items, [item("a", 2, 'x'), item("b", 1, 'z')]);
     }
 
     #[test]
@@ -247,7 +227,8 @@ mod tests {
         cache.answered(&group, &Question::All, vec![known("a", "draining")], now, Span::from_secs(300));
         let question = cache.question("web", now);
         let mut gone = known("a", "unused");
-        gone.health = gone.health.map(|health| Health { reason: "Target.NotRegistered".into(), ..health });
+        let unregistered = |health: Rc<Health>| Health { reason: "Target.NotRegistered".into(), ..(*health).clone() };
+        gone.health = gone.health.map(|health| Rc::new(unregistered(health)));
         assert!(cache.answered(&group, &question, vec![gone], now, Span::from_secs(300)).is_empty());
         assert_eq!(cache.question("web", now), Question::Nothing);
     }

@@ -94,7 +94,7 @@ impl Bench {
             service: Some("web".into()),
             is_ipv4: true,
             sets: vec![EndpointSet {
-                ports: vec![(nothing.clone(), 8080)],
+                ports: [(nothing.clone(), 8080)].into(),
                 endpoints: vec![endpoint],
                 other: nothing.clone(),
             }],
@@ -230,7 +230,7 @@ fn more_targets_than_the_limit_is_a_panic_upstream() {
     bench.run(at(1000));
     let target = |id: &str| super::targets::Target { id: id.into(), port: 8080 };
     let health = super::targets::Health { state: "draining".into(), reason: "".into(), text: "".into() };
-    let draining = |id| Known { target: target(id), health: Some(health.clone()) };
+    let draining = |id| Known { target: target(id), health: Some(health.clone().into()) };
     bench.answer("web", vec![draining("10.0.0.8"), draining("10.0.0.9")]);
     assert_eq!(bench.outcomes(), [Outcome::Panic]);
 }
