@@ -11,6 +11,7 @@
 //! Auto, the limit of ten retries a second, failures of writes, and the sync of a stale slice: the answer to a write comes
 //! before its watch event.
 
+mod one;
 pub mod reconcile;
 
 use crate::components::{self, Cx};

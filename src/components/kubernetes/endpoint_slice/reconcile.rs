@@ -6,7 +6,10 @@
 
 use crate::plan::{Container, PodTemplate, ServicePort, ServiceSpec, TargetPort, TemplateId, ZoneId};
 use crate::rules::labels::Labels;
-use crate::world::{EndpointAddress, EndpointPort, EndpointSlice, Node, Pod, PodId, SliceEndpoint, SliceWrites, World};
+use super::one;
+use crate::world::{
+    EndpointAddress, EndpointPort, EndpointSlice, Node, NodeId, Pod, PodId, SliceEndpoint, SliceWrites, World,
+};
 use std::sync::Arc;
 
 /// Pods whose named ports have the same numbers.
@@ -19,6 +22,20 @@ struct Group {
 /// The writes for a Service whose selected pods are `pods` (in order), and whether one of them was left out because its
 /// node does not exist.
 pub fn reconcile(
+    zones: &[String],
+    world: &World,
+    service: &ServiceSpec,
+    pods: &[PodId],
+    slices: &[EndpointSlice],
+    most: usize,
+) -> (SliceWrites, bool) {
+    let the_long_way = || reconcile_any(zones, world, service, pods, slices, most);
+    let result = one::reconcile(zones, world, service, pods, slices, most);
+    debug_assert!(result.as_ref().is_none_or(|result| *result == the_long_way()), "the short way is the long way");
+    result.unwrap_or_else(the_long_way)
+}
+
+fn reconcile_any(
     zones: &[String],
     world: &World,
     service: &ServiceSpec,
@@ -82,11 +99,11 @@ fn groups(zones: &[String], world: &World, service: &ServiceSpec, pods: &[PodId]
 }
 
 /// Terminating pods stay listed; finished ones do not.
-fn is_listed(pod: &Pod) -> bool {
+pub(super) fn is_listed(pod: &Pod) -> bool {
     pod.gone.is_none() && !pod.is_finished() && (pod.address.is_some() || pod.ipv6.is_some())
 }
 
-fn endpoint(
+pub(super) fn endpoint(
     zones: &[String],
     service: &ServiceSpec,
     template: &PodTemplate,
@@ -95,13 +112,12 @@ fn endpoint(
     ipv6: bool,
 ) -> Option<SliceEndpoint> {
     let address = if ipv6 { pod.ipv6.map(EndpointAddress::Ipv6) } else { pod.address.map(EndpointAddress::Ipv4) }?;
-    let serving = pod.is_ready();
-    let terminating = pod.deleting_since.is_some();
+    let Conditions { ready, serving, terminating } = Conditions::of(service, pod);
     let named = !template.hostname.is_empty() && template.subdomain == service.name;
     Some(SliceEndpoint {
         pod: pod.id,
         address,
-        ready: service.publish_not_ready || (serving && !terminating),
+        ready,
         serving,
         terminating,
         node: pod.node,
@@ -112,7 +128,22 @@ fn endpoint(
     })
 }
 
-fn zone_of(zones: &[String], node: &Node) -> Option<ZoneId> {
+/// Conditions of an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Conditions {
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+impl Conditions {
+    pub fn of(service: &ServiceSpec, pod: &Pod) -> Conditions {
+        let (serving, terminating) = (pod.is_ready(), pod.deleting_since.is_some());
+        Conditions { ready: service.publish_not_ready || (serving && !terminating), serving, terminating }
+    }
+}
+
+pub(super) fn zone_of(zones: &[String], node: &Node) -> Option<ZoneId> {
     node.zone.or_else(|| {
         let label = node.labels.get("topology.kubernetes.io/zone")?;
         zones.iter().position(|zone| zone == label).map(ZoneId::at)
@@ -130,6 +161,18 @@ pub fn ports_of(service: &ServiceSpec, template: &PodTemplate) -> Vec<EndpointPo
         })
     };
     service.ports.iter().filter_map(port).collect()
+}
+
+/// Whether those are certain ports, in that order.
+pub(super) fn ports_are(service: &ServiceSpec, template: &PodTemplate, present: &[EndpointPort]) -> bool {
+    let wanted = service.ports.iter().filter_map(|port| Some((port, port_number(port, template)?)));
+    let is = |present: &EndpointPort, (port, number): (&ServicePort, u16)| {
+        (present.port, present.protocol) == (number, port.protocol)
+            && present.name == port.name
+            && present.app_protocol == port.app_protocol
+    };
+    let mut present = present.iter();
+    wanted.into_iter().all(|wanted| present.next().is_some_and(|present| is(present, wanted))) && present.next().is_none()
 }
 
 fn port_number(port: &ServicePort, template: &PodTemplate) -> Option<u16> {
@@ -297,17 +340,29 @@ fn slice_to_fill(slices: &[EndpointSlice], unchanged: &[usize], count: usize, mo
     best.map(|(_, place)| place)
 }
 
-/// Hints of ready endpoints: their own zone (and node). A slice that has others is rewritten.
+/// Hints of a ready endpoint: its own zone (and node).
+fn hinted(service: &ServiceSpec, endpoint: &SliceEndpoint) -> (Option<ZoneId>, Option<NodeId>) {
+    let zone = endpoint.zone.filter(|_| service.prefer_close);
+    let node = endpoint.node.filter(|_| service.prefer_node);
+    (zone, node)
+}
+
+/// An endpoint has the hints that it should have.
+pub(super) fn has_right_hints(service: &ServiceSpec, endpoint: &SliceEndpoint) -> bool {
+    let has = (endpoint.zone_hint, endpoint.node_hint);
+    if service.prefer_close { !endpoint.ready || has == hinted(service, endpoint) } else { has == (None, None) }
+}
+
+/// Gives an endpoint of a slice that is written its hints.
+pub(super) fn set_hints_of(service: &ServiceSpec, endpoint: &mut SliceEndpoint) {
+    if endpoint.ready || !service.prefer_close {
+        (endpoint.zone_hint, endpoint.node_hint) = hinted(service, endpoint);
+    }
+}
+
+/// Sets hints. A slice that has others is rewritten.
 fn set_hints(service: &ServiceSpec, slices: &[EndpointSlice], present: &[usize], writes: &mut SliceWrites) {
-    let hinted = |endpoint: &SliceEndpoint| {
-        let zone = endpoint.zone.filter(|_| service.prefer_close);
-        let node = endpoint.node.filter(|_| service.prefer_node);
-        (zone, node)
-    };
-    let is_right = |endpoint: &SliceEndpoint| {
-        let has = (endpoint.zone_hint, endpoint.node_hint);
-        if service.prefer_close { !endpoint.ready || has == hinted(endpoint) } else { has == (None, None) }
-    };
+    let is_right = |endpoint: &SliceEndpoint| has_right_hints(service, endpoint);
     for &place in present {
         let written = writes.delete.contains(&place) || writes.update.iter().any(|(other, _)| *other == place);
         if !written && !slices[place].endpoints.iter().all(is_right) {
@@ -316,9 +371,7 @@ fn set_hints(service: &ServiceSpec, slices: &[EndpointSlice], present: &[usize],
     }
     let written = writes.update.iter_mut().map(|(_, slice)| slice).chain(&mut writes.create);
     for endpoint in written.flat_map(|slice| &mut slice.endpoints) {
-        if endpoint.ready || !service.prefer_close {
-            (endpoint.zone_hint, endpoint.node_hint) = hinted(endpoint);
-        }
+        set_hints_of(service, endpoint);
     }
 }
 
