@@ -210,6 +210,12 @@ impl Requirement {
         Requirement { complement, values, at_least, at_most, min_values }
     }
 
+    /// One value that the other allows too: the intersection is this requirement. Most labels of nodes are of this kind.
+    fn is_within(&self, other: &Requirement) -> bool {
+        let free = !self.complement && self.at_least.is_none() && self.at_most.is_none();
+        free && self.min_values >= other.min_values && self.values.iter().all(|value| other.has(value))
+    }
+
     /// Whether the intersection allows anything, without building it.
     pub fn overlaps(&self, other: &Requirement) -> bool {
         let low = self.at_least.max(other.at_least);
@@ -326,6 +332,7 @@ impl Requirements {
         }
         for (key, requirement) in other.entries.iter() {
             match self.find(key) {
+                Ok(index) if self.entries[index].1.is_within(requirement) => {}
                 Ok(_) => self.add(key, requirement.clone()),
                 Err(index) => {
                     Arc::make_mut(&mut self.entries).insert(index, (key.clone(), requirement.clone()));

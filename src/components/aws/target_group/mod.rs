@@ -351,7 +351,8 @@ impl TargetGroupController {
     ) -> Vec<Known> {
         let TargetGroupController { names, waiting_nodes, .. } = self;
         let waiting = || waiting_nodes.iter().filter(|(binding, _)| *binding == id).map(|(_, node)| &node.target);
-        let registering = |target: &Target| Known { target: target.clone(), health: Some(Health::registering().into()) };
+        let registering =
+            |target: &Target| Known { target: target.clone(), health: Some(Health::registering().into()) };
         let Some(asked) = asked else {
             let registered = present.ids().map(|target| names.known(world, target));
             return registered.chain(waiting().map(registering)).collect();

@@ -6,7 +6,8 @@
 use super::checkpoint;
 use super::copies::{is_selected, is_suitable};
 use super::objects::{
-    Binding, BindingSpec, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status, TargetType,
+    Binding, BindingSpec, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status,
+    TargetType,
 };
 use super::targets::sort_by_key;
 use super::text::Text;
@@ -116,7 +117,8 @@ impl Resolutions {
     ) -> Result<Resolution, Unresolved> {
         // A binding's gate follows from its name: name and spec are all of it that counts.
         let known = self.0.iter().position(|(name, ..)| *name == binding.name);
-        if let Some((_, _, resolution)) = known.map(|place| &self.0[place]).filter(|(_, spec, _)| *spec == binding.spec) {
+        if let Some((_, _, resolution)) = known.map(|place| &self.0[place]).filter(|(_, spec, _)| *spec == binding.spec)
+        {
             debug_assert!(resolve(copies, binding, flags).is_ok_and(|anew| anew.checkpoint == resolution.checkpoint));
             return Ok(resolution.clone());
         }

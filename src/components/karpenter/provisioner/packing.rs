@@ -18,8 +18,8 @@ use super::pools::{self, Template};
 use super::preferences::{self, Wishes};
 use super::topology::{self, Topology};
 use super::volumes;
-use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, order_by_price};
-use crate::plan::{InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
+use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, Wanted, is_available, order_by_price};
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
 use crate::rules::resources::{ResourceList, Resources};
@@ -168,8 +168,16 @@ impl NewNode {
     pub fn claim(&self, plan: &Plan, world: &World) -> NewClaim {
         let mut types = self.types.clone();
         order_by_price(plan, world, &mut types, &self.requirements);
-        let offerings = types.iter().flat_map(|&id| cluster::offerings(plan, world, id, &self.requirements));
-        let kinds: BTreeSet<&str> = offerings.map(|offering| offering.capacity_type.name()).collect();
+        let wanted = Wanted::of(plan, &self.requirements);
+        let offered = |kind: &CapacityType| {
+            let entries = types.iter().map(|&id| plan.instance_type(id));
+            let mut offerings = entries.flat_map(|entry| entry.offerings.iter().map(move |offering| (entry, offering)));
+            offerings.any(|(entry, offering)| {
+                offering.capacity_type == *kind && wanted.allows(offering) && is_available(world, entry, offering)
+            })
+        };
+        let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand].into_iter().filter(offered);
+        let kinds: Vec<&str> = kinds.map(CapacityType::name).collect();
         let mut requirements = self.requirements.clone();
         if !kinds.is_empty() {
             requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));

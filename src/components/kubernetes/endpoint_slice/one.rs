@@ -143,6 +143,12 @@ impl<'l> Look<'l> {
         endpoints.extend(joining.iter().filter_map(endpoint));
         endpoints.iter_mut().for_each(|endpoint| set_hints_of(service, endpoint));
         let headless = if found.changed { service.headless } else { slice.headless };
-        Some(EndpointSlice { ipv6: false, ports: slice.ports.clone(), labels: slice.labels.clone(), headless, endpoints })
+        Some(EndpointSlice {
+            ipv6: false,
+            ports: slice.ports.clone(),
+            labels: slice.labels.clone(),
+            headless,
+            endpoints,
+        })
     }
 }

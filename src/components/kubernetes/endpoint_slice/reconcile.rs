@@ -4,9 +4,9 @@
 //! Source: staging `endpointslice/{reconciler,utils}.go`, `trafficdist/trafficdist.go`. Where upstream takes map entries
 //! in any order, here pods and slices go by their order of creation.
 
+use super::one;
 use crate::plan::{Container, PodTemplate, ServicePort, ServiceSpec, TargetPort, TemplateId, ZoneId};
 use crate::rules::labels::Labels;
-use super::one;
 use crate::world::{
     EndpointAddress, EndpointPort, EndpointSlice, Node, NodeId, Pod, PodId, SliceEndpoint, SliceWrites, World,
 };
@@ -172,7 +172,8 @@ pub(super) fn ports_are(service: &ServiceSpec, template: &PodTemplate, present: 
             && present.app_protocol == port.app_protocol
     };
     let mut present = present.iter();
-    wanted.into_iter().all(|wanted| present.next().is_some_and(|present| is(present, wanted))) && present.next().is_none()
+    wanted.into_iter().all(|wanted| present.next().is_some_and(|present| is(present, wanted)))
+        && present.next().is_none()
 }
 
 fn port_number(port: &ServicePort, template: &PodTemplate) -> Option<u16> {
