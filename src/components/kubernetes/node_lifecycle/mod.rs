@@ -18,11 +18,10 @@ use crate::components::{self, Cx};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::Plan;
 use crate::rules::taint::{Taint, TaintEffect};
-use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, PodId, World};
+use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, NodeSet, PodId, World};
 use eviction::{Evictions, Order, stay};
 use health::{Grace, Health};
 use places::Places;
-use std::collections::{BTreeMap, BTreeSet};
 use zones::{Turn, Zones};
 
 const PASS: Purpose = Purpose::named("node_lifecycle.pass");
@@ -43,9 +42,10 @@ pub struct NodeLifecycle {
     /// Tainting passes are tenths of a second from here.
     taint_origin: Time,
     garbage_origin: Time,
-    /// Nodes that a pass has seen.
-    known: BTreeSet<NodeId>,
-    health: BTreeMap<NodeId, Health>,
+    /// Nodes that a pass has seen, those that are gone included: none comes back.
+    known: NodeSet,
+    /// By node.
+    health: Vec<Option<Health>>,
     zones: Zones,
     places: Places,
     /// Something happened that the next pass has to look at.
@@ -104,7 +104,7 @@ impl NodeLifecycle {
             let health = health::observe(None, entry, passed);
             let seen = health.lease.map_or(passed, |renewal| next_tick(self.origin, period, renewal));
             self.known.insert(node);
-            self.health.insert(node, Health { probe: health.probe.min(seen), ..health });
+            self.note_health(node, Health { probe: health.probe.min(seen), ..health });
             self.zones.open(self.places.zone_of(entry), rate, self.origin);
         }
         self.zones.turn(&self.places.counts(cx.world), flags, passed);
@@ -172,6 +172,17 @@ impl NodeLifecycle {
         }
     }
 
+    fn health_of(&self, node: NodeId) -> Option<&Health> {
+        self.health.get(node.index()).and_then(Option::as_ref)
+    }
+
+    fn note_health(&mut self, node: NodeId, health: Health) {
+        if self.health.len() <= node.index() {
+            self.health.resize(node.index() + 1, None);
+        }
+        self.health[node.index()] = Some(health);
+    }
+
     /// Schedules the next health pass at which something can change.
     fn arm_pass(&mut self, cx: &mut Cx) {
         let period = pass_period(cx.plan);
@@ -179,12 +190,11 @@ impl NodeLifecycle {
         if self.pass == Some(soon) {
             return;
         }
-        let mut next = self.touched.then_some(soon);
-        for node in cx.world.nodes.iter().filter(|node| node.gone.is_none()) {
-            let at = self.next_look(cx.plan, node, cx.now).map(|at| at.max(soon));
-            next = [next, at].into_iter().flatten().min();
-        }
-        let Some(at) = next else { return };
+        let present = || cx.world.nodes.iter().filter(|node| node.gone.is_none());
+        let looks = || present().filter_map(|node| self.next_look(cx.plan, node, cx.now)).min();
+        // Nothing comes sooner than the next pass.
+        let at = if self.touched { Some(soon) } else { looks().map(|at| at.max(soon)) };
+        let Some(at) = at else { return };
         if self.pass.is_none_or(|pass| pass > at || pass < cx.now) {
             self.pass = Some(at);
             cx.at(at, event(Event::Pass));
@@ -194,7 +204,7 @@ impl NodeLifecycle {
     /// The first pass that can find a node otherwise than the last one left it; `None`: its lease is renewed for ever.
     fn next_look(&self, plan: &Plan, node: &Node, now: Time) -> Option<Time> {
         let period = pass_period(plan);
-        let health = self.health.get(&node.id).filter(|_| self.known.contains(&node.id));
+        let health = self.health_of(node.id).filter(|_| self.known.contains(node.id));
         let settled = |health: &&Health| {
             let lease = node.renewals.is_empty() || health.lease.is_some();
             node.is_ready() && !has_execute_taint(node) && lease
@@ -215,7 +225,6 @@ impl NodeLifecycle {
         self.touched = false;
         let nodes: Vec<(NodeId, [bool; 2])> =
             living(cx.world).into_iter().map(|node| (node, execute_taints(cx.world.node(node)))).collect();
-        self.known.retain(|node| cx.world.node(*node).gone.is_none());
         for &(node, taints) in &nodes {
             self.zones.open(self.places.zone_of(cx.world.node(node)), rate, now);
             if self.known.insert(node) {
@@ -223,7 +232,7 @@ impl NodeLifecycle {
             }
         }
         for &(node, taints) in &nodes {
-            let mut saved = self.health.get(&node).copied();
+            let mut saved = self.health_of(node).copied();
             if self.passed.is_some_and(|passed| now > passed + period) {
                 let left_out = now.back(period);
                 let tick = |time| next_tick(self.origin, period, time);
@@ -236,7 +245,7 @@ impl NodeLifecycle {
             Turn::None => {}
             // What the nodes were tainted with when the pass began is taken off.
             Turn::Entered => nodes.iter().for_each(|&(node, taints)| self.mark_reachable(cx.world, node, taints)),
-            Turn::Left => self.health.values_mut().for_each(|health| health.probe = now),
+            Turn::Left => self.health.iter_mut().flatten().for_each(|health| health.probe = now),
         }
         self.arm_tainting(cx);
     }
@@ -256,7 +265,7 @@ impl NodeLifecycle {
                 mark_pods_not_ready(cx.world, node);
             }
         }
-        self.health.insert(node, health);
+        self.note_health(node, health);
         if !cx.world.node(node).status.ready_exists {
             return;
         }
@@ -327,7 +336,7 @@ impl NodeLifecycle {
         if cx.world.node(node).gone.is_some() {
             return self.collect_later(cx, node);
         }
-        let saved = self.health.get(&node).and_then(|health| health.ready);
+        let saved = self.health_of(node).and_then(|health| health.ready);
         if saved.is_some_and(|(readiness, _)| readiness != NodeReadiness::Ready) && cx.world.pod(pod).is_ready() {
             cx.world.set_pod_ready(pod, false);
         }

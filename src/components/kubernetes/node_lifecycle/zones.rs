@@ -132,8 +132,8 @@ impl Zone {
 /// All zones.
 #[derive(Debug, Default)]
 pub struct Zones {
-    /// By region and zone.
-    zones: BTreeMap<[String; 2], Zone>,
+    /// By region and zone, in their order.
+    zones: Vec<([String; 2], Zone)>,
 }
 
 /// What a pass decided on all zones.
@@ -160,28 +160,31 @@ impl Zones {
         match self.get(name) {
             Some(zone) if zone.known => {}
             Some(zone) => *zone = blank(),
-            None => drop(self.zones.insert(name.map(str::to_string), blank())),
+            None => {
+                let place = self.zones.partition_point(|(other, _)| borrowed(other) < name);
+                self.zones.insert(place, (name.map(str::to_string), blank()));
+            }
         }
     }
 
     /// A zone: there are few.
     pub fn get(&mut self, name: ZoneName) -> Option<&mut Zone> {
-        self.zones.iter_mut().find(|(other, _)| **other == name).map(|(_, zone)| zone)
+        self.zones.iter_mut().find(|(other, _)| *other == name).map(|(_, zone)| zone)
     }
 
     /// All zones with a queue.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Zone> {
-        self.zones.values_mut()
+        self.zones.iter_mut().map(|(_, zone)| zone)
     }
 
     /// Forgets a node wherever it waits.
     pub fn forget(&mut self, node: NodeId) {
-        self.zones.values_mut().for_each(|zone| zone.forget(node));
+        self.iter_mut().for_each(|zone| zone.forget(node));
     }
 
     /// No tainting pass before this can do anything; `None`: none at all.
     pub fn not_before(&self) -> Option<Time> {
-        let waiting = self.zones.values().filter(|zone| !zone.queue.is_empty());
+        let waiting = self.zones.iter().map(|(_, zone)| zone).filter(|zone| !zone.queue.is_empty());
         waiting.filter_map(|zone| zone.limiter.not_before()).min()
     }
 
