@@ -76,6 +76,49 @@ pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requiremen
         && reservation
 }
 
+const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
+
+/// What requirements ask of an offering: a bit a zone for each capacity type, which spares comparing names. Zones beyond the
+/// 64th share bits with the first.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    plan: &'a Plan,
+    requirements: &'a Requirements,
+    zones: [u64; 3],
+    /// Bits are exact: neither zones nor reservations share one.
+    pub exact: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// Bits of the zones and capacity types that are allowed.
+    pub fn of(plan: &'a Plan, requirements: &'a Requirements) -> Wanted<'a> {
+        let of_zone = requirements.get(ZONE);
+        let allowed = plan.zones.iter().enumerate().filter(|(_, zone)| of_zone.is_none_or(|asked| asked.has(zone)));
+        let zones = allowed.fold(0, |zones, (index, _)| zones | bit(index));
+        let of_kind = requirements.get(CAPACITY_TYPE);
+        let allowed = KINDS.map(|kind| of_kind.is_none_or(|asked| asked.has(kind.name())));
+        let zones = allowed.map(|allowed| if allowed { zones } else { 0 });
+        let exact = plan.zones.len() <= u64::BITS as usize && requirements.get(RESERVATION_ID).is_none();
+        Wanted { plan, requirements, zones, exact }
+    }
+
+    /// Whether any of some offerings, given as bits, can meet the requirements.
+    pub fn meets(&self, offered: &[u64; 3]) -> bool {
+        offered.iter().zip(self.zones).any(|(offered, wanted)| offered & wanted != 0)
+    }
+
+    /// Whether an offering meets the requirements.
+    pub fn allows(&self, offering: &Offering) -> bool {
+        let likely = self.zones[offering.capacity_type as usize] & bit(offering.zone.index()) != 0;
+        likely && (self.exact || is_compatible(self.plan, offering, self.requirements))
+    }
+}
+
+/// The bit of a zone.
+pub const fn bit(zone: usize) -> u64 {
+    1 << (zone % u64::BITS as usize)
+}
+
 /// Until when an offering refused at `now` is avoided: its time to live, and the first sweep after it.
 pub fn avoided_until(plan: &Plan, now: Time) -> (Time, Time) {
     let flags = &plan.flags.karpenter;

@@ -18,7 +18,7 @@ use crate::record::Decision;
 use crate::record::decision::{Launch, Offer};
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
 use crate::world::ec2_api::{self, Ec2Call};
-use crate::world::offering::{avoided_until, is_available, is_compatible};
+use crate::world::offering::{Wanted, avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
 use std::collections::BTreeMap;
 
@@ -215,14 +215,13 @@ impl Fleet {
 /// What a call for a NodeClaim lists: one capacity type, types that are cheapest first, each zone that offers them.
 pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override> {
     let requirements = Requirements::of(&claim.requirements);
+    let wanted = Wanted::of(plan, &requirements);
     // Mostly one for each zone.
     let mut all: Vec<Override> = Vec::with_capacity(claim.instance_types.len() * plan.zones.len());
     for &id in &claim.instance_types {
         let entry = plan.instance_type(id);
-        let usable = entry
-            .offerings
-            .iter()
-            .filter(|offering| is_compatible(plan, offering, &requirements) && is_available(world, entry, offering));
+        let usable =
+            entry.offerings.iter().filter(|offering| wanted.allows(offering) && is_available(world, entry, offering));
         all.extend(usable.map(|offering| Override {
             instance_type: id,
             zone: offering.zone,

@@ -18,8 +18,8 @@ use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-pub use crate::world::offering::{avoided_until, is_available, is_compatible, unregistered_taint};
-pub use catalog::{Catalog, Market, PoolFacts, Wanted};
+pub use crate::world::offering::{Wanted, avoided_until, is_available, is_compatible, unregistered_taint};
+pub use catalog::{Catalog, Market, PoolFacts};
 
 /// The annotation that forbids voluntary disruption of a pod or node.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";

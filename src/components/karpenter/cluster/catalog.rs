@@ -4,12 +4,12 @@
 //! plan, and questions about offerings answered without comparing names. Source: core `pkg/cloudprovider/types.go`
 //! (`InstanceType.Requirements`, `Offerings`), `provisioning/scheduling/nodeclaimtemplate.go`.
 
-use crate::plan::{CapacityType, InstanceType, InstanceTypeId, NodePoolId, NodePoolSpec, Offering, Plan};
+use crate::plan::{InstanceType, InstanceTypeId, NodePoolId, NodePoolSpec, Offering, Plan};
 use crate::rules::requirements::{
-    CAPACITY_TYPE, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, RESERVATION_ID, Requirement, Requirements, ZONE,
+    CAPACITY_TYPE, INSTANCE_TYPE, NODE_CLASS, NODE_POOL, Requirement, Requirements, ZONE,
 };
 use crate::world::World;
-use crate::world::offering::{is_available, is_compatible};
+use crate::world::offering::{Wanted, bit, is_available};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,8 +82,6 @@ fn type_requirements(plan: &Plan, entry: &InstanceType) -> Requirements {
     requirements
 }
 
-const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
-
 /// Offerings of a type: a bit a zone, for each capacity type. Zones beyond the 64th share bits with the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Offered {
@@ -97,40 +95,6 @@ impl Offered {
             offered.zones[offering.capacity_type as usize] |= bit(offering.zone.index());
         }
         offered
-    }
-}
-
-const fn bit(zone: usize) -> u64 {
-    1 << (zone % u64::BITS as usize)
-}
-
-/// What requirements ask of an offering, in the same bits.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    plan: &'a Plan,
-    requirements: &'a Requirements,
-    zones: [u64; 3],
-    /// Bits are exact: neither zones nor reservations share one.
-    exact: bool,
-}
-
-impl<'a> Wanted<'a> {
-    /// Bits of the zones and capacity types that are allowed.
-    pub fn of(plan: &'a Plan, requirements: &'a Requirements) -> Wanted<'a> {
-        let of_zone = requirements.get(ZONE);
-        let allowed = plan.zones.iter().enumerate().filter(|(_, zone)| of_zone.is_none_or(|asked| asked.has(zone)));
-        let zones = allowed.fold(0, |zones, (index, _)| zones | bit(index));
-        let of_kind = requirements.get(CAPACITY_TYPE);
-        let allowed = KINDS.map(|kind| of_kind.is_none_or(|asked| asked.has(kind.name())));
-        let zones = allowed.map(|allowed| if allowed { zones } else { 0 });
-        let exact = plan.zones.len() <= u64::BITS as usize && requirements.get(RESERVATION_ID).is_none();
-        Wanted { plan, requirements, zones, exact }
-    }
-
-    /// Whether an offering meets the requirements.
-    pub fn allows(&self, offering: &Offering) -> bool {
-        let likely = self.zones[offering.capacity_type as usize] & bit(offering.zone.index()) != 0;
-        likely && (self.exact || is_compatible(self.plan, offering, self.requirements))
     }
 }
 
@@ -167,7 +131,7 @@ impl<'a> Market<'a> {
     /// Whether a type has an offering that can be had and meets the requirements.
     pub fn is_offered(&self, id: InstanceTypeId, wanted: &Wanted) -> bool {
         let offered = self.changed.get(&id).unwrap_or(&self.catalog.offered[id.index()]);
-        let likely = (0..KINDS.len()).any(|kind| offered.zones[kind] & wanted.zones[kind] != 0);
+        let likely = wanted.meets(&offered.zones);
         likely && (wanted.exact || self.is_truly_offered(id, wanted))
     }
 
