@@ -70,6 +70,11 @@ impl Labels {
         self.entries.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// The same, to be shared.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.entries.iter().map(|(name, value)| (name, value))
+    }
+
     /// Names, in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> + Clone {
         self.iter().map(|(name, _)| name)

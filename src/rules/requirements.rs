@@ -281,6 +281,11 @@ impl Requirements {
 
     /// One `In` per label.
     pub fn of_labels(labels: &Labels) -> Requirements {
+        // Labels are sorted, and hardly ever has one a name of old.
+        if labels.keys().all(|key| std::ptr::eq(normalized(key), key)) {
+            let entries = labels.texts().map(|(key, value)| (key.clone(), Requirement::only(value.clone())));
+            return Requirements { entries: Arc::new(entries.collect()) };
+        }
         let mut requirements = Requirements::new();
         for (key, value) in labels {
             requirements.add(key, Requirement::only(value));
