@@ -103,17 +103,25 @@ impl Tally {
     }
 }
 
-impl AddAssign<&Tally> for Tally {
-    fn add_assign(&mut self, other: &Tally) {
+impl Tally {
+    /// Adds everything but what was lost.
+    #[inline]
+    fn add_without_loss(&mut self, other: &Tally) {
         self.offered += other.offered;
         self.served += other.served;
         self.slow += other.slow;
+        self.latency += other.latency;
+    }
+}
+
+impl AddAssign<&Tally> for Tally {
+    fn add_assign(&mut self, other: &Tally) {
+        self.add_without_loss(other);
         if other.lost_all() > 0 {
             for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
                 *sum += lost;
             }
         }
-        self.latency += other.latency;
     }
 }
 
@@ -259,6 +267,16 @@ impl Ledger {
         self.in_flight = self.in_flight + tally.offered - tally.served - tally.lost_all();
     }
 
+    /// The same where nothing was lost: what most seconds of a flow come to.
+    #[inline]
+    pub fn book_without_loss(&mut self, at: Time, tally: &Tally) {
+        debug_assert_eq!(tally.lost_all(), 0, "losses would be forgotten");
+        self.flows = true;
+        self.bin(at).add_without_loss(tally);
+        self.total.add_without_loss(tally);
+        self.in_flight = self.in_flight + tally.offered - tally.served;
+    }
+
     /// Books the same for each of so many seconds from that of `at` on, in none of which anything was lost.
     pub fn book_seconds(&mut self, at: Time, seconds: u64, tally: &Tally) {
         if seconds == 0 {
@@ -269,7 +287,7 @@ impl Ledger {
         let last = at + Span::from_secs(seconds - 1);
         self.bin(last);
         let first = at.since(self.start).whole_seconds() as usize;
-        self.bins[first..first + seconds as usize].iter_mut().for_each(|bin| *bin += tally);
+        self.bins[first..first + seconds as usize].iter_mut().for_each(|bin| bin.add_without_loss(tally));
         self.total.offered += tally.offered * seconds;
         self.total.served += tally.served * seconds;
         self.total.slow += tally.slow * seconds;

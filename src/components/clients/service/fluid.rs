@@ -222,9 +222,10 @@ impl Stream {
             return;
         }
         let spare = self.spare();
+        let second = Span::from_secs(1);
+        let mut next = terms.origin + second * (self.since.since(terms.origin).whole_seconds() + 1);
         while self.since < now {
-            let second = self.since.since(terms.origin).whole_seconds() + 1;
-            let end = now.min(terms.origin + Span::from_secs(second));
+            let end = now.min(next);
             // Two roundings and what is carried over move less than four micro-requests from one lane to another.
             if spare * (end - self.since).micros() as f64 > 4.0 {
                 self.calm_segment(end, terms);
@@ -232,11 +233,13 @@ impl Stream {
                 self.segment(end, terms);
             }
             self.booked.enter(self.since, terms, ledger);
-            let is_whole = end - self.since == Span::from_secs(1);
+            let is_whole = end - self.since == second;
             self.since = end;
             if is_whole && self.booked.left_all_as_it_was {
                 self.repeat(now, terms, ledger);
             }
+            // Before `now` no stretch ends but at a whole second.
+            next = self.since + second;
         }
     }
 
@@ -377,7 +380,11 @@ impl Booked {
     }
 
     fn enter(&self, at: Time, terms: Terms, ledger: &mut Ledger) {
-        ledger.book(at, &self.tally);
+        if self.lost.is_empty() {
+            ledger.book_without_loss(at, &self.tally);
+        } else {
+            ledger.book(at, &self.tally);
+        }
         self.lost.iter().for_each(|&(place, loss, amount)| ledger.losses.note(at, amount, loss, place));
         // A client whose time-out lies beyond the end of the run is still waiting then.
         for &(place, amount) in &self.unreachable {
