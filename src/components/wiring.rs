@@ -1,7 +1,8 @@
 //! Which change wakes which component, after what delay: the one place that knows two components at once.
 //!
 //! One function a watching component, each an exhaustive match over [`Change`] by what that component's real informers
-//! watch. A wake that is already on its way is not sent twice: ten changes within one watch delay make one look.
+//! watch; a table ([`watchers_of`]) says which of them a change is shown to. A wake that is already on its way is not sent
+//! twice: ten changes within one watch delay make one look.
 
 use super::Event;
 use super::{aws, karpenter, kubernetes};
@@ -145,8 +146,8 @@ impl Wiring {
     /// Nobody else would be woken: what [`watchers_of`] says is all.
     fn others_sleep(&self, watchers: Watchers, change: Change, of: (&Plan, &World)) -> bool {
         let mut wakes = Wakes::new();
-        let others = Watcher::ALL.into_iter().filter(|&watcher| !watchers.has(watcher));
-        others.for_each(|watcher| self.ask(watcher, change, of, &mut wakes));
+        let others = Watcher::ALL.iter().filter(|&&watcher| !watchers.has(watcher));
+        others.for_each(|&watcher| self.ask(watcher, change, of, &mut wakes));
         wakes.is_empty()
     }
 
@@ -199,9 +200,22 @@ impl Wiring {
     }
 }
 
-/// Who watches, in the order in which a change wakes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watcher {
+macro_rules! watchers {
+    ($($watcher:ident),* $(,)?) => {
+        /// Who watches, in the order in which a change wakes them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Watcher {
+            $($watcher,)*
+        }
+
+        impl Watcher {
+            /// All of them, in their order.
+            const ALL: &[Watcher] = &[$(Watcher::$watcher),*];
+        }
+    };
+}
+
+watchers! {
     Deployment,
     ReplicaSet,
     StatefulSet,
@@ -229,41 +243,6 @@ enum Watcher {
     Alb,
     Traffic,
     Service,
-}
-
-impl Watcher {
-    /// All of them, in their order.
-    const ALL: [Watcher; 26] = {
-        use Watcher::*;
-        [
-            Deployment,
-            ReplicaSet,
-            StatefulSet,
-            DaemonSet,
-            Hpa,
-            MetricsServer,
-            Scheduler,
-            Kubelet,
-            EndpointSlice,
-            PodDisruption,
-            NodeClaim,
-            NodeLifecycle,
-            AttachDetach,
-            Provisioner,
-            Disruption,
-            Termination,
-            NodeHealth,
-            Interruption,
-            Fleet,
-            Instance,
-            CpuCredits,
-            SpotMarket,
-            TargetGroup,
-            Alb,
-            Traffic,
-            Service,
-        ]
-    };
 }
 
 /// Some watchers: one bit each.
