@@ -4,20 +4,24 @@
 //! watch; a table ([`watchers_of`]) says which of them a change is shown to. A wake that is already on its way is not sent
 //! twice: ten changes within one watch delay make one look.
 
+mod on_the_way;
+mod watchers;
+
 use super::Event;
 use super::{aws, karpenter, kubernetes};
-use crate::engine::{Queue, Random, Span, StableState, Time};
+use crate::engine::{Queue, Random, Span, Time};
 use crate::plan::flags::CreditMode;
 use crate::plan::{
     BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage,
 };
 use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
-use std::collections::HashSet;
+use on_the_way::OnTheWay;
 use std::sync::Arc;
+use watchers::{Watcher, Watchers, watchers_of};
 
 /// Wakes that are on their way, and who watches what.
 pub struct Wiring {
-    on_the_way: OnTheWay,
+    on_the_way: OnTheWay<Event>,
     /// Services whose selector matches a template, by template.
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.
@@ -197,226 +201,6 @@ impl Wiring {
             _ => return,
         };
         wakes.push((hop, Event::TargetGroup(event)));
-    }
-}
-
-macro_rules! watchers {
-    ($($watcher:ident),* $(,)?) => {
-        /// Who watches, in the order in which a change wakes them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Watcher {
-            $($watcher,)*
-        }
-
-        impl Watcher {
-            /// All of them, in their order.
-            const ALL: &[Watcher] = &[$(Watcher::$watcher),*];
-        }
-    };
-}
-
-watchers! {
-    Deployment,
-    ReplicaSet,
-    StatefulSet,
-    DaemonSet,
-    Hpa,
-    MetricsServer,
-    Scheduler,
-    Kubelet,
-    EndpointSlice,
-    PodDisruption,
-    // Karpenter reads a node as it was written; what the node controller makes of the same news is a write that comes later.
-    NodeClaim,
-    NodeLifecycle,
-    AttachDetach,
-    Provisioner,
-    Disruption,
-    Termination,
-    NodeHealth,
-    Interruption,
-    Fleet,
-    Instance,
-    CpuCredits,
-    SpotMarket,
-    TargetGroup,
-    Alb,
-    Traffic,
-    Service,
-}
-
-/// Some watchers: one bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Watchers(u32);
-
-impl Watchers {
-    const fn of(watchers: &[Watcher]) -> Watchers {
-        let (mut bits, mut place) = (0, 0);
-        while place < watchers.len() {
-            bits |= 1 << watchers[place] as u32;
-            place += 1;
-        }
-        Watchers(bits)
-    }
-
-    fn has(self, watcher: Watcher) -> bool {
-        self.0 & 1 << watcher as u32 != 0
-    }
-
-    fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl Iterator for Watchers {
-    type Item = Watcher;
-
-    fn next(&mut self) -> Option<Watcher> {
-        let first = Watcher::ALL.get(self.0.trailing_zeros() as usize);
-        self.0 &= self.0.wrapping_sub(1);
-        first.copied()
-    }
-}
-
-/// Who may watch a change. A bound, which spares the walk through everybody: each watcher's own function says whether it is
-/// woken and with what. Builds with assertions take the whole walk and check that it finds nobody else.
-fn watchers_of(change: Change) -> Watchers {
-    use Watcher::*;
-    macro_rules! all {
-        ($($watcher:ident),*) => { const { Watchers::of(&[$($watcher),*]) } };
-    }
-    match change {
-        Change::DeploymentChanged(_) | Change::DeploymentScaled { .. } | Change::DeploymentStatus(..) => {
-            all!(Deployment, StatefulSet)
-        }
-        Change::ReplicaSetCreated(_)
-        | Change::ReplicaSetScaled { .. }
-        | Change::ReplicaSetChanged(_)
-        | Change::ReplicaSetStatus(_) => all!(Deployment, ReplicaSet),
-        Change::ReplicaSetGone(_) => all!(Deployment),
-        Change::HpaChanged(_) => all!(Hpa),
-        Change::PdbChanged(_) | Change::PdbStatus(_) => all!(PodDisruption),
-        Change::PodCreated(_) => all!(ReplicaSet, StatefulSet, Scheduler, Kubelet, EndpointSlice, PodDisruption),
-        Change::PodUnschedulable(_) | Change::PodUnschedulableMessage(_) | Change::PodNominated(_) => {
-            all!(ReplicaSet, Provisioner)
-        }
-        Change::PodChanged(_) => {
-            all!(ReplicaSet, StatefulSet, Scheduler, EndpointSlice, PodDisruption, Provisioner)
-        }
-        Change::PodBound(_) => {
-            all!(ReplicaSet, Scheduler, Kubelet, NodeClaim, NodeLifecycle, AttachDetach, Disruption)
-        }
-        Change::PodAddress(_) => all!(EndpointSlice),
-        Change::ContainerStarted(..) | Change::ContainerStopped(..) => all!(MetricsServer, Service),
-        Change::PodProcess(..) => all!(Kubelet, Alb, Traffic, Service),
-        Change::PodPhase(..) => all!(ReplicaSet, StatefulSet, Scheduler, NodeClaim, AttachDetach),
-        Change::PodContainersReady(..) => all!(Scheduler, TargetGroup),
-        Change::PodGate(..) => all!(Scheduler, Kubelet),
-        Change::PodReady(..) => all!(ReplicaSet, StatefulSet, Scheduler, EndpointSlice, PodDisruption, Traffic),
-        Change::PodDeleting(..) => {
-            all!(ReplicaSet, StatefulSet, Scheduler, Kubelet, EndpointSlice, PodDisruption, NodeClaim, Traffic)
-        }
-        Change::PodGone(_) => all!(
-            Deployment,
-            ReplicaSet,
-            StatefulSet,
-            Scheduler,
-            EndpointSlice,
-            PodDisruption,
-            NodeClaim,
-            AttachDetach,
-            Disruption,
-            TargetGroup,
-            Alb,
-            Traffic,
-            Service
-        ),
-        Change::ServiceChanged(_) => all!(EndpointSlice),
-        Change::EndpointsChanged(_) => all!(TargetGroup, Traffic),
-        Change::TargetRegistered(_) | Change::TargetStateChanged(_, TargetState::Draining) => all!(Alb),
-        Change::TargetRoutable(..) | Change::TargetWeight(..) | Change::LoadChanged(_) => all!(Traffic),
-        Change::TargetGone(_) => all!(Traffic, Service),
-        Change::VolumeAttached(_) => all!(Kubelet),
-        Change::NodeCreated(_) => {
-            all!(DaemonSet, Scheduler, Kubelet, NodeClaim, NodeLifecycle, Disruption, TargetGroup)
-        }
-        Change::NodeReady(..) => all!(NodeClaim, NodeLifecycle, NodeHealth, TargetGroup),
-        Change::NodeProblem(..) => all!(NodeHealth),
-        Change::NodeThrottled(..) => all!(Service),
-        Change::NodeConditions(_) => all!(NodeLifecycle),
-        Change::NodeTaints(_) => all!(DaemonSet, Scheduler, NodeClaim, NodeLifecycle, Provisioner, TargetGroup),
-        Change::NodeLabels(_) => all!(DaemonSet, Scheduler, TargetGroup),
-        Change::NodeDeleting(_) => all!(Termination),
-        Change::NodeGone(_) => all!(Scheduler, NodeLifecycle, Disruption, TargetGroup),
-        Change::NodeAlive(..) => all!(MetricsServer, Kubelet, NodeLifecycle, Alb, Service),
-        Change::NodePoolChanged(_) => all!(NodeClaim, Disruption),
-        Change::DaemonSetChanged(..) => all!(DaemonSet),
-        Change::ClaimCreated(_) => all!(NodeClaim, Fleet),
-        Change::ClaimLaunched(_) | Change::ClaimInitialized(_) => all!(NodeClaim, Disruption),
-        Change::ClaimNoCapacity(_) | Change::InstanceTerminated(_) => all!(NodeClaim),
-        Change::ClaimDeleting(..) => all!(Disruption, Termination),
-        Change::ClaimGone(_) => all!(Disruption),
-        Change::InstanceLaunched(_) => all!(Instance, CpuCredits, SpotMarket),
-        Change::InstanceInterrupted(_) => all!(Interruption, Instance),
-        Change::InstanceRebalance(_) => all!(Interruption),
-        Change::InstanceShuttingDown(_) => all!(Interruption, Instance, CpuCredits),
-        Change::FaultChanged(..) => all!(TargetGroup, Alb, Service),
-        Change::PodRefused(_)
-        | Change::HpaSynced(_)
-        | Change::PodSandboxFailed(_)
-        | Change::ImagePulling(_)
-        | Change::ImagePulled(_)
-        | Change::PodDeletionFailed(_)
-        | Change::TargetStateChanged(..)
-        | Change::TargetInService(_)
-        | Change::VolumeDetached(_)
-        | Change::BatchClosed(_)
-        | Change::ClaimThrottled(_)
-        | Change::ClaimRegistered(_)
-        | Change::ClaimConsolidatable(..)
-        | Change::ClaimDrifted(..)
-        | Change::ClaimPodEvent(_)
-        | Change::ClaimDisrupted(..)
-        | Change::ClaimReleased(_)
-        | Change::ClaimRebalance(_)
-        | Change::ClaimDrained(_)
-        | Change::CapacityChanged(..)
-        | Change::SpotPrice(..)
-        | Change::AlarmChanged(..)
-        | Change::ActionDone(_) => all!(),
-    }
-}
-
-/// Wakes that are on their way. Mostly a handful, which is looked through sooner than it is hashed.
-#[derive(Default)]
-struct OnTheWay {
-    few: Vec<Event>,
-    /// Those beyond.
-    others: HashSet<Event, StableState>,
-}
-
-impl OnTheWay {
-    const FEW: usize = 24;
-
-    /// False if it is on its way already.
-    fn insert(&mut self, event: &Event) -> bool {
-        if self.few.contains(event) || !self.others.is_empty() && self.others.contains(event) {
-            return false;
-        }
-        if self.few.len() < OnTheWay::FEW {
-            self.few.push(*event);
-        } else {
-            self.others.insert(*event);
-        }
-        true
-    }
-
-    fn remove(&mut self, event: &Event) {
-        if let Some(place) = self.few.iter().position(|other| other == event) {
-            self.few.swap_remove(place);
-        } else if !self.others.is_empty() {
-            self.others.remove(event);
-        }
     }
 }
 
@@ -952,23 +736,5 @@ pub fn hand_over(routed: Routed) -> Event {
         Routed::Strained(pod) => Event::Alb(aws::alb::Event::Process(pod)),
         Routed::Probed(pod, worker, passed) => Event::Kubelet(kubernetes::kubelet::Event::Probed(pod, worker, passed)),
         Routed::ProbesWait(pod) => Event::Kubelet(kubernetes::kubelet::Event::Probe(pod)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wake_is_on_its_way_once_however_many_others_are() {
-        let event = |pod| Event::Scheduler(kubernetes::scheduler::Event::PodAdded(PodId(pod)));
-        let mut on_the_way = OnTheWay::default();
-        let count = 3 * OnTheWay::FEW as u32;
-        assert!((0..count).all(|pod| on_the_way.insert(&event(pod))));
-        assert!(!(0..count).any(|pod| on_the_way.insert(&event(pod))), "all are on their way");
-        (0..count).step_by(2).for_each(|pod| on_the_way.remove(&event(pod)));
-        for pod in 0..count {
-            assert_eq!(on_the_way.insert(&event(pod)), pod % 2 == 0, "{pod}: what has arrived is sent anew");
-        }
     }
 }

@@ -235,6 +235,9 @@ pub enum CapacityType {
 }
 
 impl CapacityType {
+    /// All of them, in that order.
+    pub const ALL: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
+
     /// As the label writes it.
     pub const fn name(self) -> &'static str {
         match self {

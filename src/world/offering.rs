@@ -76,8 +76,6 @@ pub fn is_compatible(plan: &Plan, offering: &Offering, requirements: &Requiremen
         && reservation
 }
 
-const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
-
 /// What requirements ask of an offering: a bit a zone for each capacity type, which spares comparing names. Zones beyond the
 /// 64th share bits with the first.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +94,7 @@ impl<'a> Wanted<'a> {
         let allowed = plan.zones.iter().enumerate().filter(|(_, zone)| of_zone.is_none_or(|asked| asked.has(zone)));
         let zones = allowed.fold(0, |zones, (index, _)| zones | bit(index));
         let of_kind = requirements.get(CAPACITY_TYPE);
-        let allowed = KINDS.map(|kind| of_kind.is_none_or(|asked| asked.has(kind.name())));
+        let allowed = CapacityType::ALL.map(|kind| of_kind.is_none_or(|asked| asked.has(kind.name())));
         let zones = allowed.map(|allowed| if allowed { zones } else { 0 });
         let exact = plan.zones.len() <= u64::BITS as usize && requirements.get(RESERVATION_ID).is_none();
         Wanted { plan, requirements, zones, exact }

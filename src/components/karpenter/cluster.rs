@@ -74,7 +74,7 @@ pub fn cheapest_price(plan: &Plan, world: &World, id: InstanceTypeId, requiremen
 /// The most expensive offering of the capacity type that would be used: reserved, else spot, else on demand.
 pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requirements: &Requirements) -> f64 {
     let found: Vec<&Offering> = offerings(plan, world, id, requirements).collect();
-    [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand]
+    CapacityType::ALL
         .into_iter()
         .find_map(|kind| {
             let of_kind = found.iter().filter(|offering| offering.capacity_type == kind);

@@ -57,8 +57,7 @@ fn claim_price(scene: Scene, claim: &NodeClaim) -> f64 {
     let label = |key: &str| claim.labels.get(key);
     let id = label(INSTANCE_TYPE).and_then(|name| pool_type(scene.plan, claim.pool, name));
     let zone = label(ZONE).and_then(|name| zone_named(scene.plan, name));
-    let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
-    let kind = label(CAPACITY_TYPE).and_then(|name| kinds.into_iter().find(|kind| kind.name() == name));
+    let kind = label(CAPACITY_TYPE).and_then(|name| CapacityType::ALL.into_iter().find(|kind| kind.name() == name));
     price((scene.plan, scene.world), id, zone, kind)
 }
 

@@ -60,12 +60,11 @@ pub struct NodeOffering {
 impl NodeOffering {
     /// Of the labels of a node of a pool.
     pub fn of(plan: &Plan, pool: NodePoolId, labels: &Labels) -> NodeOffering {
-        let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
         let (kind, zone) = (labels.get(CAPACITY_TYPE), labels.get(ZONE));
         NodeOffering {
             instance_type: labels.get(INSTANCE_TYPE).and_then(|name| pool_type(plan, pool, name)),
             zone: zone.and_then(|name| zone_named(plan, name)),
-            capacity_type: kind.and_then(|name| kinds.into_iter().find(|kind| kind.name() == name)),
+            capacity_type: kind.and_then(|name| CapacityType::ALL.into_iter().find(|kind| kind.name() == name)),
             has_capacity_type: kind.is_some(),
             has_zone: zone.is_some(),
         }

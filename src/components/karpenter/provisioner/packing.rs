@@ -176,7 +176,7 @@ impl NewNode {
                 offering.capacity_type == *kind && wanted.allows(offering) && is_available(world, entry, offering)
             })
         };
-        let kinds = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand].into_iter().filter(offered);
+        let kinds = CapacityType::ALL.into_iter().filter(offered);
         let kinds: Vec<&str> = kinds.map(CapacityType::name).collect();
         let mut requirements = self.requirements.clone();
         if !kinds.is_empty() {

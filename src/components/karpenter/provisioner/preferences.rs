@@ -12,8 +12,6 @@ use crate::rules::taint::{TaintEffect, Toleration, TolerationOperator};
 use std::sync::Arc;
 
 /// Capacity types that exist.
-const KINDS: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
-
 /// What a pod asks of a node.
 pub struct Wishes {
     /// Its template, without what it gave up.
@@ -186,7 +184,7 @@ fn flaw(key: &str, operator: NodeOperator, values: &[String]) -> Option<String> 
     }
     let sound = match operator {
         NodeOperator::In if key == CAPACITY_TYPE => {
-            values.iter().any(|value| KINDS.iter().any(|kind| kind.name() == value))
+            values.iter().any(|value| CapacityType::ALL.iter().any(|kind| kind.name() == value))
         }
         NodeOperator::In => !values.is_empty(),
         NodeOperator::Gt | NodeOperator::Lt | NodeOperator::Gte | NodeOperator::Lte => {
