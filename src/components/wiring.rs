@@ -1,7 +1,7 @@
 //! Which change wakes which component, after what delay: the one place that knows two components at once.
 //!
 //! One function a watching component, each an exhaustive match over [`Change`] by what that component's real informers
-//! watch; a table ([`watchers_of`]) says which of them a change is shown to. A wake that is already on its way is not sent
+//! watch; a table (`watchers.rs`) says which of them a change is shown to. A wake that is already on its way is not sent
 //! twice: ten changes within one watch delay make one look.
 
 mod on_the_way;
