@@ -225,7 +225,7 @@ impl PdbReason {
 }
 
 /// What the resource metrics API serves for a pod.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodMetrics {
     /// End of the window, whole seconds.
     pub timestamp: Time,
@@ -391,9 +391,12 @@ impl World {
         self.pod_metrics[pod.index()] = metrics;
     }
 
-    /// Withdraws a pod's metrics: what was served.
-    pub fn take_pod_metrics(&mut self, pod: PodId) -> Option<PodMetrics> {
-        self.pod_metrics.get_mut(pod.index()).and_then(Option::take)
+    /// The metrics of a pod that are served from now on, to be written in place of what was served before.
+    pub fn serve_pod_metrics(&mut self, pod: PodId) -> &mut PodMetrics {
+        if self.pod_metrics.len() <= pod.index() {
+            self.pod_metrics.resize(self.pods.len(), None);
+        }
+        self.pod_metrics[pod.index()].get_or_insert_default()
     }
 
     /// What the resource metrics API serves for a pod.

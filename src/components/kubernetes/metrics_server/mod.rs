@@ -21,9 +21,9 @@ pub mod storage;
 
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::{App, DeploymentId, MetricSpec};
-use crate::world::{ContainerUsage, Hpa, NodeId, PodId, PodMetrics, World};
-use storage::{Sample, Storage, nanos_since_1970};
+use crate::plan::{App, DeploymentId, MetricSpec, Plan};
+use crate::world::{ContainerStatus, ContainerUsage, Hpa, NodeId, PodId, World};
+use storage::{KeptOfPod, Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
 const SCRAPE_PHASE: Purpose = Purpose::named("metrics.phase");
@@ -36,8 +36,11 @@ const IDLE_NANOCORES: u64 = 1_000_000;
 /// cAdvisor's view of one pod.
 #[derive(Clone, Copy, Debug)]
 struct Housekeeping {
-    /// The sample served by the kubelet and the one before: time and nanoseconds of CPU.
-    samples: [Option<(Time, u64)>; 2],
+    pod: PodId,
+    /// The key of its random draws.
+    key: u64,
+    /// The sample served by the kubelet: time and nanoseconds of CPU.
+    sample: Option<(Time, u64)>,
     /// When the next one is taken.
     next: Time,
     /// Samples taken, to key the jitter.
@@ -51,13 +54,14 @@ struct Housekeeping {
 /// Its memory.
 #[derive(Default)]
 pub struct MetricsServer {
-    pods: Vec<Option<Housekeeping>>,
+    /// The pods that are sampled, in order of creation.
+    pods: Vec<Housekeeping>,
     storage: Storage<PodId>,
     scrapes: u64,
+    /// Pods whose metrics are served, in that order.
     served: Vec<PodId>,
-    /// Memory of a scrape, and of metrics that are not served any more, for the next ones.
-    page: Vec<Sample<PodId>>,
-    spare: Vec<Vec<ContainerUsage>>,
+    /// Those that were served before: only its memory is used again.
+    served_before: Vec<PodId>,
 }
 
 /// Why it may be woken.
@@ -92,7 +96,7 @@ impl MetricsServer {
             Event::Started(pod) => {
                 self.resume(cx, pod);
                 let watched = cx.world.deployment_of(pod).is_some_and(|deployment| is_watched(cx, deployment));
-                if watched && self.get(pod).is_none() && is_running(cx.world, pod) {
+                if watched && self.place(pod).is_err() && is_running(cx.world, pod) {
                     self.discover(cx, pod);
                 }
             }
@@ -108,76 +112,51 @@ impl MetricsServer {
         }
     }
 
-    fn get(&self, pod: PodId) -> Option<Housekeeping> {
-        self.pods.get(pod.index()).copied().flatten()
+    /// Where the view of a pod is, or would be.
+    fn place(&self, pod: PodId) -> Result<usize, usize> {
+        self.pods.binary_search_by_key(&pod, |kept| kept.pod)
     }
 
-    fn put(&mut self, pod: PodId, kept: Housekeeping) {
-        if self.pods.len() <= pod.index() {
-            self.pods.resize(pod.index() + 1, None);
+    fn get(&mut self, pod: PodId) -> Option<&mut Housekeeping> {
+        self.place(pod).ok().map(|place| &mut self.pods[place])
+    }
+
+    fn put(&mut self, kept: Housekeeping) {
+        match self.place(kept.pod) {
+            Ok(place) => self.pods[place] = kept,
+            Err(place) => self.pods.insert(place, kept),
         }
-        self.pods[pod.index()] = Some(kept);
     }
 
     /// cAdvisor finds a pod and samples it at once.
     fn discover(&mut self, cx: &mut Cx, pod: PodId) {
-        let first = Housekeeping { samples: [None, None], next: cx.now, count: 0, used_before: 0, stopped: false };
+        let key = cx.world.pod(pod).key();
+        let mut first = Housekeeping { pod, key, sample: None, next: cx.now, count: 0, used_before: 0, stopped: false };
         cx.world.cpu_meter(pod).remember();
-        self.put(pod, first);
         // KWOK counts from the first time somebody asks.
         if !cx.plan.flags.metrics.stepwise {
-            self.sample(cx, pod, cx.now);
+            first.sample(cx, cx.now);
         }
+        self.put(first);
     }
 
     /// A pod may have ceased to run: it has been sampled until now.
-    fn stop(&mut self, cx: &mut Cx, pod: PodId) {
-        if !is_running(cx.world, pod) {
-            self.catch_up(cx, pod);
-            if let Some(Some(kept)) = self.pods.get_mut(pod.index()) {
-                kept.stopped = true;
-            }
+    fn stop(&mut self, cx: &Cx, pod: PodId) {
+        if !is_running(cx.world, pod)
+            && let Some(kept) = self.get(pod)
+        {
+            kept.catch_up(cx);
+            kept.stopped = true;
         }
     }
 
     /// A pod may run again: where a sample was missed, cAdvisor begins anew.
     fn resume(&mut self, cx: &mut Cx, pod: PodId) {
-        let Some(mut kept) = self.get(pod).filter(|kept| kept.stopped && is_running(cx.world, pod)) else { return };
+        let Some(kept) = self.get(pod).filter(|kept| kept.stopped && is_running(cx.world, pod)) else { return };
         kept.stopped = false;
-        self.put(pod, kept);
         if kept.next <= cx.now && !cx.plan.flags.metrics.exact {
             self.discover(cx, pod);
         }
-    }
-
-    /// Takes the samples of a pod that were due until now.
-    fn catch_up(&mut self, cx: &mut Cx, pod: PodId) {
-        if cx.plan.flags.metrics.exact {
-            return;
-        }
-        while let Some(Some(kept)) = self.pods.get(pod.index())
-            && kept.next <= cx.now
-            && !kept.stopped
-        {
-            self.sample(cx, pod, kept.next);
-        }
-    }
-
-    /// Samples a pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
-    fn sample(&mut self, cx: &Cx, pod: PodId, at: Time) {
-        let Some(Some(kept)) = self.pods.get_mut(pod.index()) else { return };
-        let flags = &cx.plan.flags.metrics;
-        let used = if flags.stepwise {
-            stepped(cx.world, pod, kept.samples[0])
-        } else {
-            used(cx.world, pod, at, kept.used_before)
-        };
-        let unchanged = kept.samples[0].is_some_and(|(_, before)| before == used);
-        kept.samples = [Some((at, used)), kept.samples[0]];
-        let base = if unchanged { flags.housekeeping_idle } else { flags.housekeeping_busy };
-        kept.count += 1;
-        let jitter = cx.phase(HOUSEKEEPING, pod_key(cx.world, pod) ^ kept.count << 40, base);
-        kept.next = at + base + jitter;
     }
 
     /// Pods that exist at the start have been sampled and scraped for long, at their steady load.
@@ -190,29 +169,22 @@ impl MetricsServer {
         for index in 0..cx.world.pods.len() {
             let pod = PodId::at(index);
             let Some(deployment) = cx.world.deployment_of(pod) else { continue };
-            if !is_watched(cx, deployment) || !is_running(cx.world, pod) {
-                continue;
-            }
+            let Some(containers) = running(cx.world, pod).filter(|_| is_watched(cx, deployment)) else { continue };
             let rate = steady_nanocores(cx, deployment);
             let used_before = nanos(rate, cx.plan.initial_age);
-            let phase = cx.phase(HOUSEKEEPING, pod_key(cx.world, pod), interval);
+            let key = cx.world.pod(pod).key();
+            let phase = cx.phase(HOUSEKEEPING, key, interval);
             let tick = |at: Time| if flags.exact { at } else { latest_tick(cx.now + phase, interval, at) };
             for (page, at) in pages.iter_mut().zip(scrapes) {
                 let at = tick(at);
                 let counter = used_before.saturating_sub(nanos(rate, cx.now.since(at)));
-                page.extend(page_of(
-                    cx.world,
-                    cx.plan.app_of(deployment).map(|app| &cx.plan.apps[app.index()]),
-                    pod,
-                    at,
-                    counter,
-                ));
+                page.extend(page_of(containers, app_of(cx.plan, deployment), pod, at, counter));
             }
             let last = tick(cx.now);
             let counter = used_before.saturating_sub(nanos(rate, cx.now.since(last)));
             let next = cx.now + phase;
-            let samples = [Some((last, counter)), None];
-            self.put(pod, Housekeeping { samples, next, count: 0, used_before, stopped: false });
+            let sample = Some((last, counter));
+            self.put(Housekeeping { pod, key, sample, next, count: 0, used_before, stopped: false });
             cx.world.cpu_meter(pod).remember();
         }
         for page in &pages {
@@ -233,62 +205,79 @@ impl MetricsServer {
         cx.after(spread, AnyEvent::MetricsServer(Event::Publish));
     }
 
+    /// Pods are sampled until now, and the kubelets' pages with the last samples of those that run are read.
     fn publish(&mut self, cx: &mut Cx) {
-        let is_exact = cx.plan.flags.metrics.exact;
-        for index in 0..self.pods.len() {
-            if self.pods[index].is_none() {
-                continue;
+        let flags = &cx.plan.flags.metrics;
+        let MetricsServer { pods, storage, .. } = self;
+        pods.retain_mut(|kept| {
+            let exists = cx.world.pod(kept.pod).gone.is_none();
+            let is_sampled = exists && (!flags.exact || is_running(cx.world, kept.pod));
+            if is_sampled && flags.exact {
+                kept.sample(cx, cx.now);
+            } else if is_sampled {
+                kept.catch_up(cx);
             }
-            let pod = PodId::at(index);
-            if cx.world.pod(pod).gone.is_some() || is_exact && !is_running(cx.world, pod) {
-                self.pods[index] = None;
-            } else if is_exact {
-                self.sample(cx, pod, cx.now);
-            } else {
-                self.catch_up(cx, pod);
+            cx.world.cpu_meter(kept.pod).forget();
+            if let (Some(containers), Some((at, used))) = (running(cx.world, kept.pod), kept.sample) {
+                let app = cx.world.deployment_of(kept.pod).and_then(|deployment| app_of(cx.plan, deployment));
+                for sample in page_of(containers, app, kept.pod, at, used) {
+                    // KWOK reports that every container started in 1970.
+                    let start = if flags.stepwise { Some(0) } else { sample.start };
+                    storage.read(&Sample { start, ..sample }, flags.resolution);
+                }
             }
-            cx.world.cpu_meter(pod).forget();
-        }
-        let mut samples = std::mem::take(&mut self.page);
-        samples.clear();
-        for (index, kept) in self.pods.iter().enumerate() {
-            let pod = PodId::at(index);
-            let Some((at, used)) = kept.and_then(|kept| kept.samples[0]) else { continue };
-            if is_running(cx.world, pod) {
-                let app = cx.world.deployment_of(pod).and_then(|deployment| cx.plan.app_of(deployment));
-                samples.extend(page_of(cx.world, app.map(|app| &cx.plan.apps[app.index()]), pod, at, used));
-            }
-        }
-        if cx.plan.flags.metrics.stepwise {
-            // KWOK reports that every container started in 1970.
-            samples.iter_mut().for_each(|sample| sample.start = Some(0));
-        }
-        self.storage.store(&samples, cx.plan.flags.metrics.resolution);
-        self.page = samples;
+            is_sampled
+        });
+        storage.finish();
         self.serve(cx);
     }
 
     /// The API serves what the storage answers, and nothing else.
     fn serve(&mut self, cx: &mut Cx) {
-        let MetricsServer { storage, served, spare, .. } = self;
-        let withdrawn = served.drain(..).filter_map(|pod| cx.world.take_pod_metrics(pod));
-        spare.extend(withdrawn.map(|metrics| metrics.containers));
-        storage.for_each_answer(|pod, answer| {
-            let mut containers = spare.pop().unwrap_or_default();
-            containers.clear();
-            containers.extend(answer.containers.iter().map(|&(container, cpu, memory)| ContainerUsage {
-                container,
-                cpu_nanocores: Some(cpu as i64),
-                memory_bytes: Some(memory as i64),
-            }));
-            let metrics = PodMetrics {
-                timestamp: answer.timestamp.unwrap_or(Time::ZERO).whole_second(),
-                window: Span::from_micros(answer.window.unsigned_abs() / 1_000),
-                containers,
-            };
-            cx.world.set_pod_metrics(pod, Some(metrics));
-            served.push(pod);
-        });
+        let MetricsServer { storage, served, served_before, .. } = self;
+        std::mem::swap(served, served_before);
+        served.clear();
+        for of_pod in storage.by_pod().filter(KeptOfPod::is_answered) {
+            let metrics = cx.world.serve_pod_metrics(of_pod.pod());
+            metrics.containers.clear();
+            let window = of_pod.answer(|container, cpu, memory| {
+                let (cpu_nanocores, memory_bytes) = (Some(cpu as i64), Some(memory as i64));
+                metrics.containers.push(ContainerUsage { container, cpu_nanocores, memory_bytes });
+            });
+            metrics.timestamp = window.end.unwrap_or(Time::ZERO).whole_second();
+            metrics.window = Span::from_micros(window.length.unsigned_abs() / 1_000);
+            served.push(of_pod.pod());
+        }
+        if served != served_before {
+            for &pod in served_before.iter().filter(|pod| served.binary_search(pod).is_err()) {
+                cx.world.set_pod_metrics(pod, None);
+            }
+        }
+    }
+}
+
+impl Housekeeping {
+    /// Takes the samples that were due until now.
+    fn catch_up(&mut self, cx: &Cx) {
+        while !cx.plan.flags.metrics.exact && self.next <= cx.now && !self.stopped {
+            self.sample(cx, self.next);
+        }
+    }
+
+    /// Samples the pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
+    fn sample(&mut self, cx: &Cx, at: Time) {
+        let flags = &cx.plan.flags.metrics;
+        let used = if flags.stepwise {
+            stepped(cx.world, self.pod, self.sample)
+        } else {
+            used(cx.world, self.pod, at, self.used_before)
+        };
+        let unchanged = self.sample.is_some_and(|(_, before)| before == used);
+        self.sample = Some((at, used));
+        let base = if unchanged { flags.housekeeping_idle } else { flags.housekeeping_busy };
+        self.count += 1;
+        let jitter = cx.phase(HOUSEKEEPING, self.key ^ self.count << 40, base);
+        self.next = at + base + jitter;
     }
 }
 
@@ -303,14 +292,15 @@ fn is_watched(cx: &Cx, deployment: DeploymentId) -> bool {
 
 /// The pod's node answers and its application's container runs.
 fn is_running(world: &World, pod: PodId) -> bool {
-    let entry = world.pod(pod);
-    let init = world.template_of(pod).init_containers.len();
-    let container = entry.containers.get(init).is_some_and(|status| status.running_since.is_some());
-    entry.gone.is_none() && container && entry.node.is_some_and(|node| world.node(node).alive)
+    running(world, pod).is_some()
 }
 
-fn pod_key(world: &World, pod: PodId) -> u64 {
-    world.pod(pod).key()
+/// The containers, those for initialisation left out, of a pod whose node answers and whose application's container runs.
+fn running(world: &World, pod: PodId) -> Option<&[ContainerStatus]> {
+    let entry = world.pod(pod);
+    let alive = entry.gone.is_none() && entry.node.is_some_and(|node| world.node(node).alive);
+    let containers = entry.containers.get(world.template_of(pod).init_containers.len()..)?;
+    (alive && containers.first()?.running_since.is_some()).then_some(containers)
 }
 
 /// Nanoseconds of CPU used at this rate in that time.
@@ -333,19 +323,21 @@ fn stepped(world: &World, pod: PodId, before: Option<(Time, u64)>) -> u64 {
     before.map_or(0, |(at, counter)| counter + nanos(rate, world.now.since(at)))
 }
 
+/// The load model of a Deployment.
+fn app_of(plan: &Plan, deployment: DeploymentId) -> Option<&App> {
+    plan.app_of(deployment).map(|app| &plan.apps[app.index()])
+}
+
 /// The pod's lines on its kubelet's page.
-fn page_of<'w>(
-    world: &'w World,
+fn page_of(
+    containers: &[ContainerStatus],
     app: Option<&App>,
     pod: PodId,
     at: Time,
     used: u64,
-) -> impl Iterator<Item = Sample<PodId>> + use<'w> {
-    let entry = world.pod(pod);
-    let init = world.template_of(pod).init_containers.len();
+) -> impl Iterator<Item = Sample<PodId>> {
     let memory = app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64);
-    let running =
-        entry.containers[init..].iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
+    let running = containers.iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
     running.map(move |(container, start)| Sample {
         pod,
         container: container as u16,
@@ -367,7 +359,7 @@ fn latest_tick(tick: Time, interval: Span, at: Time) -> Time {
 
 /// What a pod of the Deployment has used before the start: the first load, shared by its running pods.
 fn steady_nanocores(cx: &Cx, deployment: DeploymentId) -> u64 {
-    let Some(app) = cx.plan.app_of(deployment).map(|app| &cx.plan.apps[app.index()]) else { return IDLE_NANOCORES };
+    let Some(app) = app_of(cx.plan, deployment) else { return IDLE_NANOCORES };
     let of_deployment = |pod: &&crate::world::Pod| cx.world.deployment_of(pod.id) == Some(deployment) && pod.is_ready();
     let ready = cx.world.pods.iter().filter(of_deployment);
     let (count, limit) = ready.fold((0u32, f64::INFINITY), |(count, limit), pod| {

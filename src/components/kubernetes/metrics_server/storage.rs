@@ -56,66 +56,98 @@ struct Kept<K> {
     previous: Option<Point>,
 }
 
+impl<K: Copy> Kept<K> {
+    fn key(&self) -> (K, u16) {
+        (self.pod, self.container)
+    }
+}
+
+/// What the API answers for a pod, less its containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Its end, for the container with the earliest sample; `None`: no container is left.
+    pub end: Option<Time>,
+    /// Its length, nanoseconds.
+    pub length: i64,
+}
+
 /// The storage of metrics-server.
 #[derive(Clone, Debug)]
 pub struct Storage<K: Ord> {
     /// Sorted by pod and container, each once.
     kept: Vec<Kept<K>>,
-    /// What was kept before the last scrape: only its memory is used again.
-    spare: Vec<Kept<K>>,
-    /// The answer that was given last: only its memory is used again.
-    answer: Answer,
+    /// What will be kept of the scrape that is being read.
+    fresh: Vec<Kept<K>>,
+    /// Pods of which that scrape lacks something.
+    incomplete: Vec<K>,
+    /// Where in `kept` its next line is looked for first.
+    next: usize,
 }
 
 impl<K: Ord> Default for Storage<K> {
     fn default() -> Storage<K> {
-        Storage { kept: Vec::new(), spare: Vec::new(), answer: Answer::default() }
+        Storage { kept: Vec::new(), fresh: Vec::new(), incomplete: Vec::new(), next: 0 }
     }
 }
 
 impl<K: Ord + Copy> Storage<K> {
-    /// One scrape: the samples of all pages that could be read. A container without CPU or memory takes its pod with it.
+    /// One scrape: the samples of all pages that could be read.
     pub fn store(&mut self, samples: &[Sample<K>], resolution: Span) {
-        let incomplete: Vec<K> =
-            samples.iter().filter(|s| s.cpu_nanos == 0 || s.memory == 0).map(|sample| sample.pod).collect();
-        let mut kept = std::mem::take(&mut self.spare);
-        kept.clear();
-        kept.reserve(samples.len());
-        let mut next = 0;
-        for sample in samples.iter().filter(|sample| !incomplete.contains(&sample.pod)) {
-            let point = Point {
-                start: sample.start.unwrap_or(LONG_AGO),
-                timestamp: nanos_since_1970(sample.timestamp),
-                cpu_nanos: sample.cpu_nanos,
-                memory: sample.memory,
-            };
-            let previous = self.earlier((sample.pod, sample.container), &point, resolution, &mut next);
-            kept.push(Kept { pod: sample.pod, container: sample.container, last: point, previous });
-        }
-        kept.sort_by_key(|entry| (entry.pod, entry.container));
-        // Of lines about the same container the last one counts.
-        kept.dedup_by(|later, earlier| {
-            let same = (later.pod, later.container) == (earlier.pod, earlier.container);
-            if same {
-                *earlier = Kept { previous: later.previous.or(earlier.previous), ..*later };
-            }
-            same
-        });
-        self.spare = std::mem::replace(&mut self.kept, kept);
+        samples.iter().for_each(|sample| self.read(sample, resolution));
+        self.finish();
     }
 
-    /// The point that the new one of `key` is measured against. A page mostly goes on where it did before: with what is
-    /// kept at `next`.
-    fn earlier(&self, key: (K, u16), new: &Point, resolution: Span, next: &mut usize) -> Option<Point> {
+    /// Reads a line of a scrape; [`Storage::finish`] ends it. A container without CPU or memory takes its pod with it.
+    pub fn read(&mut self, sample: &Sample<K>, resolution: Span) {
+        if sample.cpu_nanos == 0 || sample.memory == 0 {
+            self.incomplete.push(sample.pod);
+            return;
+        }
+        let point = Point {
+            start: sample.start.unwrap_or(LONG_AGO),
+            timestamp: nanos_since_1970(sample.timestamp),
+            cpu_nanos: sample.cpu_nanos,
+            memory: sample.memory,
+        };
+        let previous = self.earlier((sample.pod, sample.container), &point, resolution);
+        self.fresh.push(Kept { pod: sample.pod, container: sample.container, last: point, previous });
+    }
+
+    /// A scrape has been read: it replaces what was kept.
+    pub fn finish(&mut self) {
+        let Storage { kept, fresh, incomplete, next } = self;
+        if !incomplete.is_empty() {
+            fresh.retain(|entry| !incomplete.contains(&entry.pod));
+            incomplete.clear();
+        }
+        // Pages mostly come in order.
+        if !fresh.is_sorted_by(|one, two| one.key() < two.key()) {
+            fresh.sort_by_key(Kept::key);
+            // Of lines about the same container the last one counts.
+            fresh.dedup_by(|later, earlier| {
+                let same = later.key() == earlier.key();
+                if same {
+                    *earlier = Kept { previous: later.previous.or(earlier.previous), ..*later };
+                }
+                same
+            });
+        }
+        std::mem::swap(kept, fresh);
+        fresh.clear();
+        *next = 0;
+    }
+
+    /// The point that the new one of `key` is measured against. A page mostly goes on where it did before.
+    fn earlier(&mut self, key: (K, u16), new: &Point, resolution: Span) -> Option<Point> {
         let age = new.timestamp.saturating_sub(new.start);
         if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {
             return Some(Point { timestamp: new.start, cpu_nanos: 0, ..*new });
         }
-        let searched = || self.kept.binary_search_by_key(&key, |entry| (entry.pod, entry.container)).ok();
-        let follows = self.kept.get(*next).is_some_and(|entry| (entry.pod, entry.container) == key);
-        let index = if follows { *next } else { searched()? };
+        let searched = || self.kept.binary_search_by_key(&key, Kept::key).ok();
+        let follows = self.kept.get(self.next).is_some_and(|entry| entry.key() == key);
+        let index = if follows { self.next } else { searched()? };
         debug_assert_eq!(searched(), Some(index), "each is kept once");
-        *next = index + 1;
+        self.next = index + 1;
         let Kept { last: stored, previous, .. } = self.kept[index];
         if new.start >= stored.timestamp {
             return None;
@@ -140,42 +172,12 @@ impl<K: Ord + Copy> Storage<K> {
 
     /// What the API answers for a pod; `None`: nothing.
     pub fn answer(&self, pod: &K) -> Option<Answer> {
-        let of_pod = self.of_pod(pod);
-        let mut answer = Answer::default();
-        (!of_pod.is_empty()).then_some(())?;
-        Self::answer_of(of_pod, &mut answer).map(|()| answer)
-    }
-
-    /// What the API answers for each pod of the last scrape for which it answers anything.
-    pub fn for_each_answer(&mut self, mut take: impl FnMut(K, &Answer)) {
-        let answer = &mut self.answer;
-        for of_pod in self.kept.chunk_by(|one, two| one.pod == two.pod) {
-            if Self::answer_of(of_pod, answer).is_some() {
-                take(of_pod[0].pod, answer);
-            }
-        }
-    }
-
-    /// The answer for a pod of which this is kept, in place of what `answer` held.
-    fn answer_of(of_pod: &[Kept<K>], answer: &mut Answer) -> Option<()> {
-        (answer.timestamp, answer.window) = (None, 0);
-        answer.containers.clear();
-        let mut earliest = None;
-        for entry in of_pod {
-            let (point, earlier) = (&entry.last, entry.previous?);
-            if point.start < earlier.start || point.cpu_nanos < earlier.cpu_nanos {
-                continue;
-            }
-            let window = point.timestamp.saturating_sub(earlier.timestamp);
-            let nanocores = ((point.cpu_nanos - earlier.cpu_nanos) as f64 / seconds(window)) as u64;
-            answer.containers.push((entry.container, nanocores, point.memory));
-            if earliest.is_none_or(|earliest| point.timestamp < earliest) {
-                earliest = Some(point.timestamp);
-                answer.timestamp = Some(Time::from_micros(point.timestamp.unsigned_abs() / 1_000));
-                answer.window = window;
-            }
-        }
-        Some(())
+        let of_pod = KeptOfPod(self.of_pod(pod));
+        let mut containers = Vec::new();
+        let answered = !of_pod.0.is_empty() && of_pod.is_answered();
+        answered
+            .then(|| of_pod.answer(|container, cpu, memory| containers.push((container, cpu, memory))))
+            .map(|Window { end, length }| Answer { timestamp: end, window: length, containers })
     }
 
     /// What the API answers for a node, kept as a pod with one container: a counter that fell leaves no answer.
@@ -185,7 +187,52 @@ impl<K: Ord + Copy> Storage<K> {
 
     /// Every pod of the last scrape.
     pub fn pods(&self) -> impl Iterator<Item = &K> {
-        self.kept.chunk_by(|one, two| one.pod == two.pod).map(|of_pod| &of_pod[0].pod)
+        self.by_pod().map(|of_pod| &of_pod.0[0].pod)
+    }
+
+    /// What is kept of each pod of the last scrape.
+    pub fn by_pod(&self) -> impl Iterator<Item = KeptOfPod<'_, K>> {
+        self.kept.chunk_by(|one, two| one.pod == two.pod).map(KeptOfPod)
+    }
+}
+
+/// What is kept of one pod.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptOfPod<'s, K>(&'s [Kept<K>]);
+
+impl<K: Copy> KeptOfPod<'_, K> {
+    /// Which.
+    pub fn pod(&self) -> K {
+        self.0[0].pod
+    }
+
+    /// Whether the API answers anything for it: each container has something that it is measured against.
+    pub fn is_answered(&self) -> bool {
+        self.0.iter().all(|entry| entry.previous.is_some())
+    }
+
+    /// What the API answers: containers with nanocores and bytes as they come, and their window. One whose counter fell
+    /// is left out.
+    pub fn answer(&self, mut take: impl FnMut(u16, u64, u64)) -> Window {
+        let (mut answer, mut earliest) = (Window::default(), None);
+        for entry in self.0 {
+            let (point, Some(earlier)) = (&entry.last, &entry.previous) else { continue };
+            if point.start < earlier.start || point.cpu_nanos < earlier.cpu_nanos {
+                continue;
+            }
+            let window = point.timestamp.saturating_sub(earlier.timestamp);
+            take(
+                entry.container,
+                ((point.cpu_nanos - earlier.cpu_nanos) as f64 / seconds(window)) as u64,
+                point.memory,
+            );
+            if earliest.is_none_or(|earliest| point.timestamp < earliest) {
+                earliest = Some(point.timestamp);
+                let end = Time::from_micros(point.timestamp.unsigned_abs() / 1_000);
+                answer = Window { end: Some(end), length: window };
+            }
+        }
+        answer
     }
 }
 
