@@ -174,6 +174,8 @@ pub struct World {
     pub recommendations: Vec<Recommendation>,
     /// Resource metrics by pod.
     pub pod_metrics: Vec<Option<PodMetrics>>,
+    /// Pods that are gone and whose metrics are served all the same.
+    pub served_after_end: PodSet,
     /// Custom and external metrics.
     pub custom_metrics: CustomMetrics,
     /// Requests by application.
@@ -313,6 +315,7 @@ impl World {
             hosts: vec![Vec::new(); plan.target_groups.len()],
             recommendations: Vec::new(),
             pod_metrics: Vec::new(),
+            served_after_end: PodSet::default(),
             custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::lasting(plan.start, plan.until.since(plan.start))).collect(),
             requests: Requests::new(plan),

@@ -248,8 +248,10 @@ pub struct ContainerUsage {
 
 impl World {
     /// Writes `status.currentMetrics` of an autoscaler.
-    pub fn set_hpa_metrics(&mut self, hpa: HpaId, metrics: Vec<Option<MetricValue>>) {
-        self.hpas[hpa.index()].metrics = metrics;
+    pub fn set_hpa_metrics(&mut self, hpa: HpaId, metrics: impl Iterator<Item = Option<MetricValue>>) {
+        let kept = &mut self.hpas[hpa.index()].metrics;
+        kept.clear();
+        kept.extend(metrics);
     }
 
     /// Writes the status of an autoscaler, if it is still the object that was read; whether it was.
@@ -388,11 +390,19 @@ impl World {
         if self.pod_metrics.len() < self.pods.len() {
             self.pod_metrics.resize(self.pods.len(), None);
         }
+        if self.pods[pod.index()].gone.is_some() {
+            if metrics.is_some() {
+                self.served_after_end.insert(pod)
+            } else {
+                self.served_after_end.remove(pod)
+            };
+        }
         self.pod_metrics[pod.index()] = metrics;
     }
 
-    /// The metrics of a pod that are served from now on, to be written in place of what was served before.
+    /// The metrics of a pod that exists, which are served from now on: to be written in place of what was served before.
     pub fn serve_pod_metrics(&mut self, pod: PodId) -> &mut PodMetrics {
+        debug_assert!(self.living.contains(pod), "metrics of a pod that is gone");
         if self.pod_metrics.len() <= pod.index() {
             self.pod_metrics.resize(self.pods.len(), None);
         }

@@ -205,6 +205,7 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts a pod and what the metrics API serves of it.
+    #[inline]
     pub fn pod(&mut self, pod: &PodView<'a>, sample: Option<Sample>) {
         self.pods += 1;
         if let Some(sample) = &sample {
@@ -246,18 +247,22 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts pods and samples, both in order of their ids.
-    pub fn join(&mut self, pods: &[PodView<'a>], samples: impl IntoIterator<Item = (PodId, Sample)>) {
-        let mut pods = pods.iter().peekable();
+    pub fn join(
+        &mut self,
+        pods: impl Iterator<Item = PodView<'a>>,
+        samples: impl IntoIterator<Item = (PodId, Sample)>,
+    ) {
+        let mut pods = pods.peekable();
         for (id, sample) in samples {
             while let Some(pod) = pods.next_if(|pod| pod.id < id) {
-                self.pod(pod, None);
+                self.pod(&pod, None);
             }
             match pods.next_if(|pod| pod.id == id) {
-                Some(pod) => self.pod(pod, Some(sample)),
+                Some(pod) => self.pod(&pod, Some(sample)),
                 None => self.gone(&sample),
             }
         }
-        pods.for_each(|pod| self.pod(pod, None));
+        pods.for_each(|pod| self.pod(&pod, None));
     }
 
     /// When the oldest and the newest sample was taken.
@@ -324,15 +329,18 @@ impl<'a> Requests<'a> {
     }
 
     /// Milli-units; `None`: a container (or a pod with pod-level resources) has no request for the resource.
+    #[inline]
     pub fn of(&mut self, template: &'a PodTemplate) -> Option<i64> {
         match self.known {
             Some((known, request)) if std::ptr::eq(known, template) => request,
-            _ => {
-                let request = request_of(template, self.container, self.resource, self.pod_level);
-                self.known = Some((template, request));
-                request
-            }
+            _ => self.of_another(template),
         }
+    }
+
+    fn of_another(&mut self, template: &'a PodTemplate) -> Option<i64> {
+        let request = request_of(template, self.container, self.resource, self.pod_level);
+        self.known = Some((template, request));
+        request
     }
 }
 
@@ -514,7 +522,13 @@ impl PerPod {
     ///
     /// # Errors
     /// No pods, when their number matters.
-    pub fn whole_value(&self, pods: &[PodView], value: i64, target: i64) -> Result<Proposal, Invalid> {
+    pub fn whole_value<'p>(
+        &self,
+        pods: impl Iterator<Item = PodView<'p>>,
+        value: i64,
+        target: i64,
+    ) -> Result<Proposal, Invalid> {
+        let mut pods = pods.peekable();
         let ratio = value as f64 / target as f64;
         let mut proposal = Proposal { value: Some(value), ..Proposal::of_ratio(ratio) };
         proposal.tolerated = self.current != 0 && self.tolerances.is_within(ratio);
@@ -522,12 +536,12 @@ impl PerPod {
             ceil_replicas(ratio)
         } else if proposal.tolerated {
             self.current
-        } else if pods.is_empty() {
+        } else if pods.peek().is_none() {
             return Err(Invalid::NoPods);
         } else {
             let running_and_ready =
-                |pod: &&PodView| pod.phase == PodPhase::Running && pod.ready.is_some_and(|(ready, _)| ready);
-            ceil_replicas(ratio * pods.iter().filter(running_and_ready).count() as f64)
+                |pod: &PodView| pod.phase == PodPhase::Running && pod.ready.is_some_and(|(ready, _)| ready);
+            ceil_replicas(ratio * pods.filter(running_and_ready).count() as f64)
         };
         Ok(proposal)
     }

@@ -35,8 +35,6 @@ pub struct Decision {
     pub current: i32,
     /// The size to be written, if it differs.
     pub scale_to: Option<i32>,
-    /// Reason text of the rescale, from the raw proposal.
-    pub why: String,
     path: Path,
     /// The metrics in the order of the spec.
     pub metrics: Vec<Evaluated>,
@@ -44,7 +42,7 @@ pub struct Decision {
 
 impl Decision {
     fn of(path: Path, current: i32, metrics: Vec<Evaluated>) -> Decision {
-        Decision { current, scale_to: None, why: String::new(), path, metrics }
+        Decision { current, scale_to: None, path, metrics }
     }
 
     /// The target cannot be read: only the condition changes.
@@ -59,17 +57,15 @@ impl Decision {
 
     /// Sizes that are decided without metrics.
     pub fn without_metrics(spec: &HpaSpec, current: i32) -> Option<Decision> {
-        let fixed = |path, to, why: &str| {
-            Some(Decision { scale_to: Some(to), why: why.to_string(), ..Decision::of(path, current, Vec::new()) })
-        };
+        let fixed = |path, to| Some(Decision { scale_to: Some(to), ..Decision::of(path, current, Vec::new()) });
         if current == 0 && spec.min_replicas != 0 {
             return Some(Decision::of(Path::Disabled, current, Vec::new()));
         }
         if current > spec.max_replicas {
-            return fixed(Path::AboveMax, spec.max_replicas, "Current number of replicas above Spec.MaxReplicas");
+            return fixed(Path::AboveMax, spec.max_replicas);
         }
         if current < spec.min_replicas {
-            return fixed(Path::BelowMin, spec.min_replicas, "Current number of replicas below Spec.MinReplicas");
+            return fixed(Path::BelowMin, spec.min_replicas);
         }
         None
     }
@@ -87,13 +83,6 @@ impl Decision {
             Ok(best) => best,
             Err(reason) => return Decision::of(Path::Failed(reason), current, metrics),
         };
-        let why = if proposal > current {
-            format!("{metric} above target")
-        } else if proposal < current {
-            "All metrics below target".to_string()
-        } else {
-            String::new()
-        };
         let bounds = Bounds { current, min: spec.min_replicas, max: spec.max_replicas };
         let window = flags.downscale_stabilization;
         let normalized = match &spec.behavior {
@@ -101,7 +90,18 @@ impl Decision {
             Some(behavior) => history.normalize_with_behavior(now, proposal, bounds, behavior, window),
         };
         let scale_to = (normalized.replicas != current).then_some(normalized.replicas);
-        Decision { scale_to, why, ..Decision::of(Path::Proposed(proposal, metric, normalized), current, metrics) }
+        Decision { scale_to, ..Decision::of(Path::Proposed(proposal, metric, normalized), current, metrics) }
+    }
+
+    /// Reason text of the rescale, from the raw proposal.
+    fn why(&self) -> String {
+        match &self.path {
+            Path::AboveMax => "Current number of replicas above Spec.MaxReplicas".to_string(),
+            Path::BelowMin => "Current number of replicas below Spec.MinReplicas".to_string(),
+            Path::Proposed(proposal, metric, _) if *proposal > self.current => format!("{metric} above target"),
+            Path::Proposed(proposal, ..) if *proposal < self.current => "All metrics below target".to_string(),
+            Path::Proposed(..) | Path::Unreadable | Path::Disabled | Path::Failed(_) => String::new(),
+        }
     }
 
     /// The events of the sync, after those of the selector.
@@ -117,7 +117,7 @@ impl Decision {
             Some(to) => {
                 outcome.events.push("SuccessfulRescale");
                 outcome.scaled = Some(to);
-                outcome.why.clone_from(&self.why);
+                outcome.why = self.why();
             }
             None => {}
         }
@@ -217,7 +217,7 @@ impl Decision {
             metrics: self.metrics.iter().zip(&spec.metrics).map(|(metric, spec)| seen(metric, spec)).collect(),
             course,
             scale_to: self.scale_to,
-            why: self.why.clone(),
+            why: self.why(),
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::plan::flags::HpaFlags;
 use crate::plan::{HpaSpec, MetricSpec, MetricTarget, PodTemplate};
 use crate::rules::labels::LabelSelector;
 use crate::world::{HpaReason, PodId, PodMetrics, Scale, Selected, World};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Window of custom metrics that state none. Source: `metrics/client.go` (`metricServerDefaultMetricWindow`).
@@ -30,10 +29,8 @@ pub struct Reader<'a> {
     pub current: i32,
     /// `status.replicas` of the target.
     pub status_replicas: i32,
-    /// Pods that the selector matches.
-    pub pods: Vec<PodView<'a>>,
     /// Templates that the selector matches.
-    selected: Cow<'a, Selected>,
+    selected: &'a Selected,
 }
 
 /// One evaluated metric.
@@ -52,17 +49,8 @@ pub struct Evaluated {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads with the scale of an autoscaler's target.
-    pub fn new(world: &'a World, flags: &'a HpaFlags, spec: &'a HpaSpec, now: Time, scale: &Scale) -> Reader<'a> {
-        let mut selected = Selected::default();
-        if let Some(selector) = scale.selector.labels() {
-            selected.refresh(&world.templates, |template| selects(template, &spec.namespace, selector));
-        }
-        Reader::of(world, flags, spec, now, scale, Cow::Owned(selected))
-    }
-
-    /// The same, where it is known which templates the target selects.
-    pub fn knowing(
+    /// Reads with the scale of an autoscaler's target, where it is known which templates the target selects.
+    pub fn new(
         world: &'a World,
         flags: &'a HpaFlags,
         spec: &'a HpaSpec,
@@ -70,20 +58,15 @@ impl<'a> Reader<'a> {
         scale: &Scale,
         selected: &'a Selected,
     ) -> Reader<'a> {
-        Reader::of(world, flags, spec, now, scale, Cow::Borrowed(selected))
+        let (current, status_replicas) = (scale.replicas, scale.status_replicas);
+        Reader { world, flags, now, spec, current, status_replicas, selected }
     }
 
-    fn of(
-        world: &'a World,
-        flags: &'a HpaFlags,
-        spec: &'a HpaSpec,
-        now: Time,
-        scale: &Scale,
-        selected: Cow<'a, Selected>,
-    ) -> Reader<'a> {
-        let mut pods = Vec::with_capacity(world.living.len());
+    /// Pods that the selector matches, in order of their ids.
+    fn pods(&self) -> impl Iterator<Item = PodView<'a>> + use<'a> {
+        let (world, selected) = (self.world, self.selected);
         let chosen = world.living.iter().map(|pod| world.pod(pod)).filter(|pod| selected.has(pod.template.index()));
-        pods.extend(chosen.map(|pod| PodView {
+        chosen.map(|pod| PodView {
             id: pod.id,
             template: world.template(pod.template),
             phase: pod.phase,
@@ -91,26 +74,11 @@ impl<'a> Reader<'a> {
             start_time: pod.start_time,
             ready: pod.ready.status.map(|status| (status, pod.ready.since)),
             ready_unknown: pod.ready_unknown,
-        }));
-        Reader {
-            world,
-            flags,
-            now,
-            spec,
-            current: scale.replicas,
-            status_replicas: scale.status_replicas,
-            pods,
-            selected,
-        }
+        })
     }
 
-    /// Evaluates one metric.
-    pub fn evaluate(&self, metric: &MetricSpec) -> Evaluated {
-        self.evaluate_as(name_of(metric).into(), metric)
-    }
-
-    /// The same, where it is known what the metric is called.
-    pub fn evaluate_as(&self, name: Arc<str>, metric: &MetricSpec) -> Evaluated {
+    /// Evaluates one metric, which is called `name`.
+    pub fn evaluate(&self, name: Arc<str>, metric: &MetricSpec) -> Evaluated {
         let (mut samples, at) = (None, self.now);
         let (reason, result) = match metric {
             MetricSpec::Resource { name, target } => {
@@ -189,29 +157,33 @@ impl<'a> Reader<'a> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        let mut pods = self.pods.iter().peekable();
-        for (index, metrics) in self.world.pod_metrics.iter().enumerate() {
-            let Some(metrics) = metrics else { continue };
-            let id = PodId::at(index);
-            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
-                tally.pod(pod, None);
-            }
-            let living = pods.next_if(|pod| pod.id == id);
-            // Pods that are gone may still be served.
-            if living.is_none() && !self.selected.has(self.world.pods[index].template.index()) {
-                continue;
-            }
-            let position = container.map(|name| self.position(id, metrics, name)).transpose()?;
-            let value = usage_milli(metrics, resource, position);
-            let sample = value.map(|value| Sample { value, timestamp: metrics.timestamp, window: metrics.window });
-            match (living, sample) {
-                (Some(pod), sample) => tally.pod(pod, sample),
-                (None, Some(sample)) => tally.gone(&sample),
-                (None, None) => {}
+        for pod in self.pods() {
+            let metrics = self.world.metrics_of(pod.id);
+            let sample =
+                metrics.map(|metrics| self.sample(pod.id, metrics, resource, container)).transpose()?.flatten();
+            tally.pod(&pod, sample);
+        }
+        for pod in self.world.served_after_end.iter() {
+            let is_selected = self.selected.has(self.world.pod(pod).template.index());
+            let Some(metrics) = self.world.metrics_of(pod).filter(|_| is_selected) else { continue };
+            if let Some(sample) = self.sample(pod, metrics, resource, container)? {
+                tally.gone(&sample);
             }
         }
-        pods.for_each(|pod| tally.pod(pod, None));
         Ok(tally)
+    }
+
+    /// What the metrics of a pod say of a resource; `None`: anything is lacking.
+    fn sample(
+        &self,
+        pod: PodId,
+        metrics: &PodMetrics,
+        resource: &str,
+        container: Option<&str>,
+    ) -> Result<Option<Sample>, Invalid> {
+        let position = container.map(|name| self.position(pod, metrics, name)).transpose()?;
+        let value = usage_milli(metrics, resource, position);
+        Ok(value.map(|value| Sample { value, timestamp: metrics.timestamp, window: metrics.window }))
     }
 
     /// Where in its pod a container stands that the metrics of the pod have to show.
@@ -237,7 +209,7 @@ impl<'a> Reader<'a> {
         let sample = |value| Sample { value, timestamp: self.now, window: CUSTOM_METRIC_WINDOW };
         let served = served.iter().filter(|(pod, _)| of_target(pod));
         let mut tally = Tally::new(false, self.readiness(), None);
-        tally.join(&self.pods, served.map(|(&pod, &value)| (pod, sample(value))));
+        tally.join(self.pods(), served.map(|(&pod, &value)| (pod, sample(value))));
         self.per_pod().average_value(tally, average.milli_ceil())
     }
 
@@ -255,7 +227,7 @@ impl<'a> Reader<'a> {
         let key = (object, metric.to_string(), selector.cloned());
         let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
         match (target.kind.as_str(), target.value, target.average_value) {
-            ("Value", Some(whole), _) => self.per_pod().whole_value(&self.pods, value?, whole.milli_ceil()),
+            ("Value", Some(whole), _) => self.per_pod().whole_value(self.pods(), value?, whole.milli_ceil()),
             ("AverageValue", _, Some(average)) => {
                 Ok(shared_value(value?, average.milli_ceil(), self.status_replicas, &self.tolerances()))
             }
@@ -288,7 +260,7 @@ impl<'a> Reader<'a> {
         }
         let whole = target.value.ok_or(Invalid::Target)?;
         let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));
-        self.per_pod().whole_value(&self.pods, sum, whole.milli_ceil())
+        self.per_pod().whole_value(self.pods(), sum, whole.milli_ceil())
     }
 }
 

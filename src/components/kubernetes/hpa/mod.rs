@@ -44,6 +44,8 @@ struct Memory {
     names: Option<(Arc<HpaSpec>, Vec<Arc<str>>)>,
     /// The sync in progress.
     sync: Option<Box<Sync>>,
+    /// The one before: only its memory is used again.
+    ended: Option<Box<Sync>>,
     /// Syncs begun, to key their delays.
     syncs: u64,
     /// What the status last written said beyond its fields.

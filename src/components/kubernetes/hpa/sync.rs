@@ -18,7 +18,9 @@ use crate::engine::{Span, Time};
 use crate::plan::{HpaId, HpaSpec, Stage};
 use crate::record::Decision as Explained;
 use crate::rules::labels::LabelSelector;
-use crate::world::{HpaOutcome, HpaReason, HpaStatus, MetricValue, Scale, ScaleError, ScaleSelector, Selected, World};
+use crate::world::{
+    Hpa as Autoscaler, HpaOutcome, HpaReason, HpaStatus, MetricValue, Scale, ScaleError, ScaleSelector, Selected, World,
+};
 use std::sync::Arc;
 
 /// Attempts to write a scale in spite of conflicts, and the mean time between two. Source: client-go
@@ -56,6 +58,39 @@ pub struct Sync {
     outcome: HpaOutcome,
 }
 
+impl Sync {
+    /// Takes an autoscaler up, in the memory of a sync that has ended.
+    fn taking_up(entry: &Autoscaler, now: Time, mut former: Option<Box<Sync>>) -> Box<Sync> {
+        let lists = former.as_mut().map(|sync| (std::mem::take(&mut sync.metrics_before), sync.decision.take()));
+        let (mut metrics_before, decision) = lists.unwrap_or_default();
+        metrics_before.clone_from(&entry.metrics);
+        let mut metrics = decision.map(|decision| decision.metrics).unwrap_or_default();
+        metrics.clear();
+        let sync = Sync {
+            spec: entry.spec.clone(),
+            version: entry.version,
+            before: entry.status,
+            metrics_before,
+            began: now,
+            call: Call::ReadScale,
+            calls: 0,
+            scale: None,
+            metrics,
+            decision: None,
+            failed: None,
+            status: entry.status,
+            outcome: HpaOutcome::default(),
+        };
+        match former {
+            Some(mut place) => {
+                *place = sync;
+                place
+            }
+            None => Box::new(sync),
+        }
+    }
+}
+
 /// What a status said beyond its fields when it was last written.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Message {
@@ -66,29 +101,15 @@ pub(super) struct Message {
 impl Hpa {
     /// A worker takes up an autoscaler.
     pub(super) fn begin(&mut self, cx: &mut Cx, hpa: HpaId) {
-        let entry = &cx.world.hpas[hpa.index()];
-        if !entry.exists {
+        if !cx.world.hpas[hpa.index()].exists {
             let memory = self.memory(hpa);
             memory.history = Default::default();
             self.queue.done(hpa);
             return;
         }
-        let sync = Box::new(Sync {
-            spec: entry.spec.clone(),
-            version: entry.version,
-            before: entry.status,
-            metrics_before: entry.metrics.clone(),
-            began: cx.now,
-            call: Call::ReadScale,
-            calls: 0,
-            scale: None,
-            metrics: Vec::new(),
-            decision: None,
-            failed: None,
-            status: entry.status,
-            outcome: HpaOutcome::default(),
-        });
-        self.memory(hpa).syncs += 1;
+        let memory = self.memory(hpa);
+        let sync = Sync::taking_up(&cx.world.hpas[hpa.index()], cx.now, memory.ended.take());
+        memory.syncs += 1;
         self.make(cx, hpa, sync, Span::ZERO);
     }
 
@@ -129,7 +150,7 @@ impl Hpa {
 
     fn scale_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
         let Some(scale) = cx.world.read_scale(&sync.spec) else {
-            return self.decided(cx, hpa, sync, Decision::unreadable(), 0);
+            return self.decided(cx, hpa, sync, Decision::unreadable());
         };
         let (current, now) = (scale.replicas, cx.now);
         let recommendations = &mut self.memory(hpa).history.recommendations;
@@ -139,13 +160,13 @@ impl Hpa {
         let spec = sync.spec.clone();
         if let Some(decision) = Decision::without_metrics(&spec, current) {
             sync.scale = Some(scale);
-            return self.decided(cx, hpa, sync, decision, 0);
+            return self.decided(cx, hpa, sync, decision);
         }
         let selected = self.register(cx, hpa, &spec, &scale.selector);
         sync.scale = Some(scale);
         if let Err((event, reason)) = selected {
             sync.outcome.events.push(event);
-            return self.decided(cx, hpa, sync, Decision::failed(current, reason), 0);
+            return self.decided(cx, hpa, sync, Decision::failed(current, reason));
         }
         sync.call = Call::Metric;
         self.make(cx, hpa, sync, Span::ZERO);
@@ -199,7 +220,6 @@ impl Hpa {
 
     /// The answer about one metric; the next one is asked for, or the sync decides.
     fn metric_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
-        let mut pods = 0;
         if sync.metrics.len() < sync.spec.metrics.len() {
             let name = self.name_of(hpa, &sync.spec, sync.metrics.len());
             let Some(scale) = &sync.scale else { return };
@@ -207,9 +227,8 @@ impl Hpa {
             if let Some(selector) = scale.selector.labels() {
                 selected.refresh(&world.templates, |template| selects(template, &spec.namespace, selector));
             }
-            let reader = Reader::knowing(world, &cx.plan.flags.hpa, spec, cx.now, scale, selected);
-            pods = reader.pods.len();
-            let evaluated = reader.evaluate_as(name, &spec.metrics[sync.metrics.len()]);
+            let reader = Reader::new(world, &cx.plan.flags.hpa, spec, cx.now, scale, selected);
+            let evaluated = reader.evaluate(name, &spec.metrics[sync.metrics.len()]);
             sync.metrics.push(evaluated);
         }
         if sync.metrics.len() < sync.spec.metrics.len() {
@@ -219,11 +238,17 @@ impl Hpa {
         let metrics = std::mem::take(&mut sync.metrics);
         let history = &mut self.memory(hpa).history;
         let decision = Decision::of_metrics(&cx.plan.flags.hpa, &sync.spec, history, cx.now, current, metrics);
-        self.decided(cx, hpa, sync, decision, pods);
+        self.decided(cx, hpa, sync, decision);
     }
 
-    fn decided(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, decision: Decision, pods: usize) {
-        cx.recorder.decide(cx.now, || Explained::Hpa(decision.explained(hpa, &sync.spec, sync.began, pods)));
+    fn decided(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, decision: Decision) {
+        let (world, selected) = (&*cx.world, &self.memory(hpa).selected);
+        cx.recorder.decide(cx.now, || {
+            // Without metrics nobody has looked at pods.
+            let read = world.living.iter().filter(|_| !decision.metrics.is_empty());
+            let pods = read.filter(|&pod| selected.has(world.pod(pod).template.index())).count();
+            Explained::Hpa(decision.explained(hpa, &sync.spec, sync.began, pods))
+        });
         let scales = decision.scale_to.is_some();
         sync.decision = Some(decision);
         if scales {
@@ -295,11 +320,12 @@ impl Hpa {
             let message = Message { text: decision.message(), failed: sync.failed };
             self.memory(hpa).message = message;
             if let Some(values) = decision.metric_values() {
-                cx.world.set_hpa_metrics(hpa, values.collect());
+                cx.world.set_hpa_metrics(hpa, values);
             }
         }
-        let Sync { began, outcome, .. } = *sync;
-        cx.world.set_hpa_outcome(hpa, HpaOutcome { began, ..outcome });
+        let outcome = HpaOutcome { began: sync.began, ..std::mem::take(&mut sync.outcome) };
+        cx.world.set_hpa_outcome(hpa, outcome);
+        self.memory(hpa).ended = Some(sync);
         cx.world.note_hpa_sync(hpa);
         self.enqueue(cx, hpa, cx.plan.flags.hpa.sync_period);
         self.queue.done(hpa);

@@ -12,18 +12,37 @@ const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// Coefficients of (ln(1 + s) - ln(1 - s) - 2 s) / s as a polynomial in s^2, odd places first.
-const LOG_ODD: [u64; 4] = [0x3fe5_5555_5555_5593, 0x3fd2_4924_9422_9359, 0x3fc7_4664_96cb_03de, 0x3fc2_f112_df3e_5244];
-const LOG_EVEN: [u64; 3] = [0x3fd9_9999_9997_fa04, 0x3fcc_71c5_1d8e_78af, 0x3fc3_9a09_d078_c69f];
+const LOG_ODD: [f64; 4] =
+    doubles([0x3fe5_5555_5555_5593, 0x3fd2_4924_9422_9359, 0x3fc7_4664_96cb_03de, 0x3fc2_f112_df3e_5244]);
+const LOG_EVEN: [f64; 3] = doubles([0x3fd9_9999_9997_fa04, 0x3fcc_71c5_1d8e_78af, 0x3fc3_9a09_d078_c69f]);
 
 /// Coefficients of x (e^x + 1) / (e^x - 1) - 2 as a polynomial in x^2.
-const EXP: [u64; 5] =
-    [0x3fc5_5555_5555_5555, 0xbf66_c16c_16be_bd93, 0x3f11_566a_af25_de2c, 0xbebb_bd41_c5d2_6bf1, 0x3e66_3769_72be_a4d0];
+const EXP: [f64; 5] = doubles([
+    0x3fc5_5555_5555_5555,
+    0xbf66_c16c_16be_bd93,
+    0x3f11_566a_af25_de2c,
+    0xbebb_bd41_c5d2_6bf1,
+    0x3e66_3769_72be_a4d0,
+]);
+
+const fn doubles<const COUNT: usize>(bits: [u64; COUNT]) -> [f64; COUNT] {
+    let mut doubles = [0.0; COUNT];
+    let mut index = 0;
+    while index < COUNT {
+        doubles[index] = f64::from_bits(bits[index]);
+        index += 1;
+    }
+    doubles
+}
 
 /// A polynomial by Horner's rule, lowest coefficient first.
-fn polynomial(coefficients: &[u64], x: f64) -> f64 {
-    let mut terms = coefficients.iter().rev().map(|&bits| f64::from_bits(bits));
-    let highest = terms.next().unwrap_or(0.0);
-    terms.fold(highest, |sum, coefficient| coefficient + x * sum)
+#[inline(always)]
+fn polynomial<const COUNT: usize>(coefficients: &[f64; COUNT], x: f64) -> f64 {
+    let mut sum = coefficients[COUNT - 1];
+    for place in (0..COUNT - 1).rev() {
+        sum = coefficients[place] + x * sum;
+    }
+    sum
 }
 
 /// The natural logarithm of a normal number above zero.

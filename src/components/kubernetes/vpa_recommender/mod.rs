@@ -83,15 +83,21 @@ impl VpaRecommender {
 
 /// Reads the metrics of a Deployment's pods and forgets the pods that have gone.
 fn observe(workload: &mut Workload, deployment: DeploymentId, world: &World, flags: &VpaFlags) {
-    let mut existing: Vec<u32> = Vec::new();
-    for &replica_set in &world.deployments[deployment.index()].replica_sets {
-        for &pod in &world.replica_sets[replica_set.index()].pods {
-            existing.push(pod.0);
+    let replica_sets = world.deployments[deployment.index()].replica_sets.iter();
+    let sets = replica_sets.map(|&id| (id, &world.replica_sets[id.index()].pods));
+    let mut known = 0;
+    for (replica_set, pods) in sets.clone() {
+        for &pod in pods {
             observe_pod(workload, pod, replica_set.0, world, flags);
+            known += usize::from(!world.template_of(pod).containers.is_empty());
         }
     }
-    existing.sort_unstable();
-    workload.retain_pods(|pod| existing.binary_search(&pod).is_ok());
+    // All that exist are known by now: others only if there are more.
+    if workload.pods() > known {
+        let mut existing: Vec<u32> = sets.flat_map(|(_, pods)| pods).map(|pod| pod.0).collect();
+        existing.sort_unstable();
+        workload.retain_pods(|pod| existing.binary_search(&pod).is_ok());
+    }
 }
 
 /// Reads what the metrics API serves for a pod. What it served before is recognised by its time.

@@ -158,40 +158,79 @@ fn whole(span: Span, unit: Span) -> Span {
 }
 
 /// A pod that is watched.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Pod {
-    label_set: u32,
-    containers: BTreeMap<String, Container>,
+    id: u32,
+    /// Its containers, each with the places of its history.
+    containers: Vec<(HistoryPlace, Container)>,
+}
+
+/// Where a history is kept: which name of a container, and which label set of those of the name.
+#[derive(Clone, Copy, Debug)]
+struct HistoryPlace {
+    name: usize,
+    set: usize,
+}
+
+/// The histories of the containers of one name.
+#[derive(Clone, Debug)]
+struct Named {
+    name: String,
+    /// By label set, in the order in which they came.
+    sets: Vec<(u32, History)>,
 }
 
 /// All that is remembered of one workload's pods.
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
-    histories: BTreeMap<String, BTreeMap<u32, History>>,
-    pods: BTreeMap<u32, Pod>,
+    histories: Vec<Named>,
+    /// In order of their ids.
+    pods: Vec<Pod>,
 }
 
 impl Workload {
     /// A container of a pod exists. Pods whose labels are equal have the same `label_set`.
     pub fn add_container(&mut self, flags: &VpaFlags, pod: u32, label_set: u32, name: &str) {
-        let entry = self.pods.entry(pod).or_default();
-        if entry.containers.contains_key(name) {
-            return;
+        let place = self.pods.binary_search_by_key(&pod, |entry| entry.id).unwrap_or_else(|place| {
+            self.pods.insert(place, Pod { id: pod, containers: Vec::new() });
+            place
+        });
+        let known = &self.pods[place].containers;
+        if known.iter().all(|(history, _)| self.histories[history.name].name != name) {
+            let history = self.place_of(flags, label_set, name);
+            self.pods[place].containers.push((history, Container::default()));
         }
-        entry.label_set = label_set;
-        entry.containers.insert(name.to_string(), Container::default());
-        let histories = self.histories.entry(name.to_string()).or_default();
-        histories.entry(label_set).or_insert_with(|| History::new(flags));
+    }
+
+    /// Where the history of the containers of that name and label set is kept.
+    fn place_of(&mut self, flags: &VpaFlags, label_set: u32, name: &str) -> HistoryPlace {
+        let known = self.histories.iter().position(|named| named.name == name);
+        let place = known.unwrap_or_else(|| {
+            self.histories.push(Named { name: name.to_string(), sets: Vec::new() });
+            self.histories.len() - 1
+        });
+        let sets = &mut self.histories[place].sets;
+        let set = sets.iter().rposition(|(known, _)| *known == label_set).unwrap_or_else(|| {
+            sets.push((label_set, History::new(flags)));
+            sets.len() - 1
+        });
+        HistoryPlace { name: place, set }
     }
 
     /// So many containers of a pod are known.
     pub fn knows(&self, pod: u32, containers: usize) -> bool {
-        self.pods.get(&pod).is_some_and(|pod| pod.containers.len() == containers)
+        let known = self.pods.binary_search_by_key(&pod, |entry| entry.id);
+        known.is_ok_and(|place| self.pods[place].containers.len() == containers)
+    }
+
+    /// How many pods are known.
+    pub fn pods(&self) -> usize {
+        self.pods.len()
     }
 
     /// Keeps the state of those pods only; what they have used stays in the histories.
     pub fn retain_pods(&mut self, mut exists: impl FnMut(u32) -> bool) {
-        self.pods.retain(|&pod, _| exists(pod));
+        self.pods.retain(|pod| exists(pod.id));
     }
 
     /// A CPU sample.
@@ -223,19 +262,22 @@ impl Workload {
 
     /// The histories of all label sets together, by container name.
     pub fn merged(&mut self, flags: &VpaFlags) -> BTreeMap<String, History> {
-        let merge = |(name, histories): (&String, &mut BTreeMap<u32, History>)| {
+        let merge = |named: &mut Named| {
             let mut sum = History::new(flags);
-            histories.values_mut().for_each(|history| sum.merge(history));
-            (name.clone(), sum)
+            let mut sets: Vec<_> = named.sets.iter_mut().collect();
+            sets.sort_unstable_by_key(|(label_set, _)| *label_set);
+            sets.into_iter().for_each(|(_, history)| sum.merge(history));
+            (named.name.clone(), sum)
         };
         self.histories.iter_mut().map(merge).collect()
     }
 
     fn container(&mut self, pod: u32, name: &str) -> Option<(&mut Container, &mut History)> {
-        let pod = self.pods.get_mut(&pod)?;
-        let container = pod.containers.get_mut(name)?;
-        let history = self.histories.get_mut(name)?.get_mut(&pod.label_set)?;
-        Some((container, history))
+        let Workload { histories, pods } = self;
+        let place = pods.binary_search_by_key(&pod, |entry| entry.id).ok()?;
+        let mut containers = pods[place].containers.iter_mut();
+        let (history, container) = containers.find(|(history, _)| histories[history.name].name == name)?;
+        Some((container, &mut histories[history.name].sets[history.set].1))
     }
 }
 

@@ -32,7 +32,7 @@ fn tally<'a>(pods: &[PodView<'a>], values: &[i64], target: i32) -> Tally<'a> {
     let sample = |value: i64| Sample { value, timestamp: NOW.back(Span::from_secs(10)), window: Span::from_secs(15) };
     let requests = Requests::new(None, "cpu", true, missing_percent(target, false));
     let mut tally = Tally::new(true, READINESS, Some(requests));
-    tally.join(pods, values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))));
+    tally.join(pods.iter().copied(), values.iter().enumerate().map(|(id, &value)| (PodId::at(id), sample(value))));
     tally
 }
 
@@ -116,7 +116,7 @@ fn a_new_pod_needs_one_whole_window_after_it_became_ready() {
     let ready = |pods: &[PodView], age, cpu| {
         let timestamp = NOW.back(Span::from_secs(age));
         let mut tally = Tally::new(cpu, READINESS, None);
-        tally.join(pods, [(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })]);
+        tally.join(pods.iter().copied(), [(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })]);
         tally.groups.ready
     };
     pods[0].ready = Some((true, NOW.back(Span::from_secs(20))));
@@ -149,8 +149,8 @@ fn value_multiplies_ready_pods_and_average_value_shares_by_status() {
     pods[1].ready = Some((false, NOW));
     pods[2].ready = None;
     let calculator = PerPod { current: 3, tolerances: TOLERANCES };
-    assert_eq!(calculator.whole_value(&pods, 5_000, 1_000).unwrap().replicas, 5);
-    assert_eq!(calculator.whole_value(&pods, 1_100, 1_000).unwrap().replicas, 3);
+    assert_eq!(calculator.whole_value(pods.iter().copied(), 5_000, 1_000).unwrap().replicas, 5);
+    assert_eq!(calculator.whole_value(pods.iter().copied(), 1_100, 1_000).unwrap().replicas, 3);
     assert_eq!(shared_value(7_000, 1_000, 3, &TOLERANCES).replicas, 7);
     assert_eq!(shared_value(3_100, 1_000, 3, &TOLERANCES).replicas, 3);
     assert_eq!(shared_value(3_000, 1_000, 0, &TOLERANCES).replicas, 3, "an infinite ratio");
