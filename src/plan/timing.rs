@@ -252,8 +252,14 @@ pub fn normal_quantile(p: f64) -> f64 {
     if q < 0.0 { -value } else { value }
 }
 
-fn polynomial(x: f64, coefficients: &[f64]) -> f64 {
-    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
+/// By Horner's rule, lowest coefficient first; the number of coefficients is known, so that no loop is left of it.
+#[inline(always)]
+fn polynomial<const COUNT: usize>(x: f64, coefficients: &[f64; COUNT]) -> f64 {
+    let mut sum = coefficients[COUNT - 1];
+    for place in (0..COUNT - 1).rev() {
+        sum = sum * x + coefficients[place];
+    }
+    sum
 }
 
 /// The distribution function of the standard normal distribution.

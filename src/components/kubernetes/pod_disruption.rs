@@ -12,8 +12,8 @@
 
 use crate::components::Cx;
 use crate::engine::{Span, Time};
-use crate::plan::{IntOrPercent, PdbId, PdbSpec};
-use crate::world::{Owner, PodId, Selected, World};
+use crate::plan::{DeploymentId, IntOrPercent, PdbId, PdbSpec};
+use crate::world::{Owner, Pod, PodId, ReplicaSetId, Selected, World};
 use std::sync::Arc;
 
 /// How long an evicted pod that still runs counts as disrupted. Source: `disruption.go` (`DeletionTimeout`).
@@ -28,8 +28,16 @@ pub struct PodDisruption {
     checks: Vec<Option<Time>>,
     /// Templates that each budget matches, with the spec that says so.
     matched: Vec<Option<(Arc<PdbSpec>, Selected)>>,
-    /// Pods of the budget that was looked at last: only the memory is used again.
+    /// Pods of the budget that was looked at last, and what owns them: only the memory is used again.
     matching: Vec<PodId>,
+    scaled: Vec<Scaled>,
+}
+
+/// What gives a pod's controller its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scaled {
+    Deployment(DeploymentId),
+    ReplicaSet(ReplicaSetId),
 }
 
 /// Why it may be woken.
@@ -75,31 +83,37 @@ impl PodDisruption {
         &mut self.checks[pdb.index()]
     }
 
-    /// Existing pods that a budget matches, in `into`.
-    fn matching(&mut self, world: &World, pdb: PdbId, into: &mut Vec<PodId>) {
+    /// Templates that a budget matches.
+    fn matched<'m>(known: &'m mut Vec<Option<(Arc<PdbSpec>, Selected)>>, world: &World, pdb: PdbId) -> &'m Selected {
         let spec = &world.pdbs[pdb.index()].spec;
-        if self.matched.len() <= pdb.index() {
-            self.matched.resize(pdb.index() + 1, None);
+        if known.len() <= pdb.index() {
+            known.resize(pdb.index() + 1, None);
         }
-        let known = &mut self.matched[pdb.index()];
+        let known = &mut known[pdb.index()];
         if known.as_ref().is_some_and(|(made_from, _)| !Arc::ptr_eq(made_from, spec)) {
             *known = None;
         }
         let (_, selected) = known.get_or_insert_with(|| (spec.clone(), Selected::default()));
         selected.refresh(&world.templates, |template| spec.matches(template));
-        into.clear();
-        into.extend(world.living.iter().filter(|&pod| selected.has(world.pod(pod).template.index())));
+        selected
     }
 
     fn sync(&mut self, cx: &mut Cx, pdb: PdbId) {
-        let mut pods = std::mem::take(&mut self.matching);
-        self.matching(cx.world, pdb, &mut pods);
+        let PodDisruption { matched, matching, scaled, .. } = self;
+        let selected = PodDisruption::matched(matched, cx.world, pdb);
         let entry = &cx.world.pdbs[pdb.index()];
         let (disrupted, recheck) = still_disrupted(cx.world, &entry.disrupted, cx.now);
-        let healthy = pods.iter().filter(|&&pod| is_healthy(cx.world, pod, &disrupted, cx.now)).count();
-        let spec = entry.spec.clone();
-        let status = decide(&spec, count(pods.len()), count(healthy), || scale_of_owners(cx.world, &pods));
-        self.matching = pods;
+        let mut healthy = 0;
+        matching.clear();
+        for pod in cx.world.living.iter() {
+            let one = cx.world.pod(pod);
+            if selected.has(one.template.index()) {
+                matching.push(pod);
+                healthy += usize::from(is_healthy(one, &disrupted, cx.now));
+            }
+        }
+        let owners = || scale_of_owners(cx.world, matching, scaled);
+        let status = decide(&entry.spec, count(matching.len()), count(healthy), owners);
         match status {
             // The records stay as they were, and nothing looks at their expiry.
             None => return cx.world.fail_pdb(pdb),
@@ -174,10 +188,9 @@ fn count(number: usize) -> i32 {
 }
 
 /// A record keeps a pod from counting as healthy until its timeout, that instant excluded.
-fn is_healthy(world: &World, pod: PodId, disrupted: &[(PodId, Time)], now: Time) -> bool {
-    let entry = world.pod(pod);
-    let recorded = disrupted.iter().any(|&(other, at)| other == pod && at + DELETION_TIMEOUT > now);
-    entry.is_ready() && entry.deleting_since.is_none() && !recorded
+fn is_healthy(pod: &Pod, disrupted: &[(PodId, Time)], now: Time) -> bool {
+    let recorded = || disrupted.iter().any(|&(other, at)| other == pod.id && at + DELETION_TIMEOUT > now);
+    pod.is_ready() && pod.deleting_since.is_none() && !recorded()
 }
 
 /// Records of pods that exist without deletion and are not older than the timeout, and when the next one expires.
@@ -189,31 +202,31 @@ fn still_disrupted(world: &World, records: &[(PodId, Time)], now: Time) -> (Vec<
     (kept, next)
 }
 
-/// Sum of the scales of the pods' controllers, each once; pods without controller add nothing.
-fn scale_of_owners(world: &World, pods: &[PodId]) -> Option<i32> {
-    // Few: looking through them is cheaper than a tree.
-    let (mut deployments, mut sets, mut total) = (Vec::new(), Vec::new(), 0i32);
+/// Sum of the scales of the pods' controllers, each once; pods without controller add nothing. `counted` is memory for it.
+fn scale_of_owners(world: &World, pods: &[PodId], counted: &mut Vec<Scaled>) -> Option<i32> {
+    // Few: looking through them is cheaper than a tree. Neighbours mostly share their owner.
+    counted.clear();
+    let (mut last, mut total) = (None, 0i32);
     for &pod in pods {
         let id = match world.pod(pod).owner {
+            Owner::ReplicaSet(id) if last == Some(id) => continue,
             Owner::ReplicaSet(id) => id,
             Owner::Bare => continue,
             // A DaemonSet has no scale.
             Owner::DaemonSet(_) => return None,
         };
+        last = Some(id);
         let set = &world.replica_sets[id.index()];
         if set.gone.is_some() {
             return None;
         }
-        match set.deployment {
-            Some(deployment) if !deployments.contains(&deployment) => {
-                deployments.push(deployment);
-                total = total.saturating_add(world.deployments[deployment.index()].replicas);
-            }
-            None if !sets.contains(&id) => {
-                sets.push(id);
-                total = total.saturating_add(set.replicas);
-            }
-            Some(_) | None => {}
+        let (scaled, replicas) = match set.deployment {
+            Some(id) => (Scaled::Deployment(id), world.deployments[id.index()].replicas),
+            None => (Scaled::ReplicaSet(id), set.replicas),
+        };
+        if !counted.contains(&scaled) {
+            counted.push(scaled);
+            total = total.saturating_add(replicas);
         }
     }
     Some(total)

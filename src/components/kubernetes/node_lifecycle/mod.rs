@@ -48,6 +48,8 @@ pub struct NodeLifecycle {
     health: Vec<Option<Health>>,
     zones: Zones,
     places: Places,
+    /// Nodes of the last health pass with their NoExecute taints: only the memory is used again.
+    nodes: Vec<(NodeId, [bool; 2])>,
     /// Something happened that the next pass has to look at.
     touched: bool,
     passed: Option<Time>,
@@ -105,9 +107,11 @@ impl NodeLifecycle {
             let seen = health.lease.map_or(passed, |renewal| next_tick(self.origin, period, renewal));
             self.known.insert(node);
             self.note_health(node, Health { probe: health.probe.min(seen), ..health });
-            self.zones.open(self.places.zone_of(entry), rate, self.origin);
+            let zone = self.places.zone_of(&mut self.zones, entry);
+            self.zones.open(zone, rate, self.origin);
         }
-        self.zones.turn(&self.places.counts(cx.world), flags, passed);
+        let counts = self.places.counts(&mut self.zones, cx.world);
+        self.zones.turn(counts, flags, passed);
         self.begin(cx);
     }
 
@@ -223,10 +227,13 @@ impl NodeLifecycle {
         let flags = &cx.plan.flags.controllers;
         let (now, period, rate) = (cx.now, pass_period(cx.plan), flags.node_eviction_rate);
         self.touched = false;
-        let nodes: Vec<(NodeId, [bool; 2])> =
-            living(cx.world).into_iter().map(|node| (node, execute_taints(cx.world.node(node)))).collect();
+        let mut nodes = std::mem::take(&mut self.nodes);
+        nodes.clear();
+        let living = cx.world.nodes.iter().filter(|node| node.gone.is_none());
+        nodes.extend(living.map(|node| (node.id, execute_taints(node))));
         for &(node, taints) in &nodes {
-            self.zones.open(self.places.zone_of(cx.world.node(node)), rate, now);
+            let zone = self.places.zone_of(&mut self.zones, cx.world.node(node));
+            self.zones.open(zone, rate, now);
             if self.known.insert(node) {
                 self.mark_reachable(cx.world, node, taints);
             }
@@ -241,12 +248,14 @@ impl NodeLifecycle {
             self.look_at_node(cx, node, taints, saved);
         }
         self.passed = Some(now);
-        match self.zones.turn(&self.places.counts(cx.world), flags, now) {
+        let counts = self.places.counts(&mut self.zones, cx.world);
+        match self.zones.turn(counts, flags, now) {
             Turn::None => {}
             // What the nodes were tainted with when the pass began is taken off.
             Turn::Entered => nodes.iter().for_each(|&(node, taints)| self.mark_reachable(cx.world, node, taints)),
             Turn::Left => self.health.iter_mut().flatten().for_each(|health| health.probe = now),
         }
+        self.nodes = nodes;
         self.arm_tainting(cx);
     }
 
@@ -278,7 +287,9 @@ impl NodeLifecycle {
         if has_other {
             cx.world.add_taint(node, Taint::new(own, TaintEffect::NoExecute));
             cx.world.remove_taint_of(node, other, TaintEffect::NoExecute);
-        } else if let Some(zone) = self.zones.get(self.places.zone_of(cx.world.node(node))) {
+        } else {
+            let zone = self.places.zone_of(&mut self.zones, cx.world.node(node));
+            let zone = self.zones.get(zone);
             if !has_own {
                 zone.forget(node);
             }
@@ -288,15 +299,20 @@ impl NodeLifecycle {
 
     /// Takes off the NoExecute taints that a node was seen with, and takes it out of its queue.
     fn mark_reachable(&mut self, world: &mut World, node: NodeId, seen: [bool; 2]) {
-        for (key, _) in [UNREACHABLE, NOT_READY].into_iter().zip([seen[1], seen[0]]).filter(|(_, seen)| *seen) {
-            world.remove_taint_of(node, key, TaintEffect::NoExecute);
+        let [not_ready, unreachable] = seen;
+        if unreachable {
+            world.remove_taint_of(node, UNREACHABLE, TaintEffect::NoExecute);
+        }
+        if not_ready {
+            world.remove_taint_of(node, NOT_READY, TaintEffect::NoExecute);
         }
         self.zones.forget(node);
     }
 
     /// Taints as many waiting nodes as the zones' buckets allow. A node that needs no taint any more costs a token too.
     fn tainting_pass(&mut self, cx: &mut Cx) {
-        for zone in self.zones.iter_mut() {
+        for place in 0..self.zones.len() {
+            let zone = self.zones.nth(place);
             loop {
                 let heads = zone.heads();
                 let Some(&first) = heads.first() else { break };

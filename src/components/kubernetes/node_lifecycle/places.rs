@@ -1,12 +1,11 @@
 //! Where nodes are: their zones, read off their labels once for as long as those stay.
 //!
-//! In: nodes. Out: the name of a node's zone, and how many nodes of each zone are Ready. Source:
+//! In: nodes. Out: the number of a node's zone, and how many nodes of each zone are Ready. Source:
 //! `pkg/controller/nodelifecycle/node_lifecycle_controller.go` (`GetZoneKey`, `getNodeConditions`).
 
-use super::zones::ZoneName;
+use super::zones::Zones;
 use crate::rules::labels::Labels;
 use crate::world::{Node, World};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
@@ -17,56 +16,58 @@ const ZONE_LABELS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kuber
 struct Place {
     /// The labels: others are other memory.
     labels: Arc<Labels>,
-    zone: [String; 2],
+    zone: usize,
     /// It counts for the state of its zone.
     counts: bool,
 }
 
 impl Place {
-    fn of(labels: &Arc<Labels>) -> Place {
-        let zone = ZONE_LABELS.map(|label| labels.get(label).unwrap_or_default().to_string());
+    fn of(labels: &Arc<Labels>, zones: &mut Zones) -> Place {
+        let zone = zones.number_of(ZONE_LABELS.map(|label| labels.get(label).unwrap_or_default()));
         Place { labels: labels.clone(), zone, counts: !labels.contains_key(EXCLUDED) }
     }
 }
 
 /// Places of all nodes.
 #[derive(Debug, Default)]
-pub struct Places(Vec<Option<Place>>);
+pub struct Places {
+    /// By node.
+    places: Vec<Option<Place>>,
+    /// By zone; only its memory is used again.
+    counts: Vec<(usize, usize)>,
+}
 
 impl Places {
-    fn of(&mut self, node: &Node) -> &Place {
+    fn of(&mut self, zones: &mut Zones, node: &Node) -> &Place {
         let index = node.id.index();
-        if self.0.len() <= index {
-            self.0.resize(index + 1, None);
+        if self.places.len() <= index {
+            self.places.resize(index + 1, None);
         }
-        let known = &mut self.0[index];
+        let known = &mut self.places[index];
         if known.as_ref().is_some_and(|place| !Arc::ptr_eq(&place.labels, &node.labels)) {
             *known = None;
         }
-        known.get_or_insert_with(|| Place::of(&node.labels))
+        known.get_or_insert_with(|| Place::of(&node.labels, zones))
     }
 
     /// The zone of a node.
-    pub fn zone_of(&mut self, node: &Node) -> ZoneName<'_> {
-        name(&self.of(node).zone)
+    pub fn zone_of(&mut self, zones: &mut Zones, node: &Node) -> usize {
+        self.of(zones, node).zone
     }
 
-    /// Ready and other nodes of each zone that has nodes.
-    pub fn counts(&mut self, world: &World) -> BTreeMap<ZoneName<'_>, (usize, usize)> {
-        let living = || world.nodes.iter().filter(|node| node.gone.is_none());
-        for node in living() {
-            self.of(node);
+    /// Ready and other nodes of each zone.
+    pub fn counts(&mut self, zones: &mut Zones, world: &World) -> &[(usize, usize)] {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.clear();
+        for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+            let &Place { zone, counts: is_counted, .. } = self.of(zones, node);
+            counts.resize(zones.len(), (0, 0));
+            let (ready, not_ready) = &mut counts[zone];
+            *ready += usize::from(is_counted && node.is_ready());
+            *not_ready += usize::from(is_counted && !node.is_ready());
         }
-        let mut counts: BTreeMap<ZoneName, (usize, usize)> = BTreeMap::new();
-        for node in living() {
-            let Some(place) = self.0[node.id.index()].as_ref().filter(|place| place.counts) else { continue };
-            let (ready, not_ready) = counts.entry(name(&place.zone)).or_default();
-            if node.is_ready() { *ready += 1 } else { *not_ready += 1 }
-        }
-        counts
+        counts.resize(zones.len(), (0, 0));
+        self.counts = counts;
+        &self.counts
     }
-}
-
-fn name(zone: &[String; 2]) -> ZoneName<'_> {
-    [&zone[0], &zone[1]]
 }

@@ -6,7 +6,7 @@
 use crate::engine::{Span, Time};
 use crate::plan::flags::ControllerFlags;
 use crate::world::NodeId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Region and zone.
 pub type ZoneName<'n> = [&'n str; 2];
@@ -103,6 +103,11 @@ pub struct Zone {
 }
 
 impl Zone {
+    fn new(known: bool, rate: f64, now: Time) -> Zone {
+        let limiter = Limiter::new(rate, now);
+        Zone { state: None, known, queue: Vec::new(), members: BTreeSet::new(), limiter }
+    }
+
     /// Queues a node, once until it is forgotten.
     pub fn add(&mut self, node: NodeId, now: Time) {
         if self.members.insert(node) {
@@ -132,8 +137,11 @@ impl Zone {
 /// All zones.
 #[derive(Debug, Default)]
 pub struct Zones {
-    /// By region and zone, in their order.
-    zones: Vec<([String; 2], Zone)>,
+    /// By number: the order in which they were named first.
+    zones: Vec<Zone>,
+    names: Vec<[String; 2]>,
+    /// Their numbers in order of region and zone.
+    order: Vec<usize>,
 }
 
 /// What a pass decided on all zones.
@@ -148,56 +156,64 @@ pub enum Turn {
 }
 
 impl Zones {
+    /// The number of a zone.
+    pub fn number_of(&mut self, name: ZoneName) -> usize {
+        let same = |known: &[String; 2]| [known[0].as_str(), known[1].as_str()] == name;
+        self.names.iter().position(same).unwrap_or_else(|| {
+            let number = self.names.len();
+            let place = self.order.partition_point(|&other| self.names[other].each_ref().map(String::as_str) < name);
+            self.order.insert(place, number);
+            self.names.push(name.map(str::to_string));
+            self.zones.push(Zone::new(false, 0.0, Time::ZERO));
+            number
+        })
+    }
+
     /// A node was seen in a zone: a zone that is not known begins with an empty queue and a full bucket.
-    pub fn open(&mut self, name: ZoneName, rate: f64, now: Time) {
-        let blank = || Zone {
-            state: None,
-            known: true,
-            queue: Vec::new(),
-            members: BTreeSet::new(),
-            limiter: Limiter::new(rate, now),
-        };
-        match self.get(name) {
-            Some(zone) if zone.known => {}
-            Some(zone) => *zone = blank(),
-            None => {
-                let place = self.zones.partition_point(|(other, _)| borrowed(other) < name);
-                self.zones.insert(place, (name.map(str::to_string), blank()));
-            }
+    pub fn open(&mut self, zone: usize, rate: f64, now: Time) {
+        if !self.zones[zone].known {
+            self.zones[zone] = Zone::new(true, rate, now);
         }
     }
 
-    /// A zone: there are few.
-    pub fn get(&mut self, name: ZoneName) -> Option<&mut Zone> {
-        self.zones.iter_mut().find(|(other, _)| *other == name).map(|(_, zone)| zone)
+    /// A zone by its number.
+    pub fn get(&mut self, zone: usize) -> &mut Zone {
+        &mut self.zones[zone]
     }
 
-    /// All zones with a queue.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Zone> {
-        self.zones.iter_mut().map(|(_, zone)| zone)
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// A zone by its place in the order of region and zone.
+    pub fn nth(&mut self, place: usize) -> &mut Zone {
+        &mut self.zones[self.order[place]]
     }
 
     /// Forgets a node wherever it waits.
     pub fn forget(&mut self, node: NodeId) {
-        self.iter_mut().for_each(|zone| zone.forget(node));
+        self.zones.iter_mut().for_each(|zone| zone.forget(node));
     }
 
     /// No tainting pass before this can do anything; `None`: none at all.
     pub fn not_before(&self) -> Option<Time> {
-        let waiting = self.zones.iter().map(|(_, zone)| zone).filter(|zone| !zone.queue.is_empty());
+        let waiting = self.zones.iter().filter(|zone| !zone.queue.is_empty());
         waiting.filter_map(|zone| zone.limiter.not_before()).min()
     }
 
-    /// The end of a health pass: states and rates of the zones, by Ready and not Ready nodes.
-    pub fn turn(&mut self, counts: &BTreeMap<ZoneName, (usize, usize)>, flags: &ControllerFlags, now: Time) -> Turn {
+    /// The end of a health pass: states and rates of the zones, by Ready and not Ready nodes of each; zones without nodes
+    /// have no state.
+    pub fn turn(&mut self, counts: &[(usize, usize)], flags: &ControllerFlags, now: Time) -> Turn {
         let state =
             |(ready, not_ready): &(usize, usize)| disruption(*ready, *not_ready, flags.unhealthy_zone_threshold);
-        let all = counts.values().all(|count| state(count) == Disruption::Full);
+        let all = counts.iter().filter(|count| has_nodes(count)).all(|count| state(count) == Disruption::Full);
         let mut all_were = true;
-        for (name, zone) in self.zones.iter_mut().filter(|(_, zone)| zone.known) {
-            if !counts.contains_key(&borrowed(name)) {
+        for &number in &self.order {
+            let zone = &mut self.zones[number];
+            if zone.known && !has_nodes(&counts[number]) {
                 zone.known = false;
-            } else if zone.state != Some(Disruption::Full) {
+            } else if zone.known && zone.state != Some(Disruption::Full) {
                 all_were = false;
                 break;
             }
@@ -205,9 +221,8 @@ impl Zones {
         if all && all_were {
             return Turn::None;
         }
-        for (name, zone) in self.zones.iter_mut().filter(|(_, zone)| zone.known) {
-            let count = counts.get(&borrowed(name)).copied().unwrap_or_default();
-            let new = if all { Disruption::Full } else { state(&count) };
+        for (zone, count) in self.zones.iter_mut().zip(counts).filter(|(zone, _)| zone.known) {
+            let new = if all { Disruption::Full } else { state(count) };
             if all {
                 zone.limiter.swap(0.0, now);
             } else if all_were || zone.state != Some(new) {
@@ -223,8 +238,8 @@ impl Zones {
     }
 }
 
-fn borrowed(name: &[String; 2]) -> ZoneName<'_> {
-    [&name[0], &name[1]]
+fn has_nodes(&(ready, not_ready): &(usize, usize)) -> bool {
+    ready + not_ready > 0
 }
 
 fn rate(state: Disruption, size: usize, flags: &ControllerFlags) -> f64 {
