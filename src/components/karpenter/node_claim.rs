@@ -28,12 +28,8 @@ const EXPIRED: Purpose = Purpose::named("node_claim.expired");
 /// Its memory.
 #[derive(Default)]
 pub struct NodeClaims {
-    /// A claim that was patched rests until then.
-    resting: BTreeMap<ClaimId, Time>,
-    /// Why condition Initialized of a claim is Unknown, as last written.
-    obstacles: BTreeMap<ClaimId, Obstacle>,
-    /// The next look at a claim that is scheduled.
-    next: BTreeMap<ClaimId, Time>,
+    /// By claim.
+    claims: Vec<OfClaim>,
     /// What was seen of each pod: bound, finished, terminating.
     seen: Vec<Seen>,
     /// The expiration controller has one worker, which rests until then.
@@ -43,12 +39,23 @@ pub struct NodeClaims {
     asked: Asked,
 }
 
+/// What is kept of one claim.
+#[derive(Clone, Debug, Default)]
+struct OfClaim {
+    /// It was patched and rests until then.
+    rests: Option<Time>,
+    /// Why its condition Initialized is Unknown, as last written.
+    obstacle: Option<Obstacle>,
+    /// The next look that is scheduled.
+    next: Option<Time>,
+}
+
 /// What pools ask of their nodes, and which claims are otherwise, with the spec that says so: another spec is looked at
 /// anew. Labels of a claim are what they are from its launch on.
 #[derive(Debug, Default)]
 pub struct Asked {
     pools: BTreeMap<NodePoolId, (Arc<NodePoolSpec>, Requirements)>,
-    claims: BTreeMap<ClaimId, (Arc<NodePoolSpec>, Option<Drift>)>,
+    claims: Vec<Option<(Arc<NodePoolSpec>, Option<Drift>)>>,
 }
 
 impl Asked {
@@ -63,13 +70,17 @@ impl Asked {
 
     /// How a launched claim differs from its pool.
     fn difference(&mut self, claim: &NodeClaim, pool: &Arc<NodePoolSpec>) -> Option<Drift> {
-        if let Some((_, found)) = self.claims.get(&claim.id).filter(|(spec, _)| Arc::ptr_eq(spec, pool)) {
+        let known = self.claims.get(claim.id.index()).and_then(Option::as_ref);
+        if let Some((_, found)) = known.filter(|(spec, _)| Arc::ptr_eq(spec, pool)) {
             let found = found.clone();
             debug_assert_eq!(found, self.difference_now(claim, pool), "labels changed after the launch");
             return found;
         }
         let found = self.difference_now(claim, pool);
-        self.claims.insert(claim.id, (pool.clone(), found.clone()));
+        if self.claims.len() <= claim.id.index() {
+            self.claims.resize(claim.id.index() + 1, None);
+        }
+        self.claims[claim.id.index()] = Some((pool.clone(), found.clone()));
         found
     }
 
@@ -132,16 +143,16 @@ impl NodeClaims {
     }
 
     fn reconcile(&mut self, cx: &mut Cx, id: ClaimId) {
-        if self.next.get(&id).is_some_and(|&next| next <= cx.now) {
-            self.next.remove(&id);
-        }
+        let now = cx.now;
+        let kept = self.of(id);
+        kept.next = kept.next.filter(|&next| next > now);
         if !cx.world.claim(id).is_active() {
-            self.resting.remove(&id);
+            kept.rests = None;
             return;
         }
-        let rests = self.resting.get(&id).copied().filter(|&until| cx.now < until);
-        if rests.is_none() && self.advance(cx, id) {
-            self.resting.insert(id, cx.now + cx.plan.flags.karpenter.patch_pause);
+        let is_resting = kept.rests.is_some_and(|until| now < until);
+        if !is_resting && self.advance(cx, id) {
+            self.of(id).rests = Some(now + cx.plan.flags.karpenter.patch_pause);
         }
         match overdue(cx, id) {
             Some(DisruptionReason::Expired) if self.expire(cx, id) => return,
@@ -157,8 +168,8 @@ impl NodeClaims {
             cx.explain(|| format!("Karpenter finds that NodeClaim {name} has drifted: {}", why.reason()));
         }
         // The lifecycle controller rests after a patch; what came meanwhile is seen at the end of the rest.
-        let rested = self.resting.get(&id).copied();
-        let deadlines = deadlines(cx, id).into_iter().chain(again).chain(rested);
+        let rested = self.of(id).rests;
+        let deadlines = deadlines(cx, id).into_iter().flatten().chain(again).chain(rested);
         if let Some(next) = deadlines.filter(|&at| at > cx.now).min() {
             self.look_again(cx, id, next);
         }
@@ -198,25 +209,39 @@ impl NodeClaims {
             cx.world.remove_taint(node, &unregistered_taint());
             cx.world.set_node_label(node, "karpenter.sh/registered", "true");
             cx.world.register_claim(id);
-            self.obstacles.extend(obstacle.map(|obstacle| (id, obstacle)));
+            let kept = &mut self.of(id).obstacle;
+            *kept = obstacle.or(kept.take());
             return true;
         }
         match obstacle {
             None => {
-                self.obstacles.remove(&id);
+                self.of(id).obstacle = None;
                 cx.world.set_node_label(node, "karpenter.sh/initialized", "true");
                 cx.world.initialize_claim(id);
                 true
             }
-            Some(obstacle) => self.obstacles.insert(id, obstacle.clone()) != Some(obstacle),
+            Some(obstacle) => {
+                let kept = &mut self.of(id).obstacle;
+                let is_new = kept.as_ref() != Some(&obstacle);
+                *kept = Some(obstacle);
+                is_new
+            }
         }
     }
 
+    fn of(&mut self, id: ClaimId) -> &mut OfClaim {
+        if self.claims.len() <= id.index() {
+            self.claims.resize_with(id.index() + 1, OfClaim::default);
+        }
+        &mut self.claims[id.index()]
+    }
+
     fn look_again(&mut self, cx: &mut Cx, id: ClaimId, at: Time) {
-        if at > cx.plan.until || self.next.get(&id).is_some_and(|&next| next > cx.now && next <= at) {
+        let next = &mut self.of(id).next;
+        if at > cx.plan.until || next.is_some_and(|next| next > cx.now && next <= at) {
             return;
         }
-        self.next.insert(id, at);
+        *next = Some(at);
         cx.at(at, Any::NodeClaim(Event::Reconcile(id)));
     }
 
@@ -310,21 +335,17 @@ fn obstacle(world: &World, claim: &NodeClaim) -> Option<Obstacle> {
 }
 
 /// When the claim must be looked at though nothing changes: timeouts and expiry.
-fn deadlines(cx: &Cx, id: ClaimId) -> Vec<Time> {
+fn deadlines(cx: &Cx, id: ClaimId) -> [Option<Time>; 3] {
     let claim = cx.world.claim(id);
     let flags = &cx.plan.flags.karpenter;
     let created = claim.created.whole_second();
-    let mut out = Vec::new();
-    if claim.launched.is_none() && flags.version >= (1, 7) {
-        out.push(created + flags.launch_timeout);
-    }
-    if claim.registered.is_none() {
-        out.push(created + flags.registration_timeout);
-    }
-    if let (Some(after), false) = (claim.expire_after, cx.world.node_pools[claim.pool.index()].v1beta1) {
-        out.push(created + after);
-    }
-    out
+    let waits_for_launch = claim.launched.is_none() && flags.version >= (1, 7);
+    let expires = claim.expire_after.filter(|_| !cx.world.node_pools[claim.pool.index()].v1beta1);
+    [
+        waits_for_launch.then(|| created + flags.launch_timeout),
+        claim.registered.is_none().then(|| created + flags.registration_timeout),
+        expires.map(|after| created + after),
+    ]
 }
 
 /// Why the claim has to go by now.

@@ -174,6 +174,8 @@ struct PodWorker {
 struct Shared {
     pulls: Vec<Pulls>,
     notes: Vec<Note>,
+    /// A status that was replaced: only its memory is used again.
+    shown: Vec<Option<Shown>>,
 }
 
 /// Its memory.

@@ -174,23 +174,24 @@ impl PodWorker {
         let entry = cx.world.pod(self.pod);
         let first = cx.world.template_of(self.pod).init_containers.len();
         if !self.sandbox {
-            self.steps.extend([Step::Volumes, Step::Sandbox]);
+            self.steps.push_back(Step::Volumes);
+            self.steps.push_back(Step::Sandbox);
         }
         if let Some(next) = (0..first).find(|&index| !entry.containers[index].ready) {
             return self.steps.push_back(Step::Start(next));
         }
-        let kills: Vec<(usize, Reason)> =
-            (first..self.seen.len()).filter_map(|index| Some((index, self.kill_reason(index)?))).collect();
+        for index in first..self.seen.len() {
+            self.steps.extend(self.kill_reason(index).map(|reason| Step::Kill(index, reason)));
+        }
         let init = &cx.world.template_of(self.pod).init_containers;
-        let starts = (0..self.seen.len()).filter(|&index| {
+        for index in 0..self.seen.len() {
             let runs = self.seen[index].is_some_and(|run| run.exited.is_none());
-            let killed = kills.iter().any(|(other, _)| *other == index);
+            let stays = runs && (index < first || self.kill_reason(index).is_none());
             // Of the init containers, sidecars that run no more are started again.
-            (!runs || killed) && init.get(index).is_none_or(|container| container.restartable)
-        });
-        let starts: Vec<usize> = starts.collect();
-        self.steps.extend(kills.into_iter().map(|(index, reason)| Step::Kill(index, reason)));
-        self.steps.extend(starts.into_iter().map(Step::Start));
+            if !stays && init.get(index).is_none_or(|container| container.restartable) {
+                self.steps.push_back(Step::Start(index));
+            }
+        }
     }
 
     /// A running container whose liveness, else startup probe failed.

@@ -3,15 +3,15 @@
 use super::{Deed, Kind, Note, Outcome, PodWorker, Shared, nth_container, probe_of};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
-use crate::plan::{AppId, Probe, ProbeHandler};
+use crate::plan::{AppId, PodTemplate, Probe, ProbeHandler};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
 use crate::world::Process;
 
 impl PodWorker {
-    fn spec(&self, cx: &Cx, worker: usize) -> Option<Probe> {
+    fn spec<'t>(&self, template: &'t PodTemplate, worker: usize) -> Option<&'t Probe> {
         let worker = &self.workers[worker];
-        probe_of(nth_container(cx.world.template_of(self.pod), worker.container), worker.kind).cloned()
+        probe_of(nth_container(template, worker.container), worker.kind)
     }
 
     /// When a worker is next due.
@@ -45,14 +45,15 @@ impl PodWorker {
 
     /// A worker looks at its container, and probes it if that is called for.
     pub(super) fn look(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize) {
-        let Some(spec) = self.spec(cx, index) else { return };
+        let template = cx.world.template_of(self.pod).clone();
+        let Some(spec) = self.spec(&template, index) else { return };
         loop {
             let shown = self.shown[self.workers[index].container];
-            let look = self.workers[index].look(shown.as_ref(), &spec, cx.now);
+            let look = self.workers[index].look(shown.as_ref(), spec, cx.now);
             for value in look.set {
                 self.value_set(cx, index, value);
             }
-            if look.probe && !self.attempt(cx, shared, index, &spec) {
+            if look.probe && !self.attempt(cx, shared, index, spec) {
                 return;
             }
             if !self.workers[index].settle(cx.now) {
@@ -63,13 +64,14 @@ impl PodWorker {
 
     /// An attempt ends, by itself or because its container exited.
     pub(super) fn end_attempt(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, outcome: Outcome) {
-        let Some(spec) = self.spec(cx, index) else { return };
+        let template = cx.world.template_of(self.pod).clone();
+        let Some(spec) = self.spec(&template, index) else { return };
         if let Some(place) = self.asked.iter().position(|&(worker, ..)| worker == index) {
             let (_, request, sent) = self.asked.swap_remove(place);
             cx.world.abandon_probe(request, self.pod, sent);
         }
-        let again = !self.conclude(cx, shared, index, &spec, outcome);
-        if again && !self.attempt(cx, shared, index, &spec) {
+        let again = !self.conclude(cx, shared, index, spec, outcome);
+        if again && !self.attempt(cx, shared, index, spec) {
             return;
         }
         if self.workers[index].settle(cx.now) {

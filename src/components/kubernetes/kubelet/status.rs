@@ -13,7 +13,9 @@ impl PodWorker {
     /// Computes and writes the status, and pokes the readiness workers of containers that are not ready. A poked worker
     /// reads the status as it was if it is faster than the writer.
     pub(super) fn publish(&mut self, cx: &mut Cx, shared: &mut Shared) {
-        let next: Vec<Option<Shown>> = (0..self.seen.len()).map(|index| self.compute(index)).collect();
+        let mut next = std::mem::take(&mut shared.shown);
+        next.clear();
+        next.extend((0..self.seen.len()).map(|index| self.compute(index)));
         let poked = |shown: &Option<Shown>| shown.is_some_and(|shown| shown.started && !shown.ready);
         let pokes: Vec<usize> = (0..next.len()).filter(|&index| poked(&next[index])).collect();
         let restarts: u32 = cx.world.pod(self.pod).containers.iter().map(|status| status.restarts).sum();
@@ -24,7 +26,9 @@ impl PodWorker {
             // What a faster worker asks for is one request with what is pending; a slower one comes after the sync.
             self.pending |= std::mem::take(&mut self.requests) > 0;
         }
-        self.write(cx, next);
+        std::mem::swap(&mut self.shown, &mut next);
+        shared.shown = next;
+        self.write(cx);
         if written_first {
             self.poke(cx, shared, &pokes);
         }
@@ -58,8 +62,8 @@ impl PodWorker {
         })
     }
 
-    fn write(&mut self, cx: &mut Cx, next: Vec<Option<Shown>>) {
-        self.shown = next;
+    /// Writes what is shown.
+    fn write(&mut self, cx: &mut Cx) {
         let first = cx.world.template_of(self.pod).init_containers.len();
         for index in first..self.shown.len() {
             // A worker that was faster has its say.

@@ -72,6 +72,8 @@ pub struct ReplicaSetController {
     client: TokenBucket,
     sink: EventSink,
     retries: Retries,
+    /// What a sync saw that has ended: only its memory is used again.
+    ended: Seen,
 }
 
 /// Why it may be woken.
@@ -100,7 +102,7 @@ impl ReplicaSetController {
             if owner.is_some_and(|id| cx.world.deployments[id.index()].spec.ordinal().is_some()) {
                 continue;
             }
-            let status = status_of(cx.world, set, &see(cx.world, set), None, cx.now);
+            let status = status_of(cx.world, set, &see(cx.world, set, Seen::default()), None, cx.now);
             cx.world.set_replica_set_status(set, status);
             wake(cx, cx.now, Event::Sync(set));
         }
@@ -151,10 +153,11 @@ impl ReplicaSetController {
             round.dirty = true;
             return;
         }
-        let seen = see(cx.world, set);
+        let seen = see(cx.world, set, std::mem::take(&mut self.ended));
         let active = seen.active.len();
         if active == want {
             self.finish(cx, set, &seen, None);
+            self.ended = seen;
             return;
         }
         let missing = want.saturating_sub(active).min(BURST_REPLICAS);
@@ -254,6 +257,7 @@ impl ReplicaSetController {
         }
         if let Some(round) = self.memory(set).round.take() {
             self.finish(cx, set, &round.seen, round.failure);
+            self.ended = round.seen;
             if round.dirty {
                 wake(cx, cx.now, Event::Sync(set));
             }
@@ -293,17 +297,23 @@ fn wake(cx: &mut Cx, at: Time, event: Event) {
     cx.at(at, crate::components::Event::ReplicaSet(event));
 }
 
-fn see(world: &World, set: ReplicaSetId) -> Seen {
+/// What there is of a set, in the memory of what was seen before.
+fn see(world: &World, set: ReplicaSetId, mut seen: Seen) -> Seen {
     let entry = &world.replica_sets[set.index()];
-    let most = entry.pods.len();
-    let (mut active, mut ready_since) = (Vec::with_capacity(most), Vec::with_capacity(most));
-    for pod in entry.pods.iter().map(|&pod| world.pod(pod)).filter(|pod| pod.is_active()) {
-        active.push(pod.id);
+    seen.generation = entry.generation;
+    seen.active.clear();
+    seen.ready_since.clear();
+    for &id in &entry.pods {
+        let pod = world.pod(id);
+        if !pod.is_active() {
+            continue;
+        }
+        seen.active.push(id);
         if pod.is_ready() {
-            ready_since.push(pod.ready.since);
+            seen.ready_since.push(pod.ready.since);
         }
     }
-    Seen { generation: entry.generation, ready_since, active }
+    seen
 }
 
 /// The status that tells what a sync saw, and whether it failed.

@@ -75,7 +75,7 @@ pub fn choose_victims(
     let mut victims: Vec<Victim> = active.iter().map(|&pod| victim(world, pod, &ranks, random)).collect();
     if let Some(random) = random {
         // The controller finds its pods in no order (`podIndexer.ByIndex`), and of equals it takes what comes.
-        victims.sort_by_key(|victim| random.below(FOUND, world.pod(victim.pod).key(), u64::MAX));
+        victims.sort_by_cached_key(|victim| random.below(FOUND, world.pod(victim.pod).key(), u64::MAX));
     }
     first(victims, surplus, world.now).into_iter().map(|victim| victim.pod).collect()
 }
