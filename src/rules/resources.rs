@@ -50,7 +50,8 @@ impl ResourceList {
 
     /// True when nothing is written.
     pub fn is_empty(&self) -> bool {
-        *self == ResourceList::default()
+        let ResourceList { cpu, memory, ephemeral_storage, pods, extended } = self;
+        cpu.is_none() && memory.is_none() && ephemeral_storage.is_none() && pods.is_none() && extended.is_empty()
     }
 }
 

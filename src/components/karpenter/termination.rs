@@ -380,7 +380,7 @@ fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
     let entry = world.pod(pod);
     let stuck = plan.flags.karpenter.stuck_pod;
     let is_stuck = entry.deleting_since.is_some_and(|since| now > since.whole_second() + entry.grace + stuck);
-    !tolerated(&world.template_of(pod).tolerations, disrupted_taint()) && !is_stuck && !entry.is_finished()
+    !entry.is_finished() && !is_stuck && !tolerated(&world.template_of(pod).tolerations, disrupted_taint())
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.

@@ -215,10 +215,10 @@ impl NodeLifecycle {
         };
         let Some(health) = health.filter(settled) else { return Some(Time::ZERO) };
         let begun = node.renewals.iter().filter(|renewals| renewals.first <= now);
-        let last = begun.filter_map(|renewals| renewals.before(Time::MAX)).max().unwrap_or(Time::ZERO);
-        if node.renewals.iter().any(|renewals| renewals.first <= now && renewals.last == Time::MAX) {
+        if begun.clone().any(|renewals| renewals.last == Time::MAX) {
             return None;
         }
+        let last = begun.filter_map(|renewals| renewals.before(Time::MAX)).max().unwrap_or(Time::ZERO);
         let seen = if last > Time::ZERO { next_tick(self.origin, period, last) } else { Time::ZERO };
         Some(detection(health.probe.max(seen), self.origin, period, grace(plan).of(node)))
     }
