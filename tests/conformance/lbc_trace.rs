@@ -237,7 +237,7 @@ fn slice(value: &Value, name: Name) -> Endpoints {
     };
     let set = EndpointSet {
         ports: ports(&value["ports"]),
-        endpoints: items(&value["endpoints"]).iter().map(endpoint).collect(),
+        endpoints: items(&value["endpoints"]).iter().map(endpoint).map(Rc::new).collect(),
         other: json!([value["ports"], value["endpoints"]]).to_string().into(),
     };
     Endpoints {
@@ -262,7 +262,7 @@ fn legacy_endpoints(value: &Value, name: Name) -> Endpoints {
         let unready = items(&subset["notReadyAddresses"]).iter().map(|entry| endpoint(entry, false));
         EndpointSet {
             ports: ports(&subset["ports"]),
-            endpoints: ready.chain(unready).collect(),
+            endpoints: ready.chain(unready).map(Rc::new).collect(),
             other: subset.to_string().into(),
         }
     };

@@ -7,7 +7,7 @@ use super::targets::{self, Health, Known, Target};
 use super::text::Text;
 use crate::engine::StableState;
 use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
-use crate::world::{Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
+use crate::world::{self, Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use std::sync::Arc;
 type Ports = Rc<[(Rc<str>, u16)]>;
 
 /// Endpoints by the ports that they have, in the order of those.
-type Sets = Vec<(Ports, Vec<Endpoint>)>;
+type Sets = Vec<(Ports, Vec<Rc<Endpoint>>)>;
 
 /// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
 pub struct Names {
     pods: Vec<Option<Name>>,
     addresses: Vec<Option<(Address, Text)>>,
+    /// The endpoint of each pod as it was shown last, and its address.
+    endpoints: Vec<Option<(Address, Rc<Endpoint>)>>,
     by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Rc<str>>,
@@ -92,6 +94,28 @@ impl Names {
                 text
             }
         }
+    }
+
+    /// A pod as an endpoint: the one that was shown before, while nothing of it has changed.
+    fn endpoint(&mut self, world: &World, entry: &world::Endpoint) -> Rc<Endpoint> {
+        let place = entry.pod.index();
+        if self.endpoints.len() <= place {
+            self.endpoints.resize(place + 1, None);
+        }
+        if let Some((address, shown)) = &self.endpoints[place] {
+            let conditions = (Some(entry.ready), entry.terminating);
+            if *address == entry.address && (shown.ready, shown.terminating) == conditions {
+                return shown.clone();
+            }
+        }
+        let endpoint = Rc::new(Endpoint {
+            address: Some(self.address(entry.pod, entry.address)),
+            ready: Some(entry.ready),
+            terminating: entry.terminating,
+            pod: Some(self.of_pod(world, entry.pod)),
+        });
+        self.endpoints[place] = Some((entry.address, endpoint.clone()));
+        endpoint
     }
 
     /// A target by address or instance id, and port.
@@ -273,8 +297,8 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
     let (mut sets, mut of_templates) = (Sets::new(), Vec::<(TemplateId, usize)>::new());
     for entry in entries {
         let template = world.pod(entry.pod).template;
-        let known = of_templates.iter().find(|(known, _)| *known == template).map(|&(_, set)| set);
-        let set = known.unwrap_or_else(|| {
+        let known = of_templates.iter().find(|(known, _)| *known == template);
+        let set = known.map(|&(_, set)| set).unwrap_or_else(|| {
             let ports = names.service(spec, id).ports_of(spec, &world.templates[template.index()]);
             let set = sets.iter().position(|(others, _)| *others == ports).unwrap_or(sets.len());
             if set == sets.len() {
@@ -284,12 +308,7 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
             of_templates.push((template, set));
             set
         });
-        sets[set].1.push(Endpoint {
-            address: Some(names.address(entry.pod, entry.address)),
-            ready: Some(entry.ready),
-            terminating: entry.terminating,
-            pod: Some(names.of_pod(world, entry.pod)),
-        });
+        sets[set].1.push(names.endpoint(world, entry));
     }
     sets.sort_by(|(one, _), (other, _)| one.cmp(other));
     let ServiceNames { name, nothing, .. } = names.service(spec, id);

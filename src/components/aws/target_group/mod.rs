@@ -209,6 +209,10 @@ impl TargetGroupController {
 
     /// Writes a pod that is known: one that was an endpoint.
     fn write_pod(&mut self, cx: &Cx, id: PodId) {
+        // Under a generated name no other pod can be stored.
+        if !self.written.contains(id) && cx.world.pod(id).bare_name.is_none() {
+            return;
+        }
         let name = self.names.of_pod(cx.world, id);
         let Some(stored) = self.api.stored().pods.get(&name) else { return };
         if cx.world.pod(id).gone.is_some() {
@@ -223,7 +227,8 @@ impl TargetGroupController {
 
     fn write_endpoints(&mut self, cx: &mut Cx, service: ServiceId) {
         for endpoint in &cx.world.endpoints[service.index()] {
-            if cx.world.pod(endpoint.pod).gone.is_none() && self.written.insert(endpoint.pod) {
+            if !self.written.contains(endpoint.pod) && cx.world.pod(endpoint.pod).gone.is_none() {
+                self.written.insert(endpoint.pod);
                 let pod = mirror::pod(cx.world, &mut self.names, endpoint.pod);
                 self.write(cx, Object::Pod(Rc::new(pod)));
             }

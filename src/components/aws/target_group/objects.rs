@@ -285,8 +285,8 @@ impl Service {
 pub struct EndpointSet {
     /// Name and number of each port.
     pub ports: Rc<[(Rc<str>, u16)]>,
-    /// Endpoints.
-    pub endpoints: Vec<Endpoint>,
+    /// Endpoints; shared, as most of them stay as they are when others change.
+    pub endpoints: Vec<Rc<Endpoint>>,
     /// The rest of ports and endpoints, such as zones.
     pub other: Rc<str>,
 }

@@ -95,7 +95,7 @@ impl Bench {
             is_ipv4: true,
             sets: vec![EndpointSet {
                 ports: [(nothing.clone(), 8080)].into(),
-                endpoints: vec![endpoint],
+                endpoints: vec![Rc::new(endpoint)],
                 other: nothing.clone(),
             }],
             other: nothing.clone(),
