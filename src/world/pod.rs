@@ -162,8 +162,23 @@ pub struct Address(pub u32);
 
 impl std::fmt::Display for Address {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d] = self.0.to_be_bytes();
-        write!(formatter, "{a}.{b}.{c}.{d}")
+        // Addresses are made into texts for each pod: general formatting would be most of the cost.
+        let mut text = String::with_capacity(15);
+        for (place, byte) in self.0.to_be_bytes().into_iter().enumerate() {
+            if place > 0 {
+                text.push('.');
+            }
+            let digits = [byte / 100, byte / 10 % 10, byte % 10];
+            let first = if byte >= 100 {
+                0
+            } else if byte >= 10 {
+                1
+            } else {
+                2
+            };
+            text.extend(digits[first..].iter().map(|&digit| char::from(b'0' + digit)));
+        }
+        formatter.write_str(&text)
     }
 }
 
@@ -575,7 +590,7 @@ impl World {
             return name.to_string();
         }
         match entry.owner {
-            Owner::ReplicaSet(id) => format!("{}-{}", self.replica_set_name(id), entry.ordinal),
+            Owner::ReplicaSet(id) => [&self.replica_set_name(id), "-", &entry.ordinal.to_string()].concat(),
             Owner::DaemonSet(id) => format!("{}-{}", self.daemon_sets[id.index()].name, entry.ordinal),
             Owner::Bare => format!("pod-{}", entry.ordinal),
         }

@@ -433,7 +433,7 @@ impl World {
         match (entry.deployment, &entry.given_name) {
             (_, Some(name)) => name.to_string(),
             (Some(deployment), None) => {
-                format!("{}-r{}", self.deployments[deployment.index()].spec.name, entry.revision)
+                [&self.deployments[deployment.index()].spec.name, "-r", &entry.revision.to_string()].concat()
             }
             (None, None) => format!("rs{}", entry.id.0 + 1),
         }

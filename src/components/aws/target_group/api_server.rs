@@ -26,11 +26,11 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// The kind of the object.
-    pub fn kind(&self) -> Kind {
+    /// Kind and name of the object.
+    pub fn key(&self) -> (Kind, &Name) {
         match self {
-            Delivery::Written(object) => object.key().0,
-            Delivery::Gone(kind, _) => *kind,
+            Delivery::Written(object) => object.key(),
+            Delivery::Gone(kind, name) => (*kind, name),
         }
     }
 }

@@ -6,31 +6,61 @@
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/utils.go` (`calculateTGBReconcileCheckpoint`),
 //! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is SHA-256 of the sorted targets.
 
-use super::objects::{Binding, BindingPatch, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
+use super::objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
 use super::resolver::Wanted;
 use crate::engine::{Span, StableHasher, Time};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::rc::Rc;
 
+/// One hash a target, added up: then their order makes no difference, and a target can be taken out again. Two sums of
+/// different beginnings are 128 bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums([u64; 2]);
+
+impl Sums {
+    /// The sums of targets.
+    pub fn of(wanted: &[Wanted]) -> Sums {
+        let mut sums = Sums::default();
+        wanted.iter().for_each(|want| sums.add(want));
+        sums
+    }
+
+    /// A target comes.
+    pub fn add(&mut self, want: &Wanted) {
+        let [one, two] = hashes(want);
+        self.0 = [self.0[0].wrapping_add(one), self.0[1].wrapping_add(two)];
+    }
+
+    /// A target that was added goes.
+    pub fn take(&mut self, want: &Wanted) {
+        let [one, two] = hashes(want);
+        self.0 = [self.0[0].wrapping_sub(one), self.0[1].wrapping_sub(two)];
+    }
+
+    /// The checkpoint of a binding whose targets should be these, so many.
+    pub fn checkpoint(self, spec: &BindingSpec, count: usize) -> Rc<str> {
+        let mut hasher = StableHasher::from(spec.text.hash_value());
+        hasher.write_u64(count as u64);
+        let digits = hexadecimal(self.0.map(|sum| sum ^ hasher.finish()));
+        std::str::from_utf8(&digits).unwrap_or_default().into()
+    }
+}
+
 /// The checkpoint of a binding whose targets should be these, in any order.
 pub fn checkpoint(binding: &Binding, wanted: &[Wanted]) -> Rc<str> {
-    // One hash a target, added up: then their order makes no difference. Two sums of different beginnings are 128 bits.
-    let mut sums = [0_u64; 2];
-    for want in wanted {
-        let (hasher, created) = (StableHasher::from(want.id.hash_value()), want.behind.created_millis());
-        for (beginning, sum) in sums.iter_mut().enumerate() {
-            let mut hasher = hasher;
-            hasher.write_u64(u64::from(want.port) | (beginning as u64) << 32);
-            hasher.write_u64(created);
-            *sum = sum.wrapping_add(stir(hasher.finish()));
-        }
-    }
-    let mut hasher = StableHasher::from(binding.spec.text.hash_value());
-    hasher.write_u64(wanted.len() as u64);
-    let [one, two] = sums.map(|sum| sum ^ hasher.finish());
-    let digits = hexadecimal([one, two]);
-    std::str::from_utf8(&digits).unwrap_or_default().into()
+    Sums::of(wanted).checkpoint(&binding.spec, wanted.len())
+}
+
+/// The hashes of a target.
+fn hashes(want: &Wanted) -> [u64; 2] {
+    let (hasher, created) = (StableHasher::from(want.id.hash_value()), want.behind.created_millis());
+    [0_u64, 1].map(|beginning| {
+        let mut hasher = hasher;
+        hasher.write_u64(u64::from(want.port) | beginning << 32);
+        hasher.write_u64(created);
+        stir(hasher.finish())
+    })
 }
 
 /// Checkpoints are made at each reconcile: formatting would be most of their cost.
@@ -104,7 +134,7 @@ impl Deferred {
 
 #[cfg(test)]
 mod tests {
-    use super::super::objects::{BindingSpec, Pod};
+    use super::super::objects::Pod;
     use super::super::resolver::Behind;
     use super::*;
 

@@ -12,11 +12,11 @@
 use super::api_server::Delivery;
 use super::checkpoint::{self, Deferred};
 use super::copies;
-use super::objects::{Kind, Name, Objects};
+use super::objects::{Name, Objects};
 use super::outside::{Answer, Call, Note, Outcome, Outside};
 use super::queue::WorkQueue;
 use super::reconcile::{Lock, Next, Reconcile, Work};
-use super::resolver::Resolutions;
+use super::resolutions::Resolutions;
 use super::targets::TargetCache;
 use super::zones::Zones;
 use crate::engine::Time;
@@ -75,12 +75,12 @@ impl Controller {
 
     /// A change arrives.
     pub fn deliver(&mut self, delivery: Delivery) {
-        if delivery.kind() != Kind::Binding {
-            self.resolutions.forget();
+        let (kind, name) = delivery.key();
+        let name = name.clone();
+        for woken in copies::deliver(&mut self.copies, delivery, &self.flags) {
+            self.queue.add(&woken);
         }
-        for name in copies::deliver(&mut self.copies, delivery, &self.flags) {
-            self.queue.add(&name);
-        }
+        self.resolutions.follow(&self.copies, kind, &name);
     }
 
     /// A call is answered.

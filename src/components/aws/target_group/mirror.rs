@@ -3,7 +3,7 @@
 //! Left out: slices of a hundred (a Service's endpoints are one object), zones and hints of endpoints.
 
 use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Pod, Service, Status};
-use super::targets::{self, Health, Known, Target};
+use super::targets::{Health, Known, Target};
 use super::text::Text;
 use crate::engine::StableState;
 use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
@@ -157,17 +157,21 @@ impl Names {
             self.registrations.resize_with(group.index() + 1, Default::default);
         }
         // What a registration is never changes: they are as before while they are the same ones.
-        let (of_these, known) = &self.registrations[group.index()];
         let present = &world.group_targets[group.index()];
-        if of_these == present {
-            return known.clone();
+        if self.registrations[group.index()].0 == *present {
+            return self.registrations[group.index()].1.clone();
         }
-        let of = |&id: &TargetId| (self.target(world, id), id);
-        let mut all: Vec<(Target, TargetId)> = present.iter().map(of).collect();
-        targets::sort_by_key(&mut all, |(target, _)| (&target.id, target.port));
-        let registrations = Rc::new(Registrations(all));
-        self.registrations[group.index()] = (present.clone(), registrations.clone());
-        registrations
+        let (mut of_these, mut known) = std::mem::take(&mut self.registrations[group.index()]);
+        // Where some have gone, others that they stood before may show again: all of them are looked at.
+        let new = present.strip_prefix(&*of_these).unwrap_or_else(|| {
+            (of_these, known) = Default::default();
+            present
+        });
+        let all = Rc::make_mut(&mut known);
+        new.iter().for_each(|&id| all.put(self.target(world, id), id));
+        of_these.extend(new);
+        self.registrations[group.index()] = (of_these, known.clone());
+        known
     }
 
     /// What a Service's endpoints have in common.
@@ -214,10 +218,18 @@ impl ServiceNames {
 }
 
 /// Registrations in the order of their targets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Registrations(Vec<(Target, TargetId)>);
 
 impl Registrations {
+    /// A registration that is newer than all others.
+    fn put(&mut self, target: Target, id: TargetId) {
+        match self.0.binary_search_by(|(other, _)| other.order(&target)) {
+            Ok(place) => self.0[place] = (target, id),
+            Err(place) => self.0.insert(place, (target, id)),
+        }
+    }
+
     /// The registration of a target.
     pub fn get(&self, target: &Target) -> Option<TargetId> {
         let place = self.0.binary_search_by(|(other, _)| other.order(target)).ok()?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  EndpointsChanged, pods, nodes ─► mirror: objects ─► api_server: watch ─► copies, queue
-//!  controller ─► reconcile: resolver, checkpoint, targets ─► calls ─(throttle, LoadBalancerReconcile)─► World: targets
+//!  controller ─► reconcile: resolutions, checkpoint, targets ─► calls ─(throttle, LoadBalancerReconcile)─► World: targets
 //!                                                         └► gates ─► World::set_gate
 //! ```
 //!
@@ -28,6 +28,7 @@ pub mod objects;
 pub mod outside;
 pub mod queue;
 pub mod reconcile;
+pub mod resolutions;
 pub mod resolver;
 pub mod targets;
 #[cfg(test)]

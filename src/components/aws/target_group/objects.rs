@@ -304,6 +304,13 @@ pub struct Endpoint {
     pub pod: Option<Name>,
 }
 
+impl Endpoint {
+    /// Ready, or nothing is said of that.
+    pub fn is_ready(&self) -> bool {
+        self.ready.unwrap_or(true)
+    }
+}
+
 /// An EndpointSlice, or an Endpoints object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {

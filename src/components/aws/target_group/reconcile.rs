@@ -16,13 +16,13 @@ use super::checkpoint::{self, Deferred};
 use super::gates;
 use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
 use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
-use super::resolver::{Resolutions, Unresolved, Wanted};
+use super::resolutions::Resolutions;
+use super::resolver::{Unresolved, Wanted};
 use super::targets::{Health, Known, Question, Registration, Target, TargetCache, sort_by_key};
 use super::text::Text;
 use super::zones::Zones;
 use crate::engine::{Span, Time};
 use crate::plan::flags::LoadBalancerFlags;
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -130,10 +130,10 @@ pub struct Reconcile {
     before: Rc<str>,
     after: Rc<str>,
     /// In the order of targets, each once.
-    wanted: Rc<[Wanted]>,
+    wanted: Rc<Vec<Wanted>>,
     potentially_ready: bool,
     networking_failed: bool,
-    /// Pods with the health of their targets, in the order in which their gates are written.
+    /// Pods with a gate and the health of their targets, in the order in which their gates are written.
     gated: Vec<(Rc<Pod>, Option<Rc<Health>>)>,
     deregister: VecDeque<Vec<Target>>,
     coming: Vec<Wanted>,
@@ -323,22 +323,25 @@ impl Reconcile {
         match answer {
             Ok(answer) => {
                 let targets = work.targets.answered(&group, question, answer, work.now, work.flags.cache);
-                self.listed(work, targets)
+                self.listed = targets.len();
+                let leaving = if self.is_cleanup() {
+                    targets.iter().map(|known| known.target.clone()).collect()
+                } else {
+                    self.match_targets(&targets)
+                };
+                self.listed(work, leaving)
             }
             Err(error) if self.is_cleanup() && error.means_gone() => self.clean_gates(work),
             Err(error) => self.fail(work, &message(&error)),
         }
     }
 
-    /// The targets are known: find out what differs.
-    fn listed(&mut self, work: &mut Work, targets: Vec<Known>) -> Next {
+    /// The targets are known, and which of them have to leave: the others become what is wanted.
+    fn listed(&mut self, work: &mut Work, leaving: Vec<Target>) -> Next {
         if self.is_cleanup() {
-            let all = targets.into_iter().map(|known| known.target);
-            self.deregister = chunks(all.collect(), work.flags.chunk);
+            self.deregister = chunks(leaving, work.flags.chunk);
             return self.deregister_next(work);
         }
-        self.listed = targets.len();
-        let leaving = self.match_targets(targets);
         if !work.outside.networking_succeeds() {
             if self.binding.spec.target_type == Some(TargetType::Instance) {
                 return self.fail(work, "security groups");
@@ -360,24 +363,35 @@ impl Reconcile {
     }
 
     /// Matches what is wanted with what is registered: pods whose gates count, targets that are missing; those too many are
-    /// returned. All in the order of the targets.
-    fn match_targets(&mut self, mut targets: Vec<Known>) -> Vec<Target> {
-        targets.retain(|known| !known.is_draining());
-        sort_by_key(&mut targets, |known| (&known.target.id, known.target.port));
+    /// returned. All in the order of the targets; of several alike the last counts.
+    fn match_targets(&mut self, targets: &[Known]) -> Vec<Target> {
         let wanted = std::mem::take(&mut self.wanted);
-        let (mut present, mut leaving) = (targets.into_iter().peekable(), Vec::new());
-        for want in &*wanted {
-            let place = |known: &Known| Text::order_with_ports((&known.target.id, known.target.port), want.key());
-            while let Some(known) = present.next_if(|known| place(known) == Ordering::Less) {
-                leaving.push(known.target);
+        let (mut present, mut leaving, mut next) = (vec![None; wanted.len()], Vec::new(), 0);
+        for known in targets.iter().filter(|known| !known.is_draining()) {
+            let order = |want: &Wanted| Text::order_with_ports(want.key(), (&known.target.id, known.target.port));
+            // Healthy targets are mostly listed in their order: one follows another.
+            let follows = wanted.get(next).is_some_and(|want| order(want).is_eq());
+            match if follows { Ok(next) } else { wanted.binary_search_by(order) } {
+                Ok(place) => {
+                    present[place] = Some(known);
+                    next = place + 1;
+                }
+                Err(_) => leaving.push(known.target.clone()),
             }
-            match present.next_if(|known| place(known) == Ordering::Equal) {
-                Some(known) => self.gated.extend(want.pod().map(|pod| (pod.clone(), known.health))),
+        }
+        for (want, known) in wanted.iter().zip(present) {
+            match known {
+                Some(known) => self.gated.extend(self.gated_pod(want).map(|pod| (pod.clone(), known.health.clone()))),
                 None => self.coming.push(want.clone()),
             }
         }
-        leaving.extend(present.map(|known| known.target));
+        sort_by_key(&mut leaving, |target| (&target.id, target.port));
         leaving
+    }
+
+    /// The pod behind a target, if it has a gate of this binding.
+    fn gated_pod<'w>(&self, want: &'w Wanted) -> Option<&'w Rc<Pod>> {
+        want.pod().filter(|pod| pod.has_gate(&self.binding.gate))
     }
 
     /// Saves a checkpoint, if it is another than the one that was read at the beginning.
@@ -457,12 +471,14 @@ impl Reconcile {
         self.register_next(work)
     }
 
-    /// Writes the gates of all pods that count, and ends: again later, or done.
+    /// Writes the gates of all pods that have one and count, and ends: again later, or done.
     fn write_gates(&mut self, work: &mut Work) -> Next {
-        if !self.coming.is_empty() {
+        let coming = std::mem::take(&mut self.coming);
+        let mut coming = coming.iter().filter_map(|want| self.gated_pod(want)).peekable();
+        if coming.peek().is_some() {
             let health = Rc::new(Health::registering());
-            let coming = self.coming.drain(..).filter_map(|want| want.pod().cloned());
-            self.gated.extend(coming.map(|pod| (pod, Some(health.clone()))));
+            let coming: Vec<_> = coming.map(|pod| (pod.clone(), Some(health.clone()))).collect();
+            self.gated.extend(coming);
         }
         let mut pending = false;
         for (pod, health) in std::mem::take(&mut self.gated) {
@@ -574,7 +590,12 @@ fn message(error: &AwsError) -> String {
 
 /// Lists of at most so many.
 fn chunks<T>(items: Vec<T>, size: u32) -> VecDeque<Vec<T>> {
-    let (mut items, mut chunks) = (items.into_iter().peekable(), VecDeque::new());
+    let mut chunks = VecDeque::new();
+    if items.len() <= size.max(1) as usize {
+        chunks.extend((!items.is_empty()).then_some(items));
+        return chunks;
+    }
+    let mut items = items.into_iter().peekable();
     while items.peek().is_some() {
         chunks.push_back(items.by_ref().take(size.max(1) as usize).collect());
     }

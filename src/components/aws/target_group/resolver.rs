@@ -3,13 +3,11 @@
 //! Source: aws-load-balancer-controller 3.2 `pkg/backend/endpoint_resolver.go`, `pkg/k8s/{service_utils,node_utils}.go`.
 //! Slices are read in the order of their names; the real order is that of a hash map.
 
-use super::checkpoint;
 use super::copies::{is_selected, is_suitable};
 use super::objects::{
-    Binding, BindingSpec, Endpoint, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort, Status,
-    TargetType,
+    Binding, Endpoint, EndpointSet, Endpoints, Kind, Name, Node, Objects, Pod, PortReference, Service, ServicePort,
+    Status, TargetType,
 };
-use super::targets::sort_by_key;
 use super::text::Text;
 use crate::plan::flags::LoadBalancerFlags;
 use std::rc::Rc;
@@ -83,65 +81,16 @@ pub enum Unresolved {
     Failed(String),
 }
 
-/// What was resolved for a binding.
-#[derive(Clone, Debug)]
-pub struct Resolution {
-    /// What counts, in the order of targets, each once.
-    pub wanted: Rc<[Wanted]>,
-    /// See [`Resolved::potentially_ready`].
-    pub potentially_ready: bool,
-    /// The checkpoint of it.
-    pub checkpoint: Rc<str>,
-}
-
-/// What was resolved since a copy changed, with the bindings and their specs. A binding is reconciled again as soon as its own
-/// patches come back: then nothing else is new.
-#[derive(Clone, Debug, Default)]
-pub struct Resolutions(Vec<(Name, Rc<BindingSpec>, Resolution)>);
-
-impl Resolutions {
-    /// A copy of something else than a binding changed: everything is resolved anew.
-    pub fn forget(&mut self) {
-        self.0.clear();
-    }
-
-    /// What should be the targets of a binding; nothing if it has no type of targets.
-    ///
-    /// # Errors
-    /// They cannot be resolved.
-    pub fn resolve(
-        &mut self,
-        copies: &Objects,
-        binding: &Binding,
-        flags: &LoadBalancerFlags,
-    ) -> Result<Resolution, Unresolved> {
-        // A binding's gate follows from its name: name and spec are all of it that counts.
-        let known = self.0.iter().position(|(name, ..)| *name == binding.name);
-        if let Some((_, _, resolution)) = known.map(|place| &self.0[place]).filter(|(_, spec, _)| *spec == binding.spec)
-        {
-            debug_assert!(resolve(copies, binding, flags).is_ok_and(|anew| anew.checkpoint == resolution.checkpoint));
-            return Ok(resolution.clone());
-        }
-        let resolution = resolve(copies, binding, flags)?;
-        let entry = (binding.name.clone(), binding.spec.clone(), resolution.clone());
-        match known {
-            Some(place) => self.0[place] = entry,
-            None => self.0.push(entry),
-        }
-        Ok(resolution)
-    }
-}
-
-fn resolve(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolution, Unresolved> {
-    let resolved = match binding.spec.target_type {
+/// What should be the targets of a binding, in no order.
+///
+/// # Errors
+/// They cannot be resolved.
+pub fn resolve(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolved, Unresolved> {
+    match binding.spec.target_type {
         None => Err(Unresolved::Failed("targetType is not specified".to_string())),
         Some(TargetType::Ip) => pods(copies, binding, flags),
         Some(TargetType::Instance) => nodes(copies, binding, flags),
-    };
-    let Resolved { mut wanted, potentially_ready } = resolved?;
-    let checkpoint = checkpoint::checkpoint(binding, &wanted);
-    sort_by_key(&mut wanted, Wanted::key);
-    Ok(Resolution { wanted: wanted.into(), potentially_ready, checkpoint })
+    }
 }
 
 fn service_of<'c>(copies: &'c Objects, binding: &Binding) -> Result<(&'c Service, &'c ServicePort), Unresolved> {
@@ -161,13 +110,7 @@ fn service_of<'c>(copies: &'c Objects, binding: &Binding) -> Result<(&'c Service
 /// There is no such Service, port or Endpoints object.
 pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Result<Resolved, Unresolved> {
     let (service, port) = service_of(copies, binding)?;
-    let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
-    let of_service = |entry: &&Rc<super::objects::Endpoints>| {
-        entry.kind == read
-            && entry.name.namespace == service.name.namespace
-            && entry.service.as_deref() == Some(&*service.name.name)
-    };
-    let mut slices = copies.endpoints.values().filter(of_service).peekable();
+    let mut slices = endpoints_of(copies, service, flags).peekable();
     if slices.peek().is_none() && !flags.endpoint_slices {
         return Err(Unresolved::NotFound);
     }
@@ -175,7 +118,7 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
     // Up to 3.3 both address families count.
     let slices = slices.filter(|slice| slice.is_ipv4 || !flags.watches_pods || !flags.endpoint_slices);
     for set in slices.flat_map(|slice| &slice.sets) {
-        for (_, number) in set.ports.iter().filter(|(name, _)| port.name.is_empty() || *name == port.name) {
+        for number in numbers_of(set, port) {
             resolved.wanted.reserve(set.endpoints.len());
             for endpoint in &set.endpoints {
                 let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
@@ -183,7 +126,7 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
                 let standing = judge(copies, endpoint, pod, &binding.gate);
                 let want = |pod: &Rc<Pod>| {
                     let behind = Behind::Pod(pod.clone());
-                    Wanted { id: address.clone(), port: *number, behind }
+                    Wanted { id: address.clone(), port: number, behind }
                 };
                 match standing {
                     Standing::Counted => resolved.wanted.extend(pod.map(want)),
@@ -200,20 +143,62 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
     Ok(resolved)
 }
 
+/// The objects that say which endpoints a Service has.
+fn endpoints_of<'c>(
+    copies: &'c Objects,
+    service: &'c Service,
+    flags: &LoadBalancerFlags,
+) -> impl Iterator<Item = &'c Rc<Endpoints>> {
+    let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
+    let of_service = move |entry: &&Rc<Endpoints>| {
+        entry.kind == read
+            && entry.name.namespace == service.name.namespace
+            && entry.service.as_deref() == Some(&*service.name.name)
+    };
+    copies.endpoints.values().filter(of_service)
+}
+
+/// The numbers that a Service's port has in a set.
+fn numbers_of<'s>(set: &'s EndpointSet, port: &'s ServicePort) -> impl Iterator<Item = u16> + use<'s> {
+    let named = |(name, _): &&(Rc<str>, u16)| port.name.is_empty() || *name == port.name;
+    set.ports.iter().filter(named).map(|&(_, number)| number)
+}
+
+/// The only object with endpoints of an ip binding's Service, of one set, and the only number of its port there.
+pub fn only_endpoints<'c>(
+    copies: &'c Objects,
+    binding: &Binding,
+    flags: &LoadBalancerFlags,
+) -> Option<(&'c Rc<Endpoints>, u16)> {
+    if binding.spec.target_type != Some(TargetType::Ip) {
+        return None;
+    }
+    let (service, port) = service_of(copies, binding).ok()?;
+    let mut objects = endpoints_of(copies, service, flags);
+    let (object, None) = (objects.next()?, objects.next()) else { return None };
+    let [set] = &*object.sets else { return None };
+    let mut numbers = numbers_of(set, port);
+    let (number, None) = (numbers.next()?, numbers.next()) else { return None };
+    object.is_ipv4.then_some((object, number))
+}
+
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub enum Standing {
+    /// It counts.
     Counted,
     /// Counts only if nothing else does (fail-open).
     NodeUnknown,
     /// Look again.
     PotentiallyReady,
+    /// It does not count.
     Out,
 }
 
-fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Rc<Pod>>, gate: &str) -> Standing {
+/// How an endpoint stands; a node is looked at only for one that is not ready.
+pub fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Rc<Pod>>, gate: &str) -> Standing {
     let Some(pod) = pod else { return Standing::PotentiallyReady };
-    if endpoint.ready.unwrap_or(true) {
+    if endpoint.is_ready() {
         return Standing::Counted;
     }
     if !pod.has_containers_ready() {

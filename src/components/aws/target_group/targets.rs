@@ -8,6 +8,7 @@
 use super::objects::Name;
 use super::text::Text;
 use crate::engine::{Span, Time};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -154,17 +155,17 @@ impl TargetCache {
         answer: Vec<Known>,
         now: Time,
         lifetime: Span,
-    ) -> Vec<Known> {
+    ) -> Cow<'_, [Known]> {
         if *question == Question::All {
-            let list = List { expires: now + lifetime, targets: answer.clone() };
-            self.lists.insert(group.clone(), list);
-            return answer;
+            let list = List { expires: now + lifetime, targets: answer };
+            let list = self.lists.entry(group.clone()).insert_entry(list).into_mut();
+            return Cow::Borrowed(&list.targets);
         }
         // A list that has expired during the call is still the one that was asked about.
-        let Some(list) = self.lists.get_mut(group) else { return answer };
+        let Some(list) = self.lists.get_mut(group) else { return Cow::Owned(answer) };
         list.targets.retain(Known::is_healthy);
         list.targets.extend(answer.into_iter().filter(|known| !known.is_not_registered()));
-        list.targets.clone()
+        Cow::Borrowed(&list.targets)
     }
 
     /// Targets were registered.
