@@ -222,13 +222,13 @@ impl EndpointSlice {
 
     fn sync(&mut self, cx: &mut Cx, service: ServiceId) {
         let known = &self.services[service.index()];
-        let spec = cx.world.services[service.index()].clone();
+        let spec = &cx.world.services[service.index()];
         if spec.selector.is_none() || spec.external_name {
             return;
         }
         let most = cx.plan.flags.controllers.endpoints_per_slice as usize;
         let slices = &cx.world.slices[service.index()];
-        let (writes, missing) = reconcile::reconcile(&cx.plan.zones, cx.world, &spec, &known.pods, slices, most.max(1));
+        let (writes, missing) = reconcile::reconcile(&cx.plan.zones, cx.world, spec, &known.pods, slices, most.max(1));
         cx.world.write_slices(service, writes);
         let known = &mut self.services[service.index()];
         if !missing || known.retries >= RETRIES_MAX {

@@ -16,7 +16,7 @@ struct Look<'l> {
     /// Selected pods.
     pods: &'l [PodId],
     /// The last template that was found to be such a one; some pod is listed.
-    template: Option<TemplateId>,
+    template: Option<(TemplateId, &'l PodTemplate)>,
     /// A pod was left out because its node does not exist.
     missing: bool,
 }
@@ -30,11 +30,22 @@ struct Wanted<'w> {
     node: Option<&'w Node>,
 }
 
+/// What becomes of an endpoint of the slice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Leaves,
+    Stays,
+    /// It stays and changes.
+    Changes,
+}
+
 /// What is found of a slice.
 struct Found {
     /// By selected pod: it is in the slice and stays there.
     stays: Vec<bool>,
-    /// So many do.
+    /// By endpoint of the slice.
+    fates: Vec<Fate>,
+    /// So many stay.
     count: usize,
     /// One of them changed, or others leave.
     changed: bool,
@@ -57,8 +68,10 @@ pub fn reconcile(
     let mut look = Look { zones, world, service, slice, pods, template: None, missing: false };
     let found = look.at_slice()?;
     let mut joining = Vec::new();
-    for (&pod, _) in pods.iter().zip(&found.stays).filter(|(_, stays)| !**stays) {
-        joining.extend(look.at(pod)?);
+    if found.count < pods.len() {
+        for (&pod, _) in pods.iter().zip(&found.stays).filter(|(_, stays)| !**stays) {
+            joining.extend(look.at(pod)?);
+        }
     }
     look.template?;
     if !found.changed && joining.is_empty() {
@@ -75,20 +88,27 @@ pub fn reconcile(
 impl<'l> Look<'l> {
     /// Which endpoints of the slice stay.
     fn at_slice(&mut self) -> Option<Found> {
-        let mut found = Found { stays: vec![false; self.pods.len()], count: 0, changed: false };
+        let slice = self.slice;
+        let fates = Vec::with_capacity(slice.endpoints.len());
+        let mut found = Found { stays: vec![false; self.pods.len()], fates, count: 0, changed: false };
         let mut next = 0;
-        for present in &self.slice.endpoints {
-            let Some(place) = self.place_of(present, next) else { continue };
-            if found.stays[place] {
-                return None;
+        for present in &slice.endpoints {
+            let mut fate = Fate::Leaves;
+            if let Some(place) = self.place_of(present, next) {
+                if found.stays[place] {
+                    return None;
+                }
+                let wanted = self.at(present.pod)?;
+                let same = |wanted: &Wanted| wanted.address == present.address && present.hostname.is_none();
+                if let Some(wanted) = wanted.filter(same) {
+                    found.stays[place] = true;
+                    found.count += 1;
+                    next = place + 1;
+                    fate = if self.is_as_it_should_be(present, wanted) { Fate::Stays } else { Fate::Changes };
+                    found.changed |= fate == Fate::Changes;
+                }
             }
-            let Some(wanted) = self.at(present.pod)? else { continue };
-            if wanted.address == present.address && present.hostname.is_none() {
-                found.stays[place] = true;
-                found.count += 1;
-                next = place + 1;
-                found.changed |= !self.is_as_it_should_be(present, wanted);
-            }
+            found.fates.push(fate);
         }
         found.changed |= found.count != self.slice.endpoints.len();
         Some(found)
@@ -102,16 +122,14 @@ impl<'l> Look<'l> {
 
     /// Whether a pod should have an endpoint; `None`: the common case is not given.
     fn at(&mut self, id: PodId) -> Option<Option<Wanted<'l>>> {
-        let (pod, template) = (self.world.pod(id), self.world.template_of(id));
+        let pod = self.world.pod(id);
         if !is_listed(pod) {
             return Some(None);
         }
-        if self.template != Some(pod.template) {
-            if !template.hostname.is_empty() || !ports_are(self.service, template, &self.slice.ports) {
-                return None;
-            }
-            self.template = Some(pod.template);
-        }
+        let template = match self.template {
+            Some((known, template)) if known == pod.template => template,
+            _ => self.fitting_template(pod)?,
+        };
         let node = pod.node.map(|node| self.world.node(node)).filter(|node| node.gone.is_none());
         if node.is_none() && !self.service.publish_not_ready {
             self.missing = true;
@@ -119,6 +137,14 @@ impl<'l> Look<'l> {
         }
         let address = pod.address.map(EndpointAddress::Ipv4);
         Some(address.map(|address| Wanted { pod, address, template, node }))
+    }
+
+    /// The template of a pod, if its pods have the ports of the slice and no names of hosts.
+    fn fitting_template(&mut self, pod: &Pod) -> Option<&'l PodTemplate> {
+        let template = self.world.template_of(pod.id);
+        let fits = template.hostname.is_empty() && ports_are(self.service, template, &self.slice.ports);
+        self.template = fits.then_some((pod.template, template));
+        fits.then_some(template)
     }
 
     fn is_as_it_should_be(&self, present: &SliceEndpoint, wanted: Wanted) -> bool {
@@ -133,12 +159,16 @@ impl<'l> Look<'l> {
         let Look { zones, service, slice, .. } = *self;
         let endpoint = |wanted: &Wanted| endpoint(zones, service, wanted.template, wanted.pod, wanted.node, false);
         let mut endpoints = Vec::with_capacity(found.count + joining.len());
-        let mut next = 0;
-        for present in &slice.endpoints {
-            let Some(place) = self.place_of(present, next).filter(|&place| found.stays[place]) else { continue };
-            next = place + 1;
+        for (present, fate) in slice.endpoints.iter().zip(&found.fates) {
+            match fate {
+                Fate::Leaves => {}
+                Fate::Stays => endpoints.push(present.clone()),
+                Fate::Changes => endpoints.push(endpoint(&self.at(present.pod)??)?),
+            }
+        }
+        if found.changed {
             // Those that only see others join them keep the hints that they have.
-            endpoints.push(if found.changed { endpoint(&self.at(present.pod)??)? } else { present.clone() });
+            endpoints.iter_mut().for_each(|endpoint| (endpoint.zone_hint, endpoint.node_hint) = (None, None));
         }
         endpoints.extend(joining.iter().filter_map(endpoint));
         endpoints.iter_mut().for_each(|endpoint| set_hints_of(service, endpoint));
