@@ -23,13 +23,17 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::{AppId, FaultId, FaultKind, HealthCheck, InForce, Passage, Stage, TargetGroupId};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
-use crate::world::{CheckError, NodeId, PodId, Process, RequestId, Target, TargetId, TargetReason, TargetState, World};
+use crate::world::{
+    CheckError, NodeId, PodId, PodSet, Process, RequestId, Target, TargetId, TargetReason, TargetState, World,
+};
 use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
 pub struct Alb {
     targets: Vec<Checks>,
+    /// Pods of targets that are or were checked.
+    pods: PodSet,
     /// Groups that route to unhealthy targets because no other is left.
     open: Vec<bool>,
     /// Checks in a row of a target by a node, only while somebody wants to read them.
@@ -46,7 +50,7 @@ struct Checks {
 /// The checks of one target by one load-balancer node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct NodeChecks {
-    /// An instant of its grid.
+    /// An instant of its grid: that of its newest check, once there was one.
     grid: Time,
     /// The pending check.
     due: Option<Time>,
@@ -132,6 +136,7 @@ impl Alb {
                     reason: TargetReason::None,
                 })
                 .collect();
+            self.pods.insert(cx.world.targets[index].pod);
             self.publish(cx, target);
             self.resume(cx, target);
         }
@@ -161,7 +166,11 @@ impl Alb {
                 self.silence(cx, target);
                 cx.world.remove_target(target);
             }
-            Event::Process(pod) => self.resume_where(cx, |target| target.node.is_none() && target.pod == pod),
+            Event::Process(pod) => {
+                if self.pods.contains(pod) {
+                    self.resume_where(cx, |target| target.node.is_none() && target.pod == pod);
+                }
+            }
             Event::Node(node) => {
                 let pods = cx.world.node(node).pods.clone();
                 self.resume_where(cx, |target| match target.node {
@@ -203,7 +212,8 @@ impl Alb {
             return;
         }
         cx.world.set_target_state(target, TargetState::Initial, TargetReason::InitialHealthChecking);
-        let group = cx.world.targets[target.index()].group;
+        let Target { group, pod, .. } = cx.world.targets[target.index()];
+        self.pods.insert(pod);
         let (interval, count) = (check_of(cx, group).interval, nodes(cx, group));
         let grids: Vec<Time> = (0..count)
             .map(|node| cx.now + cx.delay(Stage::FirstHealthCheck, key(cx.world, target, node)).min(interval))
@@ -219,11 +229,9 @@ impl Alb {
 
     fn check(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
         let now = cx.now;
-        let checks = self.checks(target);
-        if checks.nodes.get(node).is_none_or(|state| state.due.is_none_or(|due| now < due)) {
-            return;
-        }
-        checks.nodes[node].due = None;
+        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let Some(due) = state.due.take_if(|due| *due <= now) else { return };
+        state.grid = due;
         if !is_checked(cx.world, target) {
             return;
         }
@@ -238,19 +246,20 @@ impl Alb {
     /// A check is on its way; what comes of it, its answer or the time-out will tell.
     fn wait(&mut self, cx: &mut Cx, target: TargetId, node: usize, reaches: bool) {
         let entry = &cx.world.targets[target.index()];
-        let timeout = check_of(cx, entry.group).timeout;
+        let (pod, check) = (entry.pod, check_of(cx, entry.group));
         let number = u16::try_from(node).unwrap_or(u16::MAX);
-        let (pod, app) = (entry.pod, app_of(cx, entry.pod));
-        let request = app.filter(|_| reaches).map(|app| cx.world.send_check(app, pod, target, number));
+        let app = if reaches { app_of(cx, pod) } else { None };
+        let request = app.map(|app| cx.world.send_check(app, pod, target, number));
         self.checks(target).nodes[node].waits = Some((cx.now, request));
-        cx.after(timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
-        self.arm(cx, target, node);
+        cx.after(check.timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
+        self.arm(cx, target, node, check.interval);
     }
 
     fn timed_out(&mut self, cx: &mut Cx, target: TargetId, number: u16) {
         let node = usize::from(number);
+        // Mostly the answer has come: there is nothing to look up.
+        let Some(state) = self.checks(target).nodes.get_mut(node).filter(|state| state.waits.is_some()) else { return };
         let timeout = check_of(cx, cx.world.targets[target.index()].group).timeout;
-        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
         let Some((sent, request)) = state.waits.take_if(|(sent, _)| *sent + timeout <= cx.now) else { return };
         if let Some(request) = request {
             cx.world.abandon_check(request, target, number, sent);
@@ -288,7 +297,7 @@ impl Alb {
         let view = state.view;
         let rests = state.view == View::Healthy && state.streak == 0;
         if !rests || outcome(cx, target) != Outcome::Success {
-            self.arm(cx, target, node);
+            self.arm(cx, target, node, check.interval);
         }
         if cx.recorder.explains() {
             self.tell(cx, (target, node), result, (view != before.view).then_some(before.view));
@@ -326,8 +335,7 @@ impl Alb {
     }
 
     /// Schedules a node's next check, on its grid.
-    fn arm(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
-        let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
+    fn arm(&mut self, cx: &mut Cx, target: TargetId, node: usize, interval: Span) {
         let now = cx.now;
         let state = &mut self.checks(target).nodes[node];
         if state.due.is_some() {
@@ -355,10 +363,11 @@ impl Alb {
             return;
         }
         let success = outcome(cx, target) == Outcome::Success;
+        let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
         for node in 0..self.checks(target).nodes.len() {
             let state = self.checks(target).nodes[node];
             if !(success && state.view == View::Healthy && state.streak == 0) {
-                self.arm(cx, target, node);
+                self.arm(cx, target, node, interval);
             }
         }
     }
@@ -425,6 +434,9 @@ fn judge(view: View, streak: u32, success: bool, check: &HealthCheck) -> (View, 
 fn next_tick(grid: Time, now: Time, interval: Span) -> Time {
     if now < grid {
         return grid;
+    }
+    if now - grid < interval {
+        return grid + interval;
     }
     let period = interval.micros().max(1);
     grid + interval * ((now - grid).micros() / period + 1)
