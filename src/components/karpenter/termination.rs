@@ -34,7 +34,8 @@ const CONFLICT_STEPS: u64 = 11;
 /// Its memory.
 #[derive(Default)]
 pub struct Termination {
-    drains: BTreeMap<ClaimId, Drain>,
+    /// By claim, while it is drained.
+    drains: Vec<Option<Drain>>,
     /// Pods in the eviction queue with the number of refusals.
     evictions: BTreeMap<PodId, u32>,
     /// When each budget last granted an eviction, and how many requests came at that very instant since.
@@ -92,17 +93,25 @@ impl Termination {
         }
     }
 
+    fn drain_of(&mut self, id: ClaimId) -> &mut Option<Drain> {
+        if self.drains.len() <= id.index() {
+            self.drains.resize(id.index() + 1, None);
+        }
+        &mut self.drains[id.index()]
+    }
+
     fn reconcile(&mut self, cx: &mut Cx, id: ClaimId) {
         let claim = cx.world.claim(id);
         if claim.gone.is_some() {
-            self.drains.remove(&id);
+            *self.drain_of(id) = None;
             return;
         }
         if claim.deleting_since.is_none() {
             return;
         }
         let began = cx.now.whole_second();
-        self.drains.entry(id).or_insert(Drain { began, next: Time::ZERO, drained: false, told: false });
+        let fresh = Drain { began, next: Time::ZERO, drained: false, told: false };
+        let is_drained = self.drain_of(id).get_or_insert(fresh).drained;
         let node = claim.node.filter(|&node| cx.world.node(node).gone.is_none());
         let (Some(node), Some(_)) = (node, claim.registered) else { return self.terminate(cx, id) };
         let instance = claim.instance.map(|instance| cx.world.instances[instance.index()].state);
@@ -112,7 +121,7 @@ impl Termination {
         if claim.instance_terminating.is_some() {
             return self.terminate(cx, id);
         }
-        if self.drains.get(&id).is_some_and(|drain| drain.drained) {
+        if is_drained {
             return self.await_volumes(cx, id, node);
         }
         cx.world.delete_node(node);
@@ -147,9 +156,9 @@ impl Termination {
         self.pods = pods;
         let flags = &cx.plan.flags.karpenter;
         let least = if flags.version >= (1, 10) { flags.drain_min } else { Span::ZERO };
-        let began = self.drains.get(&id).map_or(cx.now, |drain| drain.began);
+        let began = self.drain_of(id).map_or(cx.now, |drain| drain.began);
         if is_empty && cx.now >= began + least {
-            if let Some(drain) = self.drains.get_mut(&id) {
+            if let Some(drain) = self.drain_of(id) {
                 drain.drained = true;
             }
             cx.world.note_drained(id);
@@ -166,7 +175,7 @@ impl Termination {
         if over || held.is_empty() || cx.plan.flags.karpenter.version < (1, 0) {
             return self.terminate(cx, id);
         }
-        if let Some(drain) = self.drains.get_mut(&id)
+        if let Some(drain) = self.drain_of(id)
             && !std::mem::replace(&mut drain.told, true)
         {
             let Cx { recorder, world, now, .. } = cx;
@@ -225,7 +234,7 @@ impl Termination {
 
     /// The finalizers go: Node and NodeClaim vanish.
     fn finish(&mut self, cx: &mut Cx, id: ClaimId) {
-        self.drains.remove(&id);
+        *self.drain_of(id) = None;
         if let Some(node) = cx.world.claim(id).node {
             cx.world.remove_node(node);
         }
@@ -233,7 +242,7 @@ impl Termination {
     }
 
     fn look_again(&mut self, cx: &mut Cx, id: ClaimId, span: Span) {
-        let Some(drain) = self.drains.get_mut(&id) else { return };
+        let Some(drain) = self.drain_of(id) else { return };
         if drain.next <= cx.now {
             drain.next = cx.now + span;
             cx.after(span, Any::Termination(Event::Reconcile(id)));

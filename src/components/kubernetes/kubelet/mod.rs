@@ -144,9 +144,8 @@ struct PodWorker {
     runs: Vec<Option<Run>>,
     seen: Vec<Option<Run>>,
     seen_sandbox: bool,
-    /// Back-off after the last exit, and crashes that count for the next.
-    waits: Vec<Span>,
-    crashes: Vec<u32>,
+    /// What else is kept of them.
+    kept: Vec<OfContainer>,
     /// The published status of containers.
     shown: Vec<Option<Shown>>,
     /// The readiness gates are True in the published status.
@@ -157,9 +156,6 @@ struct PodWorker {
     asked: Vec<(usize, RequestId, Time)>,
     /// The attempts in a row of each probe worker, only while somebody wants to read them.
     streaks: Vec<(usize, Tried)>,
-    /// A script, by container.
-    rehearsals: Vec<Option<Rehearsal>>,
-    exits: Vec<Time>,
     deleting: bool,
     terminating: bool,
     /// SIGKILL.
@@ -169,13 +165,26 @@ struct PodWorker {
     gone: bool,
 }
 
+/// What is kept of a container beside its runs.
+struct OfContainer {
+    /// Back-off after the last exit.
+    wait: Span,
+    /// Crashes that count for the next one.
+    crashes: u32,
+    /// A script.
+    rehearsal: Option<Rehearsal>,
+    /// When it exits by that script.
+    exits: Time,
+}
+
 /// What all pods share.
 #[derive(Default)]
 struct Shared {
     pulls: Vec<Pulls>,
     notes: Vec<Note>,
-    /// A status that was replaced: only its memory is used again.
+    /// A status that was replaced, and containers that were poked: only their memory is used again.
     shown: Vec<Option<Shown>>,
+    pokes: Vec<usize>,
 }
 
 /// Its memory.

@@ -5,7 +5,8 @@
 use super::prober::Worker;
 use super::relists::{Run, reports};
 use super::{
-    Event, Kind, PROBE_PHASE, PodWorker, Reason, Shared, Step, Sync, event, nth_container, probe_of, relists_of,
+    Event, Kind, OfContainer, PROBE_PHASE, PodWorker, Reason, Shared, Step, Sync, event, nth_container, probe_of,
+    relists_of,
 };
 use crate::components::Cx;
 use crate::engine::{Span, Time};
@@ -20,7 +21,10 @@ impl PodWorker {
         let template = cx.world.template_of(pod);
         let count = template.init_containers.len() + template.containers.len();
         let rehearsals = &cx.plan.flags.kubelet.rehearsals;
-        let script = |number: usize| rehearsals.get(&nth_container(template, number).name).cloned();
+        let kept = |number: usize| {
+            let rehearsal = rehearsals.get(&nth_container(template, number).name).cloned();
+            OfContainer { wait: Span::ZERO, crashes: 0, rehearsal, exits: Time::MAX }
+        };
         PodWorker {
             pod,
             node,
@@ -41,16 +45,13 @@ impl PodWorker {
             runs: vec![None; count],
             seen: vec![None; count],
             seen_sandbox: false,
-            waits: vec![Span::ZERO; count],
-            crashes: vec![0; count],
+            kept: (0..count).map(kept).collect(),
             shown: vec![None; count],
             gates: false,
             workers: Vec::new(),
             worker_due: None,
             asked: Vec::new(),
             streaks: Vec::new(),
-            rehearsals: (0..count).map(script).collect(),
-            exits: vec![Time::MAX; count],
             deleting: false,
             terminating: false,
             kill_at: Time::MAX,
@@ -162,7 +163,7 @@ impl PodWorker {
         let key = cx.world.pod(self.pod).key();
         let age = cx.now.since(cx.world.node(self.node).kubelet_started);
         for (container, kind, period) in probes_of(&template) {
-            let rehearsed = self.rehearsals[container].as_ref().and_then(|script| script.initial_sleep);
+            let rehearsed = self.kept[container].rehearsal.as_ref().and_then(|script| script.initial_sleep);
             let sleep = || rehearsed.unwrap_or_else(|| cx.phase(PROBE_PHASE, key, period));
             let sleep = if period > age { sleep() } else { Span::ZERO };
             self.workers.push(Worker::new(kind, container, period, cx.now, sleep));

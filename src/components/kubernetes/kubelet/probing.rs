@@ -22,7 +22,7 @@ impl PodWorker {
             let container = nth_container(cx.world.template_of(self.pod), worker.container);
             let probe = probe_of(container, worker.kind)?;
             // A rehearsed answer changes without anybody saying so, and so does that of an application with too much to do.
-            let open = self.rehearsals[worker.container].is_some() || self.waits(cx, probe).is_some();
+            let open = self.kept[worker.container].rehearsal.is_some() || self.waits(cx, probe).is_some();
             worker.next(self.shown[worker.container].as_ref(), probe, (!open).then_some(answers), cx.now)
         };
         (0..self.workers.len()).filter_map(next).min()
@@ -114,7 +114,7 @@ impl PodWorker {
     fn conclude(&mut self, cx: &mut Cx, shared: &mut Shared, index: usize, spec: &Probe, outcome: Outcome) -> bool {
         let worker = &mut self.workers[index];
         let container = worker.container;
-        if let Some(attempt) = worker.attempt().filter(|_| self.rehearsals[container].is_some()) {
+        if let Some(attempt) = worker.attempt().filter(|_| self.kept[container].rehearsal.is_some()) {
             let deed = Deed::Attempt(worker.kind, outcome);
             shared.notes.push(Note { at: attempt.began, pod: self.pod, container, run: attempt.run, deed });
         }
@@ -182,7 +182,7 @@ impl PodWorker {
     /// What an attempt that begins now comes to, and when.
     fn answer(&mut self, cx: &mut Cx, index: usize, spec: &Probe) -> (Outcome, Span) {
         let worker = &self.workers[index];
-        let Some(script) = &self.rehearsals[worker.container] else {
+        let Some(script) = &self.kept[worker.container].rehearsal else {
             if spec.handler == ProbeHandler::NoPort {
                 return (Outcome::Error, Span::ZERO);
             }
@@ -217,7 +217,7 @@ impl PodWorker {
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
             let meant = worker.container == container && worker.attempt().is_some_and(|attempt| attempt.run == run);
-            if meant && self.rehearsals[container].is_some() {
+            if meant && self.kept[container].rehearsal.is_some() {
                 self.end_attempt(cx, shared, index, Outcome::Error);
             }
         }

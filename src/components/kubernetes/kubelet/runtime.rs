@@ -112,7 +112,7 @@ impl PodWorker {
     fn start(&mut self, cx: &mut Cx, shared: &mut Shared, container: usize) -> bool {
         if let Some(run) = self.runs[container] {
             let Some(exited) = run.exited else { return true };
-            let until = exited + self.waits[container];
+            let until = exited + self.kept[container].wait;
             if until > cx.now {
                 cx.at(until, event(Event::Sync(self.pod)));
                 return true;
@@ -134,7 +134,7 @@ impl PodWorker {
 
     fn create(&mut self, cx: &mut Cx, container: usize) {
         let number = self.next_run(cx, container);
-        let span = match &self.rehearsals[container] {
+        let span = match &self.kept[container].rehearsal {
             Some(script) => of_run(&script.create, number).copied().unwrap_or(Span::ZERO),
             None => {
                 let run = u64::from(number) << 8 | container as u64;
@@ -168,16 +168,17 @@ impl PodWorker {
             return cx.world.set_container(self.pod, container, done);
         }
         self.note(cx, shared, container, Deed::Start);
-        let lives = self.rehearsals[container].as_ref().and_then(|script| script.exits.get(number as usize)).copied();
-        self.exits[container] = Time::MAX;
+        let lives =
+            self.kept[container].rehearsal.as_ref().and_then(|script| script.exits.get(number as usize)).copied();
+        self.kept[container].exits = Time::MAX;
         if let Some(span) = lives.filter(|span| !span.is_zero()) {
             self.exit_later(cx, container, cx.now + span);
         }
     }
 
     fn exit_later(&mut self, cx: &mut Cx, container: usize, at: Time) {
-        if at < self.exits[container] {
-            self.exits[container] = at;
+        if at < self.kept[container].exits {
+            self.kept[container].exits = at;
             cx.at(at, event(Event::Exit(self.pod)));
         }
     }
@@ -185,7 +186,7 @@ impl PodWorker {
     /// Rehearsed containers whose time has come exit.
     pub(super) fn rehearsed_exit(&mut self, cx: &mut Cx, shared: &mut Shared) {
         for container in 0..self.runs.len() {
-            if self.exits[container] == cx.now {
+            if self.kept[container].exits == cx.now {
                 self.exited(cx, shared, container);
             }
         }
@@ -199,7 +200,7 @@ impl PodWorker {
     }
 
     fn note(&self, cx: &Cx, shared: &mut Shared, container: usize, deed: Deed) {
-        if self.rehearsals[container].is_some() {
+        if self.kept[container].rehearsal.is_some() {
             let run = self.runs[container].map_or(0, |run| run.number);
             shared.notes.push(Note { at: cx.now, pod: self.pod, container, run, deed });
         }
@@ -209,10 +210,10 @@ impl PodWorker {
     fn exited(&mut self, cx: &mut Cx, shared: &mut Shared, container: usize) {
         let Some(run) = self.runs[container].filter(|run| run.exited.is_none()) else { return };
         self.runs[container] = Some(Run { exited: Some(cx.now), ..run });
-        self.exits[container] = Time::MAX;
+        self.kept[container].exits = Time::MAX;
         let status = cx.world.pod(self.pod).containers[container];
         cx.world.set_container(self.pod, container, ContainerStatus { running_since: None, ..status });
-        self.waits[container] = match &self.rehearsals[container] {
+        self.kept[container].wait = match &self.kept[container].rehearsal {
             Some(script) => of_run(&script.waits, run.number).copied().unwrap_or(Span::ZERO),
             None => self.back_off(cx, container, run),
         };
@@ -223,7 +224,7 @@ impl PodWorker {
     /// The back-off after a run; it is forgotten after twice its maximum.
     fn back_off(&mut self, cx: &Cx, container: usize, run: Run) -> Span {
         let flags = &cx.plan.flags.kubelet;
-        let crashes = &mut self.crashes[container];
+        let crashes = &mut self.kept[container].crashes;
         if cx.now.since(run.started) > flags.restart_backoff_max * 2 {
             *crashes = 0;
         }
@@ -249,7 +250,7 @@ impl PodWorker {
             return;
         }
         self.note(cx, shared, container, Deed::Kill(reason));
-        if let Some(script) = &self.rehearsals[container] {
+        if let Some(script) = &self.kept[container].rehearsal {
             return self.take(cx, Step::Stop(container), script.stop);
         }
         let template = cx.world.template_of(self.pod).clone();
@@ -343,12 +344,12 @@ impl PodWorker {
         if !self.runs_anything() {
             return self.terminated(cx);
         }
-        if self.rehearsals.iter().any(Option::is_some) {
+        if self.kept.iter().any(|kept| kept.rehearsal.is_some()) {
             self.step = Some(Step::Terminate);
             for container in 0..self.runs.len() {
                 if self.runs[container].is_some_and(|run| run.exited.is_none()) {
                     self.note(cx, shared, container, Deed::Kill(Reason::Deleted));
-                    let stop = self.rehearsals[container].as_ref().map_or(Span::ZERO, |script| script.stop);
+                    let stop = self.kept[container].rehearsal.as_ref().map_or(Span::ZERO, |script| script.stop);
                     self.exit_later(cx, container, cx.now + stop);
                 }
             }

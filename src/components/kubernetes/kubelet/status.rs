@@ -17,7 +17,9 @@ impl PodWorker {
         next.clear();
         next.extend((0..self.seen.len()).map(|index| self.compute(index)));
         let poked = |shown: &Option<Shown>| shown.is_some_and(|shown| shown.started && !shown.ready);
-        let pokes: Vec<usize> = (0..next.len()).filter(|&index| poked(&next[index])).collect();
+        let mut pokes = std::mem::take(&mut shared.pokes);
+        pokes.clear();
+        pokes.extend((0..next.len()).filter(|&index| poked(&next[index])));
         let restarts: u32 = cx.world.pod(self.pod).containers.iter().map(|status| status.restarts).sum();
         let key = cx.world.pod(self.pod).key().wrapping_add(u64::from(restarts) << 48);
         let written_first = cx.chance(FIRST_PROBE, key, cx.plan.flags.kubelet.first_probe_at_relist);
@@ -32,6 +34,7 @@ impl PodWorker {
         if written_first {
             self.poke(cx, shared, &pokes);
         }
+        shared.pokes = pokes;
     }
 
     fn poke(&mut self, cx: &mut Cx, shared: &mut Shared, containers: &[usize]) {
