@@ -163,22 +163,18 @@ pub struct Address(pub u32);
 impl std::fmt::Display for Address {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Addresses are made into texts for each pod: general formatting would be most of the cost.
-        let mut text = String::with_capacity(15);
-        for (place, byte) in self.0.to_be_bytes().into_iter().enumerate() {
-            if place > 0 {
-                text.push('.');
+        let (mut text, mut length) = ([b'.'; 16], 0);
+        for byte in self.0.to_be_bytes() {
+            for (digit, shows) in [(byte / 100, byte >= 100), (byte / 10 % 10, byte >= 10), (byte % 10, true)] {
+                if shows {
+                    text[length] = b'0' + digit;
+                    length += 1;
+                }
             }
-            let digits = [byte / 100, byte / 10 % 10, byte % 10];
-            let first = if byte >= 100 {
-                0
-            } else if byte >= 10 {
-                1
-            } else {
-                2
-            };
-            text.extend(digits[first..].iter().map(|&digit| char::from(b'0' + digit)));
+            text[length] = b'.';
+            length += 1;
         }
-        formatter.write_str(&text)
+        formatter.write_str(std::str::from_utf8(&text[..length - 1]).unwrap_or_default())
     }
 }
 
@@ -600,4 +596,15 @@ impl World {
 /// A pod-deletion-cost annotation: only a canonical 32-bit integer counts.
 fn canonical_i32(text: &str) -> i32 {
     text.parse::<i32>().ok().filter(|value| value.to_string() == text).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn addresses_are_written_as_four_numbers() {
+        let texts = [0, 0x0a00_0901, 0x0a0a_6463, 0xffff_ffff].map(|address| Address(address).to_string());
+        assert_eq!(texts, ["0.0.0.0", "10.0.9.1", "10.10.100.99", "255.255.255.255"]);
+    }
 }

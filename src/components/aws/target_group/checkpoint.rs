@@ -65,10 +65,12 @@ fn hashes(want: &Wanted) -> [u64; 2] {
 
 /// Checkpoints are made at each reconcile: formatting would be most of their cost.
 fn hexadecimal(words: [u64; 2]) -> [u8; 32] {
-    std::array::from_fn(|place| {
-        let digit = words[place / 16] >> (4 * (15 - place % 16)) & 15;
-        b"0123456789abcdef"[digit as usize]
-    })
+    let mut digits = [0; 32];
+    let bytes = words.iter().flat_map(|word| word.to_be_bytes());
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    }
+    digits
 }
 
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
@@ -82,7 +84,7 @@ fn stir(value: u64) -> u64 {
 pub fn save(copy: &Binding, checkpoint: &Rc<str>, now: Time) -> BindingPatch {
     let second: Rc<str> = (now.micros() / 1_000_000).to_string().into();
     let annotations = [(CHECKPOINT, checkpoint.clone()), (CHECKPOINT_TIMESTAMP, second)];
-    let differing = annotations.into_iter().filter_map(|(name, value)| match copy.annotations.get_key_value(name) {
+    let differing = annotations.into_iter().filter_map(|(name, value)| match copy.annotations.find(name) {
         Some((_, before)) if *before == value => None,
         Some((name, _)) => Some((name.clone(), value)),
         None => Some((name.into(), value)),

@@ -109,6 +109,9 @@ impl Controller {
 
     /// Begins the reconcile of the next binding in the queue, if a worker is free.
     fn begin(&mut self, now: Time, outside: &mut dyn Outside) -> bool {
+        if self.queue.is_empty() {
+            return false;
+        }
         self.queue.ripen(now);
         if self.begins.is_some() || self.queue.running() >= self.flags.workers.max(1) as usize {
             return false;

@@ -162,12 +162,17 @@ impl Names {
             return self.registrations[group.index()].1.clone();
         }
         let (mut of_these, mut known) = std::mem::take(&mut self.registrations[group.index()]);
-        // Where some have gone, others that they stood before may show again: all of them are looked at.
+        let all = Rc::make_mut(&mut known);
+        if all.0.len() == of_these.len() {
+            of_these.retain(|id| present.contains(id));
+            all.0.retain(|(_, id)| present.contains(id));
+        }
+        // Where one stood before another of the same target, that may show again: all of them are looked at.
         let new = present.strip_prefix(&*of_these).unwrap_or_else(|| {
-            (of_these, known) = Default::default();
+            of_these.clear();
+            all.0.clear();
             present
         });
-        let all = Rc::make_mut(&mut known);
         new.iter().for_each(|&id| all.put(self.target(world, id), id));
         of_these.extend(new);
         self.registrations[group.index()] = (of_these, known.clone());

@@ -17,6 +17,7 @@
 //! Left out: security groups (their work succeeds), addresses outside the VPC, the full resync of ten hours; a registration of
 //! an instance that still drains is a new one.
 
+pub mod annotations;
 pub mod api_server;
 pub mod checkpoint;
 pub mod controller;
@@ -135,7 +136,7 @@ impl TargetGroupController {
             binding.gate = self.names.word(&binding.gate);
             (binding.finalizer, binding.observed) = (true, Some(1));
             match self.steady(cx, &binding, spec) {
-                Some(checkpoint) => drop(binding.annotations.insert(CHECKPOINT.into(), checkpoint)),
+                Some(checkpoint) => binding.annotations.insert(CHECKPOINT.into(), checkpoint),
                 None => due.push(name),
             }
             self.write(cx, Object::Binding(Rc::new(binding)));

@@ -5,6 +5,7 @@
 //! Source: aws-load-balancer-controller `apis/elbv2/v1beta1/targetgroupbinding_types.go`, `pkg/k8s/pod_info.go`;
 //! controller-runtime `pkg/client/patch.go` (merge patches, optimistic lock).
 
+use super::annotations::Annotations;
 use super::text::{Text, hash_of_text};
 use crate::engine::{StableHasher, StableState, Time};
 use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
@@ -199,7 +200,7 @@ pub struct Binding {
     /// It has the controller's finalizer.
     pub finalizer: bool,
     /// Annotations.
-    pub annotations: BTreeMap<Rc<str>, Rc<str>>,
+    pub annotations: Annotations,
     /// Its spec.
     pub spec: Rc<BindingSpec>,
     /// `status.observedGeneration`.
@@ -218,7 +219,7 @@ impl Binding {
             generation: 1,
             deleting: false,
             finalizer: false,
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             spec: spec.into(),
             observed: None,
             ready: None,

@@ -66,6 +66,11 @@ impl WorkQueue {
         }
     }
 
+    /// Nothing waits and nothing is ready.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Entries whose time has come are ready, in the order of their times.
     pub fn ripen(&mut self, now: Time) {
         if self.due().is_none_or(|due| due > now) {
@@ -83,9 +88,6 @@ impl WorkQueue {
 
     /// Hands out the oldest ready entry whose binding is not being reconciled.
     pub fn next(&mut self, now: Time) -> Option<Name> {
-        if self.entries.is_empty() {
-            return None;
-        }
         self.ripen(now);
         let is_ready = |(name, entry): &(Name, Entry)| entry.ready_at.is_none() && !self.running.contains(name);
         let ready = self.entries.iter().enumerate().filter(|(_, waiting)| is_ready(waiting));

@@ -1,5 +1,6 @@
 //! The controller alone, on objects and answers that a test gives it.
 
+use super::annotations::Annotations;
 use super::api_server::ApiServer;
 use super::controller::Controller;
 use super::objects::*;
@@ -203,7 +204,8 @@ fn a_finalizer_that_meets_another_version_is_tried_again_on_the_newer_copy() {
     let mut bench = Bench::new(LoadBalancerFlags::default(), &["web"], true);
     bench.now = at(999);
     let stored = bench.api.stored().bindings[&name("web")].clone();
-    let annotations = [("example.com/x".into(), "1".into())].into();
+    let mut annotations = Annotations::default();
+    annotations.insert("example.com/x".into(), "1".into());
     // Written a millisecond before the reconcile, seen 4 ms later.
     let other = Object::Binding(Rc::new(Binding { annotations, ..(*stored).clone() }));
     bench.api.write(bench.now, Span::from_millis(5), other);
