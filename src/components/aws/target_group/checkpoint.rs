@@ -65,12 +65,23 @@ fn hashes(want: &Wanted) -> [u64; 2] {
 
 /// Checkpoints are made at each reconcile: formatting would be most of their cost.
 fn hexadecimal(words: [u64; 2]) -> [u8; 32] {
+    let [one, two] = words.map(|word| [eight_digits((word >> 32) as u32), eight_digits(word as u32)]);
     let mut digits = [0; 32];
-    let bytes = words.iter().flat_map(|word| word.to_be_bytes());
-    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    for (place, eight) in digits.as_chunks_mut::<8>().0.iter_mut().zip([one[0], one[1], two[0], two[1]]) {
+        *place = eight;
     }
     digits
+}
+
+/// All eight digits at once, each in a byte of its own.
+fn eight_digits(value: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(value);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + 6 * ONES) >> 4 & ONES;
+    (digits + u64::from(b'0') * ONES + u64::from(b'a' - b'0' - 10) * letters).to_be_bytes()
 }
 
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).

@@ -186,6 +186,11 @@ impl Controller {
         }
     }
 
+    /// It makes calls now.
+    pub fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// The calls that it makes now.
     pub fn take_calls(&mut self) -> Vec<(Name, Call)> {
         std::mem::take(&mut self.calls)

@@ -164,8 +164,12 @@ impl Names {
         let (mut of_these, mut known) = std::mem::take(&mut self.registrations[group.index()]);
         let all = Rc::make_mut(&mut known);
         if all.0.len() == of_these.len() {
-            of_these.retain(|id| present.contains(id));
-            all.0.retain(|(_, id)| present.contains(id));
+            let mut left = present.iter().peekable();
+            of_these.retain(|id| left.next_if_eq(&id).is_some());
+            if of_these.len() < all.0.len() {
+                // Ids ascend in the order of registration.
+                all.0.retain(|(_, id)| of_these.binary_search(id).is_ok());
+            }
         }
         // Where one stood before another of the same target, that may show again: all of them are looked at.
         let new = present.strip_prefix(&*of_these).unwrap_or_else(|| {

@@ -250,8 +250,10 @@ impl TargetGroupController {
             }
             let TargetGroupController { controller, api, names, bindings, .. } = self;
             controller.run(cx.now, &mut Surroundings { cx, api, names, bindings });
-            for (name, call) in self.controller.take_calls() {
-                self.call(cx, &name, call);
+            if self.controller.has_calls() {
+                for (name, call) in self.controller.take_calls() {
+                    self.call(cx, &name, call);
+                }
             }
             if self.api.due().is_none_or(|due| due > cx.now) {
                 break;

@@ -176,8 +176,11 @@ impl Parts {
         concerns: impl Fn(&Endpoint) -> bool,
     ) -> Option<()> {
         let object = self.object.clone();
-        let endpoints = object.sets.iter().flat_map(|set| &set.endpoints).enumerate();
-        for (place, endpoint) in endpoints.filter(|(_, endpoint)| concerns(endpoint)) {
+        let [set] = &*object.sets else { return None };
+        for (place, endpoint) in set.endpoints.iter().enumerate() {
+            if !concerns(endpoint) {
+                continue;
+            }
             if !self.stays_counted(copies, wanted, endpoint, self.standings[place]) {
                 self.leave(wanted, endpoint, self.standings[place])?;
                 self.standings[place] = self.enter(copies, gate, wanted, endpoint)?;

@@ -21,11 +21,10 @@ struct Look<'l> {
     missing: bool,
 }
 
-/// A pod that should have an endpoint.
+/// A pod that should have an endpoint: it has an address.
 #[derive(Clone, Copy)]
 struct Wanted<'w> {
     pod: &'w Pod,
-    address: EndpointAddress,
     template: &'w PodTemplate,
     node: Option<&'w Node>,
 }
@@ -99,7 +98,9 @@ impl<'l> Look<'l> {
                     return None;
                 }
                 let wanted = self.at(present.pod)?;
-                let same = |wanted: &Wanted| wanted.address == present.address && present.hostname.is_none();
+                let same = |wanted: &Wanted| {
+                    wanted.pod.address.map(EndpointAddress::Ipv4) == Some(present.address) && present.hostname.is_none()
+                };
                 if let Some(wanted) = wanted.filter(same) {
                     found.stays[place] = true;
                     found.count += 1;
@@ -135,8 +136,7 @@ impl<'l> Look<'l> {
             self.missing = true;
             return Some(None);
         }
-        let address = pod.address.map(EndpointAddress::Ipv4);
-        Some(address.map(|address| Wanted { pod, address, template, node }))
+        Some(pod.address.is_some().then_some(Wanted { pod, template, node }))
     }
 
     /// The template of a pod, if its pods have the ports of the slice and no names of hosts.
