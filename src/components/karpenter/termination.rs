@@ -17,7 +17,7 @@ use crate::plan::{PdbId, Plan};
 use crate::rules::taint::tolerated;
 use crate::world::ec2_api::{self, Ec2Call};
 use crate::world::{
-    ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NodeId, Owner, PodId, World,
+    ClaimId, DeleteCause, DisruptionReason, Eviction, InstanceId, InstanceState, NodeId, Owner, PodId, Selected, World,
 };
 use std::collections::BTreeMap;
 
@@ -44,6 +44,8 @@ pub struct Termination {
     jitters: BTreeMap<PodId, Span>,
     /// How often EC2 refused calls for a NodeClaim in a row.
     refusals: BTreeMap<ClaimId, u32>,
+    /// Templates whose pods tolerate a drain.
+    tolerant: Selected,
     /// Pods of the last pass over a node: only the memory is used again.
     pods: Vec<PodId>,
 }
@@ -139,7 +141,11 @@ impl Termination {
         }
         let mut pods = std::mem::take(&mut self.pods);
         pods.clear();
-        pods.extend(drainable(cx.plan, cx.world, node, cx.now));
+        let tolerant = &mut self.tolerant;
+        tolerant.refresh(&cx.world.templates, |template| tolerated(&template.tolerations, disrupted_taint()));
+        let present = cx.world.node(node).pods.iter().copied();
+        let tolerates = |pod: PodId| tolerant.has(cx.world.pod(pod).template.index());
+        pods.extend(present.filter(|&pod| !tolerates(pod) && may_hold_up(cx.plan, cx.world, pod, cx.now)));
         let first = pods.iter().map(|&pod| tier(cx.world, pod)).min();
         for &pod in &pods {
             if Some(tier(cx.world, pod)) != first {
@@ -386,10 +392,15 @@ fn drainable(plan: &Plan, world: &World, node: NodeId, now: Time) -> impl Iterat
 }
 
 fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
+    may_hold_up(plan, world, pod, now) && !tolerated(&world.template_of(pod).tolerations, disrupted_taint())
+}
+
+/// A pod holds up the drain if it does not tolerate it: it has not ended, and its end is not overdue.
+fn may_hold_up(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
     let entry = world.pod(pod);
     let stuck = plan.flags.karpenter.stuck_pod;
     let is_stuck = entry.deleting_since.is_some_and(|since| now > since.whole_second() + entry.grace + stuck);
-    !entry.is_finished() && !is_stuck && !tolerated(&world.template_of(pod).tolerations, disrupted_taint())
+    !entry.is_finished() && !is_stuck
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.
