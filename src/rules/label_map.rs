@@ -55,6 +55,20 @@ impl Labels {
         }
     }
 
+    /// Adds all labels of another object, whose values count where both have a label.
+    pub fn merge(&mut self, other: Labels) {
+        let mut own = std::mem::take(&mut self.entries).into_iter().peekable();
+        self.entries.reserve(own.len() + other.entries.len());
+        for entry in other.entries {
+            while let Some(before) = own.next_if(|(name, _)| *name < entry.0) {
+                self.entries.push(before);
+            }
+            own.next_if(|(name, _)| *name == entry.0);
+            self.entries.push(entry);
+        }
+        self.entries.extend(own);
+    }
+
     /// Takes a label away.
     pub fn remove(&mut self, name: &str) {
         self.entries.retain(|(other, _)| **other != *name);
@@ -158,6 +172,10 @@ mod tests {
         labels.insert_missing("tier", "front");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("app", "web"), ("tier", "front"), ("zone", "a")]);
         assert_eq!((labels.get("zone"), labels.get("zon"), labels.contains_key("tier")), (Some("a"), None, true));
+        let mut merged = Labels::from([("a", "1"), ("tier", "back"), ("zz", "2")]);
+        merged.merge(labels.clone());
+        let all = [("a", "1"), ("app", "web"), ("tier", "front"), ("zone", "a"), ("zz", "2")];
+        assert_eq!(merged, Labels::from(all));
         labels.remove("app");
         labels.retain(|_, value| value != "a");
         assert_eq!(labels, Labels::from([("tier", "front")]));

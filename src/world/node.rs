@@ -533,7 +533,7 @@ impl World {
         let entry = &mut self.claims[claim.index()];
         entry.instance = Some(instance);
         entry.launched = Some(now);
-        entry.labels.extend(labels);
+        entry.labels.merge(labels);
         self.push(Change::ClaimLaunched(claim));
     }
 
