@@ -28,7 +28,6 @@ use crate::engine::{Purpose, Queue, Random, Span, Time, TimerId};
 use crate::plan::{InForce, Plan, Program, Stage};
 use crate::record::Recorder;
 use crate::world::World;
-use std::sync::Arc;
 
 /// Everything that can happen, by the component that handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -267,7 +266,7 @@ impl Components {
     /// Every component schedules its first events. The world holds the initial state already.
     pub fn start(&mut self, cx: &mut Cx) {
         if !cx.plan.node_pools.is_empty() {
-            let catalog = Arc::new(karpenter::cluster::Catalog::of(cx.plan));
+            let catalog = karpenter::cluster::Catalog::shared(cx.plan);
             self.provisioner.read(catalog.clone());
             self.disruption.read(catalog);
         }

@@ -11,12 +11,22 @@ use crate::rules::requirements::{
 use crate::world::World;
 use crate::world::offering::{Wanted, bit, is_available};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+thread_local! {
+    /// The catalogue that was made last.
+    static LAST: RefCell<Option<Arc<Catalog>>> = const { RefCell::new(None) };
+}
 
 /// Instance types and pools of a plan, looked at once.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
+    /// What it was made from, beside the specs of its pools.
+    types: Vec<Arc<InstanceType>>,
+    zones: Vec<String>,
+    pool_types: Vec<Vec<InstanceTypeId>>,
     requirements: Vec<Requirements>,
     offered: Vec<Offered>,
     pools: Vec<PoolFacts>,
@@ -36,6 +46,9 @@ impl Catalog {
     /// The catalogue of a plan.
     pub fn of(plan: &Plan) -> Catalog {
         let mut catalog = Catalog {
+            types: plan.instance_types.clone(),
+            zones: plan.zones.clone(),
+            pool_types: plan.pool_types.clone(),
             requirements: plan.instance_types.iter().map(|entry| type_requirements(plan, entry)).collect(),
             offered: plan.instance_types.iter().map(|entry| Offered::of(&entry.offerings)).collect(),
             pools: Vec::new(),
@@ -43,6 +56,26 @@ impl Catalog {
         let pools = plan.node_pools.iter().enumerate();
         catalog.pools = pools.map(|(index, spec)| catalog.facts(plan, NodePoolId::at(index), spec)).collect();
         catalog
+    }
+
+    /// The same, which replications of one plan have in common.
+    pub fn shared(plan: &Plan) -> Arc<Catalog> {
+        LAST.with_borrow_mut(|last| match last {
+            Some(catalog) if catalog.is_of(plan) => catalog.clone(),
+            _ => last.insert(Arc::new(Catalog::of(plan))).clone(),
+        })
+    }
+
+    /// It would be made of the same again: who edits a type or a pool makes a new one.
+    fn is_of(&self, plan: &Plan) -> bool {
+        let same_types = self.types.iter().zip(&plan.instance_types).all(|(one, two)| Arc::ptr_eq(one, two));
+        let same_pools = self.pools.iter().zip(&plan.node_pools).all(|(facts, spec)| Arc::ptr_eq(&facts.spec, spec));
+        self.types.len() == plan.instance_types.len()
+            && self.pools.len() == plan.node_pools.len()
+            && same_types
+            && same_pools
+            && self.zones == plan.zones
+            && self.pool_types == plan.pool_types
     }
 
     /// Requirements of a type: its labels, its name, the zones and capacity types of all its offerings.
@@ -138,5 +171,29 @@ impl<'a> Market<'a> {
     fn is_truly_offered(&self, id: InstanceTypeId, wanted: &Wanted) -> bool {
         let entry = self.plan.instance_type(id);
         entry.offerings.iter().any(|offering| wanted.allows(offering) && is_available(self.world, entry, offering))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::karpenter::fixture::{edit_pool, only_type, small_plan};
+
+    #[test]
+    fn replications_of_a_plan_share_a_catalogue_until_a_type_a_zone_or_a_pool_is_another() {
+        let mut plan = small_plan();
+        let first = Catalog::shared(&plan);
+        assert!(Arc::ptr_eq(&first, &Catalog::shared(&plan.clone())));
+        let edits: [fn(&mut Plan); 4] = [
+            |plan| edit_pool(plan, |pool| pool.weight += 1),
+            |plan| only_type(plan, "other", 1_000, 10),
+            |plan| plan.zones[0] = "c".to_string(),
+            |plan| plan.pool_types[0].clear(),
+        ];
+        for edit in edits {
+            let before = Catalog::shared(&plan);
+            edit(&mut plan);
+            assert!(!Arc::ptr_eq(&before, &Catalog::shared(&plan)));
+        }
     }
 }
