@@ -158,7 +158,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             claim: node.claim,
             name: unregistered.map_or(&node.name, |claim| &claim.name),
             labels: unregistered.map_or(&*node.labels, |claim| &claim.labels),
-            taints: taints(node, claim, initialized),
+            taints: lasting_taints(node, claim, initialized),
             capacity: capacity(plan, world, node, initialized),
             free: free(plan, world, node, initialized),
             pods: &node.pods,
@@ -167,8 +167,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
             leaving: is_leaving(world, node.id),
         });
     }
-    let on_their_way = world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none());
-    for claim in on_their_way {
+    for claim in on_their_way(world) {
         let Some(instance) = claim.instance else { continue };
         let entry = plan.instance_type(world.instances[instance.index()].instance_type);
         all.push(StateNode {
@@ -192,6 +191,17 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
         two.initialized.cmp(&one.initialized).then_with(by_name)
     });
     all
+}
+
+/// NodeClaims without a node.
+pub fn on_their_way(world: &World) -> impl Iterator<Item = &NodeClaim> {
+    world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none())
+}
+
+/// Some node, or a machine on its way to be one, is leaving.
+pub fn is_any_leaving(world: &World) -> bool {
+    let mut present = world.nodes.iter().filter(|node| node.gone.is_none());
+    present.any(|node| is_leaving(world, node.id)) || on_their_way(world).any(is_claim_leaving)
 }
 
 /// Marked for deletion, being deleted, or its instance is terminating.
@@ -252,7 +262,7 @@ fn filled<'a>(amounts: &'a Resources, otherwise: &Resources) -> Cow<'a, Resource
 }
 
 /// Taints of a node that matter: its claim's until it is registered; without those of starting up until it is initialised.
-fn taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -> Cow<'a, [Taint]> {
+pub fn lasting_taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -> Cow<'a, [Taint]> {
     let unregistered = claim.filter(|claim| claim.registered.is_none());
     let mut taints = Cow::Borrowed(unregistered.map_or(&*node.taints, |claim| &*claim.taints));
     if node.unschedulable {
@@ -289,8 +299,9 @@ pub fn is_synced(world: &World) -> bool {
 /// The scheduler has given up on it for now, and it is Karpenter's to find a place for it.
 pub fn is_provisionable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
-    entry.is_active()
-        && entry.unschedulable
+    // Of most pods the first says it all.
+    entry.unschedulable
+        && entry.is_active()
         && entry.node.is_none()
         && entry.nominated.is_none()
         && !is_of_node(world, pod)

@@ -3,12 +3,12 @@
 //! Source: core `pkg/controllers/provisioning/batcher.go`. The window only says when; a pass takes all pods there are.
 
 use crate::engine::{Span, Time};
-use std::collections::BTreeSet;
 
 /// The batcher's memory.
 #[derive(Clone, Debug, Default)]
 pub struct Batcher {
-    seen: BTreeSet<u64>,
+    /// Who has triggered this window, in order.
+    seen: Vec<u64>,
     window: Option<Window>,
     armed: bool,
     busy: bool,
@@ -23,8 +23,11 @@ struct Window {
 impl Batcher {
     /// Somebody wants a pass. True when a window opened.
     pub fn trigger(&mut self, key: u64, now: Time, dedupe: bool) -> bool {
-        if !self.seen.insert(key) && dedupe {
-            return false;
+        // Mostly it is newer than all before it.
+        match self.seen.binary_search(&key) {
+            Ok(_) if dedupe => return false,
+            Ok(_) => {}
+            Err(place) => self.seen.insert(place, key),
         }
         if self.busy {
             self.armed = true;

@@ -109,11 +109,12 @@ impl Existing<'_> {
         self.ports.get_or_init(|| running().flat_map(|&pod| preferences::host_ports(world.template_of(pod))).collect())
     }
 
-    /// What the node becomes with one more pod: taints, host ports, what is free, labels, topology.
+    /// What its labels become with one more pod, after a look at taints, host ports, what is free, labels, topology; `None`:
+    /// they stay as they are.
     ///
     /// # Errors
     /// Why it does not take it.
-    pub fn takes(&self, topology: &Topology, pod: &Work) -> Result<Requirements, Refusal> {
+    pub fn takes(&self, topology: &Topology, pod: &Work) -> Result<Option<Requirements>, Refusal> {
         let wishes = &*pod.wishes;
         if !fits(&wishes.template.requests, &self.free) {
             return Err(Refusal::Resources);
@@ -128,20 +129,23 @@ impl Existing<'_> {
         if !wishes.ports.is_empty() && preferences::any_clash(&wishes.ports, self.ports()) {
             return Err(Refusal::HostPort);
         }
+        if topology.is_free() && wishes.requirements.is_empty() && wishes.volumes.is_empty() {
+            return Ok(None);
+        }
         if !self.requirements().compatible(&wishes.requirements, false) {
             return Err(Refusal::Requirements);
         }
         let mut base = self.requirements().clone();
         base.add_all(&wishes.requirements);
         if wishes.volumes.is_empty() {
-            return takes_base(topology, pod, base);
+            return takes_base(topology, pod, base).map(Some);
         }
         let mut last = Refusal::Volume;
         for alternative in wishes.volumes.iter().filter(|alternative| base.compatible(alternative, false)) {
             let mut requirements = base.clone();
             requirements.add_all(alternative);
             match takes_base(topology, pod, requirements) {
-                Ok(requirements) => return Ok(requirements),
+                Ok(requirements) => return Ok(Some(requirements)),
                 Err(refusal) => last = refusal,
             }
         }
@@ -149,7 +153,7 @@ impl Existing<'_> {
     }
 
     /// The pod is on it.
-    pub fn add(&mut self, pod: &Work, requirements: Requirements) {
+    pub fn add(&mut self, pod: &Work, requirements: Option<Requirements>) {
         self.free -= &pod.wishes.template.requests;
         if !pod.wishes.ports.is_empty() {
             self.ports();
@@ -157,7 +161,9 @@ impl Existing<'_> {
         }
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
-        self.requirements = OnceCell::from(requirements);
+        if let Some(requirements) = requirements {
+            self.requirements = OnceCell::from(requirements);
+        }
     }
 }
 

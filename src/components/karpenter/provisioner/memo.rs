@@ -164,6 +164,11 @@ impl Memo {
         }
     }
 
+    /// The pools of the last pass in which nothing was sold out.
+    pub fn last_pools(&self) -> Option<Arc<Pools>> {
+        self.known().pools.clone()
+    }
+
     /// The pools of this instant.
     pub fn pools(&self, plan: &Plan, world: &World, catalog: &Catalog, market: &Market) -> Arc<Pools> {
         let examples = Daemon::examples(world);

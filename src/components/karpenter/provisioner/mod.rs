@@ -12,8 +12,10 @@
 pub mod batcher;
 pub(in crate::components::karpenter) mod claims;
 pub(in crate::components::karpenter) mod existing;
+mod kept;
 pub mod memo;
 pub mod packing;
+mod pods;
 pub mod pools;
 pub mod preferences;
 pub(in crate::components::karpenter) mod told;
@@ -27,8 +29,10 @@ use crate::plan::{Plan, Stage};
 use crate::record::Decision;
 use crate::world::{ClaimId, NodeId, PodId, World};
 use batcher::Batcher;
+use kept::Kept;
 use memo::Memo;
-use packing::{NewNode, Options, Results, Snapshot, pods_to_place, solve_strictly};
+use packing::{NewNode, Options, Results, Snapshot, solve_strictly};
+use pods::{displaced, waiting};
 use pools::exceeds_limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +48,9 @@ pub struct Provisioner {
     /// When each node triggers again.
     nodes: BTreeMap<NodeId, Time>,
     /// The plan of the pass that is being computed.
-    planned: Option<Results>,
+    planned: Option<Arc<Results>>,
+    /// That of the last pass, for one that sees the same.
+    kept: Option<Kept>,
     passes: u64,
 }
 
@@ -149,7 +155,7 @@ impl Provisioner {
         let catalog = self.catalog.get_or_insert_with(|| Arc::new(Catalog::of(cx.plan)));
         let tells = cx.recorder.explains();
         let options = Options { tells, memo: self.memo.clone(), ..Options::default() };
-        let (count, results) = plan_pass(cx.plan, cx.world, catalog, options);
+        let (count, results) = plan_pass((cx.plan, cx.world, catalog), options, &mut self.kept);
         if count == 0 {
             return self.finish(cx);
         }
@@ -192,23 +198,49 @@ fn look_again(cx: &Cx, ahead: Option<&Time>) -> Option<Time> {
 }
 
 /// One pass: how many pods were considered, and the plan.
-pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Results) {
-    plan_pass(plan, world, catalog, Options::default())
+pub fn decide(plan: &Plan, world: &World, catalog: &Catalog) -> (u32, Arc<Results>) {
+    plan_pass((plan, world, catalog), Options::default(), &mut None)
 }
 
-/// As [`decide`], by these rules and with what passes before it have found out.
-fn plan_pass(plan: &Plan, world: &World, catalog: &Catalog, options: Options) -> (u32, Results) {
-    let nodes = cluster::state_nodes(plan, world);
-    let (mut pods, ignored) = pods_to_place(world, &nodes);
+/// As [`decide`], by these rules, with what passes before it have found out, and with the plan of the last one.
+fn plan_pass(
+    scene @ (plan, world, catalog): (&Plan, &World, &Catalog),
+    options: Options,
+    kept: &mut Option<Kept>,
+) -> (u32, Arc<Results>) {
+    let (mut pods, ignored) = waiting(world);
+    let leave = cluster::is_any_leaving(world);
     // Without a pool nothing is planned, and nobody is told why.
-    if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
-        return (0, Results { ignored, ..Results::default() });
+    let none = |ignored| (0, Arc::new(Results { ignored, ..Results::default() }));
+    if (pods.is_empty() && !leave) || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
+        return none(ignored);
     }
+    let keeps = !leave && ignored.is_empty();
+    let same = kept.as_ref().filter(|_| keeps).and_then(|kept| kept.plan_of(scene, &options.memo, &pods));
+    if let (Some(results), false) = (same, cfg!(debug_assertions)) {
+        return (count(&pods), results.clone());
+    }
+    let nodes = cluster::state_nodes(plan, world);
+    pods.extend(displaced(world, &nodes));
+    if pods.is_empty() {
+        return none(ignored);
+    }
+    let seen = if keeps { pods.clone() } else { Vec::new() };
     list_order(world, &mut pods);
     let nodes = nodes.iter().filter(|node| !node.leaving).collect();
-    let count = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+    let (count, memo) = (count(&pods), options.memo.clone());
     let results = solve_strictly(&Snapshot { plan, world, catalog, nodes, pods, options });
-    (count, Results { ignored, ..results })
+    if let Some(same) = same {
+        assert_eq!(format!("{same:?}"), format!("{results:?}"), "a plan was kept although something had changed");
+        return (count, same.clone());
+    }
+    let results = Arc::new(Results { ignored, ..results });
+    *kept = if keeps { Kept::of(world, &memo, &seen, &results) } else { None };
+    (count, results)
+}
+
+fn count(pods: &[PodId]) -> u32 {
+    u32::try_from(pods.len()).unwrap_or(u32::MAX)
 }
 
 /// The order of the API's lists: namespace, then name. It only decides who creates a shared topology group.

@@ -16,9 +16,8 @@ use super::existing::{self, Existing};
 use super::memo::Memo;
 use super::pools::{self, Template};
 use super::preferences::{self, Wishes};
-use super::topology::{self, Topology};
-use super::volumes;
-use crate::components::karpenter::cluster::{self, Catalog, Market, StateNode, Wanted, is_available, order_by_price};
+use super::topology::{self, Topology, Universe};
+use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, is_available, order_by_price};
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
@@ -26,6 +25,7 @@ use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::sort::sort_slice;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::{ClaimId, NewClaim, NodeId, PodId, World};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -249,7 +249,9 @@ struct Scheduler<'a> {
     topology: Topology<'a>,
     existing: Vec<Existing<'a>>,
     templates: Vec<Template>,
-    remaining: BTreeMap<NodePoolId, ResourceList>,
+    nodes: &'a [&'a StateNode<'a>],
+    /// What is left of the limits of each pool; found out when the first claim is opened.
+    remaining: OnceCell<BTreeMap<NodePoolId, ResourceList>>,
     claims: Vec<OpenClaim>,
     /// Positions of claims in the order in which they are tried.
     order: Vec<usize>,
@@ -296,6 +298,34 @@ pub fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTree
     keys.into_iter().flat_map(|key| [key, normalized(key)]).map(Arc::from).collect()
 }
 
+/// Templates whose rules count in a pass: those of its pods, and of bound pods that keep others away; in the order of
+/// their ids.
+fn concerned(world: &World, pods: &[PodId]) -> Vec<Arc<PodTemplate>> {
+    let mut distinct: Vec<TemplateId> = pods.iter().map(|&pod| world.pod(pod).template).collect();
+    distinct.dedup();
+    if topology::may_repel(world) {
+        let bound = world.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.pods);
+        let repelling = bound.filter(|&&pod| !world.template_of(pod).affinity.anti_required.is_empty());
+        distinct.extend(repelling.map(|&pod| world.pod(pod).template));
+    }
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.into_iter().map(|id| world.template(id).clone()).collect()
+}
+
+/// Domains of each label that rules of templates name.
+fn universe(
+    (plan, world, catalog): (&Plan, &World, &Catalog),
+    templates: &[Arc<PodTemplate>],
+) -> BTreeMap<Arc<str>, Universe> {
+    let keys: BTreeSet<&str> = templates.iter().flat_map(|template| topology::topology_keys(template)).collect();
+    if keys.is_empty() {
+        return BTreeMap::new();
+    }
+    let pools = pools::offering(plan, world);
+    keys.into_iter().map(|key| (key.into(), topology::universe(plan, world, catalog, &pools, key))).collect()
+}
+
 impl<'a> Scheduler<'a> {
     fn new(snapshot: &'a Snapshot<'a>) -> Scheduler<'a> {
         let (plan, world, catalog) = (snapshot.plan, snapshot.world, snapshot.catalog);
@@ -304,18 +334,8 @@ impl<'a> Scheduler<'a> {
         let scene = Scene { plan, world, catalog, market, left, waits_for_reservations: false };
         let memo = &snapshot.options.memo;
         let found = memo.pools(plan, world, catalog, &scene.market);
-        let mut distinct: BTreeSet<TemplateId> = snapshot.pods.iter().map(|&pod| world.pod(pod).template).collect();
-        let bound = world.nodes.iter().filter(|node| node.gone.is_none()).flat_map(|node| &node.pods);
-        let repelling = bound.filter(|&&pod| !world.template_of(pod).affinity.anti_required.is_empty());
-        distinct.extend(repelling.map(|&pod| world.pod(pod).template));
-        let concerned: Vec<Arc<PodTemplate>> = distinct.into_iter().map(|id| world.template(id).clone()).collect();
-        let topology_keys: BTreeSet<&str> =
-            concerned.iter().flat_map(|template| topology::topology_keys(template)).collect();
-        let pools = pools::offering(plan, world);
-        let universe = topology_keys
-            .into_iter()
-            .map(|key| (key.into(), topology::universe(plan, world, catalog, &pools, key)))
-            .collect();
+        let concerned = concerned(world, &snapshot.pods);
+        let universe = universe((plan, world, catalog), &concerned);
         let mut excluded = snapshot.pods.clone();
         excluded.sort_unstable();
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
@@ -330,7 +350,8 @@ impl<'a> Scheduler<'a> {
             topology,
             existing,
             templates: found.templates.clone(),
-            remaining: pools::remaining_limits(world, snapshot.nodes.iter().copied()),
+            nodes: &snapshot.nodes,
+            remaining: OnceCell::new(),
             claims: Vec::new(),
             order: Vec::new(),
             exempt: snapshot.options.settled_only_but.as_ref(),
@@ -454,7 +475,9 @@ impl<'a> Scheduler<'a> {
                 }
             };
             node.add(pod, requirements);
-            self.topology.record(pod.subject(), &node.state.taints, node.requirements());
+            if !self.topology.is_free() {
+                self.topology.record(pod.subject(), &node.state.taints, node.requirements());
+            }
             return true;
         }
         false
@@ -467,7 +490,7 @@ impl<'a> Scheduler<'a> {
             self.note_pool(index, refusals.last().copied());
             let template = &self.templates[index];
             let mut groups = template.groups.to_vec();
-            if let Some(remaining) = self.remaining.get(&template.pool) {
+            if let Some(remaining) = self.remaining().get(&template.pool) {
                 if remaining.extended.get("nodes") == Some(&0) {
                     refusals.push(Refusal::NodeLimit);
                     continue;
@@ -523,10 +546,15 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    fn remaining(&self) -> &BTreeMap<NodePoolId, ResourceList> {
+        self.remaining.get_or_init(|| pools::remaining_limits(self.scene.world, self.nodes.iter().copied()))
+    }
+
     /// A pool's limits lose the largest capacity among the types of a new claim.
     fn charge_limits(&mut self, claim: &OpenClaim) {
         let pool = self.templates[claim.template].pool;
-        let Some(remaining) = self.remaining.get_mut(&pool) else { return };
+        self.remaining();
+        let Some(remaining) = self.remaining.get_mut().and_then(|remaining| remaining.get_mut(&pool)) else { return };
         let plan = self.scene.plan;
         let largest = claim.types().fold(Resources::default(), |sum, id| sum.max(&plan.instance_type(id).capacity));
         pools::subtract(remaining, &largest);
@@ -570,21 +598,4 @@ fn order(world: &World, one: &Work, two: &Work) -> std::cmp::Ordering {
         .then_with(|| first.uid.cmp(&second.uid))
         .then_with(|| first.key().cmp(&second.key()))
         .then_with(|| one.id.cmp(&two.id))
-}
-
-/// Pods that a pass places: those that wait, and those on nodes that are leaving; with refusals of validation.
-pub fn pods_to_place(world: &World, nodes: &[StateNode]) -> (Vec<PodId>, Vec<(PodId, String)>) {
-    let mut ignored = Vec::new();
-    let mut pods: Vec<PodId> = Vec::new();
-    let waiting = world.living.iter().filter(|&pod| cluster::is_provisionable(world, pod));
-    for pod in waiting.map(|pod| world.pod(pod)) {
-        let template = world.template(pod.template);
-        match preferences::refusal(template).or_else(|| volumes::refusal(&world.volumes, template)) {
-            None => pods.push(pod.id),
-            Some(reason) => ignored.push((pod.id, reason)),
-        }
-    }
-    let leaving = nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());
-    pods.extend(leaving.filter(|&pod| cluster::is_currently_reschedulable(world, pod)));
-    (pods, ignored)
 }

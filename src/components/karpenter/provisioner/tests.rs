@@ -5,7 +5,7 @@ use crate::components::karpenter::fixture::{self, pods, pool, small_plan, templa
 use crate::engine::Span;
 use crate::plan::TemplateId;
 
-fn planned(plan: &Plan, world: &World) -> Results {
+fn planned(plan: &Plan, world: &World) -> Arc<Results> {
     decide(plan, world, &Catalog::of(plan)).1
 }
 

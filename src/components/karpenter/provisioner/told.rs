@@ -182,7 +182,8 @@ mod tests {
         let mut world = World::new(plan);
         pods(&mut world, template, count);
         let catalog = Catalog::of(plan);
-        let (_, results) = plan_pass(plan, &world, &catalog, Options { tells: true, ..Options::default() });
+        let options = Options { tells: true, ..Options::default() };
+        let (_, results) = plan_pass((plan, &world, &catalog), options, &mut None);
         placements((plan, &world, &catalog), &results, &[None])
     }
 

@@ -44,6 +44,11 @@ pub fn universe(plan: &Plan, world: &World, catalog: &Catalog, pools: &[NodePool
     universe
 }
 
+/// Some template, of whatever pods, has required anti-affinity.
+pub fn may_repel(world: &World) -> bool {
+    world.templates.iter().any(|template| !template.affinity.anti_required.is_empty())
+}
+
 /// A pod as topology sees it.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
@@ -123,6 +128,9 @@ impl<'a> Topology<'a> {
     /// Required anti-affinity of running pods keeps others away, and while they are being deleted it still does.
     fn count_repulsion_of_bound_pods(&mut self) {
         let world = self.world;
+        if !may_repel(world) {
+            return;
+        }
         for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
             for &pod in &node.pods {
                 let template = world.template_of(pod);

@@ -1,0 +1,187 @@
+//! The plan of the pass before, for a pass that sees the same: a pod that waits for its node triggers a pass every ten seconds,
+//! and between two of them mostly nothing has changed that a plan depends on.
+//!
+//! In: what a pass looks at. Out: the plan of the last pass, if that looked at the same. Nodes are compared by the count of
+//! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; whatever else may
+//! be replaced by the very memory that was looked at. Not kept are plans that buy machines (prices order their types), and
+//! those of a time in which offerings are avoided or machines leave.
+//!
+//! [`Census::versions`]: crate::world::census::Census::versions
+
+use super::memo::{Memo, Pools};
+use super::packing::{Refusal, Results};
+use crate::components::karpenter::cluster::{Catalog, Market, lasting_taints, on_their_way};
+use crate::plan::{Plan, PodTemplate, Volumes};
+use crate::rules::labels::Labels;
+use crate::rules::resources::Resources;
+use crate::rules::taint::Taint;
+use crate::world::census::Held;
+use crate::world::{ClaimId, Node, NodeId, PodId, World};
+use std::sync::Arc;
+
+/// A node, or a machine on its way, by what tells that anything about it has changed.
+#[derive(PartialEq)]
+struct Machine {
+    node: Option<NodeId>,
+    claim: Option<ClaimId>,
+    state: State,
+}
+
+/// What a pass reads of a machine.
+#[derive(PartialEq)]
+enum State {
+    /// A launched claim without a node stays as it is.
+    Launched,
+    /// A node, by the count of its changes.
+    Version(u32),
+    /// A node that is not initialised yet changes much that no pass reads: taints that pass by themselves.
+    Coming(Box<Coming>),
+}
+
+/// What a pass reads of a node that is not initialised yet.
+#[derive(PartialEq)]
+struct Coming {
+    registered: bool,
+    taints: Vec<Taint>,
+    labels: Memory<Labels>,
+    allocatable: Resources,
+    requested: Resources,
+    held: Vec<Held>,
+}
+
+/// What is the same as long as it is in the same place, where it is kept.
+#[derive(Clone)]
+struct Memory<T>(Arc<T>);
+
+impl<T> PartialEq for Memory<T> {
+    fn eq(&self, other: &Memory<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl State {
+    fn of(world: &World, node: &Node) -> State {
+        let Some(claim) = node.claim.map(|id| world.claim(id)).filter(|claim| claim.initialized.is_none()) else {
+            return State::Version(world.census().versions()[node.id.index()]);
+        };
+        State::Coming(Box::new(Coming {
+            registered: claim.registered.is_some(),
+            taints: lasting_taints(node, Some(claim), false).into_owned(),
+            labels: Memory(node.labels.clone()),
+            allocatable: node.allocatable.clone(),
+            requested: node.requested.clone(),
+            held: world.census().on(node.id).to_vec(),
+        }))
+    }
+}
+
+/// The machines that a pass plans with, in the order of their objects.
+fn machines(world: &World) -> impl Iterator<Item = Machine> {
+    let nodes = world.nodes.iter().filter(|node| node.gone.is_none());
+    let of_nodes = nodes.map(|node| Machine { node: Some(node.id), claim: node.claim, state: State::of(world, node) });
+    let launched = on_their_way(world).filter(|claim| claim.instance.is_some());
+    of_nodes.chain(launched.map(|claim| Machine { node: None, claim: Some(claim.id), state: State::Launched }))
+}
+
+/// The machines of now are those.
+fn machines_are(world: &World, known: &[Machine]) -> bool {
+    let mut known = known.iter();
+    machines(world).all(|machine| known.next() == Some(&machine)) && known.next().is_none()
+}
+
+/// A plan, with all that it was made from.
+pub struct Kept {
+    pods: Vec<(PodId, Memory<PodTemplate>)>,
+    machines: Vec<Machine>,
+    pools: Arc<Pools>,
+    volumes: Arc<Volumes>,
+    results: Arc<Results>,
+}
+
+impl Kept {
+    /// What a pass for these pods planned; `None`: it may not be kept. No machine is leaving.
+    pub fn of(world: &World, memo: &Memo, pods: &[PodId], results: &Arc<Results>) -> Option<Kept> {
+        let by_price = |refusals: &Vec<Refusal>| refusals.contains(&Refusal::TruncatedMinValues);
+        let is_avoided = world.unavailable_offerings.is_any_avoided(world.now);
+        if is_avoided || !results.claims.is_empty() || results.errors.iter().any(|(_, refusals)| by_price(refusals)) {
+            return None;
+        }
+        Some(Kept {
+            pods: pods.iter().map(|&pod| (pod, Memory(world.template_of(pod).clone()))).collect(),
+            machines: machines(world).collect(),
+            pools: memo.last_pools()?,
+            volumes: world.volumes.clone(),
+            results: results.clone(),
+        })
+    }
+
+    /// What a pass for these pods would plan; `None`: something has changed. No machine is leaving.
+    pub fn plan_of(
+        &self,
+        (plan, world, catalog): (&Plan, &World, &Catalog),
+        memo: &Memo,
+        pods: &[PodId],
+    ) -> Option<&Arc<Results>> {
+        let is_same = |((known, template), &pod): (&(PodId, Memory<PodTemplate>), &PodId)| {
+            *known == pod && Arc::ptr_eq(&template.0, world.template_of(pod))
+        };
+        let holds = self.pods.len() == pods.len()
+            && self.pods.iter().zip(pods).all(is_same)
+            && machines_are(world, &self.machines)
+            && Arc::ptr_eq(&self.volumes, &world.volumes)
+            && !world.unavailable_offerings.is_any_avoided(world.now)
+            && Arc::ptr_eq(&self.pools, &memo.pools(plan, world, catalog, &Market::of(plan, world, catalog)));
+        holds.then_some(&self.results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packing::Options;
+    use super::super::{plan_pass, waiting};
+    use super::*;
+    use crate::components::karpenter::fixture::{edit_pool, node, pods, small_plan};
+    use crate::engine::Span;
+    use crate::plan::{CapacityType, TemplateId};
+    use crate::rules::taint::{Taint, TaintEffect};
+
+    /// Whatever a plan depends on, a change of it makes the next pass plan anew; time alone does not.
+    #[test]
+    fn a_plan_is_kept_until_something_changes_that_it_depends_on() {
+        let plan = small_plan();
+        let catalog = Catalog::of(&plan);
+        let mut world = World::new(&plan);
+        let claim = node(&plan, &mut world, "t3.xlarge", CapacityType::OnDemand, 1);
+        let id = world.claim(claim).node.expect("the fixture made it");
+        let first = pods(&mut world, TemplateId(0), 2)[0];
+        let (options, mut kept) = (Options::default(), None);
+        let (_, before) = plan_pass((&plan, &world, &catalog), options.clone(), &mut kept);
+        assert_eq!((before.claims.len(), before.existing[0].pods.len()), (0, 2));
+        world.now += Span::from_secs(10);
+        let (_, after) = plan_pass((&plan, &world, &catalog), options.clone(), &mut kept);
+        assert!(Arc::ptr_eq(&before, &after), "nothing has changed");
+        let kept = kept.expect("it buys nothing");
+        let mut edited = plan.clone();
+        edit_pool(&mut edited, |pool| pool.weight += 1);
+        let until = world.now + Span::from_secs(1);
+        let changes: [&dyn Fn(&mut World); 7] = [
+            &|world| world.add_taint(id, Taint::new("soft", TaintEffect::PreferNoSchedule)),
+            &|world| world.set_unschedulable(id, true),
+            &|world| world.set_node_label(id, "key", "value"),
+            &|world| world.node_pools.clone_from(&edited.node_pools),
+            &|world| world.bind_pod(first, id),
+            &|world| world.volumes = Arc::new(Volumes::clone(&world.volumes)),
+            &|world| {
+                let offering = ("t3.medium", crate::plan::ZoneId(0), CapacityType::Spot);
+                world.unavailable_offerings.mark(world.now, offering, (until, until));
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut world = world.clone();
+            change(&mut world);
+            let (pods, _) = waiting(&world);
+            let plan = kept.plan_of((&plan, &world, &catalog), &options.memo, &pods);
+            assert!(plan.is_none(), "change {number}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Which pods a pass places: those that wait, and those of nodes that are leaving.
+//!
+//! Source: core `pkg/controllers/provisioning/provisioner.go` (`GetPendingPods`, `Validate`), `Provisioner.Schedule`.
+
+use super::{preferences, volumes};
+use crate::components::karpenter::cluster::{self, StateNode};
+use crate::plan::TemplateId;
+use crate::world::{PodId, World};
+
+/// Pods that wait for a place, with refusals of validation.
+pub fn waiting(world: &World) -> (Vec<PodId>, Vec<(PodId, String)>) {
+    let mut ignored = Vec::new();
+    let mut pods: Vec<PodId> = Vec::new();
+    // Pods that wait are mostly of one template.
+    let mut sound: Option<TemplateId> = None;
+    for id in world.living.iter().filter(|&pod| cluster::is_provisionable(world, pod)) {
+        let origin = world.pod(id).template;
+        if sound == Some(origin) {
+            pods.push(id);
+            continue;
+        }
+        let template = world.template(origin);
+        match preferences::refusal(template).or_else(|| volumes::refusal(&world.volumes, template)) {
+            None => {
+                sound = Some(origin);
+                pods.push(id);
+            }
+            Some(reason) => ignored.push((id, reason)),
+        }
+    }
+    (pods, ignored)
+}
+
+/// Pods on nodes that are leaving, which need another place.
+pub fn displaced(world: &World, nodes: &[StateNode]) -> impl Iterator<Item = PodId> {
+    let leaving = nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());
+    leaving.filter(|&pod| cluster::is_currently_reschedulable(world, pod))
+}
