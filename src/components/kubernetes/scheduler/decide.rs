@@ -62,7 +62,7 @@ impl Decision {
         let mut hasher = StableHasher::default();
         let one = |(_, refusal): &(NodeId, Refusal)| {
             let mut hasher = StableHasher::default();
-            refusal.hash(&mut hasher);
+            hasher.write_u64(refusal.number());
             hasher.finish()
         };
         let refusals = self.refused.iter().map(one).fold(0, u64::wrapping_add);
@@ -161,14 +161,14 @@ impl Search<'_, '_> {
     fn find_feasible(&self, candidates: &[NodeId], start: usize, decision: &mut Decision) -> Vec<Standing> {
         let count = candidates.len();
         let target = feasible_target(count, self.view.plan.flags.scheduler.percentage_of_nodes_to_score);
-        decision.feasible.reserve(target.min(count));
-        let mut found =
-            Found { target, feasible: &mut decision.feasible, refused: &mut decision.refused, standings: Vec::new() };
-        found.standings.reserve(target.min(count));
+        let (feasible, refused) = (&mut decision.feasible, &mut decision.refused);
+        let mut found = Found { target, most: target.min(count), feasible, refused, standings: Vec::new() };
         let (before, after) = candidates.split_at(if count > 0 { start % count } else { 0 });
         let mut kept = self.view.standings(self.pod);
         match &mut kept {
             Some(kept) => found.is_full(self, after, kept) || found.is_full(self, before, kept),
+            // The only node that may be taken is not compared with any other.
+            None if count == 1 => found.has_enough(candidates[0], self.check_only(candidates[0])),
             None => after.iter().chain(before).any(|&node| found.has_enough(node, self.check(node))),
         };
         let standings = found.standings;
@@ -184,11 +184,21 @@ impl Search<'_, '_> {
         self.filters.check_place(node)?;
         Ok(standing)
     }
+
+    /// The same without looking at how well it would do.
+    fn check_only(&self, node: NodeId) -> Result<Standing, Refusal> {
+        check_nominated(self.view, self.filters, self.pod, node)?;
+        self.filters.check_node(node)?;
+        self.filters.check_place(node)?;
+        Ok(Standing::default())
+    }
 }
 
 /// What the search has found so far.
 struct Found<'d> {
     target: usize,
+    /// Nodes that can be feasible at most.
+    most: usize,
     feasible: &'d mut Vec<NodeId>,
     refused: &'d mut Vec<(NodeId, Refusal)>,
     standings: Vec<Standing>,
@@ -200,13 +210,21 @@ impl Found<'_> {
     fn has_enough(&mut self, node: NodeId, said: Result<Standing, Refusal>) -> bool {
         match said {
             Ok(_) if self.feasible.len() == self.target => return true,
-            Ok(standing) => {
-                self.feasible.push(node);
-                self.standings.push(standing);
-            }
+            Ok(standing) => self.admit(node, standing),
             Err(refusal) => self.refused.push((node, refusal)),
         }
         false
+    }
+
+    /// Many pods find no node at all: room is made for the first that is found.
+    #[inline]
+    fn admit(&mut self, node: NodeId, standing: Standing) {
+        if self.feasible.is_empty() {
+            self.feasible.reserve_exact(self.most);
+            self.standings.reserve_exact(self.most);
+        }
+        self.feasible.push(node);
+        self.standings.push(standing);
     }
 
     /// Most pods are refused by no node or by many.
@@ -239,8 +257,7 @@ impl Found<'_> {
             if self.feasible.len() == self.target {
                 return true;
             }
-            self.feasible.push(node);
-            self.standings.push(*standing);
+            self.admit(node, *standing);
         }
         false
     }

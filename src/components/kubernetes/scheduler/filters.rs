@@ -113,6 +113,11 @@ impl Refusal {
         Refusal { plugin, resolvable, reasons }
     }
 
+    /// A number, equal for equal refusals.
+    pub fn number(self) -> u64 {
+        u64::from(self.reasons) << 32 | (self.plugin as u64) << 1 | u64::from(self.resolvable)
+    }
+
     /// The reasons in words, sorted.
     pub fn reasons(self, template: &PodTemplate) -> Vec<String> {
         let text = match (self.plugin, self.reasons) {

@@ -56,6 +56,17 @@ pub enum Happening {
     PodGone(PodId),
 }
 
+impl Happening {
+    /// It happened to this pod.
+    pub fn is_of(&self, pod: PodId) -> bool {
+        match self {
+            Happening::PodBound(other) | Happening::PodChanged(other, _) => *other == pod,
+            Happening::NominatedBound(other) | Happening::PodGone(other) => *other == pod,
+            Happening::NodeAdded(_) | Happening::NodeChanged(..) | Happening::NodeGone(_) => false,
+        }
+    }
+}
+
 /// Whether one of the rejecting plugins finds it useful for a pod.
 pub fn useful(view: &View, pod: PodId, plugins: Plugins, happening: &Happening) -> bool {
     plugins.iter().any(|plugin| match happening {

@@ -284,7 +284,22 @@ impl Scheduler {
                 Happening::NominatedBound(other) => view.template(pod).priority <= view.template(other).priority,
                 _ => true,
             };
-            self.queue.move_useful(flags, cx.now, |pod, plugins| heeds(pod) && useful(&view, pod, plugins, &happening));
+            // Pods of one template that were turned down alike hear the same, unless it happened to one of them.
+            let mut last: Option<(TemplateId, Plugins, bool)> = None;
+            self.queue.move_useful(flags, cx.now, |pod, plugins| {
+                let entry = view.world.pod(pod);
+                let alone = entry.pinned.is_some() || happening.is_of(pod);
+                if let Some((template, others, says)) = last.filter(|_| !alone)
+                    && (template, others) == (entry.template, plugins)
+                {
+                    return says;
+                }
+                let says = heeds(pod) && useful(&view, pod, plugins, &happening);
+                if !alone {
+                    last = Some((entry.template, plugins, says));
+                }
+                says
+            });
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.happenings.push(happening);

@@ -7,7 +7,6 @@ use super::filters::{Filters, Trial};
 use super::view::{UsedPort, View, free_ports, take_ports, used_ports};
 use crate::engine::{StableHasher, Time};
 use crate::world::{Node, NodeId, PodId};
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -15,6 +14,7 @@ use std::hash::{Hash, Hasher};
 /// `minCandidateNodesPercentage` and `minCandidateNodesAbsolute`.
 const CANDIDATES_PERCENTAGE: usize = 10;
 const CANDIDATES_MIN: usize = 100;
+const UNHELPFUL: &str = "Preemption is not helpful for scheduling";
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 const PREFIX: &str = "no new claims to deallocate, preemption:";
 
@@ -50,8 +50,34 @@ pub enum Says {
     Nowhere(usize, Reasons),
 }
 
-/// Reasons with the number of nodes.
-pub type Reasons = BTreeMap<Cow<'static, str>, usize>;
+/// Reasons with the number of nodes; the usual ones without words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reasons {
+    /// Nodes on which nobody's leaving helps.
+    unhelpful: usize,
+    /// Nodes on which nobody is less important.
+    without_victims: usize,
+    /// What filters say.
+    others: BTreeMap<String, usize>,
+}
+
+impl Reasons {
+    fn add(&mut self, text: String) {
+        match text.as_str() {
+            NO_VICTIMS => self.without_victims += 1,
+            _ => *self.others.entry(text).or_insert(0) += 1,
+        }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let usual = [(UNHELPFUL, self.unhelpful), (NO_VICTIMS, self.without_victims)];
+        let others = self.others.iter().map(|(reason, &count)| (reason.as_str(), count));
+        let all = usual.into_iter().filter(|(_, count)| *count > 0).chain(others);
+        let mut texts: Vec<String> = all.map(|(reason, count)| format!("{count} {reason}")).collect();
+        texts.sort();
+        texts
+    }
+}
 
 impl Says {
     /// A number for the words, equal for equal words.
@@ -76,10 +102,7 @@ impl Says {
             Says::NotEligible(text) => format!("{PREFIX} not eligible due to {text}."),
             Says::NotFound => "not found".to_string(),
             Says::Nowhere(nodes, reasons) => {
-                let mut reasons: Vec<String> =
-                    reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-                reasons.sort();
-                format!("{PREFIX} 0/{nodes} nodes are available: {}.", reasons.join(", "))
+                format!("{PREFIX} 0/{nodes} nodes are available: {}.", reasons.texts().join(", "))
             }
         }
     }
@@ -134,10 +157,7 @@ pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> R
     let resolvable = decision.refused.iter().filter(|(_, refusal)| refusal.resolvable);
     let potential: Vec<NodeId> = resolvable.map(|(node, _)| *node).collect();
     let unhelpful = decision.nodes - potential.len();
-    let mut reasons = Reasons::new();
-    if unhelpful > 0 {
-        reasons.insert("Preemption is not helpful for scheduling".into(), unhelpful);
-    }
+    let mut reasons = Reasons { unhelpful, ..Reasons::default() };
     let candidates = dry_runs(view, pod, &potential, offset, &mut reasons);
     let chosen = candidates.iter().min_by_key(|candidate| rank(view, candidate)).cloned();
     match chosen {
@@ -166,9 +186,7 @@ fn dry_runs(view: &View, pod: PodId, potential: &[NodeId], offset: usize, reason
     let mut candidates: Vec<Candidate> = Vec::new();
     if !is_any_lower(view, view.template(pod).priority) {
         // Nobody is less important anywhere: no dry run can help.
-        if count > 0 {
-            reasons.insert(NO_VICTIMS.into(), count);
-        }
+        reasons.without_victims = count;
         return candidates;
     }
     let filters = Filters::new(*view, pod);
@@ -176,7 +194,7 @@ fn dry_runs(view: &View, pod: PodId, potential: &[NodeId], offset: usize, reason
         let node = view.world.node(potential[(offset + index) % count]);
         match dry_run(view, &filters, pod, node) {
             Ok(candidate) => candidates.push(candidate),
-            Err(texts) => texts.into_iter().for_each(|text| *reasons.entry(text.into()).or_insert(0) += 1),
+            Err(texts) => texts.into_iter().for_each(|text| reasons.add(text)),
         }
         if candidates.len() >= wanted && candidates.iter().any(|candidate| candidate.violations == 0) {
             break;

@@ -178,7 +178,7 @@ impl SchedulingQueue {
     }
 
     /// Something happened: pods of the pool for which it is useful go to the active queue, or to backoff.
-    pub fn move_useful(&mut self, flags: &SchedulerFlags, now: Time, useful: impl Fn(PodId, Plugins) -> bool) {
+    pub fn move_useful(&mut self, flags: &SchedulerFlags, now: Time, mut useful: impl FnMut(PodId, Plugins) -> bool) {
         let moved: Vec<PodId> = self.pool.iter().copied().filter(|pod| useful(*pod, self.pods[pod].plugins)).collect();
         for pod in moved {
             self.activate(flags, pod, now);

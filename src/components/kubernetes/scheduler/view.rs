@@ -123,7 +123,8 @@ impl Column {
     }
 
     fn find_kind(&self, kind: &NodeKind, key: &str) -> u32 {
-        let value = kind.labels.get(key);
+        // No name of a host is known by kind.
+        let value = if self.by_host { None } else { kind.labels.get(key) };
         value.and_then(|value| self.values.get(value)).copied().unwrap_or(NO_DOMAIN)
     }
 }
@@ -387,14 +388,25 @@ impl Assumed {
     ///
     /// Source: `framework/types.go` (`NodeInfo.AddPod`); an update is a removal and an addition.
     pub fn list(&mut self, world: &World, pod: PodId, node: NodeId) {
-        self.unlist(pod, node);
         if self.order.len() <= node.index() {
             self.order.resize(node.index() + 1, Vec::new());
             self.ports.resize(node.index() + 1, Vec::new());
         }
-        self.order[node.index()].push(pod);
-        let ports: Vec<UsedPort> = used_ports(world.template_of(pod)).collect();
-        if !ports.is_empty() {
+        let pods = &mut self.order[node.index()];
+        match pods.iter().rposition(|&other| other == pod) {
+            Some(position) => {
+                // The last takes its place, and it comes last.
+                let last = pods.len() - 1;
+                pods.swap(position, last);
+                if let Some(ports) = self.ports_of.remove(&pod) {
+                    free_ports(&mut self.ports[node.index()], &ports);
+                }
+            }
+            None => pods.push(pod),
+        }
+        let template = world.template_of(pod);
+        if host_ports(template).next().is_some() {
+            let ports: Vec<UsedPort> = used_ports(template).collect();
             take_ports(&mut self.ports[node.index()], &ports);
             self.ports_of.insert(pod, ports);
         }
