@@ -4,7 +4,7 @@
 //! noderesources,volumebinding,podtopologyspread,interpodaffinity}`. Left out: limits of volumes a node, dynamic resources.
 
 use super::inter_pod::{AffinityRefusal, Required};
-use super::reading::{Verdict, untolerated_preferences};
+use super::reading::{Verdict, Verdicts, untolerated_preferences};
 use super::spread::{HardSpread, SpreadRefusal};
 use super::view::{UsedPort, View, host_ports, used_ports};
 use crate::plan::{PodTemplate, Protocol};
@@ -14,7 +14,6 @@ use crate::rules::requirements::normalized;
 use crate::rules::taint::{Taint, TaintEffect, first_untolerated};
 use crate::world::room::{Amounts, amounts};
 use crate::world::{Node, NodeId, PodId};
-use std::sync::Arc;
 
 /// The plugins that can refuse a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,8 +165,8 @@ pub struct Filters<'a> {
     volumes: bool,
     tolerates_cordon: bool,
     pinned: Option<NodeId>,
-    /// What taints, selector and node affinity say to each kind of node; empty if they look at single nodes.
-    kinds: Arc<Vec<Verdict>>,
+    /// What taints, selector and node affinity say to kinds of nodes; `None`: they look at single nodes.
+    kinds: Option<Verdicts<'a>>,
     spread: HardSpread<'a>,
     affinity: Required<'a>,
 }
@@ -288,8 +287,9 @@ impl<'a> Filters<'a> {
     }
 
     /// What the node's kind is to the pod, if kinds are asked.
-    fn verdict(&self, node: NodeId) -> Option<&Verdict> {
-        self.view.world.census().kind_of(node).and_then(|kind| self.kinds.get(kind as usize))
+    fn verdict(&self, node: NodeId) -> Option<Verdict> {
+        let kinds = self.kinds?;
+        self.view.world.census().kind_of(node).map(|kind| kinds.of(kind))
     }
 
     /// PreferNoSchedule taints of a node that the pod does not tolerate.

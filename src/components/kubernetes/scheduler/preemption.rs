@@ -154,10 +154,16 @@ pub fn preempt(view: &View, pod: PodId, decision: &Decision, offset: usize) -> R
     if decision.conflict {
         return Result { outcome: Outcome::Clear, says: Says::NotFound, candidates: Vec::new() };
     }
-    let resolvable = decision.refused.iter().filter(|(_, refusal)| refusal.resolvable);
-    let potential: Vec<NodeId> = resolvable.map(|(node, _)| *node).collect();
-    let unhelpful = decision.nodes - potential.len();
-    let mut reasons = Reasons { unhelpful, ..Reasons::default() };
+    let resolvable = || decision.refused.iter().filter(|(_, refusal)| refusal.resolvable);
+    let count = resolvable().count();
+    let mut reasons = Reasons { unhelpful: decision.nodes - count, ..Reasons::default() };
+    if !is_any_lower(view, template.priority) {
+        // Nobody is less important anywhere: no dry run can help.
+        reasons.without_victims = count;
+        let says = Says::Nowhere(decision.nodes, reasons);
+        return Result { outcome: Outcome::Clear, says, candidates: Vec::new() };
+    }
+    let potential: Vec<NodeId> = resolvable().map(|(node, _)| *node).collect();
     let candidates = dry_runs(view, pod, &potential, offset, &mut reasons);
     let chosen = candidates.iter().min_by_key(|candidate| rank(view, candidate)).cloned();
     match chosen {
@@ -184,11 +190,6 @@ fn dry_runs(view: &View, pod: PodId, potential: &[NodeId], offset: usize, reason
     let count = potential.len();
     let wanted = (count * CANDIDATES_PERCENTAGE / 100).max(CANDIDATES_MIN).min(count);
     let mut candidates: Vec<Candidate> = Vec::new();
-    if !is_any_lower(view, view.template(pod).priority) {
-        // Nobody is less important anywhere: no dry run can help.
-        reasons.without_victims = count;
-        return candidates;
-    }
     let filters = Filters::new(*view, pod);
     for index in 0..count {
         let node = view.world.node(potential[(offset + index) % count]);

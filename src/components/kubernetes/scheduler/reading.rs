@@ -14,7 +14,6 @@ use crate::rules::taint::{Taint, TaintEffect, tolerated};
 use crate::world::World;
 use crate::world::census::{Census, NodeKind};
 use std::cell::RefCell;
-use std::sync::Arc;
 
 /// The templates whose pods something selects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,7 +83,8 @@ pub fn untolerated_preferences(template: &PodTemplate, taints: &[Taint]) -> u32 
 /// What one template asks.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    verdicts: RefCell<Arc<Vec<Verdict>>>,
+    /// What kinds of nodes are to it, as soon as one is asked for.
+    verdicts: RefCell<Vec<Option<Verdict>>>,
     /// How nodes stood to its pods.
     pub standings: RefCell<Standings>,
     /// Its spread constraints, or the defaults.
@@ -104,13 +104,33 @@ impl Reading {
         }
     }
 
-    /// What each kind of node there ever was is to it.
-    pub fn verdicts(&self, template: &PodTemplate, census: &Census) -> Arc<Vec<Verdict>> {
+    /// What a kind of node is to it.
+    fn verdict(&self, template: &PodTemplate, census: &Census, kind: u32) -> Verdict {
         let mut known = self.verdicts.borrow_mut();
-        if let Some(new @ [_, ..]) = census.all_kinds().get(known.len()..) {
-            Arc::make_mut(&mut known).extend(new.iter().map(|kind| Verdict::of(template, kind)));
+        if known.len() <= kind as usize {
+            known.resize(census.all_kinds().len(), None);
         }
-        known.clone()
+        *known[kind as usize].get_or_insert_with(|| Verdict::of(template, census.kind(kind)))
+    }
+}
+
+/// What kinds of nodes are to the pods of a template.
+#[derive(Clone, Copy)]
+pub struct Verdicts<'a> {
+    reading: &'a Reading,
+    template: &'a PodTemplate,
+    census: &'a Census,
+}
+
+impl<'a> Verdicts<'a> {
+    /// By what the template asks.
+    pub fn new(reading: &'a Reading, template: &'a PodTemplate, census: &'a Census) -> Verdicts<'a> {
+        Verdicts { reading, template, census }
+    }
+
+    /// That of a kind.
+    pub fn of(self, kind: u32) -> Verdict {
+        self.reading.verdict(self.template, self.census, kind)
     }
 }
 

@@ -260,13 +260,15 @@ fn count_hard_by_node(view: &View, template: &PodTemplate, constraints: &mut [Ha
 }
 
 fn count_hard_by_kind(view: &View, pod: PodId, template: &PodTemplate, constraints: &mut [Hard]) {
-    let (census, verdicts) = (view.world.census(), view.verdicts(pod));
+    let census = view.world.census();
+    // Who looks at single nodes is not counted by kind.
+    let Some(verdicts) = view.verdicts(pod) else { return };
     for (id, _) in census.kinds() {
         let lacks_key = |entry: &Hard| !entry.column.knows_kind(census, id, &entry.constraint.topology_key);
         if constraints.iter().any(lacks_key) {
             continue;
         }
-        let verdict = verdicts[id as usize];
+        let verdict = verdicts.of(id);
         for entry in constraints.iter_mut().filter(|entry| is_eligible_kind(verdict, entry.constraint)) {
             let domain = entry.column.of_kind(census, id, &entry.constraint.topology_key).unwrap_or(0);
             *entry.domains[domain].get_or_insert(0) += entry.counted.of_kind(view.world, id);
@@ -473,12 +475,14 @@ fn count_soft(
 
 /// The same for all nodes, by their kinds; then the pods whose binding is on its way.
 fn count_soft_by_kind(view: &View, pod: PodId, template: &PodTemplate, soft: &mut [Soft], defaulted: bool) {
-    let (census, verdicts) = (view.world.census(), view.verdicts(pod));
+    let census = view.world.census();
+    // Who looks at single nodes is not counted by kind.
+    let Some(verdicts) = view.verdicts(pod) else { return };
     for (id, _) in census.kinds() {
         if !defaulted && soft.iter().any(|entry| !entry.column.knows_kind(census, id, entry.key)) {
             continue;
         }
-        let verdict = verdicts[id as usize];
+        let verdict = verdicts.of(id);
         for entry in soft.iter_mut().filter(|entry| !entry.by_host) {
             let eligible = entry.own.map_or(verdict.matches, |constraint| is_eligible_kind(verdict, constraint));
             let Some(domain) = entry.column.of_kind(census, id, entry.key).filter(|_| eligible) else { continue };

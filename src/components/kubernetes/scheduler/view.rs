@@ -1,7 +1,7 @@
 //! What a scheduling cycle sees: the world, pods that are assumed or nominated, and facts that are computed once.
 
 use super::filters::unschedulable_taint;
-use super::reading::{Reading, Verdict};
+use super::reading::{Reading, Verdicts};
 use super::standing::Standings;
 use crate::plan::{Affinity, Plan, PodTemplate};
 use crate::rules::labels::Labels;
@@ -520,13 +520,11 @@ impl<'a> View<'a> {
         Some(standings)
     }
 
-    /// What each kind of node is to a pod; empty if its template looks at single nodes.
-    pub fn verdicts(&self, pod: PodId) -> Arc<Vec<Verdict>> {
+    /// What kinds of nodes are to a pod; `None`: its template looks at single nodes.
+    pub fn verdicts(&self, pod: PodId) -> Option<Verdicts<'a>> {
         let template = self.template_index(pod);
-        if !self.cluster.templates[template].by_kind {
-            return Arc::default();
-        }
-        self.reading(pod).verdicts(&self.world.templates[template], self.world.census())
+        let by_kind = self.cluster.templates[template].by_kind;
+        by_kind.then(|| Verdicts::new(self.reading(pod), self.template(pod), self.world.census()))
     }
 
     /// Position of a pod's template.
