@@ -88,6 +88,9 @@ impl World {
             if pod.is_ready() && pod.node.is_none() {
                 return Err(format!("pod {} is Ready but not bound", name()));
             }
+            if self.unschedulable.contains(pod.id) != (pod.unschedulable && pod.gone.is_none()) {
+                return Err(format!("pod {} is not listed as its condition says", name()));
+            }
             if pod.bound.is_some() != pod.node.is_some() {
                 return Err(format!("pod {} is bound without a node, or the other way round", name()));
             }

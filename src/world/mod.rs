@@ -126,6 +126,8 @@ pub struct World {
     pub pods: Vec<Pod>,
     /// Pods whose objects exist, in order of creation.
     pub living: PodSet,
+    /// Those of them that the scheduler found no node for, and has not bound since.
+    pub unschedulable: PodSet,
     /// CPU meters of pods, by pod.
     pub cpu: Vec<CpuMeter>,
     /// Nodes.
@@ -228,6 +230,7 @@ impl World {
             templates: plan.templates.clone(),
             pods: Vec::new(),
             living: PodSet::default(),
+            unschedulable: PodSet::default(),
             cpu: Vec::new(),
             nodes: Vec::new(),
             claims: Vec::new(),

@@ -350,6 +350,7 @@ impl World {
         entry.nominated = None;
         entry.bound = Some(self.now);
         entry.unschedulable = false;
+        self.unschedulable.remove(pod);
         let requests = self.templates[entry.template.index()].requests.clone();
         let place = &mut self.nodes[node.index()];
         place.pods.push(pod);
@@ -364,6 +365,9 @@ impl World {
         let entry = &mut self.pods[pod.index()];
         let before = std::mem::replace(&mut entry.unschedulable_message, message);
         if !std::mem::replace(&mut entry.unschedulable, true) {
+            if entry.gone.is_none() {
+                self.unschedulable.insert(pod);
+            }
             self.push(Change::PodUnschedulable(pod));
         } else if before != message {
             self.push(Change::PodUnschedulableMessage(pod));
@@ -560,6 +564,7 @@ impl World {
             *metrics = None;
         }
         self.living.remove(pod);
+        self.unschedulable.remove(pod);
         self.counts.pods_gone += 1;
         self.push(Change::PodGone(pod));
     }

@@ -299,7 +299,6 @@ pub fn is_synced(world: &World) -> bool {
 /// The scheduler has given up on it for now, and it is Karpenter's to find a place for it.
 pub fn is_provisionable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
-    // Of most pods the first says it all.
     entry.unschedulable
         && entry.is_active()
         && entry.node.is_none()

@@ -13,7 +13,7 @@ pub fn waiting(world: &World) -> (Vec<PodId>, Vec<(PodId, String)>) {
     let mut pods: Vec<PodId> = Vec::new();
     // Pods that wait are mostly of one template.
     let mut sound: Option<TemplateId> = None;
-    for id in world.living.iter().filter(|&pod| cluster::is_provisionable(world, pod)) {
+    for id in world.unschedulable.iter().filter(|&pod| cluster::is_provisionable(world, pod)) {
         let origin = world.pod(id).template;
         if sound == Some(origin) {
             pods.push(id);
