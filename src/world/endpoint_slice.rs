@@ -115,7 +115,9 @@ impl World {
         });
         slices.extend(writes.create);
         let mut endpoints = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
-        endpoints.extend(slices.iter().flat_map(|slice| &slice.endpoints).filter_map(flat));
+        for slice in slices.iter().filter(|slice| !slice.ipv6) {
+            endpoints.extend(slice.endpoints.iter().filter_map(flat));
+        }
         endpoints.sort_by_key(|endpoint| endpoint.pod);
         if ports_changed && self.endpoints[service.index()] == endpoints {
             self.push(Change::EndpointsChanged(service));

@@ -23,17 +23,15 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::{AppId, FaultId, FaultKind, HealthCheck, InForce, Passage, Stage, TargetGroupId};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
-use crate::world::{
-    CheckError, NodeId, PodId, PodSet, Process, RequestId, Target, TargetId, TargetReason, TargetState, World,
-};
+use crate::world::{CheckError, NodeId, PodId, Process, RequestId, Target, TargetId, TargetReason, TargetState, World};
 use std::collections::BTreeMap;
 
 /// Its memory.
 #[derive(Default)]
 pub struct Alb {
     targets: Vec<Checks>,
-    /// Pods of targets that are or were checked.
-    pods: PodSet,
+    /// Targets of each pod that are or were checked, by group and registration.
+    of_pods: Vec<Vec<TargetId>>,
     /// Groups that route to unhealthy targets because no other is left.
     open: Vec<bool>,
     /// Checks in a row of a target by a node, only while somebody wants to read them.
@@ -136,7 +134,7 @@ impl Alb {
                     reason: TargetReason::None,
                 })
                 .collect();
-            self.pods.insert(cx.world.targets[index].pod);
+            self.list(cx.world, target);
             self.publish(cx, target);
             self.resume(cx, target);
         }
@@ -167,8 +165,8 @@ impl Alb {
                 cx.world.remove_target(target);
             }
             Event::Process(pod) => {
-                if self.pods.contains(pod) {
-                    self.resume_where(cx, |target| target.node.is_none() && target.pod == pod);
+                for place in 0..self.of_pods.get(pod.index()).map_or(0, Vec::len) {
+                    self.resume(cx, self.of_pods[pod.index()][place]);
                 }
             }
             Event::Node(node) => {
@@ -195,6 +193,22 @@ impl Alb {
         &mut self.targets[target.index()]
     }
 
+    /// A target is going to be checked. One that stands for a pod is listed with it.
+    fn list(&mut self, world: &World, target: TargetId) {
+        let entry = &world.targets[target.index()];
+        if entry.node.is_some() {
+            return;
+        }
+        if self.of_pods.len() <= entry.pod.index() {
+            self.of_pods.resize(entry.pod.index() + 1, Vec::new());
+        }
+        let key = |id: &TargetId| (world.targets[id.index()].group, *id);
+        let targets = &mut self.of_pods[entry.pod.index()];
+        if let Err(place) = targets.binary_search_by_key(&key(&target), key) {
+            targets.insert(place, target);
+        }
+    }
+
     /// No node of the load balancer is there for a target in a zone that is not enabled: it is neither checked nor used.
     fn leave_unused(&mut self, cx: &mut Cx, target: TargetId) -> bool {
         let zones = &cx.plan.target_groups[cx.world.targets[target.index()].group.index()].zones;
@@ -212,8 +226,8 @@ impl Alb {
             return;
         }
         cx.world.set_target_state(target, TargetState::Initial, TargetReason::InitialHealthChecking);
-        let Target { group, pod, .. } = cx.world.targets[target.index()];
-        self.pods.insert(pod);
+        self.list(cx.world, target);
+        let group = cx.world.targets[target.index()].group;
         let (interval, count) = (check_of(cx, group).interval, nodes(cx, group));
         let grids: Vec<Time> = (0..count)
             .map(|node| cx.now + cx.delay(Stage::FirstHealthCheck, key(cx.world, target, node)).min(interval))

@@ -166,7 +166,7 @@ impl<'l> Look<'l> {
                 Fate::Changes => endpoints.push(endpoint(&self.at(present.pod)??)?),
             }
         }
-        if found.changed {
+        if found.changed && service.prefer_close {
             // Those that only see others join them keep the hints that they have.
             endpoints.iter_mut().for_each(|endpoint| (endpoint.zone_hint, endpoint.node_hint) = (None, None));
         }
