@@ -311,7 +311,7 @@ impl NodeLifecycle {
 
     /// Taints as many waiting nodes as the zones' buckets allow. A node that needs no taint any more costs a token too.
     fn tainting_pass(&mut self, cx: &mut Cx) {
-        for place in 0..self.zones.len() {
+        for place in 0..self.zones.count() {
             let zone = self.zones.nth(place);
             loop {
                 let heads = zone.heads();

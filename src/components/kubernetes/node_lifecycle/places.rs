@@ -61,12 +61,12 @@ impl Places {
         counts.clear();
         for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
             let &Place { zone, counts: is_counted, .. } = self.of(zones, node);
-            counts.resize(zones.len(), (0, 0));
+            counts.resize(zones.count(), (0, 0));
             let (ready, not_ready) = &mut counts[zone];
             *ready += usize::from(is_counted && node.is_ready());
             *not_ready += usize::from(is_counted && !node.is_ready());
         }
-        counts.resize(zones.len(), (0, 0));
+        counts.resize(zones.count(), (0, 0));
         self.counts = counts;
         &self.counts
     }

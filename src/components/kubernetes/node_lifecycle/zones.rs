@@ -182,7 +182,7 @@ impl Zones {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.zones.len()
     }
 
