@@ -75,6 +75,13 @@ fn events(finished: &Finished, table: &mut Table) {
             Change::AlarmChanged(alarm, _) => {
                 row.object = format!("alarm/{}", finished.plan.alarms[alarm.index()].name);
             }
+            Change::ActionDone(action) => {
+                let short = finished.recorder.shortfalls.iter().find(|one| one.action == action);
+                if let Some(short) = short {
+                    row.what = if short.in_vain { "in vain" } else { "carried out in part" };
+                    row.reason.clone_from(&short.why);
+                }
+            }
             Change::FaultChanged(fault, _) => row.reason = finished.plan.faults[fault.index()].words(finished.plan),
             Change::TargetStateChanged(target, TargetState::Unhealthy) => {
                 let reason = finished.world.targets[target.index()].reason_at(fact.at);
@@ -394,9 +401,14 @@ fn trimmed(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::analysis::played;
+    use crate::plan::{Action, ActionId, ActionKind, DeploymentId};
+    use crate::record::Shortfall;
 
     fn tables() -> Vec<(String, String)> {
-        let run = played::run();
+        tables_of(&played::run())
+    }
+
+    fn tables_of(run: &played::Run) -> Vec<(String, String)> {
         let analysis = run.analysis();
         let finished = Finished {
             plan: &run.plan,
@@ -433,6 +445,25 @@ mod tests {
         let scaled = rows.iter().find(|row| row[3] == "scaled" && row[5] == "4").unwrap();
         assert_eq!(scaled[..], ["352.5", "hpa", "deployment/wordpress", "scaled", "2", "4", "hpa/wordpress"]);
         assert!(rows.iter().any(|row| row[2] == "alarm/UnhealthyHosts" && row[5] == "ALARM"));
+    }
+
+    #[test]
+    fn an_action_that_found_nothing_was_not_carried_out() {
+        let mut run = played::run();
+        let (at, why) = (run.plan.start, "there is no node web-99 then".to_string());
+        for (number, in_vain) in [None, Some(true), Some(false)].into_iter().enumerate() {
+            let (action, kind) = (ActionId::at(number), ActionKind::RollBack(DeploymentId(0), None));
+            run.plan.actions.push(Action { at, kind });
+            run.recorder.push(at, Change::ActionDone(action), &run.world);
+            if let Some(in_vain) = in_vain {
+                run.recorder.shortfalls.push(Shortfall { at, action, in_vain, why: why.clone() });
+            }
+        }
+        let (_, text) = tables_of(&run).into_iter().find(|(name, _)| name == "events.csv").unwrap();
+        let done: Vec<[String; 2]> = (rows(&text).into_iter().filter(|row| row[2].starts_with("action/")))
+            .map(|row| [row[3].clone(), row[6].clone()])
+            .collect();
+        assert_eq!(done, [["carried out", ""], ["in vain", &why], ["carried out in part", &why]]);
     }
 
     #[test]
