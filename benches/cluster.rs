@@ -10,6 +10,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+#[path = "support/instructions.rs"]
+mod support;
+
 use kubelapse::components::Outcome;
 use kubelapse::components::kubernetes::scheduler::Placer;
 use kubelapse::plan::Plan;
@@ -19,8 +22,8 @@ use kubelapse::world::{NewPod, Owner, World};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
+use support::instructions;
 
 /// A cluster of `nodes` nodes with `deployments` Deployments of `replicas`, ready at the start or (`pending`) created
 /// by scaling them after ten seconds.
@@ -236,30 +239,18 @@ fn ratios(small: f64, few: f64, many: f64) {
     println!("ten times the pods: {:.2} times the cost; ten times the nodes: {:.2} times", many / few, few / small);
 }
 
-/// Instructions of what a function of this program does when it is run with an argument; `None` without valgrind.
-fn instructions(argument: &str, function: &str) -> Option<f64> {
-    let program = std::env::current_exe().ok()?;
-    let collect = format!("--toggle-collect=*{function}*");
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", &collect]).arg(program).arg(argument);
-    let said = String::from_utf8(command.output().ok()?.stderr).ok()?;
-    said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
-}
-
 fn count_instructions() {
-    let of = |argument: &str, function: &str| {
-        instructions(argument, function).expect("valgrind is installed and counts instructions")
-    };
     let per_decision = [0, 1, 2].map(|index: usize| {
         let (nodes, deployments, replicas) = GROUNDS[index];
-        let each = of(&format!("ground-{index}"), "cluster::Ground::decide") / (ROUNDS * 4 * deployments) as f64;
+        let each =
+            instructions(&format!("ground-{index}"), "cluster::Ground::decide") / (ROUNDS * 4 * deployments) as f64;
         println!("a decision with {nodes} nodes and {} pods: {each:.0} instructions", deployments * replicas);
         each
     });
     let [small, few, many] = per_decision;
     ratios(small, few, many);
     for part in ["pending", "hour"] {
-        println!("{part}: {:.3} billion instructions", of(part, "cluster::run") / 1e9);
+        println!("{part}: {:.3} billion instructions", instructions(part, "cluster::run") / 1e9);
     }
 }
 

@@ -1,7 +1,11 @@
 //! One replication of the committed `scenarios/scale-up.yaml`, noise on, nothing rendered: fluid traffic, and beside it the
-//! same with every request an event.
+//! same with every request an event. `cargo bench --bench run -- instructions` counts the instructions of one under valgrind
+//! instead, with which other work on the machine has nothing to do.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+#[path = "support/instructions.rs"]
+mod support;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use kubelapse::analysis::sample::Wanted;
 use kubelapse::plan::{Plan, TrafficMode};
 use kubelapse::rules::expectation::{Measure, Scope};
@@ -56,4 +60,29 @@ fn study(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, replication, study);
-criterion_main!(benches);
+
+/// Replications whose instructions are counted: the first ones, as [`replication`] numbers them.
+const COUNTED: u64 = 40;
+
+/// What is counted: a function of its own, so that reading the scenario is not.
+#[inline(never)]
+fn counted(plan: &Plan) {
+    (1..=COUNTED).for_each(|number| drop(black_box(run_once(plan, number, false))));
+}
+
+fn main() {
+    let modes = [("fluid", TrafficMode::Fluid), ("requests", TrafficMode::Requests)];
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((_, mode)) = modes.iter().find(|(name, _)| arguments == [format!("count-{name}")]) {
+        return counted(&plan(*mode));
+    }
+    if arguments.iter().any(|argument| argument == "instructions") {
+        for (name, _) in modes {
+            let each = support::instructions(&format!("count-{name}"), "run::counted") / COUNTED as f64;
+            println!("one replication of scale-up, {name}: {:.2} million instructions", each / 1e6);
+        }
+        return;
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -87,7 +87,7 @@ pub fn draw(drawing: &mut Drawing, finished: &Finished, axis: &Axis, top: f64) -
         }
     }
     for step in &finished.analysis.steps {
-        critical_path(drawing, finished, axis, step, (&lanes, first));
+        critical_path(drawing, (finished, &turns), axis, step, (&lanes, first));
     }
     let mut bottom = first + PITCH * lanes.len() as f64;
     if hidden > 0 {
@@ -237,10 +237,15 @@ fn pod_lane(
     (pod, turns): (&PodHistory, &[(Time, Turn)]),
     y: f64,
 ) {
-    let plan = finished.plan;
     let name = finished.world.pod_name(pod.id);
     let label = fitted_name(&name, 12.0, false, LEFT - EDGE - 34.0);
     drawing.text((EDGE + 18.0, y + 13.0), (12.0, false), Anchor::Start, palette::INK, label);
+    draw_segments(drawing, axis, &name, &of_pod(finished, pod, turns), (y + 1.0, POD_HEIGHT));
+}
+
+/// What a pod was doing when.
+fn of_pod(finished: &Finished, pod: &PodHistory, turns: &[(Time, Turn)]) -> Vec<Segment> {
+    let plan = finished.plan;
     let mut changes = vec![(pod.created.max(plan.start), palette::PENDING, "waiting for a node")];
     let mut add = |at: Option<Time>, colour, state| {
         if let Some(at) = at {
@@ -279,11 +284,17 @@ fn pod_lane(
         changes.retain(|&(other, ..)| other < at);
         changes.push((at, palette::ALARM, "its machine is gone"));
     }
-    draw_segments(drawing, axis, &name, &segments(changes, end), (y + 1.0, POD_HEIGHT));
+    segments(changes, end)
 }
 
 /// A black line under the lanes that the critical path of a step runs through, and words at its end.
-fn critical_path(drawing: &mut Drawing, finished: &Finished, axis: &Axis, step: &Step, (lanes, first): (&[Lane], f64)) {
+fn critical_path(
+    drawing: &mut Drawing,
+    (finished, turns): (&Finished, &Turns),
+    axis: &Axis,
+    step: &Step,
+    (lanes, first): (&[Lane], f64),
+) {
     let Some(critical) = step.critical_pod() else { return };
     let row = |wanted: Lane| lanes.iter().position(|&lane| lane == wanted).map(|row| first + PITCH * row as f64);
     let Some(pod_y) = row(Lane::Pod(critical.pod)) else { return };
@@ -309,10 +320,16 @@ fn critical_path(drawing: &mut Drawing, finished: &Finished, axis: &Axis, step: 
     let words = format!("step {}: in service {} after the trigger", step.number, tenths(span));
     let width = text_width(&words, 12.0, true);
     let pod = &finished.analysis.history.pods[critical.pod.index()];
-    let room = axis.x(pod.deleting.unwrap_or(axis.until)).min(RIGHT) - x;
+    let turns = turns.get(&critical.pod).map_or(&[][..], Vec::as_slice);
+    // White words need a stretch of the dark colour that is long enough for them.
+    let mut serving = of_pod(finished, pod, turns).into_iter().filter(|one| one.colour == palette::IN_SERVICE);
+    let room = serving.find_map(|one| {
+        let (from, to) = (axis.x(one.start).max(x), axis.x(one.end).min(RIGHT));
+        (to - from > width + 20.0).then_some(from)
+    });
     let end = axis.x(pod.gone.unwrap_or(axis.until));
-    if room > width + 20.0 {
-        drawing.text((x + 10.0, pod_y + 13.0), (12.0, true), Anchor::Start, palette::WHITE, words);
+    if let Some(from) = room {
+        drawing.text((from + 10.0, pod_y + 13.0), (12.0, true), Anchor::Start, palette::WHITE, words);
     } else if end + width + 8.0 < RIGHT {
         // Behind the end of the pod there is nothing.
         drawing.text((end + 6.0, pod_y + 13.0), (12.0, true), Anchor::Start, palette::INK, words);
