@@ -91,6 +91,9 @@ impl World {
             if self.unschedulable.contains(pod.id) != (pod.unschedulable && pod.gone.is_none()) {
                 return Err(format!("pod {} is not listed as its condition says", name()));
             }
+            if self.measured.contains(pod.id) != self.metrics_of(pod.id).is_some() {
+                return Err(format!("pod {} is not listed with its metrics", name()));
+            }
             if pod.bound.is_some() != pod.node.is_some() {
                 return Err(format!("pod {} is bound without a node, or the other way round", name()));
             }

@@ -175,9 +175,9 @@ pub struct World {
     /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
     pub recommendations: Vec<Recommendation>,
     /// Resource metrics by pod.
-    pub pod_metrics: Vec<Option<PodMetrics>>,
-    /// Pods that are gone and whose metrics are served all the same.
-    pub served_after_end: PodSet,
+    pod_metrics: Vec<Option<PodMetrics>>,
+    /// Pods for which they are served.
+    pub measured: PodSet,
     /// Custom and external metrics.
     pub custom_metrics: CustomMetrics,
     /// Requests by application.
@@ -318,7 +318,7 @@ impl World {
             hosts: vec![Vec::new(); plan.target_groups.len()],
             recommendations: Vec::new(),
             pod_metrics: Vec::new(),
-            served_after_end: PodSet::default(),
+            measured: PodSet::default(),
             custom_metrics: CustomMetrics::default(),
             ledgers: plan.apps.iter().map(|_| Ledger::lasting(plan.start, plan.until.since(plan.start))).collect(),
             requests: Requests::new(plan),

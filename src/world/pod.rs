@@ -563,6 +563,7 @@ impl World {
         if let Some(metrics) = self.pod_metrics.get_mut(pod.index()) {
             *metrics = None;
         }
+        self.measured.remove(pod);
         self.living.remove(pod);
         self.unschedulable.remove(pod);
         self.counts.pods_gone += 1;

@@ -390,13 +390,11 @@ impl World {
         if self.pod_metrics.len() < self.pods.len() {
             self.pod_metrics.resize(self.pods.len(), None);
         }
-        if self.pods[pod.index()].gone.is_some() {
-            if metrics.is_some() {
-                self.served_after_end.insert(pod)
-            } else {
-                self.served_after_end.remove(pod)
-            };
-        }
+        if metrics.is_some() {
+            self.measured.insert(pod)
+        } else {
+            self.measured.remove(pod)
+        };
         self.pod_metrics[pod.index()] = metrics;
     }
 
@@ -406,6 +404,7 @@ impl World {
         if self.pod_metrics.len() <= pod.index() {
             self.pod_metrics.resize(self.pods.len(), None);
         }
+        self.measured.insert(pod);
         self.pod_metrics[pod.index()].get_or_insert_default()
     }
 

@@ -122,7 +122,7 @@ impl Lane {
 
     /// Nothing waits, and it is able to serve all that it takes in: what most lanes do most of the time.
     fn serves_at_once(&self, micros: f64, taken: u64) -> bool {
-        let able = || (self.capacity * micros + self.carry).min(1e18) as u64 >= taken;
+        let able = || counted((self.capacity * micros + self.carry).min(1e18)) >= taken;
         self.backlog == 0 && (taken == 0 || (self.in_vain == 0 && self.waited == 0.0 && able()))
     }
 
@@ -279,9 +279,9 @@ impl Stream {
 
     /// What a stretch brings, in micro-requests: requests a second times microseconds.
     fn begin(&mut self, micros: f64) -> u64 {
-        let exact = self.rate * micros + self.carry;
-        let amount = exact as u64;
-        let carry = exact - amount as f64;
+        let exact = (self.rate * micros + self.carry).min(1e18);
+        let amount = counted(exact);
+        let carry = exact - float(amount);
         self.booked.begin(amount);
         self.booked.left_all_as_it_was = self.carry.to_bits() == carry.to_bits();
         self.carry = carry;
@@ -335,7 +335,22 @@ impl Stream {
 
 /// What of an amount goes to the first lanes, whose shares come to so much.
 fn upto(amount: u64, cumulated: f64) -> u64 {
-    ((amount as f64 * cumulated + 0.5) as u64).min(amount)
+    counted(float(amount) * cumulated + 0.5).min(amount)
+}
+
+/// A count of micro-requests as a number with a fraction. Of signed numbers this is one instruction, here and back, and no
+/// count comes near 2^63.
+#[inline(always)]
+fn float(count: u64) -> f64 {
+    debug_assert!(i64::try_from(count).is_ok(), "{count} micro-requests");
+    count as i64 as f64
+}
+
+/// The whole part of an amount that is not negative.
+#[inline(always)]
+fn counted(amount: f64) -> u64 {
+    debug_assert!((0.0..9e18).contains(&amount), "{amount} micro-requests");
+    amount as i64 as u64
 }
 
 /// So many of `all`, in the proportion of `count`.
@@ -399,27 +414,27 @@ impl Booked {
 fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Booked) {
     let before = lane.backlog;
     let able = (lane.capacity * micros + lane.carry).min(1e18);
-    let whole = able as u64;
+    let whole = counted(able);
     let served = whole.min(before + taken);
     let waiting = before + taken - served;
-    lane.carry = if waiting > 0 { able - whole as f64 } else { 0.0 };
+    lane.carry = if waiting > 0 { able - float(whole) } else { 0.0 };
     let lost = waiting.saturating_sub(lane.room);
     lane.backlog = waiting - lost;
     if before > 0 || lane.backlog > 0 {
-        lane.waited += area(before as f64, lane.backlog as f64, taken as f64, able, micros);
+        lane.waited += area(float(before), float(lane.backlog), float(taken), able, micros);
     }
     let (mut served, mut lost, mut doomed) = (served, lost, 0);
     if lane.in_vain > 0 || lane.backlog > lane.late {
         // Beyond what has just come, the line is cut from work for naught first.
         let cut = lost.saturating_sub(taken).min(lane.in_vain);
         lane.in_vain -= cut;
-        let all = served.max(1) as f64;
+        let all = float(served.max(1));
         (served, doomed) = lane.in_time(before - cut, taken - lost.min(taken), served);
-        lane.waited *= served as f64 / all;
+        lane.waited *= float(served) / all;
         lost -= cut;
     }
     if served > 0 {
-        let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / served as f64 / 1e6) } else { Span::ZERO };
+        let waited = if lane.waited > 0.0 { Span::from_seconds(lane.waited / float(served) / 1e6) } else { Span::ZERO };
         booked.serve(served, lane.latency + waited, terms);
         lane.waited = 0.0;
     }

@@ -157,19 +157,24 @@ impl<'a> Reader<'a> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        for pod in self.pods() {
-            let metrics = self.world.metrics_of(pod.id);
-            let sample =
-                metrics.map(|metrics| self.sample(pod.id, metrics, resource, container)).transpose()?.flatten();
-            tally.pod(&pod, sample);
-        }
-        for pod in self.world.served_after_end.iter() {
-            let is_selected = self.selected.has(self.world.pod(pod).template.index());
-            let Some(metrics) = self.world.metrics_of(pod).filter(|_| is_selected) else { continue };
-            if let Some(sample) = self.sample(pod, metrics, resource, container)? {
-                tally.gone(&sample);
+        let mut pods = self.pods().peekable();
+        for id in self.world.measured.iter() {
+            let Some(metrics) = self.world.metrics_of(id) else { continue };
+            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
+                tally.pod(&pod, None);
+            }
+            let living = pods.next_if(|pod| pod.id == id);
+            // Pods that are gone may still be served.
+            if living.is_none() && !self.selected.has(self.world.pod(id).template.index()) {
+                continue;
+            }
+            match (living, self.sample(id, metrics, resource, container)?) {
+                (Some(pod), sample) => tally.pod(&pod, sample),
+                (None, Some(sample)) => tally.gone(&sample),
+                (None, None) => {}
             }
         }
+        pods.for_each(|pod| tally.pod(&pod, None));
         Ok(tally)
     }
 
