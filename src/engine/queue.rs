@@ -25,8 +25,6 @@ const WORDS: usize = BUCKETS / 64;
 const WIDTH_BITS: u32 = 10;
 /// Up to so many events lie in one sorted list, without the ring.
 const FEW: usize = if cfg!(test) { 8 } else { 256 };
-/// So many of them lie at the end of that list, where most events come.
-const SOON: usize = if cfg!(test) { 3 } else { 8 };
 /// The bucket being served while they do: all others come before it.
 const ALL_NEAR: u64 = u64::MAX;
 
@@ -136,11 +134,8 @@ impl<E: Copy> Queue<E> {
     /// Adds to the one list, while everything lies there.
     #[inline(never)]
     fn put_in_order(&mut self, entry: Entry<E>) {
-        // Most are for soon: they lie at the end, where they are looked for first, and little has to move.
-        let (all, is_later) = (self.current.len(), |other: &Entry<E>| other.at > entry.at);
-        let end = all.saturating_sub(SOON);
-        let range = if self.current.get(end).is_some_and(is_later) { end..all } else { 0..end };
-        let place = range.start + self.current[range].partition_point(is_later);
+        // Most are for soon: they lie at the end, and little has to move.
+        let place = self.current.partition_point(|other| other.at > entry.at);
         self.current.insert(place, entry);
         if self.current.len() > FEW {
             self.begin_ring();

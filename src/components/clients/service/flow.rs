@@ -4,12 +4,12 @@
 
 use super::fluid::{self, Lane, Rating, Terms};
 use super::inlet::inlet_through;
-use super::process::alive;
+use super::process::Standing;
 use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{AppId, TargetGroupId};
-use crate::world::{PodId, Process, World};
+use crate::world::PodId;
 
 impl Service {
     pub(super) fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {
@@ -126,9 +126,11 @@ impl Service {
     fn load_lane(&mut self, cx: &mut Cx, app: AppId, rate: f64, lane: &mut Lane) {
         let pod = lane.pod;
         self.know(cx, pod);
+        let standing = Standing::of(cx.world, pod);
+        lane.serves = standing.serves;
         lane.inlet = inlet_through(cx, pod, &cx.plan.apps[app.index()], lane.target);
         let limit = self.pods[pod.index()].limit;
-        let wanted = if !works(cx.world, pod) {
+        let wanted = if !standing.serves {
             0
         } else {
             let arriving = lane.arriving(rate);
@@ -138,7 +140,7 @@ impl Service {
         };
         let state = &mut self.pods[pod.index()];
         if std::mem::replace(&mut state.flow_usage, wanted) != wanted || lane.rated.is_none() {
-            self.balance(cx, pod);
+            self.balance_with(cx, pod, standing);
         }
     }
 
@@ -166,7 +168,7 @@ impl Service {
             cores: if contended { pod.share } else { pod.limit },
             wait: spec.wait_per_request.seconds() * terms.wait_factor,
             cpu_factor: terms.cpu_factor,
-            works: works(cx.world, lane.pod),
+            serves: lane.serves,
         };
         if lane.rated == Some(rating) {
             return;
@@ -175,12 +177,12 @@ impl Service {
             return lane.rate_as(before);
         }
         lane.rated = Some(rating);
-        let Rating { arriving, cores, wait, works, .. } = rating;
+        let Rating { arriving, cores, wait, serves, .. } = rating;
         let (cpu, time) = self.lane_cpu(cx, app, lane.pod, arriving, cores);
         let workers = f64::from(spec.workers.max(1));
         let by_cpu = cores as f64 / server::CORE as f64 / cpu;
         let by_workers = workers / (wait + cpu);
-        lane.capacity = if works { by_cpu.min(by_workers).min(1e9) } else { 0.0 };
+        lane.capacity = if serves { by_cpu.min(by_workers).min(1e9) } else { 0.0 };
         let room = workers + f64::from(spec.queue);
         let time = time.unwrap_or_else(|| fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room));
         lane.latency = Span::from_seconds(wait) + time;
@@ -190,8 +192,3 @@ impl Service {
 
 /// A backlog of no more micro-requests is none.
 const LINE: u64 = 10;
-
-/// The process of a pod serves what comes.
-fn works(world: &World, pod: PodId) -> bool {
-    matches!(world.pod(pod).process, Process::Answering | Process::Stopping) && alive(world, pod)
-}

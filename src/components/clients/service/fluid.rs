@@ -29,6 +29,8 @@ pub struct Lane {
     pub target: Option<TargetId>,
     /// Its part of the flow.
     pub share: f64,
+    /// Its process serves what comes.
+    pub serves: bool,
     /// What it does with it.
     pub inlet: Inlet,
     /// Requests a second that it can serve.
@@ -64,8 +66,8 @@ pub struct Rating {
     pub wait: f64,
     /// By how much more CPU a request needs than usual.
     pub cpu_factor: f64,
-    /// It works at all.
-    pub works: bool,
+    /// It serves at all.
+    pub serves: bool,
 }
 
 impl Lane {
@@ -75,6 +77,7 @@ impl Lane {
             pod,
             target,
             share,
+            serves: false,
             inlet: Inlet::Open,
             capacity: 0.0,
             latency: Span::ZERO,
@@ -168,9 +171,12 @@ impl Lane {
 
     /// When the backlog will be gone if `rate` requests a second go on arriving.
     pub fn empties(&self, now: Time, rate: f64) -> Option<Time> {
+        if self.backlog <= 10 {
+            return None;
+        }
         let spare = self.capacity - self.arriving(rate);
         let micros = self.backlog as f64 / spare;
-        (self.backlog > 10 && spare > 0.0).then(|| now + Span::from_seconds(micros.ceil() / 1e6))
+        (spare > 0.0).then(|| now + Span::from_seconds(micros.ceil() / 1e6))
     }
 }
 

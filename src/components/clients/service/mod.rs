@@ -209,16 +209,21 @@ impl Service {
     }
 
     /// Makes sure that a pod has its state.
+    #[inline]
     fn know(&mut self, cx: &mut Cx, pod: PodId) {
+        let node = cx.world.pod(pod).node;
+        if self.pods.get(pod.index()).is_none_or(|state| !state.known || state.node != node) {
+            self.learn(cx, pod);
+        }
+    }
+
+    fn learn(&mut self, cx: &mut Cx, pod: PodId) {
         let (world, plan) = (&*cx.world, cx.plan);
         if self.pods.len() <= pod.index() {
             self.pods.resize(world.pods.len(), PodState::default());
         }
         let node = world.pod(pod).node;
         let state = &mut self.pods[pod.index()];
-        if state.known && state.node == node {
-            return;
-        }
         if state.timer.is_none() {
             state.timer = Some(cx.queue.timer(crate::components::Event::Service(Event::Work(pod))));
         }

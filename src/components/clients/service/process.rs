@@ -135,6 +135,8 @@ pub(super) struct Standing {
     pub alive: bool,
     /// Its process exists and uses CPU.
     pub runs: bool,
+    /// Its process serves what comes.
+    pub serves: bool,
 }
 
 impl Standing {
@@ -143,8 +145,9 @@ impl Standing {
     pub(super) fn of(world: &World, pod: PodId) -> Standing {
         let entry = world.pod(pod);
         let alive = entry.node.is_none_or(|node| world.node(node).alive);
-        let exists = matches!(entry.process, Process::Starting | Process::Answering | Process::Stopping);
-        Standing { alive, runs: alive && exists && entry.gone.is_none() }
+        let serves = matches!(entry.process, Process::Answering | Process::Stopping);
+        let exists = serves || entry.process == Process::Starting;
+        Standing { alive, runs: alive && exists && entry.gone.is_none(), serves: alive && serves }
     }
 }
 
