@@ -292,6 +292,7 @@ impl Scheduler {
                 if let Some((template, others, says)) = last.filter(|_| !alone)
                     && (template, others) == (entry.template, plugins)
                 {
+                    debug_assert_eq!(says, heeds(pod) && useful(&view, pod, plugins, &happening));
                     return says;
                 }
                 let says = heeds(pod) && useful(&view, pod, plugins, &happening);
