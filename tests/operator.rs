@@ -221,6 +221,34 @@ fn an_action_that_finds_nothing_says_so() {
     assert_eq!(in_vain, [true, true, false]);
 }
 
+/// `kubectl drain` waits for a budget for ever; what it waits for is remarked.
+#[test]
+fn a_drain_that_a_budget_holds_up_is_remarked() {
+    let budget = |least: u32| {
+        format!(
+            "apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{ name: shop }}
+spec: {{ minAvailable: {least}, selector: {{ matchLabels: {{ app: shop }} }} }}
+"
+        )
+    };
+    let remarks = |least| {
+        let manifests = format!("{}---\n{}", deployment("shop", 2, ""), budget(least));
+        let plan = written("operator-held", &manifests, &format!("{SCENARIO}actions: [{{ at: 1m, drain: all }}]\n"));
+        let outcome = run_once(&plan, 0, false);
+        kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder).remarks
+    };
+    let held = remarks(2);
+    let said = |remark: &String| {
+        remark.starts_with("drain of node lab-")
+            && remark.contains(" at 1m: it had not ended, shop-")
+            && remark.ends_with(" stayed, since PodDisruptionBudget default/shop allowed no eviction")
+    };
+    assert!(!held.is_empty() && held.iter().all(said), "{held:#?}");
+    assert_eq!(remarks(0), [""; 0], "nothing holds them");
+}
+
 /// A size that a user wrote holds until the autoscaler's next sync that wants another.
 #[test]
 fn an_autoscaler_that_takes_a_size_back_is_remarked() {

@@ -90,8 +90,9 @@ fn told(out: &mut String, plan: &Plan, world: &World, entry: &LossEntry) {
 }
 
 fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
+    let balanced = entry.window.place.target.is_some();
     match &entry.story {
-        Story::Leaving(leaving) => leaving_words(plan, entry.window.loss, leaving),
+        Story::Leaving(leaving) => leaving_words(plan, entry.window.loss, leaving, balanced),
         Story::MachineLost(node, lost) => {
             format!("its machine, node {}, had stopped answering at {}", world.node(*node).name, clock(plan, *lost))
         }
@@ -104,7 +105,8 @@ fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
                 Process::Ended => "its application had ended",
                 Process::Vanished => "its machine had gone",
             };
-            format!("{what} (since {}), yet the load balancer sent to it", clock(plan, *since))
+            let sender = if balanced { "the load balancer sent" } else { "clients sent" };
+            format!("{what} (since {}), yet {sender} to it", clock(plan, *since))
         }
         Story::Dropped => "a security group dropped what the load balancer sent".to_string(),
         Story::Nowhere(states, _) if states.is_empty() => "no target was registered".to_string(),
@@ -134,7 +136,8 @@ fn words(plan: &Plan, world: &World, entry: &LossEntry) -> String {
     }
 }
 
-fn leaving_words(plan: &Plan, loss: Loss, leaving: &Leaving) -> String {
+/// `balanced`: its requests came through a load balancer.
+fn leaving_words(plan: &Plan, loss: Loss, leaving: &Leaving, balanced: bool) -> String {
     let mut text = format!("deleted at {} ({})", clock(plan, leaving.deleting), leaving.cause.name());
     let after = |time: Time, since: Time| {
         if time > since { format!("{} later", tenths(time - since)) } else { "at once".to_string() }
@@ -149,8 +152,8 @@ fn leaving_words(plan: &Plan, loss: Loss, leaving: &Leaving) -> String {
         Some(deregistered) if deregistered >= leaving.deleting => {
             let _ = write!(text, "; deregistered {}", after(deregistered, leaving.deleting));
         }
-        Some(_) => {}
-        None => text.push_str("; never deregistered"),
+        None if balanced => text.push_str("; never deregistered"),
+        Some(_) | None => {}
     }
     if let (Some(silent), Some(short)) = (leaving.silent, leaving.short_by()) {
         let _ = write!(
@@ -160,7 +163,7 @@ fn leaving_words(plan: &Plan, loss: Loss, leaving: &Leaving) -> String {
             tenths(short)
         );
     }
-    if leaving.silent.is_none() {
+    if balanced && leaving.silent.is_none() {
         text.push_str(", the load balancer went on sending to the end");
     }
     text
