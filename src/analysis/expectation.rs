@@ -97,8 +97,8 @@ fn held(expectation: &Expectation, values: &[Option<f64>], of: &str) -> Judgemen
     let mut known: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
     known.sort_by(f64::total_cmp);
     let (Some(&low), Some(&high)) = (known.first(), known.last()) else {
-        let measure = expectation.subject.measure().name();
-        return decide(expectation, None, format!("no {measure} to measure"));
+        let measure = expectation.subject.measure();
+        return decide(expectation, None, format!("no {} to measure: {}", measure.name(), measure.absent()));
     };
     let show = |value: f64| expectation.subject.unit().show(value);
     match expectation.subject {

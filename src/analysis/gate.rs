@@ -99,7 +99,8 @@ pub fn judge_observed(expectation: &Expectation, values: &[Option<Observed>], le
         explanation: String::new(),
     };
     if known.is_empty() {
-        gate.explanation = format!("no {} in any of {} runs", expectation.subject.measure().name(), values.len());
+        let measure = expectation.subject.measure();
+        gate.explanation = format!("no {} in any of {} runs: {}", measure.name(), values.len(), measure.absent());
         return gate;
     }
     let runs = if count == values.len() {

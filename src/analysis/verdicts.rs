@@ -56,6 +56,8 @@ pub struct Report {
     pub headline: Option<String>,
     /// Claims, then expectations.
     pub lines: Vec<Line>,
+    /// What a user should know of his own actions and faults, such as those that found nothing: what holds may hold because of that.
+    pub remarks: Vec<String>,
     /// Runs with chance.
     pub runs: usize,
     /// They were stopped before their end.
@@ -71,8 +73,8 @@ pub struct Report {
 impl Report {
     /// The report of a scenario that could not be read.
     pub fn of_unread(name: String, path: String, faults: Vec<Fault>) -> Report {
-        let (lines, places) = (Vec::new(), Vec::new());
-        Report { name, path, headline: None, lines, runs: 0, interrupted: false, seed: 0, faults, places }
+        let (lines, remarks, places) = (Vec::new(), Vec::new(), Vec::new());
+        Report { name, path, headline: None, lines, remarks, runs: 0, interrupted: false, seed: 0, faults, places }
     }
 
     /// It could not be read.

@@ -206,7 +206,7 @@ fn about_grace(best: &Point, present: Span) -> String {
     let longest = best.longest.last().copied().unwrap_or(Span::ZERO);
     let mut text = format!(
         "A grace period is a limit, not a wait: a pod that has stopped is gone at once. {} covers the preStop and the stop \
-         behind it; with it the longest of {} terminations took {}.",
+         behind it; with it the longest of {} terminations of pods that ran took {}.",
         best.grace,
         best.terminations,
         tenths(longest)

@@ -106,5 +106,6 @@ fn unknown(kind: &str, name: &str, names: Vec<String>) -> Failure {
     const SHOWN: usize = 8;
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    Failure::Input(format!("error: the run has no {kind} `{name}`\n  it has: {shown}{more}\n"))
+    let has = if names.is_empty() { format!("it has no {kind} at all") } else { format!("it has: {shown}{more}") };
+    Failure::Input(format!("error: the run has no {kind} `{name}`\n  {has}\n"))
 }

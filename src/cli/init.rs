@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Folder to write to [default: this one; with --from the one in which the manifests lie]
+    /// Folder to write to [default: the working directory; with --from the folder that holds what is named there]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Manifests that are there already: write a scenario for them, with what they do not say assumed
@@ -46,6 +46,12 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     tell(&starter.loaded.render_warnings(look()));
     for (file, why) in &starter.left_out {
         tell(&format!("note: {} is left out: {why}\n", folder.join(file).display()));
+    }
+    if starter.loaded.plan.node_pools.is_empty() {
+        tell(
+            "note: no NodePool is among these manifests: the nodes of the start stay the only ones\n  \
+              help: name yours behind --from as well, and nodes come and go\n",
+        );
     }
     starter.without_node.iter().for_each(|words| tell(&format!("warning: {words}\n")));
     for words in &starter.broken {

@@ -305,6 +305,7 @@ impl Components {
     /// The run is over; `early`: a limit has stopped it, and what is computed in its last minutes is computed now.
     pub fn conclude(&mut self, cx: &mut Cx, early: bool) {
         self.cpu_credits.conclude(cx);
+        self.script.conclude(cx);
         if early {
             self.vpa_recommender.conclude(cx);
         }

@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 pub struct Script {
     /// The nodes that recorded names turned out to mean.
     recorded: BTreeMap<u32, NodeId>,
+    /// Pods of which a drain waits for the eviction, which was refused, and whose drain that is.
+    held_up: BTreeMap<PodId, ActionId>,
 }
 
 /// Why it may be woken.
@@ -64,7 +66,7 @@ impl Script {
             Event::Action(action) => self.act(cx, action),
             Event::Begin(fault) => begin(cx, fault),
             Event::End(fault) => end(cx, fault),
-            Event::Evict(pod) => evict(cx, pod),
+            Event::Evict(pod) => self.evict(cx, pod, None),
         }
     }
 
@@ -122,7 +124,7 @@ impl Script {
                     .for_each(|node| cx.world.set_unschedulable(node, *cordoned));
             }
             ActionKind::Drain(choice) => {
-                self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| drain(cx, node))
+                self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| self.drain(cx, id, node))
             }
             ActionKind::DeletePod(choice) => {
                 let pods = chosen_pods(cx.world, choice);
@@ -157,6 +159,94 @@ impl Script {
         }
         found.into_iter().collect()
     }
+    /// `kubectl drain --ignore-daemonsets`.
+    fn drain(&mut self, cx: &mut Cx, action: ActionId, node: NodeId) {
+        cx.world.set_unschedulable(node, true);
+        let pods = cx.world.node(node).pods.clone();
+        let own = |pod: &PodId| !matches!(cx.world.pod(*pod).owner, Owner::DaemonSet(_));
+        let pods: Vec<PodId> = pods.iter().copied().filter(own).collect();
+        let (name, count) = (&cx.world.node(node).name, pods.len());
+        cx.recorder.explain(cx.now, || {
+            let evictions = if count == 1 { "1 pod".to_string() } else { format!("{count} pods") };
+            format!("kubectl drain: node {name} takes no new pods, and the eviction of {evictions} is asked for")
+        });
+        for pod in pods {
+            self.evict(cx, pod, Some(action));
+        }
+    }
+
+    /// Asks for an eviction: for the first time, on behalf of that drain, or again.
+    fn evict(&mut self, cx: &mut Cx, pod: PodId, first_of: Option<ActionId>) {
+        if cx.world.pod(pod).gone.is_some() || cx.world.pod(pod).deleting_since.is_some() {
+            self.held_up.remove(&pod);
+            return;
+        }
+        let answer = cx.world.evict_pod(pod);
+        match answer {
+            Eviction::Granted | Eviction::NotFound => _ = self.held_up.remove(&pod),
+            Eviction::Refused { .. } => {
+                if let Some(action) = first_of {
+                    self.held_up.insert(pod, action);
+                    let text = |world: &World| told(world, pod, answer, &format!("it asks again every {DRAIN_RETRY}"));
+                    cx.recorder.explain(cx.now, || text(cx.world));
+                }
+                cx.recorder.refused_evictions.push((cx.now, pod));
+                cx.after(DRAIN_RETRY, crate::components::Event::Script(Event::Evict(pod)));
+            }
+            Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
+                cx.recorder.explain(cx.now, || told(cx.world, pod, answer, "that is an error, with which it ends"));
+                let action = first_of.or(self.held_up.remove(&pod));
+                let Some(action) = action.filter(|id| cx.recorder.shortfalls.iter().all(|one| one.action != *id))
+                else {
+                    return;
+                };
+                let why = format!(
+                    "kubectl could not evict {}, {}",
+                    cx.world.pod_name(pod),
+                    cx.world.why_refused(pod, answer)
+                );
+                cx.recorder.shortfalls.push(Shortfall { at: cx.now, action, in_vain: false, why });
+            }
+        }
+    }
+
+    /// Drains that have not ended when the run does fell short.
+    pub fn conclude(&mut self, cx: &mut Cx) {
+        let mut left: BTreeMap<ActionId, Vec<PodId>> = BTreeMap::new();
+        for (&pod, &action) in &self.held_up {
+            if cx.world.pod(pod).gone.is_none() && cx.world.pod(pod).deleting_since.is_none() {
+                left.entry(action).or_default().push(pod);
+            }
+        }
+        for (action, pods) in left {
+            let at = cx.plan.actions[action.index()].at;
+            let why = not_ended(cx.world, &pods);
+            cx.recorder.shortfalls.push(Shortfall { at, action, in_vain: false, why });
+        }
+    }
+}
+
+/// What becomes of an eviction that is refused to `kubectl drain`.
+fn told(world: &World, pod: PodId, answer: Eviction, then: &str) -> String {
+    let node = world.pod(pod).node.map_or("", |node| &world.node(node).name);
+    let (name, why) = (world.pod_name(pod), world.why_refused(pod, answer));
+    format!("kubectl drain of node {node}: the eviction of pod {name} is refused: {why}; {then}")
+}
+
+/// More names than this are counted.
+const NAMES_MAX: usize = 3;
+
+/// Why a drain has not ended: these pods stay.
+fn not_ended(world: &World, pods: &[PodId]) -> String {
+    let budgets = world.pdbs.iter().filter(|pdb| pods.iter().any(|&pod| pdb.spec.matches(world.template_of(pod))));
+    let budgets: Vec<String> = budgets.map(|pdb| format!("{}/{}", pdb.spec.namespace, pdb.spec.name)).collect();
+    let names: Vec<_> = pods.iter().take(NAMES_MAX).map(|&pod| world.pod_name(pod)).collect();
+    let more = if pods.len() > NAMES_MAX { format!(" and {} more", pods.len() - NAMES_MAX) } else { String::new() };
+    let budgets = budgets.join(" or ");
+    format!(
+        "it had not ended, {}{more} stayed, since PodDisruptionBudget {budgets} allowed no eviction",
+        names.join(", ")
+    )
 }
 
 /// Why an action finds less now than it means, and whether it finds nothing.
@@ -178,33 +268,6 @@ fn falls_short(cx: &Cx, kind: &ActionKind) -> Option<(bool, String)> {
             Some((found == 0, format!("it has {found} {pods} then")))
         }
         PodChoice::Named(_) | PodChoice::Oldest(..) | PodChoice::Recorded(..) => None,
-    }
-}
-
-/// `kubectl drain --ignore-daemonsets`.
-fn drain(cx: &mut Cx, node: NodeId) {
-    cx.world.set_unschedulable(node, true);
-    let pods = cx.world.node(node).pods.clone();
-    let own = |pod: &PodId| !matches!(cx.world.pod(*pod).owner, Owner::DaemonSet(_));
-    for pod in pods.iter().copied().filter(own).collect::<Vec<_>>() {
-        evict(cx, pod);
-    }
-}
-
-fn evict(cx: &mut Cx, pod: PodId) {
-    if cx.world.pod(pod).gone.is_some() || cx.world.pod(pod).deleting_since.is_some() {
-        return;
-    }
-    match cx.world.evict_pod(pod) {
-        Eviction::Granted | Eviction::NotFound => {}
-        Eviction::Refused { .. } => {
-            cx.recorder.refused_evictions.push((cx.now, pod));
-            cx.after(DRAIN_RETRY, crate::components::Event::Script(Event::Evict(pod)));
-        }
-        Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
-            let name = cx.world.pod_name(pod);
-            cx.explain(|| format!("drain: the eviction of pod {name} is an error, which ends kubectl drain"));
-        }
     }
 }
 

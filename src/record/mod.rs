@@ -91,6 +91,13 @@ pub struct Shortfall {
     pub why: String,
 }
 
+impl Shortfall {
+    /// `in vain` or `in part`.
+    pub const fn words(&self) -> &'static str {
+        if self.in_vain { "in vain" } else { "in part" }
+    }
+}
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -156,6 +163,11 @@ impl Recorder {
     /// Explanations are kept.
     pub fn explains(&self) -> bool {
         self.detail == Detail::Explain
+    }
+
+    /// How a scripted action fell short, if it did; in vain comes first.
+    pub fn shortfall_of(&self, action: ActionId) -> Option<&Shortfall> {
+        self.shortfalls.iter().filter(|one| one.action == action).min_by_key(|one| !one.in_vain)
     }
 
     /// Adds a verdict, if they are kept and it is not what was said last. Of a pool several things are said in each pass, one

@@ -90,9 +90,13 @@ pub fn text(sides: &Sides, runs: usize, differences: &[Difference], all: bool) -
         );
         out.push('\n');
     }
-    let note = "Means of a run, and what B has more (+) or less (-) than A with its 95 % interval. /4 under runs: the same \
-                chance on both sides took a quarter of the runs that separate chances would; - where nothing scatters.";
-    line(&mut out, "", note);
+    let open = shown.iter().any(|one| one.verdict() == "not told apart");
+    let open = if open { "; where that holds 0, the two are not told apart" } else { "" };
+    let note = format!(
+        "Means of a run, and what B has more (+) or less (-) than A with its 95 % interval{open}. /4 under runs: the same \
+         chance on both sides took a quarter of the runs that separate chances would; - where nothing scatters."
+    );
+    line(&mut out, "", &note);
     out
 }
 

@@ -76,8 +76,7 @@ fn events(finished: &Finished, table: &mut Table) {
                 row.object = format!("alarm/{}", finished.plan.alarms[alarm.index()].name);
             }
             Change::ActionDone(action) => {
-                let short = finished.recorder.shortfalls.iter().find(|one| one.action == action);
-                if let Some(short) = short {
+                if let Some(short) = finished.recorder.shortfall_of(action) {
                     row.what = if short.in_vain { "in vain" } else { "carried out in part" };
                     row.reason.clone_from(&short.why);
                 }

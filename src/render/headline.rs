@@ -9,6 +9,7 @@ use crate::analysis::steps::{Why, begins_ramp};
 use crate::analysis::totals::cost_of_keeping;
 use crate::analysis::{Replacement, Step};
 use crate::engine::Span;
+use crate::plan::ActionId;
 use crate::world::Tally;
 
 /// One sentence that says how the run came out.
@@ -44,17 +45,31 @@ pub fn after_load_change(finished: &Finished, step: &Step) -> &'static str {
 /// What operators did: `rollout of shop at 5m`.
 fn acted(finished: &Finished) -> Option<String> {
     let plan = finished.plan;
-    let done = plan.actions.iter().enumerate().filter(|(_, action)| action.at < plan.until);
-    let idle = |index: usize| finished.recorder.shortfalls.iter().any(|one| one.in_vain && one.action.index() == index);
-    let told: Vec<String> = done
+    let short = |index: usize| finished.recorder.shortfall_of(ActionId::at(index));
+    let done: Vec<(usize, String)> = (plan.actions.iter().enumerate())
+        .filter(|(_, action)| action.at < plan.until)
         .filter_map(|(index, action)| {
-            let in_vain = if idle(index) { " in vain" } else { "" };
-            Some(format!("{} at {}{in_vain}", action.words(plan)?, tenths(action.at.since(plan.start))))
+            Some((index, format!("{} at {}", action.words(plan)?, tenths(action.at.since(plan.start)))))
         })
         .collect();
-    let more = if told.len() > 2 { format!(" and {}", plural(told.len() - 2, "more action")) } else { String::new() };
-    (!told.is_empty()).then(|| told[..told.len().min(2)].join(", ") + &more)
+    let (told, others) = done.split_at(done.len().min(TOLD_MAX));
+    let told: Vec<String> = (told.iter())
+        .map(|(index, words)| short(*index).map_or(words.clone(), |one| format!("{words} {}", one.words())))
+        .collect();
+    let vain = others.iter().filter(|(index, _)| short(*index).is_some_and(|one| one.in_vain)).count();
+    let vain = match (vain, others.len()) {
+        (0, _) => String::new(),
+        (1, 1) => " in vain".to_string(),
+        (vain, all) if vain == all => ", all in vain".to_string(),
+        (vain, _) => format!(", {vain} of them in vain"),
+    };
+    let more =
+        if others.is_empty() { String::new() } else { format!(" and {}{vain}", plural(others.len(), "more action")) };
+    (!told.is_empty()).then(|| told.join(", ") + &more)
 }
+
+/// More actions than this are counted.
+const TOLD_MAX: usize = 2;
 
 fn grown(finished: &Finished) -> String {
     let steps = &finished.analysis.steps;

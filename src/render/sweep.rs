@@ -127,12 +127,18 @@ fn settled_by(grid: &Grid) -> Option<String> {
     };
     let all = needed.len() == open.len();
     let said = match (needed.len(), least == most) {
-        (count, true) if !all => format!("would settle {count} of the {} undecided points", open.len()),
-        (_, true) => "would settle what is undecided".to_string(),
-        (_, false) if all => format!("would settle the first undecided point, about {most} all"),
-        (count, false) => format!("would settle the first undecided point, about {most} {count} of {}", open.len()),
+        (count, true) if !all => {
+            format!("About {most} runs a point would settle {count} of the {} undecided points", open.len())
+        }
+        (_, true) => format!("About {most} runs a point would settle what is undecided"),
+        (count, false) => {
+            let whole = if all { "all of them".to_string() } else { format!("{count} of the {}", open.len()) };
+            format!(
+                "About {least} runs a point would settle the first undecided point, and about {most} would settle {whole}"
+            )
+        }
     };
-    Some(format!("About {least} runs a point {said} (--runs {most}).{left}{nothing}"))
+    Some(format!("{said} (--runs {most}).{left}{nothing}"))
 }
 
 /// What is undecided at a point because no run had anything to measure, such as no step in the window.
@@ -436,7 +442,8 @@ mod tests {
             (point.holds[0].verdict, point.holds[0].would_decide) = (Verdict::Undecided, runs);
         }
         let said = text(&grid).split_whitespace().collect::<Vec<_>>().join(" ");
-        let first = "About 93 runs a point would settle the first undecided point, about 1200 3 of 4 (--runs 1200).";
+        let first = "About 93 runs a point would settle the first undecided point, and about 1200 would settle 3 of the 4 \
+                     (--runs 1200).";
         assert!(said.contains(first) && said.contains("1 point lies on its bound"), "{said}");
         // The frame of what is undecided is explained below the picture.
         let words = String::from_utf8(svg::render(&heat_map(&grid).unwrap())).unwrap();

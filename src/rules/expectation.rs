@@ -424,6 +424,23 @@ impl Measure {
         )
     }
 
+    /// Why a run has nothing to measure, where it has not.
+    pub fn absent(self) -> &'static str {
+        match self {
+            Measure::Detection => "no scaling step followed a change of load",
+            Measure::MeanLatency | Measure::CostPerMillion => "no request was answered",
+            Measure::PodTermination => "no pod was deleted",
+            Measure::Drain => "no target was deregistered",
+            Measure::NodeTerminationAfterEmpty => "no node of Karpenter's lost its last pod",
+            Measure::TimeToReplace => "no node went whose pods had to move",
+            Measure::FirstDisruption | Measure::LastDisruption => "Karpenter disrupted no node",
+            _ if self == Measure::TimeToServe || self.name().starts_with("phase.") => {
+                "there is no such scaling step upwards"
+            }
+            _ => "there is none in this part of the run",
+        }
+    }
+
     fn named(name: &str) -> Option<Measure> {
         Measure::ALL.iter().copied().find(|measure| measure.name() == name)
     }
@@ -488,6 +505,9 @@ mod tests {
         assert_eq!(wrong("cost <= 3m"), (8, Some("$0.50".to_string())));
         assert_eq!(wrong("time_to_serve <= 3m of stap 1"), (23, Some("step".to_string())));
         assert_eq!(wrong("lost_requests == 0 please").0, 19);
+        assert_eq!(wrong("share(lost_requests) <= 1%"), (19, Some("share(lost_requests > 0)".to_string())));
+        assert_eq!(wrong("p95(lost_requests) <= 1% of step 2"), (4, Some("lost_share".to_string())));
+        assert_eq!(wrong("nodes_max <= 1%"), (13, None));
         assert_eq!(wrong("").0, 0);
         assert_eq!(wrong("p95(cost < 3").0, 9);
         assert_eq!(wrong("ärger <= 1").0, 0);

@@ -15,6 +15,7 @@ pub mod curve;
 pub mod diagnostic;
 pub mod external;
 pub mod files;
+mod forms;
 pub mod kind;
 pub(crate) mod later;
 pub(crate) mod mend;
@@ -239,7 +240,9 @@ fn read_files(path: &Path, found: Found, mends: Vec<mend::Mend>, options: &LoadO
     plan.hash = files.hash_with(&options.set);
     let data = files.take_asked();
     let warnings = problems.take_warnings();
-    plan.remarks = warnings.iter().map(|warning| warning.message.clone()).collect();
+    // Of an action or fault that finds nothing the run says so itself.
+    let told = warnings.iter().filter(|warning| !named::CODES.contains(&warning.code));
+    plan.remarks = told.map(|warning| warning.message.clone()).collect();
     let check_places = check_places.into_iter().map(|place| problems.named(place)).collect();
     Ok(Loaded { plan, warnings, sources: problems.sources, data, check_places })
 }

@@ -4,8 +4,11 @@
 //! of its name is (`<pool>-07`), and so is that of a pod (`<deployment>-r1-3`): what has it may come, and the run says if it did not.
 
 use super::Draft;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, nearest};
 use super::yaml::Node;
+
+/// Codes of the warnings that a name finds nothing: of a node, of a pod.
+pub(super) const CODES: [&str; 2] = ["W148", "W149"];
 
 /// A node by name.
 pub(super) fn check_node(name: &str, node: &Node, path: &str, draft: &mut Draft) {
@@ -35,10 +38,18 @@ pub(super) fn check_pod(name: &str, node: &Node, path: &str, draft: &mut Draft) 
         return;
     }
     let first: Vec<String> = plan.deployments.iter().map(|one| format!("{}-r1-1", one.name)).collect();
+    let whole = plan.deployments.iter().find(|one| one.name == name);
+    let near = nearest(name, first.iter().map(String::as_str));
+    let help = match (whole, near) {
+        (Some(owner), _) => {
+            let key = owner.kind().to_lowercase();
+            Some(format!("write {{ {key}: {name}, count: 1 }} for the oldest of its pods"))
+        }
+        (None, Some(near)) => Some(format!("did you mean `{near}`?")),
+        (None, None) => first.first().map(|first| format!("the pods of a Deployment are called as `{first}`")),
+    };
     let message = format!("{path}: no pod here could be called `{name}`");
-    let warning = Diagnostic::warning("W149", node.place, message)
-        .label("finds nothing")
-        .suggest(name, first.iter().map(String::as_str));
+    let warning = Diagnostic::warning("W149", node.place, message).label("finds nothing").maybe_help(help);
     draft.problems.push(warning);
 }
 

@@ -163,6 +163,11 @@ impl<'n> Fields<'n> {
         choice(node, &self.at(key), choices, problems)
     }
 
+    /// Some key was not asked for.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.node.entries().iter().any(|entry| !self.known.contains(&&*entry.key))
+    }
+
     /// Every key that was not asked for is an error, with the key that may have been meant.
     pub fn finish(self, problems: &mut Problems) {
         for entry in self.node.entries() {

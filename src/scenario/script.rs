@@ -6,6 +6,7 @@ use super::cluster::{CAPACITY_TYPES, find, find_type, find_zone};
 use super::curve::{self, CORES, RATE};
 use super::diagnostic::Diagnostic;
 use super::files;
+use super::forms::{ACTIONS, FAULTS, one_of};
 use super::later;
 use super::reader::{self, Fields};
 use super::traffic::USERS;
@@ -56,25 +57,7 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
         if until.is_some_and(|until| until <= at) {
             draft.problems.error("E015", item.place, format!("{}: ends before it begins", fields.path));
         }
-        let kinds = [
-            "spot_interruption",
-            "rebalance_recommendation",
-            "spot_price",
-            "node_failure",
-            "node_unhealthy",
-            "insufficient_capacity",
-            "health_check_fails",
-            "security_group_blocks",
-            "subnet_full",
-            "zone_failure",
-            "controller_without_permission",
-            "load_balancer_throttling",
-            "controller_down",
-            "slowdown",
-            "slow_registry",
-            "pod_calls_fail",
-        ];
-        let kind = one_of(&mut fields, &kinds, draft).and_then(|(key, node)| {
+        let kind = one_of(&mut fields, &FAULTS, &mut draft.problems).and_then(|(key, node)| {
             let path = fields.at(key);
             fault_kind(key, node, &path, draft)
         });
@@ -87,21 +70,6 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
 fn read_at(fields: &mut Fields<'_>, draft: &mut Draft) -> Option<Time> {
     let node = fields.required("at", &mut draft.problems)?;
     draft.instant(node, &fields.at("at"))
-}
-
-/// The one field that says what happens. It may be null (`spot_interruption:` means any).
-fn one_of<'n>(fields: &mut Fields<'n>, kinds: &[&'static str], draft: &mut Draft) -> Option<(&'static str, &'n Node)> {
-    let mut found = Vec::new();
-    for key in kinds {
-        fields.get(key);
-        found.extend(fields.node().get(key).map(|node| (*key, node)));
-    }
-    if let [only] = found.as_slice() {
-        return Some(*only);
-    }
-    let message = format!("{}: needs exactly one of {}", fields.path, kinds.join(", "));
-    draft.problems.error("E018", fields.place(), message);
-    None
 }
 
 fn fault_kind(key: &str, node: &Node, path: &str, draft: &mut Draft) -> Option<FaultKind> {
@@ -245,27 +213,7 @@ pub(crate) fn read_actions(items: &[Node], draft: &mut Draft) {
     let mut templates = Templates::new();
     let mut actions: Vec<Action> = Vec::new();
     for (at, mut fields) in timed {
-        let kinds = [
-            "scale",
-            "rollout",
-            "pause",
-            "resume",
-            "undo",
-            "apply",
-            "delete",
-            "delete_pod",
-            "delete_node_claim",
-            "delete_node",
-            "cordon",
-            "uncordon",
-            "drain",
-            "taint_node",
-            "untaint_node",
-            "label_node",
-            "annotate_node",
-            "set_load",
-        ];
-        if let Some((key, node)) = one_of(&mut fields, &kinds, draft) {
+        if let Some((key, node)) = one_of(&mut fields, &ACTIONS, &mut draft.problems) {
             let path = fields.at(key);
             let found = if key == "apply" {
                 apply(node, &path, &mut templates, draft)

@@ -14,8 +14,9 @@ use crate::engine::{Span, Time};
 use crate::plan::{Action, ActionKind, AppId, DeploymentId, Plan, TemplateId};
 use crate::rules::expectation::Verdict;
 use crate::study::run_once;
-use crate::world::{Loss, PodId, World};
+use crate::world::{Change, Loss, PodId, World};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Sleeps that are tried first.
@@ -52,9 +53,9 @@ pub struct Point {
     /// Micro-requests lost at pods on their way out, ascending over replications: fewer than asked for if the first ones lost
     /// too often already.
     pub lost: Vec<u64>,
-    /// The longest termination of each replication, ascending.
+    /// The longest termination of a pod that ran, of each replication, ascending.
     pub longest: Vec<Span>,
-    /// Pods whose termination was seen, in all replications.
+    /// Pods that ran and whose termination was seen, in all replications.
     pub terminations: u64,
     /// Micro-requests that came, and those answered, around the deletions, in all replications.
     pub traffic: (u64, u64),
@@ -276,13 +277,27 @@ fn look(outcome: &Outcome, start: Time, app: AppId, deployment: DeploymentId) ->
         let of_leaving = matches!(window.loss, Loss::Refused | Loss::Cut | Loss::Unreachable | Loss::DrainEnded);
         of_leaving && window.place.pod.is_some_and(|pod| leaves(pod, window.from))
     });
-    let ended = deleted(world, deployment).filter_map(|pod| {
+    let ran = ran_before_deletion(outcome, start);
+    let ended = deleted(world, deployment).filter(|pod| ran.contains(pod)).filter_map(|pod| {
         let pod = world.pod(pod);
         Some(pod.gone?.since(pod.deleting_since?))
     });
     let (terminations, longest) = ended.fold((0, Span::ZERO), |(count, most), span| (count + 1, most.max(span)));
     let lost = at_leaving.map(|window| window.amount).sum();
     Seen { lost, longest, terminations, traffic: around_deletions(world, start, app, deployment) }
+}
+
+/// Pods that ran when their deletion was asked for. One that was still on its way up has nothing to stop: how long it takes, such as
+/// until its image is there, is no matter of its grace period.
+fn ran_before_deletion(outcome: &Outcome, start: Time) -> BTreeSet<PodId> {
+    let world = &outcome.world;
+    let asked = |pod: PodId| world.pod(pod).deleting_since;
+    let started = outcome.recorder.facts.iter().filter_map(|fact| match fact.change {
+        Change::ContainerStarted(pod, _) => asked(pod).is_some_and(|asked| fact.at <= asked).then_some(pod),
+        _ => None,
+    });
+    let of_start = world.pods.iter().filter(|pod| pod.bound.is_some_and(|bound| bound < start)).map(|pod| pod.id);
+    started.chain(of_start).collect()
 }
 
 /// Micro-requests of a service that came, and those answered, from shortly before a pod's deletion was asked for until it was gone.

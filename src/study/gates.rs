@@ -54,6 +54,12 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         (runs, Some(exact)) => with_kept(exact.line(check), runs.as_ref(), check),
         _ => unreachable!("one of both was run for each kind of check"),
     };
+    let scripted = !plan.actions.is_empty() || !plan.faults.is_empty();
+    let remarks = match &exact {
+        Some(exact) => exact.remarks(),
+        None if runs.is_some() && scripted => super::exact(plan, control.check).remarks(),
+        None => Vec::new(),
+    };
     let claims = plan.claims.iter().map(|claim| Line {
         claim: Some(claim.text.clone()),
         expected: claim.expect,
@@ -65,6 +71,7 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         path: path.to_string(),
         headline: exact.as_ref().map(|exact| exact.headline.clone()),
         lines: claims.chain(plan.expectations.iter().map(judged)).collect(),
+        remarks,
         runs: runs.as_ref().map_or(0, |runs| runs.samples.len()),
         interrupted: runs.as_ref().is_some_and(|runs| runs.interrupted),
         seed: plan.seed,

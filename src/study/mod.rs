@@ -107,6 +107,10 @@ impl Exact<'_> {
     fn line(&self, check: &Expectation) -> Line {
         line(check, self.plan, &self.outcome, &self.analysis)
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.analysis.remarks.clone()
+    }
 }
 
 /// How the claims and expectations of a scenario came out in one run.
@@ -135,6 +139,7 @@ pub fn verdicts(plan: &Plan, outcome: &Outcome, path: &str) -> Verdicts {
         path: path.to_string(),
         headline: Some(headline),
         lines: claims.chain(plan.expectations.iter().map(judged)).collect(),
+        remarks: analysis.remarks.clone(),
         runs: 0,
         interrupted: false,
         seed: plan.seed,

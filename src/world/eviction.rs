@@ -44,6 +44,28 @@ pub struct EvictionRequest {
 }
 
 impl World {
+    /// Why the eviction of a pod is refused, in words, with the budgets that cover it.
+    pub fn why_refused(&self, pod: PodId, answer: Eviction) -> String {
+        let template = self.template_of(pod);
+        let budgets = self.pdbs.iter().filter(|pdb| pdb.spec.matches(template));
+        let budgets: Vec<String> = budgets
+            .map(|pdb| {
+                let (allowed, healthy, desired) = (pdb.disruptions_allowed, pdb.current_healthy, pdb.desired_healthy);
+                let name = &pdb.spec.name;
+                format!("pdb/{name}: disruptionsAllowed {allowed}, currentHealthy {healthy}, desiredHealthy {desired}")
+            })
+            .collect();
+        let why = match answer {
+            Eviction::Granted | Eviction::NotFound => "it is not",
+            Eviction::Refused { retry_after } if retry_after.is_zero() => "the budget is used up",
+            Eviction::Refused { .. } => "the budget's status is older than its spec",
+            Eviction::Forbidden => "the budget's status cannot be trusted",
+            Eviction::SeveralBudgets => "more than one budget selects the pod, which the API does not support",
+            Eviction::DeleteFailed => "the deletion failed",
+        };
+        format!("{why} ({})", budgets.join("; "))
+    }
+
     /// One eviction request.
     pub fn evict_pod(&mut self, pod: PodId) -> Eviction {
         self.request_eviction(pod, EvictionRequest::default())

@@ -276,7 +276,10 @@ impl Termination {
             Eviction::Refused { .. } | Eviction::Forbidden | Eviction::SeveralBudgets | Eviction::DeleteFailed => {
                 if refusals == 0 {
                     let (world, now) = (&*cx.world, cx.now);
-                    cx.recorder.explain(now, || refusal(world, pod, answer));
+                    cx.recorder.explain(now, || {
+                        let (name, why) = (world.pod_name(pod), world.why_refused(pod, answer));
+                        format!("Karpenter's eviction of pod {name} is refused: {why}; it tries again")
+                    });
                 }
                 cx.recorder.refused_evictions.push((cx.now, pod));
                 self.evictions.insert(pod, refusals.saturating_add(1));
@@ -335,29 +338,6 @@ fn held_volumes(plan: &Plan, world: &World, node: NodeId) -> Vec<String> {
     let pods = &world.node(node).pods;
     let attached = world.attachments_of(node).filter(|one| !pods.iter().any(|&pod| stays(pod, &one.claim)));
     attached.map(|one| one.claim.1.clone()).collect()
-}
-
-/// A refused eviction in words.
-fn refusal(world: &World, pod: PodId, answer: Eviction) -> String {
-    let template = world.template_of(pod);
-    let budgets = world.pdbs.iter().filter(|pdb| pdb.spec.matches(template));
-    let budgets: Vec<String> = budgets
-        .map(|pdb| {
-            let (allowed, healthy, desired) = (pdb.disruptions_allowed, pdb.current_healthy, pdb.desired_healthy);
-            let name = &pdb.spec.name;
-            format!("pdb/{name}: disruptionsAllowed {allowed}, currentHealthy {healthy}, desiredHealthy {desired}")
-        })
-        .collect();
-    let why = match answer {
-        Eviction::Granted | Eviction::NotFound => "it is not",
-        Eviction::Refused { retry_after } if retry_after.is_zero() => "the budget is used up",
-        Eviction::Refused { .. } => "the budget's status is older than its spec",
-        Eviction::Forbidden => "the budget's status cannot be trusted",
-        Eviction::SeveralBudgets => "more than one budget selects the pod, which the API does not support",
-        Eviction::DeleteFailed => "the deletion failed",
-    };
-    let name = world.pod_name(pod);
-    format!("Karpenter's eviction of pod {name} is refused: {why} ({}); it tries again", budgets.join("; "))
 }
 
 /// First back-off, doubled with each refusal up to the largest.

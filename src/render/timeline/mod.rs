@@ -24,7 +24,7 @@ use super::headline::headline;
 use super::text::{plural, tenths};
 use crate::analysis::{Step, Why};
 use crate::engine::{Span, Time};
-use crate::plan::DeploymentId;
+use crate::plan::{ActionId, DeploymentId};
 use canvas::{Anchor, Colour, Drawing, fitted, text_width};
 
 /// Width of the picture.
@@ -179,9 +179,15 @@ fn markers(finished: &Finished) -> Vec<Marker> {
     let whose = |deployment: DeploymentId| {
         if several { format!("{} ", plan.deployments[deployment.index()].name) } else { String::new() }
     };
-    let acted = plan.actions.iter().filter(|action| action.at < plan.until);
+    let acted = plan.actions.iter().enumerate().filter(|(_, action)| action.at < plan.until);
     let acted: Vec<Marker> = acted
-        .filter_map(|action| Some(Marker { at: action.at, words: action.words(plan)?, colour: palette::INK, rank: 0 }))
+        .filter_map(|(index, action)| {
+            let mut words = action.words(plan)?;
+            if let Some(short) = finished.recorder.shortfall_of(ActionId::at(index)) {
+                words += &format!(" ({})", short.words());
+            }
+            Some(Marker { at: action.at, words, colour: palette::INK, rank: 0 })
+        })
         .collect();
     // What a user did is said once, by the action, unless there are too many of them.
     let is_told = |by_hpa: bool| by_hpa || acted.len() > ACTIONS_MAX;

@@ -23,6 +23,9 @@ pub fn render(reports: &[Report]) -> String {
             let file = property(&report.path);
             let _ = writeln!(out, "::warning file={file},title=nothing to check::{}", data(NOTHING_TO_CHECK));
         }
+        for remark in &report.remarks {
+            let _ = writeln!(out, "::warning file={},title=remark::{}", property(&report.path), data(remark));
+        }
         for (index, one) in report.lines.iter().enumerate() {
             let level = match outcome(one) {
                 "ok" => continue,

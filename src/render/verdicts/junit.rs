@@ -36,6 +36,9 @@ pub fn render(reports: &[Report]) -> String {
             case.set_classname(report.name.as_str()).set_system_out(sentence(one));
             suite.add_test_case(case);
         }
+        if !report.remarks.is_empty() {
+            suite.set_system_out(report.remarks.join("\n"));
+        }
         document.add_test_suite(suite);
     }
     document.to_string().expect("a report in memory can be written as XML")

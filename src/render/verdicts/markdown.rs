@@ -25,6 +25,9 @@ pub fn render(reports: &[Report]) -> String {
             let (measured, cause) = (cell(&one.interval), cell(&cause));
             let _ = writeln!(out, "| {name} | `{check}` | {answer} | {measured}{runs} | {cause} |");
         }
+        for remark in &report.remarks {
+            let _ = writeln!(out, "| {} | | remark | {} | |", cell(&report.name), cell(remark));
+        }
     }
     out
 }

@@ -57,6 +57,10 @@ pub fn page(report: &Report) -> String {
         line(&mut out, &format!("  {:<9} ", one.verdict.name()), &format!("{}: {}", one.check, one.explanation));
         more(&mut out, "            ", one);
     }
+    if !report.remarks.is_empty() {
+        out.push_str("\nRemarks\n");
+        report.remarks.iter().for_each(|remark| line(&mut out, "  - ", remark));
+    }
     if let Some(hint) = hint(&report.lines) {
         out.push('\n');
         line(&mut out, "", &hint);
@@ -274,6 +278,19 @@ pub(crate) mod tests {
         report.lines[0].check = "lost_requests == 0 of step 1".to_string();
         let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("; share(lost_requests == 0) >= 95% of step 1 asks whether"), "{text}");
+    }
+
+    /// A gate may hold because an action did nothing: each form says so.
+    #[test]
+    fn what_did_nothing_is_told_wherever_verdicts_are() {
+        let remark = "cordon of node nope-9 at 2m: there is no node nope-9 then";
+        let report = Report { remarks: vec![remark.to_string()], ..example() };
+        assert!(page(&report).contains(&format!("Remarks\n  - {remark}\n")), "{}", page(&report));
+        let reports = [report];
+        let notice = format!("::warning file=scenarios/shop.yaml,title=remark::{remark}\n");
+        assert!(github::render(&reports).contains(&notice), "{}", github::render(&reports));
+        assert!(markdown::render(&reports).ends_with(&format!("| shop | | remark | {remark} | |\n")));
+        assert!(junit::render(&reports).contains(&format!("<system-out>{remark}</system-out>")));
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl<'a> Reader<'a> {
         let subject = if name == "share" {
             let (start, name) = self.name();
             let measure = self.measure(start, name)?;
+            self.space();
+            if self.rest().starts_with(')') {
+                let suggestion = format!("share({name} {})", above(measure.unit()));
+                return Err(self.error(self.at, "a share is one of runs: of which?", Some(suggestion)));
+            }
             let comparison = self.comparison()?;
             Subject::Share(measure, comparison, self.value(measure.unit())?)
         } else {
@@ -171,6 +176,13 @@ impl<'a> Reader<'a> {
             return Ok(Bound::Within(low, high));
         }
         let comparison = self.comparison()?;
+        self.space();
+        let word = self.rest().split_whitespace().next().unwrap_or("");
+        if let Some((counts, shares)) = counted_as_share(subject).filter(|_| share(word).is_some() && word != "0") {
+            let start = self.text.find(counts.name()).unwrap_or(start);
+            let message = format!("it is a count; as a share of requests it is `{}`", shares.name());
+            return Err(self.error(start, message, Some(shares.name().to_string())));
+        }
         self.value(subject.unit()).map(|value| Bound::Compare(comparison, value))
     }
 
@@ -254,6 +266,22 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// What a share of runs could be about: those above something.
+fn above(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Seconds => "> 3m",
+        Unit::Count => "> 0",
+        Unit::Share => "> 1%",
+        Unit::Dollars => "> $0.50",
+    }
+}
+
+/// A count of requests that is a measure as a share of them, too.
+fn counted_as_share(subject: Subject) -> Option<(Measure, Measure)> {
+    let pairs = [(Measure::LostRequests, Measure::LostShare), (Measure::SlowRequests, Measure::SlowShare)];
+    pairs.into_iter().find(|&(counts, _)| subject.unit() == Unit::Count && counts == subject.measure())
 }
 
 /// `2m18.5s` in seconds, by way of whole microseconds.
