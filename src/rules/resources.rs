@@ -75,12 +75,14 @@ impl Resources {
     }
 
     /// Amount of an extended resource.
+    #[inline]
     pub fn extended(&self, name: &str) -> i64 {
         self.extended.get(name).copied().unwrap_or(0)
     }
 
     /// Whether everything asked for here is there in `available` (negative amounts are never enough for a request
     /// above zero; a request of zero always fits).
+    #[inline]
     pub fn fits_in(&self, available: &Resources) -> bool {
         let enough = |want: i64, have: i64| want <= 0 || want <= have;
         enough(self.cpu.0, available.cpu.0)
@@ -92,6 +94,7 @@ impl Resources {
 }
 
 impl AddAssign<&Resources> for Resources {
+    #[inline]
     fn add_assign(&mut self, other: &Resources) {
         self.cpu.0 += other.cpu.0;
         self.memory.0 += other.memory.0;
@@ -104,6 +107,7 @@ impl AddAssign<&Resources> for Resources {
 }
 
 impl SubAssign<&Resources> for Resources {
+    #[inline]
     fn sub_assign(&mut self, other: &Resources) {
         self.cpu.0 -= other.cpu.0;
         self.memory.0 -= other.memory.0;

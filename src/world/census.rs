@@ -13,6 +13,7 @@ use crate::plan::{ImageId, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::taint::Taint;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -285,7 +286,7 @@ impl Census {
 
     /// The set of labels of a node. Copying labels is dear: they are compared as they are.
     fn label_set(&mut self, labels: &Arc<Labels>) -> u32 {
-        match self.label_sets.binary_search_by(|(known, _)| as_kinds_know(known).cmp(as_kinds_know(labels))) {
+        match self.label_sets.binary_search_by(|(known, _)| compare_as_kinds_know(known, labels)) {
             Ok(position) => self.label_sets[position].1,
             Err(position) => {
                 let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
@@ -319,6 +320,21 @@ impl Census {
             kind.into_iter().for_each(|kind| class.kinds.entry(kind).or_default().add(held.count));
         }
     }
+}
+
+/// The order of labels as a kind knows them. Most texts are shared, and those need not be read.
+fn compare_as_kinds_know(one: &Labels, other: &Labels) -> Ordering {
+    let mut others = other.texts();
+    for (key, value) in one.texts() {
+        let Some((other_key, other_value)) = others.next() else { return Ordering::Greater };
+        let keys = if Arc::ptr_eq(key, other_key) { Ordering::Equal } else { key.cmp(other_key) };
+        let values = || if **key == *HOSTNAME_LABEL { Ordering::Equal } else { value.cmp(other_value) };
+        let order = keys.then_with(|| if Arc::ptr_eq(value, other_value) { Ordering::Equal } else { values() });
+        if order.is_ne() {
+            return order;
+        }
+    }
+    if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
 }
 
 /// Labels as a kind knows them: of the host's name only that it is there.

@@ -399,6 +399,7 @@ impl World {
     }
 
     /// The metrics of a pod that exists, which are served from now on: to be written in place of what was served before.
+    #[inline]
     pub fn serve_pod_metrics(&mut self, pod: PodId) -> &mut PodMetrics {
         debug_assert!(self.living.contains(pod), "metrics of a pod that is gone");
         if self.pod_metrics.len() <= pod.index() {
@@ -409,6 +410,7 @@ impl World {
     }
 
     /// What the resource metrics API serves for a pod.
+    #[inline]
     pub fn metrics_of(&self, pod: PodId) -> Option<&PodMetrics> {
         self.pod_metrics.get(pod.index()).and_then(Option::as_ref)
     }

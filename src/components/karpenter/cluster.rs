@@ -36,6 +36,7 @@ pub fn disrupted_taint() -> &'static Taint {
 }
 
 /// Taints of a node that is still coming up.
+#[inline]
 pub fn is_ephemeral(taint: &Taint) -> bool {
     let is = |key: &str, effect| taint.key == key && taint.effect == effect;
     is("node.kubernetes.io/not-ready", TaintEffect::NoSchedule)
@@ -262,6 +263,7 @@ fn filled<'a>(amounts: &'a Resources, otherwise: &Resources) -> Cow<'a, Resource
 }
 
 /// Taints of a node that matter: its claim's until it is registered; without those of starting up until it is initialised.
+#[inline]
 pub fn lasting_taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -> Cow<'a, [Taint]> {
     let unregistered = claim.filter(|claim| claim.registered.is_none());
     let mut taints = Cow::Borrowed(unregistered.map_or(&*node.taints, |claim| &*claim.taints));
@@ -307,6 +309,7 @@ pub fn is_provisionable(world: &World, pod: PodId) -> bool {
 }
 
 /// It would have to run elsewhere if its node went.
+#[inline]
 pub fn is_reschedulable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
     let stateful = world.template_of(pod).controller == PodController::StatefulSet;
@@ -326,6 +329,7 @@ pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
+#[inline]
 pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
     let Some(value) = world.template_of(pod).annotations.get(DO_NOT_DISRUPT) else { return false };
     if value == "true" {
@@ -360,6 +364,7 @@ fn duration(text: &str) -> Option<Span> {
 }
 
 /// Budgets that select a pod.
+#[inline]
 pub fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = &Pdb> {
     let template = world.template_of(pod);
     world.pdbs.iter().filter(move |pdb| {
@@ -431,6 +436,7 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
 }
 
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
+#[inline]
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
     let template = world.template_of(pod);
     let written = template.annotations.get(DELETION_COST).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
@@ -444,6 +450,7 @@ pub fn zone_named(plan: &Plan, name: &str) -> Option<ZoneId> {
 }
 
 /// Whether a pod tolerates all taints, those of effect PreferNoSchedule included.
+#[inline]
 pub fn tolerates_all(template: &PodTemplate, taints: &[Taint]) -> bool {
     taints.iter().all(|taint| tolerated(&template.tolerations, taint))
 }

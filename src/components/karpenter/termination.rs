@@ -404,6 +404,7 @@ fn may_hold_up(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.
+#[inline]
 pub fn tier(world: &World, pod: PodId) -> u8 {
     let class = world.template_of(pod).priority_class.as_deref();
     let critical = matches!(class, Some("system-cluster-critical" | "system-node-critical"));

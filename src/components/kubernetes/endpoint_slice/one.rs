@@ -122,6 +122,7 @@ impl<'l> Look<'l> {
     }
 
     /// Whether a pod should have an endpoint; `None`: the common case is not given.
+    #[inline]
     fn at(&mut self, id: PodId) -> Option<Option<Wanted<'l>>> {
         let pod = self.world.pod(id);
         if !is_listed(pod) {

@@ -157,28 +157,25 @@ impl<'a> Reader<'a> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        let mut pods = self.pods().peekable();
-        for id in self.world.measured.iter() {
-            let Some(metrics) = self.world.metrics_of(id) else { continue };
-            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
-                tally.pod(&pod, None);
-            }
-            let living = pods.next_if(|pod| pod.id == id);
-            // Pods that are gone may still be served.
-            if living.is_none() && !self.selected.has(self.world.pod(id).template.index()) {
-                continue;
-            }
-            match (living, self.sample(id, metrics, resource, container)?) {
-                (Some(pod), sample) => tally.pod(&pod, sample),
-                (None, Some(sample)) => tally.gone(&sample),
-                (None, None) => {}
+        let sample = |id| match self.world.metrics_of(id) {
+            Some(metrics) => self.sample(id, metrics, resource, container),
+            None => Ok(None),
+        };
+        for pod in self.pods() {
+            tally.pod(&pod, sample(pod.id)?);
+        }
+        // Pods that are gone may still be served.
+        let gone = self.world.measured.iter().filter(|&id| !self.world.living.contains(id));
+        for id in gone.filter(|&id| self.selected.has(self.world.pod(id).template.index())) {
+            if let Some(sample) = sample(id)? {
+                tally.gone(&sample);
             }
         }
-        pods.for_each(|pod| tally.pod(&pod, None));
         Ok(tally)
     }
 
     /// What the metrics of a pod say of a resource; `None`: anything is lacking.
+    #[inline]
     fn sample(
         &self,
         pod: PodId,
@@ -323,6 +320,7 @@ pub fn templates_selected(world: &World, namespace: &str, selector: &LabelSelect
 }
 
 /// Usage in milli-units, each container rounded up; `None` if anything is lacking.
+#[inline]
 fn usage_milli(metrics: &PodMetrics, resource: &str, container: Option<usize>) -> Option<i64> {
     let mut sum = None;
     for usage in &metrics.containers {

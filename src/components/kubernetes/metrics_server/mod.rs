@@ -265,6 +265,7 @@ impl Housekeeping {
     }
 
     /// Samples the pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
+    #[inline]
     fn sample(&mut self, cx: &Cx, at: Time) {
         let flags = &cx.plan.flags.metrics;
         let used = if flags.stepwise {
@@ -291,11 +292,13 @@ fn is_watched(cx: &Cx, deployment: DeploymentId) -> bool {
 }
 
 /// The pod's node answers and its application's container runs.
+#[inline]
 fn is_running(world: &World, pod: PodId) -> bool {
     running(world, pod).is_some()
 }
 
 /// The containers, those for initialisation left out, of a pod whose node answers and whose application's container runs.
+#[inline]
 fn running(world: &World, pod: PodId) -> Option<&[ContainerStatus]> {
     let entry = world.pod(pod);
     let alive = entry.gone.is_none() && entry.node.is_some_and(|node| world.node(node).alive);
@@ -309,6 +312,7 @@ fn nanos(nanocores: u64, span: Span) -> u64 {
 }
 
 /// The pod's counter; what runs has always used a little.
+#[inline]
 fn used(world: &World, pod: PodId, at: Time, used_before: u64) -> u64 {
     let started = world.pod(pod).containers.iter().filter_map(|status| status.running_since).min();
     let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, at.since(started)));
