@@ -231,7 +231,7 @@ impl<'p> Sim<'p> {
         self.world.take_journal(&mut journal);
         for &change in &journal {
             self.recorder.push(now, change, &self.world);
-            self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
+            self.wiring.wake(change, now, (self.plan, &self.world), self.random.as_ref(), &mut self.queue);
         }
         journal.clear();
         self.journal = journal;
