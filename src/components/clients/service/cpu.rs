@@ -23,15 +23,10 @@ impl Service {
 
     /// Gives a pod's server its CPU, and those that share the node theirs if that changes them.
     pub(super) fn balance(&mut self, cx: &mut Cx, pod: PodId) {
-        self.balance_with(cx, pod, Standing::of(cx.world, pod));
+        self.balance_as(cx, pod, Standing::of(cx.world, pod));
     }
 
-    /// The same, where it is known how the pod stands.
-    pub(super) fn balance_with(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
-        self.balance_as(cx, pod, standing);
-    }
-
-    /// The same within the loop of requests.
+    /// The same, where it is known how the pod stands: within the loops of requests and of lanes.
     #[inline(always)]
     pub(super) fn balance_as(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
         let state = &self.pods[pod.index()];

@@ -55,12 +55,15 @@ impl Service {
             self.load_lane(cx, app, rate, lane);
         }
         self.flowing = None;
-        let mut before = None;
-        for lane in &mut lanes {
-            self.rate_lane(cx, app, rate, lane, before.as_ref());
-            before = Some(*lane);
+        let timeout = self.apps[app.index()].check_timeout;
+        for index in 0..lanes.len() {
+            let (before, rest) = lanes.split_at_mut(index);
+            let Some(lane) = rest.first_mut() else { break };
+            self.rate_lane(cx, app, rate, lane, before.last());
+            if let Some(timeout) = timeout {
+                strain::tell_of_lane(cx, timeout, rate, lane);
+            }
         }
-        strain::tell_of_lanes(cx, self.apps[app.index()].check_timeout, rate, &lanes);
         self.apps[app.index()].stream.lanes = lanes;
         self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;
@@ -140,12 +143,13 @@ impl Service {
         };
         let state = &mut self.pods[pod.index()];
         if std::mem::replace(&mut state.flow_usage, wanted) != wanted || lane.rated.is_none() {
-            self.balance_with(cx, pod, standing);
+            self.balance_as(cx, pod, standing);
         }
     }
 
     /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and
     /// how long it computes, where that follows from the crowd.
+    #[inline]
     pub(super) fn lane_cpu(&self, cx: &Cx, app: AppId, pod: PodId, arriving: f64, cores: u64) -> (f64, Option<Span>) {
         let spec = &cx.plan.apps[app.index()];
         let cpu = spec.cpu_per_request.seconds() * self.terms(cx.plan, app, pod, cx.now).cpu_factor;

@@ -38,9 +38,8 @@ const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
 pub struct Traffic {
     apps: Vec<AppTraffic>,
     answers: Vec<Answer>,
-    /// Only their memory is used again.
+    /// Only its memory is used again.
     routes_before: Vec<Route>,
-    shares: Vec<Share>,
 }
 
 /// What it knows of an application.
@@ -59,6 +58,12 @@ struct AppTraffic {
     /// Requests held for a pod, with the time when that ends.
     held: VecDeque<(Time, RequestId)>,
     routes: Vec<Route>,
+    /// Shares of the flow, as they were told last.
+    shares: Vec<Share>,
+    /// They follow from the routes alone, and those are the same still.
+    shares_hold: bool,
+    /// All targets of the routes are in service.
+    in_service: bool,
     /// All routes have the same weight.
     even: bool,
     /// The route after the one used last.
@@ -110,6 +115,9 @@ impl Traffic {
                 reactions: Reactions::default(),
                 held: VecDeque::new(),
                 routes: Vec::new(),
+                shares: Vec::new(),
+                shares_hold: false,
+                in_service: false,
                 even: true,
                 pointer: 0,
                 last: None,
@@ -285,6 +293,7 @@ impl Traffic {
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
         self.routes_before = std::mem::replace(&mut state.routes, routes);
+        (state.shares_hold, state.in_service) = (false, false);
         self.release(cx, id);
         let state = &mut self.apps[id.index()];
         if ramps && !state.refresh {
@@ -357,17 +366,24 @@ impl Traffic {
     /// Tells applications the present flow, or moves the meters of pods whose load is given as cores.
     fn flow(&mut self, cx: &mut Cx, id: AppId) {
         let app = &cx.plan.apps[id.index()];
-        let state = &self.apps[id.index()];
+        let state = &mut self.apps[id.index()];
         if app.cores.is_some() {
             share_cores(cx, app, state.rate);
         } else if app.mode == TrafficMode::Fluid {
-            let shares = shares(cx.plan, cx.world, &state.routes, std::mem::take(&mut self.shares));
-            cx.world.set_flow(id, state.rate, &shares);
-            self.shares = shares;
-            if state.rate > 0.0 {
+            if state.shares_hold {
+                debug_assert_eq!(state.shares, shares(cx.plan, cx.world, &state.routes, Vec::new()));
+                cx.world.set_flow_rate(id, state.rate);
+            } else {
+                state.shares = shares(cx.plan, cx.world, &state.routes, std::mem::take(&mut state.shares));
+                // Which pods are behind a node, only endpoints tell.
+                state.shares_hold = state.routes.iter().all(|route| route.node.is_none());
+                cx.world.set_flow(id, state.rate, &state.shares);
+            }
+            if state.rate > 0.0 && !state.in_service {
                 for target in state.routes.iter().filter(|route| route.weight > 0.0).filter_map(|route| route.target) {
                     cx.world.note_in_service(target);
                 }
+                state.in_service = true;
             }
         }
     }
