@@ -427,15 +427,6 @@ impl World {
         self.requests.routed.push(Routed::Flow(app));
     }
 
-    /// The same where shares are what they were.
-    pub fn set_flow_rate(&mut self, app: AppId, rate: f64) {
-        let flow = &mut self.flows[app.index()];
-        if flow.rate != rate {
-            flow.rate = rate;
-            self.requests.routed.push(Routed::Flow(app));
-        }
-    }
-
     /// Anything was handed over since the last [`World::take_routed`].
     pub fn has_routed(&self) -> bool {
         !self.requests.routed.is_empty()

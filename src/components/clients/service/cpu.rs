@@ -8,15 +8,20 @@ use super::server::{Work, share_out};
 use super::{Event, NANOCORES_PER_MILLICORE, Service};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
-use crate::plan::{AppId, Plan};
+use crate::plan::{App, AppId, Plan};
 use crate::world::PodId;
 
 impl Service {
     /// On what terms a pod works: as its application does, and slower while it is cold.
     #[inline(always)]
     pub(super) fn terms(&self, plan: &Plan, app: AppId, pod: PodId, now: Time) -> Work {
-        let work = self.apps[app.index()].work;
-        let Some(warm_up) = &plan.apps[app.index()].demand.warm_up else { return work };
+        self.terms_of(self.apps[app.index()].work, &plan.apps[app.index()], pod, now)
+    }
+
+    /// The same, where it is known how the application does.
+    #[inline(always)]
+    pub(super) fn terms_of(&self, work: Work, app: &App, pod: PodId, now: Time) -> Work {
+        let Some(warm_up) = &app.demand.warm_up else { return work };
         let age = now.since(self.pods[pod.index()].answers_since);
         Work { cpu_factor: work.cpu_factor * warm_up.factor(age), ..work }
     }

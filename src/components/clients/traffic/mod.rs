@@ -27,7 +27,7 @@ use crate::world::{Answer, Loss, PodId, Process, RequestId, Sent, Share, TargetI
 use arrivals::Arrivals;
 use choice::choose;
 use reactions::Reactions;
-use routes::{Route, is_loaded, pods_behind, pods_of, routes, service_of, shares};
+use routes::{Route, is_loaded, leads_alike, pods_behind, pods_of, routes, service_of, shares};
 use std::collections::VecDeque;
 use sticky::Sticky;
 
@@ -38,8 +38,9 @@ const ARRIVAL: Purpose = Purpose::named("traffic.arrival");
 pub struct Traffic {
     apps: Vec<AppTraffic>,
     answers: Vec<Answer>,
-    /// Only its memory is used again.
+    /// Only their memory is used again.
     routes_before: Vec<Route>,
+    shares: Vec<Share>,
 }
 
 /// What it knows of an application.
@@ -58,12 +59,6 @@ struct AppTraffic {
     /// Requests held for a pod, with the time when that ends.
     held: VecDeque<(Time, RequestId)>,
     routes: Vec<Route>,
-    /// Shares of the flow, as they were told last.
-    shares: Vec<Share>,
-    /// They follow from the routes alone, and those are the same still.
-    shares_hold: bool,
-    /// All targets of the routes are in service.
-    in_service: bool,
     /// All routes have the same weight.
     even: bool,
     /// The route after the one used last.
@@ -115,9 +110,6 @@ impl Traffic {
                 reactions: Reactions::default(),
                 held: VecDeque::new(),
                 routes: Vec::new(),
-                shares: Vec::new(),
-                shares_hold: false,
-                in_service: false,
                 even: true,
                 pointer: 0,
                 last: None,
@@ -292,15 +284,20 @@ impl Traffic {
         }
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
+        let same = leads_alike(&state.routes, &routes);
         self.routes_before = std::mem::replace(&mut state.routes, routes);
-        (state.shares_hold, state.in_service) = (false, false);
         self.release(cx, id);
         let state = &mut self.apps[id.index()];
         if ramps && !state.refresh {
             state.refresh = true;
             cx.after(cx.plan.flags.serving.ramp_step, crate::components::Event::Traffic(Event::Refresh(id)));
         }
-        self.flow(cx, id);
+        if !same {
+            self.flow(cx, id);
+        } else if cfg!(debug_assertions) && app.mode == TrafficMode::Fluid {
+            let shares = shares(cx.plan, cx.world, &state.routes, Vec::new());
+            assert_eq!(shares, cx.world.flows[id.index()].shares, "the same routes make the same flow");
+        }
     }
 
     /// What was held goes to the pods that there are now.
@@ -366,24 +363,17 @@ impl Traffic {
     /// Tells applications the present flow, or moves the meters of pods whose load is given as cores.
     fn flow(&mut self, cx: &mut Cx, id: AppId) {
         let app = &cx.plan.apps[id.index()];
-        let state = &mut self.apps[id.index()];
+        let state = &self.apps[id.index()];
         if app.cores.is_some() {
             share_cores(cx, app, state.rate);
         } else if app.mode == TrafficMode::Fluid {
-            if state.shares_hold {
-                debug_assert_eq!(state.shares, shares(cx.plan, cx.world, &state.routes, Vec::new()));
-                cx.world.set_flow_rate(id, state.rate);
-            } else {
-                state.shares = shares(cx.plan, cx.world, &state.routes, std::mem::take(&mut state.shares));
-                // Which pods are behind a node, only endpoints tell.
-                state.shares_hold = state.routes.iter().all(|route| route.node.is_none());
-                cx.world.set_flow(id, state.rate, &state.shares);
-            }
-            if state.rate > 0.0 && !state.in_service {
+            let shares = shares(cx.plan, cx.world, &state.routes, std::mem::take(&mut self.shares));
+            cx.world.set_flow(id, state.rate, &shares);
+            self.shares = shares;
+            if state.rate > 0.0 {
                 for target in state.routes.iter().filter(|route| route.weight > 0.0).filter_map(|route| route.target) {
                     cx.world.note_in_service(target);
                 }
-                state.in_service = true;
             }
         }
     }
