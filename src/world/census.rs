@@ -322,7 +322,7 @@ impl Census {
     }
 }
 
-/// The order of labels as a kind knows them. Most texts are shared, and those need not be read.
+/// The order of labels as a kind knows them: of the host's name only that it is there. Most texts are shared, and those need not be read.
 fn compare_as_kinds_know(one: &Labels, other: &Labels) -> Ordering {
     let mut others = other.texts();
     for (key, value) in one.texts() {
@@ -335,11 +335,6 @@ fn compare_as_kinds_know(one: &Labels, other: &Labels) -> Ordering {
         }
     }
     if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
-}
-
-/// Labels as a kind knows them: of the host's name only that it is there.
-fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
-    labels.iter().map(|(key, value)| (key, if key == HOSTNAME_LABEL { "" } else { value }))
 }
 
 fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
@@ -436,7 +431,7 @@ impl World {
             if held != by_node[node.id.index()] {
                 return Err(format!("node {}: the census counts {held:?}", node.name));
             }
-            let alike = |kind: &NodeKind| as_kinds_know(&kind.labels).eq(as_kinds_know(&node.labels));
+            let alike = |kind: &NodeKind| compare_as_kinds_know(&kind.labels, &node.labels).is_eq();
             let fits = |kind: u32| alike(census.kind(kind)) && census.kind(kind).taints == node.taints;
             if kind.is_some() != node.gone.is_none() || !kind.is_none_or(fits) {
                 return Err(format!("node {} is not of its kind", node.name));

@@ -405,8 +405,11 @@ impl World {
         if self.pod_metrics.len() <= pod.index() {
             self.pod_metrics.resize(self.pods.len(), None);
         }
-        self.measured.insert(pod);
-        self.pod_metrics[pod.index()].get_or_insert_default()
+        let served = &mut self.pod_metrics[pod.index()];
+        if served.is_none() {
+            self.measured.insert(pod);
+        }
+        served.get_or_insert_default()
     }
 
     /// What the resource metrics API serves for a pod.

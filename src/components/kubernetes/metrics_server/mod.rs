@@ -22,7 +22,7 @@ pub mod storage;
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec, Plan};
-use crate::world::{ContainerStatus, ContainerUsage, Hpa, NodeId, PodId, World};
+use crate::world::{ContainerStatus, ContainerUsage, CpuMeter, Hpa, NodeId, PodId, World};
 use storage::{KeptOfPod, Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
@@ -209,15 +209,18 @@ impl MetricsServer {
     fn publish(&mut self, cx: &mut Cx) {
         let flags = &cx.plan.flags.metrics;
         let MetricsServer { pods, storage, .. } = self;
-        pods.retain_mut(|kept| {
-            let exists = cx.world.pod(kept.pod).gone.is_none();
-            let is_sampled = exists && (!flags.exact || is_running(cx.world, kept.pod));
-            if is_sampled && flags.exact {
+        let is_sampled =
+            |world: &World, pod: PodId| world.pod(pod).gone.is_none() && (!flags.exact || is_running(world, pod));
+        let mut is_any_left = false;
+        for kept in pods.iter_mut() {
+            if !is_sampled(cx.world, kept.pod) {
+                is_any_left = true;
+            } else if flags.exact {
                 kept.sample(cx, cx.now);
-            } else if is_sampled {
+            } else {
                 kept.catch_up(cx);
             }
-            cx.world.cpu_meter(kept.pod).forget();
+            cx.world.cpu.get_mut(kept.pod.index()).into_iter().for_each(CpuMeter::forget);
             if let (Some(containers), Some((at, used))) = (running(cx.world, kept.pod), kept.sample) {
                 let app = cx.world.deployment_of(kept.pod).and_then(|deployment| app_of(cx.plan, deployment));
                 for sample in page_of(containers, app, kept.pod, at, used) {
@@ -226,8 +229,10 @@ impl MetricsServer {
                     storage.read(&Sample { start, ..sample }, flags.resolution);
                 }
             }
-            is_sampled
-        });
+        }
+        if is_any_left {
+            pods.retain(|kept| is_sampled(cx.world, kept.pod));
+        }
         storage.finish();
         self.serve(cx);
     }

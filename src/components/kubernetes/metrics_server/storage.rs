@@ -98,7 +98,7 @@ impl<K: Ord + Copy> Storage<K> {
     }
 
     /// Reads a line of a scrape; [`Storage::finish`] ends it. A container without CPU or memory takes its pod with it.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, sample: &Sample<K>, resolution: Span) {
         if sample.cpu_nanos == 0 || sample.memory == 0 {
             self.incomplete.push(sample.pod);
