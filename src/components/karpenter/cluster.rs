@@ -14,7 +14,7 @@ use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
+use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, Pod, PodId, World};
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
@@ -363,10 +363,9 @@ fn duration(text: &str) -> Option<Span> {
     text.ends_with(|letter: char| letter.is_ascii_alphabetic()).then_some(total)
 }
 
-/// Budgets that select a pod.
+/// Budgets that select the pods of a template.
 #[inline]
-pub fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = &Pdb> {
-    let template = world.template_of(pod);
+fn budgets_of<'w>(world: &'w World, template: &PodTemplate) -> impl Iterator<Item = &'w Pdb> {
     world.pdbs.iter().filter(move |pdb| {
         pdb.spec.namespace == template.namespace
             && pdb.spec.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
@@ -393,20 +392,24 @@ pub enum Hold<'a> {
 
 /// What holds up the eviction of a pod. Pods that nobody would try to evict are held up by nothing.
 pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>> {
-    let (entry, template) = (world.pod(pod), world.template_of(pod));
-    // Most pods are let go here, before any selector is read.
-    let evictable = entry.is_active()
-        && template.controller != PodController::Node
-        && !tolerated(&template.tolerations, disrupted_taint())
-        && !forbids_disruption(world, pod);
-    if !evictable {
+    let evictable = world.pod(pod).is_active() && !forbids_disruption(world, pod);
+    if evictable { holds(world.pod(pod), eviction_budget(world, world.template_of(pod))?, when) } else { None }
+}
+
+/// What the eviction of a pod of a template has to reckon with.
+pub fn eviction_budget<'w>(world: &'w World, template: &PodTemplate) -> Option<Hold<'w>> {
+    // Most templates are let go here, before any selector is read.
+    if template.controller == PodController::Node || tolerated(&template.tolerations, disrupted_taint()) {
         return None;
     }
-    let mut budgets = budgets_of(world, pod);
-    let pdb = budgets.next()?;
-    if budgets.next().is_some() {
-        return Some(Hold::Several);
-    }
+    let mut budgets = budgets_of(world, template);
+    let budget = budgets.next()?;
+    Some(if budgets.next().is_some() { Hold::Several } else { Hold::Budget(budget) })
+}
+
+/// Whether that holds up the eviction of a pod which somebody might try.
+pub fn holds<'w>(entry: &Pod, budget: Hold<'w>, when: Blocks) -> Option<Hold<'w>> {
+    let Hold::Budget(pdb) = budget else { return Some(budget) };
     let unready = entry.ready.status == Some(false) && !entry.ready_unknown;
     if pdb.spec.always_allow_unhealthy && unready {
         return None;
@@ -418,7 +421,7 @@ pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>
                 || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
         }
     };
-    blocks.then_some(Hold::Budget(pdb))
+    blocks.then_some(budget)
 }
 
 /// The same in the words of the event.
@@ -427,7 +430,7 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
     match eviction_hold(world, pod, when)? {
         Hold::Budget(pdb) => Some(format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb))),
         Hold::Several => {
-            let mut budgets: Vec<&Pdb> = budgets_of(world, pod).collect();
+            let mut budgets: Vec<&Pdb> = budgets_of(world, world.template_of(pod)).collect();
             budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
             let all: Vec<String> = budgets.into_iter().map(named).collect();
             Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")))
