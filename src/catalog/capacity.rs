@@ -7,6 +7,7 @@ use super::Row;
 use super::price::{PriceOverride, spot_saving};
 use crate::plan::flags::KarpenterFlags;
 use crate::plan::{AmiFamily, CapacityType, InstanceType, MicroDollars, NodeClassSpec, Offering, ZoneId};
+use crate::rules::extended::Extended;
 use crate::rules::labels::Labels;
 use crate::rules::quantity::{Bytes, Millicores, Quantity};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
@@ -95,7 +96,7 @@ fn capacity(row: &Row, class: &NodeClassSpec, flags: &KarpenterFlags) -> Resourc
 }
 
 /// Devices that pods may ask for.
-fn devices(row: &Row) -> BTreeMap<String, i64> {
+fn devices(row: &Row) -> Extended {
     let gpu = row.gpu.iter().filter(|gpu| gpu.count > 0 && ["nvidia", "amd"].contains(&gpu.manufacturer.as_str()));
     let gpu = gpu.map(|gpu| (format!("{}.com/gpu", gpu.manufacturer), i64::from(gpu.count)));
     let neuron = row.accelerator.iter().filter(|one| one.manufacturer == "aws");

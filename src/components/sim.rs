@@ -4,9 +4,9 @@ use super::clients::{service::Event as Work, traffic::Event as Requests};
 use super::{Components, Cx, Event, bootstrap, wiring};
 use crate::engine::limit::Meter;
 use crate::engine::{LimitReached, Queue, Random, StableHasher, Time, TimerId};
-use crate::plan::Plan;
+use crate::plan::{AppId, Plan};
 use crate::record::{Detail, Recorder};
-use crate::world::{Change, RequestId, Routed, World};
+use crate::world::{Change, PodId, RequestId, Routed, World};
 use std::hash::{Hash, Hasher};
 
 /// A run in progress.
@@ -114,10 +114,12 @@ impl<'p> Sim<'p> {
         // Any event, to be written over.
         let mut event = Event::Hpa(super::kubernetes::hpa::Event::Resync);
         loop {
-            let timer = self.queue.pop_timer();
-            let now = match timer {
-                Some((now, _)) => now,
-                None => self.queue.pop_event_into(&mut event)?,
+            let (now, next) = match self.at_once.take() {
+                Some(routed) => (self.world.now, Next::Routed(routed)),
+                None => match self.queue.pop_timer() {
+                    Some((now, timer)) => (now, Next::Timer(timer)),
+                    None => (self.queue.pop_event_into(&mut event)?, Next::Event),
+                },
             };
             if now > self.plan.until {
                 return None;
@@ -125,42 +127,44 @@ impl<'p> Sim<'p> {
             if let Err(reached) = self.meter.count(now) {
                 return Some(reached);
             }
-            match timer {
-                Some((_, timer)) => self.step_timer(now, timer),
-                None => self.step(now, &event),
+            debug_assert!(now >= self.world.now, "time never goes back");
+            self.world.now = now;
+            match next {
+                Next::Event => self.step(now, &event),
+                Next::Timer(timer) => match *self.queue.of_timer(timer) {
+                    // Most often the next request of an application, or the next end of one at a pod.
+                    Event::Traffic(Requests::Next(app)) => self.step_traffic(now, app),
+                    Event::Service(Work::Work(pod)) => self.step_work(now, pod),
+                    other => self.step(now, &other),
+                },
+                Next::Routed(Routed::Request(request)) => self.step_arrival(now, request),
+                Next::Routed(other) => self.step(now, &wiring::hand_over(other)),
             }
-            while let Some(routed) = self.at_once.take() {
-                if let Err(reached) = self.meter.count(now) {
-                    return Some(reached);
-                }
-                match routed {
-                    Routed::Request(request) => self.step_arrival(now, request),
-                    other => self.step(now, &wiring::hand_over(other)),
-                }
-            }
+            self.settle(now);
+            self.verify_step(now);
         }
     }
 
-    /// What a timer brings: most often the next request of an application, or the next end of one at a pod.
     #[inline(always)]
-    fn step_timer(&mut self, now: Time, timer: TimerId) {
-        debug_assert!(now >= self.world.now, "time never goes back");
-        self.world.now = now;
-        match *self.queue.of_timer(timer) {
-            Event::Traffic(Requests::Next(app)) => {
-                self.note_request(now, word_of(1, app.0));
-                let (components, mut cx) = self.split(now);
-                components.traffic.next(&mut cx, app);
-            }
-            Event::Service(Work::Work(pod)) => {
-                self.note_request(now, word_of(3, pod.0));
-                let (components, mut cx) = self.split(now);
-                components.service.work_due(&mut cx, pod);
-            }
-            other => return self.step(now, &other),
-        }
-        self.settle(now);
-        self.verify_step(now);
+    fn step_traffic(&mut self, now: Time, app: AppId) {
+        self.note_request(now, word_of(1, app.0));
+        let (components, mut cx) = self.split(now);
+        components.traffic.next(&mut cx, app);
+    }
+
+    #[inline(always)]
+    fn step_work(&mut self, now: Time, pod: PodId) {
+        self.note_request(now, word_of(3, pod.0));
+        let (components, mut cx) = self.split(now);
+        components.service.work_due(&mut cx, pod);
+    }
+
+    /// A request that its pod gets at once.
+    #[inline(always)]
+    fn step_arrival(&mut self, now: Time, request: RequestId) {
+        self.note_request(now, word_of(2, request.0));
+        let (components, mut cx) = self.split(now);
+        components.service.arrive(&mut cx, request);
     }
 
     #[inline(always)]
@@ -172,38 +176,17 @@ impl<'p> Sim<'p> {
         }
     }
 
+    /// Events of single requests are no wakes and meet no program that is down, and one word says what they are.
     fn step(&mut self, now: Time, event: &Event) {
-        debug_assert!(now >= self.world.now, "time never goes back");
-        self.world.now = now;
-        if let Some(word) = of_requests(event) {
-            return self.step_request(now, event, word);
+        match of_requests(event) {
+            Some(word) => self.note_request(now, word),
+            None => {
+                self.note_event(now, event);
+                self.wiring.delivered(event);
+            }
         }
-        self.note_event(now, event);
-        self.wiring.delivered(event);
         let (components, mut cx) = self.split(now);
         components.handle(&mut cx, event);
-        self.settle(now);
-        self.verify_step(now);
-    }
-
-    /// The same for events of single requests: they are no wakes and meet no program that is down, and one word says what
-    /// they are.
-    fn step_request(&mut self, now: Time, event: &Event, word: u64) {
-        self.note_request(now, word);
-        let (components, mut cx) = self.split(now);
-        components.handle(&mut cx, event);
-        self.settle(now);
-        self.verify_step(now);
-    }
-
-    /// The same for a request that its pod gets at once.
-    #[inline(always)]
-    fn step_arrival(&mut self, now: Time, request: RequestId) {
-        self.note_request(now, word_of(2, request.0));
-        let (components, mut cx) = self.split(now);
-        components.service.arrive(&mut cx, request);
-        self.settle(now);
-        self.verify_step(now);
     }
 
     fn verify_step(&self, now: Time) {
@@ -231,7 +214,7 @@ impl<'p> Sim<'p> {
         self.world.take_journal(&mut journal);
         for &change in &journal {
             self.recorder.push(now, change, &self.world);
-            self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
+            self.wiring.wake(change, now, (self.plan, &self.world), self.random.as_ref(), &mut self.queue);
         }
         journal.clear();
         self.journal = journal;
@@ -289,6 +272,16 @@ impl<'p> Sim<'p> {
             panic!("{} (seed {}, at {at} s): {broken}", self.plan.name, self.plan.seed);
         }
     }
+}
+
+/// What comes next.
+enum Next {
+    /// An event of the queue.
+    Event,
+    /// What a timer brings; it is best read where it lies.
+    Timer(TimerId),
+    /// What is handed over at once.
+    Routed(Routed),
 }
 
 /// An event of requests as a number that no instant reaches; `None`: another event.

@@ -5,23 +5,28 @@
 //! twice: ten changes within one watch delay make one look.
 
 mod on_the_way;
+mod wakes;
 mod watchers;
 
 use super::Event;
 use super::{aws, karpenter, kubernetes};
-use crate::engine::{Queue, Random, Span, Time};
+use crate::engine::{Queue, Random, Time};
 use crate::plan::flags::CreditMode;
-use crate::plan::{
-    BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec, Stage,
-};
-use crate::world::{Change, ClaimId, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
+use crate::plan::{BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec};
+use crate::world::{Change, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
 use on_the_way::OnTheWay;
 use std::sync::Arc;
-use watchers::{Watcher, Watchers, watchers_of};
+use wakes::{Wake, Wakes};
+use watchers::{Ask, Watcher, Watchers, ask_watchers};
 
 /// Wakes that are on their way, and who watches what.
 pub struct Wiring {
-    on_the_way: OnTheWay<Event>,
+    on_the_way: OnTheWay,
+    selections: Selections,
+}
+
+/// What of a plan decides whom a change wakes.
+struct Selections {
     /// Services whose selector matches a template, by template.
     services_of_template: Vec<Vec<ServiceId>>,
     /// Bindings of a service.
@@ -30,14 +35,7 @@ pub struct Wiring {
     cache_matters: bool,
     /// Some binding registers nodes.
     nodes_are_targets: bool,
-    scratch: Wakes,
 }
-
-/// A wake to be sent: the event and how long the watch takes.
-type Wakes = Vec<(Span, Event)>;
-
-/// Stands for the delay of one watch until it is known that a change wakes anybody: most changes wake nobody.
-const WATCH: Span = Span::MAX;
 
 impl Wiring {
     /// Who watches what in this plan.
@@ -60,20 +58,16 @@ impl Wiring {
             containers.flat_map(|container| &container.ports).any(|port| port.host_port > 0)
         };
         let cache_matters = priorities.clone().min() != priorities.max() || plan.templates.iter().any(has_ports);
-        Wiring {
-            on_the_way: OnTheWay::default(),
-            services_of_template,
-            bindings_of_service,
-            cache_matters,
-            nodes_are_targets: plan.bindings.iter().any(|binding| binding.instance_targets),
-            scratch: Wakes::new(),
-        }
+        let nodes_are_targets = plan.bindings.iter().any(|binding| binding.instance_targets);
+        let selections = Selections { services_of_template, bindings_of_service, cache_matters, nodes_are_targets };
+        Wiring { on_the_way: OnTheWay::default(), selections }
     }
 
     /// A wake has arrived: the next change sends a new one.
+    #[inline]
     pub fn delivered(&mut self, event: &Event) {
-        if may_be_wake(event) {
-            self.on_the_way.remove(event);
+        if let Some(wake) = Wake::of(event) {
+            self.on_the_way.remove(wake);
         }
     }
 
@@ -82,80 +76,81 @@ impl Wiring {
         &mut self,
         change: Change,
         now: Time,
-        plan: &Plan,
-        world: &World,
+        (plan, world): (&Plan, &World),
         random: Option<&Random>,
         queue: &mut Queue<Event>,
     ) {
         if let Change::ServiceChanged(_) = change {
-            self.services_of_template = services_of_templates(&world.templates, &world.services);
-            self.bindings_of_service.resize_with(world.services.len(), Vec::new);
+            self.selections.services_of_template = services_of_templates(&world.templates, &world.services);
+            self.selections.bindings_of_service.resize_with(world.services.len(), Vec::new);
         }
-        let watchers = watchers_of(change);
-        if watchers.is_empty() && !cfg!(debug_assertions) {
-            return;
-        }
-        let mut wakes = std::mem::take(&mut self.scratch);
-        for watcher in watchers {
-            self.ask(watcher, change, (plan, world), &mut wakes);
-        }
-        debug_assert!(self.others_sleep(watchers, change, (plan, world)), "{change:?} wakes who does not watch it");
-        let mut watch = None;
-        for &(span, ref event) in &wakes {
-            debug_assert!(may_be_wake(event), "{event:?} counts as one on its way");
-            if !self.on_the_way.insert(event) {
-                continue;
-            }
-            let drawn = || plan.timings.delay(Stage::ApiHop, random, subject(change, world));
-            let span = if span == WATCH { *watch.get_or_insert_with(drawn) } else { span };
-            queue.push(now + span, *event);
-        }
-        wakes.clear();
-        self.scratch = wakes;
+        let (of, selections) = ((plan, world), &self.selections);
+        let wakes = Wakes::new(change, now, of, random, queue, &mut self.on_the_way);
+        ask_watchers(change, &mut Question { selections, change, of, wakes });
+        debug_assert!(selections.others_sleep(change, of), "{change:?} wakes who does not watch it");
     }
+}
 
+/// Whom does this change wake?
+struct Question<'a> {
+    selections: &'a Selections,
+    change: Change,
+    of: (&'a Plan, &'a World),
+    wakes: Wakes<'a>,
+}
+
+impl Ask for Question<'_> {
+    #[inline(always)]
+    fn ask(&mut self, watcher: Watcher) {
+        self.selections.ask(watcher, self.change, self.of, &mut self.wakes);
+    }
+}
+
+impl Selections {
     /// What one watcher makes of a change.
+    #[inline(always)]
     fn ask(&self, watcher: Watcher, change: Change, (plan, world): (&Plan, &World), wakes: &mut Wakes) {
-        let hop = WATCH;
         match watcher {
-            Watcher::Deployment => deployment(change, world, hop, wakes),
-            Watcher::ReplicaSet => replica_set(change, world, hop, wakes),
-            Watcher::StatefulSet => stateful_set(change, world, hop, wakes),
-            Watcher::DaemonSet => daemon_set(change, world, hop, wakes),
-            Watcher::Hpa => hpa(change, hop, wakes),
+            Watcher::Deployment => deployment(change, world, wakes),
+            Watcher::ReplicaSet => replica_set(change, world, wakes),
+            Watcher::StatefulSet => stateful_set(change, world, wakes),
+            Watcher::DaemonSet => daemon_set(change, world, wakes),
+            Watcher::Hpa => hpa(change, wakes),
             Watcher::MetricsServer => metrics_server(change, wakes),
-            Watcher::Scheduler => scheduler(change, world, self.cache_matters, hop, wakes),
-            Watcher::Kubelet => kubelet(change, world, hop, wakes),
-            Watcher::EndpointSlice => self.endpoint_slice(change, world, hop, wakes),
-            Watcher::PodDisruption => pod_disruption(change, world, hop, wakes),
-            Watcher::NodeClaim => node_claim(change, world, hop, wakes),
-            Watcher::NodeLifecycle => node_lifecycle(change, hop, wakes),
-            Watcher::AttachDetach => attach_detach(change, world, hop, wakes),
-            Watcher::Provisioner => provisioner(change, world, hop, wakes),
-            Watcher::Disruption => disruption(change, world, hop, wakes),
-            Watcher::Termination => termination(change, hop, wakes),
-            Watcher::NodeHealth => node_health(change, plan, hop, wakes),
+            Watcher::Scheduler => scheduler(change, world, self.cache_matters, wakes),
+            Watcher::Kubelet => kubelet(change, world, wakes),
+            Watcher::EndpointSlice => self.endpoint_slice(change, world, wakes),
+            Watcher::PodDisruption => pod_disruption(change, world, wakes),
+            Watcher::NodeClaim => node_claim(change, world, wakes),
+            Watcher::NodeLifecycle => node_lifecycle(change, wakes),
+            Watcher::AttachDetach => attach_detach(change, world, wakes),
+            Watcher::Provisioner => provisioner(change, world, wakes),
+            Watcher::Disruption => disruption(change, world, wakes),
+            Watcher::Termination => termination(change, wakes),
+            Watcher::NodeHealth => node_health(change, plan, wakes),
             Watcher::Interruption => interruption(change, wakes),
             Watcher::Fleet => fleet(change, wakes),
             Watcher::Instance => instance(change, wakes),
             Watcher::CpuCredits => cpu_credits(change, plan, wakes),
             Watcher::SpotMarket => spot_market(change, plan, wakes),
-            Watcher::TargetGroup => self.target_group(change, plan, world, hop, wakes),
+            Watcher::TargetGroup => self.target_group(change, plan, world, wakes),
             Watcher::Alb => alb(change, wakes),
-            Watcher::Traffic => traffic(change, plan, world, hop, wakes),
+            Watcher::Traffic => traffic(change, plan, world, wakes),
             Watcher::Service => service(change, wakes),
         }
     }
 
-    /// Nobody else would be woken: what [`watchers_of`] says is all.
-    fn others_sleep(&self, watchers: Watchers, change: Change, of: (&Plan, &World)) -> bool {
-        let mut wakes = Wakes::new();
+    /// Nobody else would be woken: what [`ask_watchers`] says is all.
+    fn others_sleep(&self, change: Change, of: (&Plan, &World)) -> bool {
+        let (mut queue, mut on_the_way, watchers) = (Queue::new(), OnTheWay::default(), Watchers::of(change));
+        let mut wakes = Wakes::new(change, Time::ZERO, of, None, &mut queue, &mut on_the_way);
         let others = Watcher::ALL.iter().filter(|&&watcher| !watchers.has(watcher));
         others.for_each(|&watcher| self.ask(watcher, change, of, &mut wakes));
-        wakes.is_empty()
+        queue.is_empty()
     }
 
-    fn endpoint_slice(&self, change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+    #[inline(always)]
+    fn endpoint_slice(&self, change: Change, world: &World, wakes: &mut Wakes) {
         use kubernetes::endpoint_slice::Event as Slices;
         let event = match change {
             Change::ServiceChanged(service) => Slices::Service(service),
@@ -172,16 +167,17 @@ impl Wiring {
             }
             _ => return,
         };
-        wakes.push((hop, Event::EndpointSlice(event)));
+        wakes.after_watch(Event::EndpointSlice(event));
     }
 
-    fn target_group(&self, change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
+    #[inline(always)]
+    fn target_group(&self, change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
         use aws::target_group::Event as Group;
         let is_bound = |service: &ServiceId| !self.bindings_of_service[service.index()].is_empty();
         let event = match change {
             Change::FaultChanged(fault, down) => {
                 if plan.faults[fault.index()].kind == FaultKind::ControllerDown(Program::LoadBalancerController) {
-                    wakes.push((Span::ZERO, Event::TargetGroup(if down { Group::Stopped } else { Group::Started })));
+                    wakes.at_once(Event::TargetGroup(if down { Group::Stopped } else { Group::Started }));
                 }
                 return;
             }
@@ -200,46 +196,8 @@ impl Wiring {
             Change::NodeTaints(node) | Change::NodeLabels(node) if self.nodes_are_targets => Group::Node(node),
             _ => return,
         };
-        wakes.push((hop, Event::TargetGroup(event)));
+        wakes.after_watch(Event::TargetGroup(event));
     }
-}
-
-/// False for events that only their own component schedules, such as requests, samples and health checks. They are most of
-/// all events, and nobody looks whether they are on their way.
-fn may_be_wake(event: &Event) -> bool {
-    use super::clients::{service::Event as Service, traffic::Event as Traffic};
-    use aws::{alb::Event as Alb, target_group::Event as Group};
-    use karpenter::{disruption::Event as Disruption, provisioner::Event as Provisioner};
-    use kubernetes::{
-        endpoint_slice::Event as Slices, hpa::Event as Hpa, kubelet::Event as Kubelet,
-        metrics_server::Event as Metrics, node_lifecycle::Event as Lifecycle, replica_set::Event as Set,
-        scheduler::Event as Scheduler, stateful_set::Event as StatefulSet,
-    };
-    !matches!(
-        event,
-        Event::Traffic(Traffic::Next(_) | Traffic::Answers(_) | Traffic::Refresh(_))
-            | Event::Service(
-                Service::Arrive(_) | Service::Work(_) | Service::Edge(_) | Service::Flow(_) | Service::FlowAgain(_)
-            )
-            | Event::Alb(Alb::Check(..) | Alb::TimedOut(..) | Alb::Answered(..) | Alb::Known(_))
-            | Event::TargetGroup(Group::Wake | Group::Answer(_))
-            | Event::MetricsServer(Metrics::Scrape | Metrics::Publish)
-            | Event::Hpa(Hpa::Sync(_) | Hpa::Returned(_))
-            | Event::Scheduler(
-                Scheduler::Attempt | Scheduler::Outcome | Scheduler::Written | Scheduler::Bind(_) | Scheduler::Tick
-            )
-            | Event::Kubelet(Kubelet::Relist(_) | Kubelet::Step(_) | Kubelet::Probe(_) | Kubelet::Sync(_))
-            | Event::EndpointSlice(Slices::Due(_) | Slices::Sync(_))
-            | Event::NodeLifecycle(Lifecycle::Pass | Lifecycle::TaintPass)
-            | Event::StatefulSet(StatefulSet::Batch(_))
-            | Event::ReplicaSet(Set::Create(_) | Set::Delete(_) | Set::Returned(_))
-            | Event::Provisioner(
-                Provisioner::PodAgain(_) | Provisioner::NodeAgain(_) | Provisioner::Batch | Provisioner::Planned
-            )
-            | Event::Disruption(Disruption::Poll | Disruption::Queue)
-            | Event::CloudWatch(_)
-            | Event::VpaRecommender(_)
-    )
 }
 
 /// Services whose selector matches a template, by template.
@@ -251,74 +209,8 @@ fn services_of_templates(templates: &[Arc<PodTemplate>], services: &[Arc<Service
     templates.iter().map(of).collect()
 }
 
-/// What a change is about: the key of its watch delay, so that changes of other objects never shift it.
-fn subject(change: Change, world: &World) -> u64 {
-    let pod = |pod: PodId, kind: u64| world.pod(pod).key() ^ kind << 56;
-    let claim = |claim: ClaimId, kind: u64| 1 << 62 | world.claim(claim).key() ^ kind << 48;
-    let other = |kind: u64, id: u32| 1 << 63 | kind << 40 | u64::from(id);
-    match change {
-        Change::PodCreated(id) => pod(id, 1),
-        Change::PodUnschedulable(id) => pod(id, 2),
-        Change::PodNominated(id) => pod(id, 3),
-        Change::PodBound(id) => pod(id, 4),
-        Change::PodChanged(id) => pod(id, 11),
-        Change::PodUnschedulableMessage(id) => pod(id, 12),
-        Change::PodAddress(id) | Change::PodSandboxFailed(id) | Change::ImagePulling(id) | Change::ImagePulled(id) => {
-            pod(id, 5)
-        }
-        Change::ContainerStarted(id, _) | Change::ContainerStopped(id, _) | Change::PodProcess(id, _) => pod(id, 6),
-        Change::PodPhase(id, _) | Change::PodContainersReady(id, _) | Change::PodGate(id, _) => pod(id, 7),
-        Change::PodReady(id, _) => pod(id, 8),
-        Change::PodDeleting(id, _) | Change::PodDeletionFailed(id) => pod(id, 9),
-        Change::PodGone(id) => pod(id, 10),
-        Change::ClaimCreated(id) | Change::ClaimLaunched(id) | Change::ClaimNoCapacity(id) => claim(id, 1),
-        Change::ClaimThrottled(id) => claim(id, 6),
-        Change::ClaimRegistered(id) | Change::ClaimInitialized(id) => claim(id, 2),
-        Change::ClaimConsolidatable(id, _) | Change::ClaimDrifted(id, _) | Change::ClaimPodEvent(id) => claim(id, 3),
-        Change::ClaimDisrupted(id, _) | Change::ClaimReleased(id) | Change::ClaimRebalance(id) => claim(id, 4),
-        Change::ClaimDeleting(id, _) | Change::ClaimDrained(id) | Change::ClaimGone(id) => claim(id, 5),
-        Change::NodeCreated(id) | Change::NodeGone(id) | Change::NodeDeleting(id) => other(1, id.0),
-        Change::NodeReady(id, _) | Change::NodeAlive(id, _) | Change::NodeConditions(id) => other(2, id.0),
-        Change::NodeProblem(id, ..) => other(19, id.0),
-        Change::NodeThrottled(id, _) => other(20, id.0),
-        Change::SpotPrice(id, _) => other(21, id.0),
-        Change::NodeTaints(id) | Change::NodeLabels(id) => other(3, id.0),
-        Change::DeploymentChanged(id)
-        | Change::DeploymentScaled { deployment: id, .. }
-        | Change::DeploymentStatus(id, _) => other(4, id.0),
-        Change::ReplicaSetCreated(id)
-        | Change::ReplicaSetScaled { replica_set: id, .. }
-        | Change::ReplicaSetChanged(id)
-        | Change::ReplicaSetStatus(id)
-        | Change::PodRefused(id)
-        | Change::ReplicaSetGone(id) => other(5, id.0),
-        Change::HpaSynced(id) | Change::HpaChanged(id) => other(6, id.0),
-        Change::PdbChanged(id) | Change::PdbStatus(id) => other(7, id.0),
-        Change::EndpointsChanged(id) | Change::ServiceChanged(id) => other(8, id.0),
-        Change::TargetRegistered(id)
-        | Change::TargetStateChanged(id, _)
-        | Change::TargetRoutable(id, _)
-        | Change::TargetWeight(id, _)
-        | Change::TargetInService(id)
-        | Change::TargetGone(id) => other(9, id.0),
-        Change::InstanceLaunched(id)
-        | Change::InstanceInterrupted(id)
-        | Change::InstanceRebalance(id)
-        | Change::InstanceShuttingDown(id)
-        | Change::InstanceTerminated(id) => other(10, id.0),
-        Change::NodePoolChanged(id) => other(11, id.0),
-        Change::DaemonSetChanged(id, _) => other(22, id.0),
-        Change::BatchClosed(_) => other(12, 0),
-        Change::AlarmChanged(id, _) => other(13, id.0),
-        Change::ActionDone(id) => other(14, id.0),
-        Change::FaultChanged(id, _) => other(15, id.0),
-        Change::LoadChanged(id) => other(16, id.0),
-        Change::CapacityChanged(id, _) => other(17, id.0),
-        Change::VolumeAttached(id) | Change::VolumeDetached(id) => other(18, id.0),
-    }
-}
-
-fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn deployment(change: Change, world: &World, wakes: &mut Wakes) {
     let deployment = match change {
         Change::DeploymentChanged(deployment)
         | Change::DeploymentScaled { deployment, .. }
@@ -333,7 +225,7 @@ fn deployment(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
     };
     let is_one = |id: &DeploymentId| world.deployments[id.index()].spec.ordinal().is_none();
     if let Some(deployment) = deployment.filter(is_one) {
-        wakes.push((hop, Event::Deployment(kubernetes::deployment::Event::Sync(deployment))));
+        wakes.after_watch(Event::Deployment(kubernetes::deployment::Event::Sync(deployment)));
     }
 }
 
@@ -344,7 +236,8 @@ fn waits_for_pods(world: &World, deployment: crate::plan::DeploymentId) -> bool 
         && entry.replica_sets.iter().all(|&set| world.replica_sets[set.index()].pods.is_empty())
 }
 
-fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn replica_set(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::replica_set::Event as Set;
     // Revisions of a StatefulSet are its own controller's.
     let is_one = |set: &ReplicaSetId| {
@@ -378,10 +271,13 @@ fn replica_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         | Change::PodNominated(pod) => of_pod(pod).filter(failing).map(Set::Sync),
         _ => None,
     };
-    wakes.extend(event.map(|event| (hop, Event::ReplicaSet(event))));
+    if let Some(event) = event {
+        wakes.after_watch(Event::ReplicaSet(event));
+    }
 }
 
-fn stateful_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn stateful_set(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::stateful_set::Event as Set;
     let is_one = |id: &DeploymentId| world.deployments[id.index()].spec.ordinal().is_some();
     let event = match change {
@@ -400,10 +296,13 @@ fn stateful_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         | Change::PodGone(pod) => world.stateful_set_of(pod).map(Set::Sync),
         _ => None,
     };
-    wakes.extend(event.map(|event| (hop, Event::StatefulSet(event))));
+    if let Some(event) = event {
+        wakes.after_watch(Event::StatefulSet(event));
+    }
 }
 
-fn daemon_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn daemon_set(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::daemon_set::Event as Daemons;
     let event = match change {
         Change::DaemonSetChanged(set, true) => Daemons::Set(set),
@@ -416,15 +315,17 @@ fn daemon_set(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         }
         _ => return,
     };
-    wakes.push((hop, Event::DaemonSet(event)));
+    wakes.after_watch(Event::DaemonSet(event));
 }
 
-fn hpa(change: Change, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn hpa(change: Change, wakes: &mut Wakes) {
     if let Change::HpaChanged(hpa) = change {
-        wakes.push((hop, Event::Hpa(kubernetes::hpa::Event::Changed(hpa))));
+        wakes.after_watch(Event::Hpa(kubernetes::hpa::Event::Changed(hpa)));
     }
 }
 
+#[inline(always)]
 fn metrics_server(change: Change, wakes: &mut Wakes) {
     use kubernetes::metrics_server::Event as Metrics;
     let event = match change {
@@ -433,10 +334,11 @@ fn metrics_server(change: Change, wakes: &mut Wakes) {
         Change::NodeAlive(node, _) => Metrics::Node(node),
         _ => return,
     };
-    wakes.push((Span::ZERO, Event::MetricsServer(event)));
+    wakes.at_once(Event::MetricsServer(event));
 }
 
-fn scheduler(change: Change, world: &World, cache_matters: bool, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn scheduler(change: Change, world: &World, cache_matters: bool, wakes: &mut Wakes) {
     use kubernetes::scheduler::Event as Scheduler;
     let event = match change {
         Change::PodCreated(pod) if world.pod(pod).node.is_none() => Scheduler::PodAdded(pod),
@@ -458,10 +360,11 @@ fn scheduler(change: Change, world: &World, cache_matters: bool, hop: Span, wake
         Change::NodeGone(node) => Scheduler::NodeGone(node),
         _ => return,
     };
-    wakes.push((hop, Event::Scheduler(event)));
+    wakes.after_watch(Event::Scheduler(event));
 }
 
-fn kubelet(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn kubelet(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::kubelet::Event as Kubelet;
     let event = match change {
         Change::PodBound(pod) => Kubelet::Added(pod),
@@ -470,38 +373,39 @@ fn kubelet(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::PodGate(pod, _) => Kubelet::Status(pod),
         Change::VolumeAttached(id) => Kubelet::Volume(world.attachments[id.index()].node),
         Change::PodProcess(pod, _) => {
-            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::Process(pod))));
+            wakes.at_once(Event::Kubelet(Kubelet::Process(pod)));
             return;
         }
         Change::NodeCreated(node) => {
-            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::NodeJoined(node))));
+            wakes.at_once(Event::Kubelet(Kubelet::NodeJoined(node)));
             return;
         }
         Change::NodeAlive(node, _) => {
-            wakes.push((Span::ZERO, Event::Kubelet(Kubelet::NodeAlive(node))));
+            wakes.at_once(Event::Kubelet(Kubelet::NodeAlive(node)));
             return;
         }
         _ => return,
     };
-    wakes.push((hop, Event::Kubelet(event)));
+    wakes.after_watch(Event::Kubelet(event));
 }
 
-fn pod_disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn pod_disruption(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::pod_disruption::Event as Disruption;
     let pod = match change {
         Change::PdbChanged(pdb) | Change::PdbStatus(pdb) => {
-            wakes.push((hop, Event::PodDisruption(Disruption::Sync(pdb))));
+            wakes.after_watch(Event::PodDisruption(Disruption::Sync(pdb)));
             return;
         }
         Change::PodChanged(pod) => {
-            wakes.push((hop, Event::PodDisruption(Disruption::Target(pod))));
+            wakes.after_watch(Event::PodDisruption(Disruption::Target(pod)));
             pod
         }
         Change::PodCreated(pod) | Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => pod,
         _ => return,
     };
     for pdb in budgets_of(world, pod) {
-        wakes.push((hop, Event::PodDisruption(Disruption::Sync(pdb))));
+        wakes.after_watch(Event::PodDisruption(Disruption::Sync(pdb)));
     }
 }
 
@@ -515,7 +419,8 @@ fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = PdbId> + '_ {
     })
 }
 
-fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn node_lifecycle(change: Change, wakes: &mut Wakes) {
     use kubernetes::node_lifecycle::Event as Lifecycle;
     let event = match change {
         Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeConditions(node) => {
@@ -525,23 +430,25 @@ fn node_lifecycle(change: Change, hop: Span, wakes: &mut Wakes) {
         Change::NodeGone(node) => Lifecycle::Gone(node),
         Change::PodBound(pod) => Lifecycle::PodBound(pod),
         Change::NodeAlive(node, _) => {
-            wakes.push((Span::ZERO, Event::NodeLifecycle(Lifecycle::Alive(node))));
+            wakes.at_once(Event::NodeLifecycle(Lifecycle::Alive(node)));
             return;
         }
         _ => return,
     };
-    wakes.push((hop, Event::NodeLifecycle(event)));
+    wakes.after_watch(Event::NodeLifecycle(event));
 }
 
-fn attach_detach(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn attach_detach(change: Change, world: &World, wakes: &mut Wakes) {
     use kubernetes::attach_detach::Event as Volumes;
     let (Change::PodBound(pod) | Change::PodGone(pod) | Change::PodPhase(pod, _)) = change else { return };
     if !world.template_of(pod).volume_claims.is_empty() {
-        wakes.push((hop, Event::AttachDetach(Volumes::Pod(pod))));
+        wakes.after_watch(Event::AttachDetach(Volumes::Pod(pod)));
     }
 }
 
-fn provisioner(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn provisioner(change: Change, world: &World, wakes: &mut Wakes) {
     use karpenter::provisioner::Event as Provisioner;
     let event = match change {
         Change::PodUnschedulable(pod) | Change::PodUnschedulableMessage(pod) => Provisioner::Pod(pod),
@@ -550,10 +457,11 @@ fn provisioner(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         Change::NodeTaints(node) if world.node(node).claim.is_some() => Provisioner::Node(node),
         _ => return,
     };
-    wakes.push((hop, Event::Provisioner(event)));
+    wakes.after_watch(Event::Provisioner(event));
 }
 
-fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn node_claim(change: Change, world: &World, wakes: &mut Wakes) {
     use karpenter::node_claim::Event as Claim;
     let event = match change {
         Change::ClaimCreated(claim) | Change::ClaimLaunched(claim) | Change::ClaimInitialized(claim) => {
@@ -572,13 +480,14 @@ fn node_claim(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
         _ => None,
     };
     if let Some(event) = event {
-        wakes.push((hop, Event::NodeClaim(event)));
+        wakes.after_watch(Event::NodeClaim(event));
     }
 }
 
-fn disruption(change: Change, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn disruption(change: Change, world: &World, wakes: &mut Wakes) {
     if moves_memo(change, world) {
-        wakes.push((hop, Event::Disruption(karpenter::disruption::Event::Unconsolidated)));
+        wakes.after_watch(Event::Disruption(karpenter::disruption::Event::Unconsolidated));
     }
 }
 
@@ -595,39 +504,43 @@ pub fn moves_memo(change: Change, world: &World) -> bool {
     }
 }
 
-fn termination(change: Change, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn termination(change: Change, wakes: &mut Wakes) {
     use karpenter::termination::Event as Termination;
     match change {
-        Change::ClaimDeleting(claim, _) => wakes.push((hop, Event::Termination(Termination::Reconcile(claim)))),
-        Change::NodeDeleting(node) => wakes.push((hop, Event::Termination(Termination::NodeDeleting(node)))),
+        Change::ClaimDeleting(claim, _) => wakes.after_watch(Event::Termination(Termination::Reconcile(claim))),
+        Change::NodeDeleting(node) => wakes.after_watch(Event::Termination(Termination::NodeDeleting(node))),
         _ => {}
     }
 }
 
-fn node_health(change: Change, plan: &Plan, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn node_health(change: Change, plan: &Plan, wakes: &mut Wakes) {
     if plan.flags.karpenter.node_repair
         && let Change::NodeReady(node, _) | Change::NodeProblem(node, ..) = change
     {
-        wakes.push((hop, Event::NodeHealth(karpenter::health::Event::Look(node))));
+        wakes.after_watch(Event::NodeHealth(karpenter::health::Event::Look(node)));
     }
 }
 
+#[inline(always)]
 fn interruption(change: Change, wakes: &mut Wakes) {
     use karpenter::interruption::Event as Interruption;
     match change {
         Change::InstanceInterrupted(instance) => {
-            wakes.push((Span::ZERO, Event::Interruption(Interruption::Notice(instance))));
+            wakes.at_once(Event::Interruption(Interruption::Notice(instance)));
         }
         Change::InstanceRebalance(instance) => {
-            wakes.push((Span::ZERO, Event::Interruption(Interruption::Rebalance(instance))));
+            wakes.at_once(Event::Interruption(Interruption::Rebalance(instance)));
         }
         Change::InstanceShuttingDown(instance) => {
-            wakes.push((Span::ZERO, Event::Interruption(Interruption::StateChange(instance))));
+            wakes.at_once(Event::Interruption(Interruption::StateChange(instance)));
         }
         _ => {}
     }
 }
 
+#[inline(always)]
 fn cpu_credits(change: Change, plan: &Plan, wakes: &mut Wakes) {
     use aws::credits::Event as Credits;
     let event = match change {
@@ -636,34 +549,38 @@ fn cpu_credits(change: Change, plan: &Plan, wakes: &mut Wakes) {
         Change::InstanceShuttingDown(instance) => Credits::Ended(instance),
         _ => return,
     };
-    wakes.push((Span::ZERO, Event::CpuCredits(event)));
+    wakes.at_once(Event::CpuCredits(event));
 }
 
 /// The recorded launch time runs from the creation of the claim: no watch delay of its own.
+#[inline(always)]
 fn fleet(change: Change, wakes: &mut Wakes) {
     if let Change::ClaimCreated(claim) = change {
-        wakes.push((Span::ZERO, Event::Fleet(aws::fleet::Event::Create(claim))));
+        wakes.at_once(Event::Fleet(aws::fleet::Event::Create(claim)));
     }
 }
 
+#[inline(always)]
 fn instance(change: Change, wakes: &mut Wakes) {
     use aws::instance::Event as Instance;
     match change {
-        Change::InstanceLaunched(instance) => wakes.push((Span::ZERO, Event::Instance(Instance::Launched(instance)))),
-        Change::InstanceInterrupted(instance) => wakes.push((Span::ZERO, Event::Instance(Instance::Notice(instance)))),
+        Change::InstanceLaunched(instance) => wakes.at_once(Event::Instance(Instance::Launched(instance))),
+        Change::InstanceInterrupted(instance) => wakes.at_once(Event::Instance(Instance::Notice(instance))),
         Change::InstanceShuttingDown(instance) => {
-            wakes.push((Span::ZERO, Event::Instance(Instance::ShuttingDown(instance))));
+            wakes.at_once(Event::Instance(Instance::ShuttingDown(instance)));
         }
         _ => {}
     }
 }
 
+#[inline(always)]
 fn spot_market(change: Change, plan: &Plan, wakes: &mut Wakes) {
     if let (Change::InstanceLaunched(instance), false) = (change, plan.capacity_pools.all().is_empty()) {
-        wakes.push((Span::ZERO, Event::SpotMarket(aws::spot_market::Event::Launched(instance))));
+        wakes.at_once(Event::SpotMarket(aws::spot_market::Event::Launched(instance)));
     }
 }
 
+#[inline(always)]
 fn alb(change: Change, wakes: &mut Wakes) {
     use aws::alb::Event as Alb;
     let event = match change {
@@ -675,10 +592,11 @@ fn alb(change: Change, wakes: &mut Wakes) {
         Change::FaultChanged(fault, _) => Alb::Fault(fault),
         _ => return,
     };
-    wakes.push((Span::ZERO, Event::Alb(event)));
+    wakes.at_once(Event::Alb(event));
 }
 
-fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wakes) {
+#[inline(always)]
+fn traffic(change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
     use super::clients::traffic::Event as Traffic;
     let event = match change {
         Change::TargetRoutable(target, _) | Change::TargetWeight(target, _) | Change::TargetGone(target) => {
@@ -686,7 +604,7 @@ fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wa
         }
         Change::LoadChanged(app) => Traffic::Load(app),
         Change::EndpointsChanged(service) => {
-            wakes.push((hop, Event::Traffic(Traffic::Endpoints(service))));
+            wakes.after_watch(Event::Traffic(Traffic::Endpoints(service)));
             return;
         }
         Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodProcess(pod, _) | Change::PodGone(pod) => {
@@ -700,16 +618,17 @@ fn traffic(change: Change, plan: &Plan, world: &World, hop: Span, wakes: &mut Wa
                 let others = plan.apps.iter().enumerate();
                 let others = others.filter(|(index, other)| *index != app && other.load_group == Some(group));
                 for (index, _) in others {
-                    wakes.push((Span::ZERO, Event::Traffic(Traffic::Pods(crate::plan::AppId::at(index)))));
+                    wakes.at_once(Event::Traffic(Traffic::Pods(crate::plan::AppId::at(index))));
                 }
             }
             Traffic::Pods(crate::plan::AppId::at(app))
         }
         _ => return,
     };
-    wakes.push((Span::ZERO, Event::Traffic(event)));
+    wakes.at_once(Event::Traffic(event));
 }
 
+#[inline(always)]
 fn service(change: Change, wakes: &mut Wakes) {
     use super::clients::service::Event as Service;
     let event = match change {
@@ -721,7 +640,7 @@ fn service(change: Change, wakes: &mut Wakes) {
         Change::FaultChanged(fault, _) => Service::Fault(fault),
         _ => return,
     };
-    wakes.push((Span::ZERO, Event::Service(event)));
+    wakes.at_once(Event::Service(event));
 }
 
 /// What clients and the load balancer hand over goes to the applications at once, and their answers to health checks come

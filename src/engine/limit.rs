@@ -34,33 +34,35 @@ pub struct Meter {
     limits: Limits,
     events: u64,
     instant: Time,
-    at_instant: u64,
+    /// Of the events of this instant, the one with this number is the last that is let through.
+    last: u64,
 }
 
 impl Meter {
     /// A meter at zero.
     pub fn new(limits: Limits) -> Meter {
-        Meter { limits, events: 0, instant: Time::ZERO, at_instant: 0 }
+        let last = limits.events_max.min(limits.same_instant_events_max);
+        Meter { limits, events: 0, instant: Time::ZERO, last }
     }
 
     /// Counts one event at `now`.
     ///
     /// # Errors
     /// The limit that this event went over.
+    #[inline]
     pub fn count(&mut self, now: Time) -> Result<(), LimitReached> {
-        self.events += 1;
         if now != self.instant {
             self.instant = now;
-            self.at_instant = 0;
+            let most = self.events.saturating_add(self.limits.same_instant_events_max);
+            self.last = self.limits.events_max.min(most);
         }
-        self.at_instant += 1;
-        if self.events > self.limits.events_max {
-            Err(LimitReached::Events(now))
-        } else if self.at_instant > self.limits.same_instant_events_max {
-            Err(LimitReached::SameInstant(now))
-        } else {
-            Ok(())
-        }
+        self.events += 1;
+        if self.events > self.last { Err(self.reached(now)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn reached(&self, now: Time) -> LimitReached {
+        if self.events > self.limits.events_max { LimitReached::Events(now) } else { LimitReached::SameInstant(now) }
     }
 
     /// Events counted so far.

@@ -122,21 +122,25 @@ impl<E: Copy> Queue<E> {
         let sequence = self.next_sequence();
         self.len += 1;
         let entry = Entry { at: at.micros(), sequence, event };
-        if entry.at >> WIDTH_BITS > self.cursor {
-            self.put_later(entry);
-        } else if self.cursor == ALL_NEAR {
+        if self.cursor == ALL_NEAR {
             self.put_in_order(entry);
+        } else if entry.at >> WIDTH_BITS > self.cursor {
+            self.put_later(entry);
         } else {
             self.near.push(Reverse(entry));
         }
     }
 
     /// Adds to the one list, while everything lies there.
-    #[inline(never)]
+    #[inline(always)]
     fn put_in_order(&mut self, entry: Entry<E>) {
-        // Most are for soon: they lie at the end, and little has to move.
-        let place = self.current.partition_point(|other| other.at > entry.at);
-        self.current.insert(place, entry);
+        if self.current.last().is_none_or(|next| next.at > entry.at) {
+            // One event in four is the next.
+            self.current.push(entry);
+        } else {
+            let place = self.current.partition_point(|other| other.at > entry.at);
+            self.current.insert(place, entry);
+        }
         if self.current.len() > FEW {
             self.begin_ring();
         }
@@ -155,7 +159,7 @@ impl<E: Copy> Queue<E> {
     }
 
     /// Keeps what comes after the bucket being served.
-    #[inline(always)]
+    #[inline]
     fn put_later(&mut self, entry: Entry<E>) {
         let bucket = entry.at >> WIDTH_BITS;
         self.horizon = self.horizon.min(bucket << WIDTH_BITS);

@@ -145,7 +145,7 @@ fn default_pod_requests(template: &mut PodTemplate) {
     requests.cpu = requests.cpu.or(cpu).or(limits.cpu);
     requests.memory = requests.memory.or(memory).or(limits.memory);
     for (name, amount) in huge {
-        requests.extended.entry(name).or_insert(amount);
+        requests.extended.get_or_insert(name, amount);
     }
 }
 
@@ -154,8 +154,8 @@ fn with_limits(mut requests: ResourceList, limits: &ResourceList) -> ResourceLis
     requests.cpu = requests.cpu.or(limits.cpu);
     requests.memory = requests.memory.or(limits.memory);
     requests.ephemeral_storage = requests.ephemeral_storage.or(limits.ephemeral_storage);
-    for (name, amount) in &limits.extended {
-        requests.extended.entry(name.clone()).or_insert(*amount);
+    for (name, amount) in limits.extended.iter() {
+        requests.extended.get_or_insert(name.clone(), *amount);
     }
     requests
 }

@@ -80,6 +80,7 @@ impl LabelSelector {
     }
 
     /// Whether an object with these labels is selected.
+    #[inline]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(labels))
     }

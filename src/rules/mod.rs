@@ -3,6 +3,7 @@
 //! Nothing here knows time passing, a world or a plan. Each function is one upstream rule, with its file named.
 
 pub mod expectation;
+pub mod extended;
 mod label_map;
 pub mod labels;
 pub mod quantity;

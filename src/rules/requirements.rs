@@ -258,6 +258,7 @@ impl Requirement {
 }
 
 /// Values that are no integers fail a bound.
+#[inline]
 fn within(value: &str, at_least: Option<i64>, at_most: Option<i64>) -> bool {
     if at_least.is_none() && at_most.is_none() {
         return true;

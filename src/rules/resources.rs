@@ -2,8 +2,8 @@
 //!
 //! Source: `k8s.io/component-helpers/resource/helpers.go` (`PodRequests`); scheduler `framework/types.go`.
 
+use super::extended::Extended;
 use super::quantity::{Bytes, Millicores};
-use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
 
 /// Resources as somebody wrote them: an absent entry differs from zero.
@@ -18,7 +18,7 @@ pub struct ResourceList {
     /// `pods`.
     pub pods: Option<i64>,
     /// Everything else by name, whole units.
-    pub extended: BTreeMap<String, i64>,
+    pub extended: Extended,
 }
 
 /// Amounts of resources: what is absent is zero.
@@ -33,7 +33,7 @@ pub struct Resources {
     /// Pod slots.
     pub pods: i64,
     /// Everything else by name, whole units.
-    pub extended: BTreeMap<String, i64>,
+    pub extended: Extended,
 }
 
 impl ResourceList {
@@ -67,20 +67,22 @@ impl Resources {
         self.memory = self.memory.max(other.memory);
         self.ephemeral_storage = self.ephemeral_storage.max(other.ephemeral_storage);
         self.pods = self.pods.max(other.pods);
-        for (name, amount) in &other.extended {
-            let entry = self.extended.entry(name.clone()).or_insert(0);
-            *entry = (*entry).max(*amount);
+        for (name, &amount) in other.extended.iter() {
+            let entry = self.extended.get_or_insert(name.clone(), 0);
+            *entry = (*entry).max(amount);
         }
         self
     }
 
     /// Amount of an extended resource.
+    #[inline]
     pub fn extended(&self, name: &str) -> i64 {
         self.extended.get(name).copied().unwrap_or(0)
     }
 
     /// Whether everything asked for here is there in `available` (negative amounts are never enough for a request
     /// above zero; a request of zero always fits).
+    #[inline]
     pub fn fits_in(&self, available: &Resources) -> bool {
         let enough = |want: i64, have: i64| want <= 0 || want <= have;
         enough(self.cpu.0, available.cpu.0)
@@ -92,25 +94,27 @@ impl Resources {
 }
 
 impl AddAssign<&Resources> for Resources {
+    #[inline]
     fn add_assign(&mut self, other: &Resources) {
         self.cpu.0 += other.cpu.0;
         self.memory.0 += other.memory.0;
         self.ephemeral_storage.0 += other.ephemeral_storage.0;
         self.pods += other.pods;
-        for (name, amount) in &other.extended {
-            *self.extended.entry(name.clone()).or_insert(0) += amount;
+        for (name, amount) in other.extended.iter() {
+            *self.extended.get_or_insert(name.clone(), 0) += amount;
         }
     }
 }
 
 impl SubAssign<&Resources> for Resources {
+    #[inline]
     fn sub_assign(&mut self, other: &Resources) {
         self.cpu.0 -= other.cpu.0;
         self.memory.0 -= other.memory.0;
         self.ephemeral_storage.0 -= other.ephemeral_storage.0;
         self.pods -= other.pods;
-        for (name, amount) in &other.extended {
-            *self.extended.entry(name.clone()).or_insert(0) -= amount;
+        for (name, amount) in other.extended.iter() {
+            *self.extended.get_or_insert(name.clone(), 0) -= amount;
         }
     }
 }

@@ -76,6 +76,7 @@ pub struct Toleration {
 
 impl Toleration {
     /// Whether this toleration covers `taint`.
+    #[inline]
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.effect.is_none_or(|effect| effect == taint.effect)
             && (self.key.is_empty() || self.key == taint.key)
@@ -99,6 +100,7 @@ fn canonical_integer(text: &str) -> Option<i64> {
 }
 
 /// Whether any of the tolerations covers `taint`.
+#[inline]
 pub fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }

@@ -28,6 +28,7 @@ impl Values {
     }
 
     /// Whether a value is among them.
+    #[inline]
     pub fn contains(&self, value: &str) -> bool {
         match &*self.0 {
             [only] => **only == *value,

@@ -13,6 +13,7 @@ use crate::plan::{ImageId, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::taint::Taint;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -285,7 +286,7 @@ impl Census {
 
     /// The set of labels of a node. Copying labels is dear: they are compared as they are.
     fn label_set(&mut self, labels: &Arc<Labels>) -> u32 {
-        match self.label_sets.binary_search_by(|(known, _)| as_kinds_know(known).cmp(as_kinds_know(labels))) {
+        match self.label_sets.binary_search_by(|(known, _)| compare_as_kinds_know(known, labels)) {
             Ok(position) => self.label_sets[position].1,
             Err(position) => {
                 let next = u32::try_from(self.kinds_of_set.len()).unwrap_or(u32::MAX);
@@ -321,9 +322,19 @@ impl Census {
     }
 }
 
-/// Labels as a kind knows them: of the host's name only that it is there.
-fn as_kinds_know(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
-    labels.iter().map(|(key, value)| (key, if key == HOSTNAME_LABEL { "" } else { value }))
+/// The order of labels as a kind knows them: of the host's name only that it is there. Most texts are shared, and those need not be read.
+fn compare_as_kinds_know(one: &Labels, other: &Labels) -> Ordering {
+    let mut others = other.texts();
+    for (key, value) in one.texts() {
+        let Some((other_key, other_value)) = others.next() else { return Ordering::Greater };
+        let keys = if Arc::ptr_eq(key, other_key) { Ordering::Equal } else { key.cmp(other_key) };
+        let values = || if **key == *HOSTNAME_LABEL { Ordering::Equal } else { value.cmp(other_value) };
+        let order = keys.then_with(|| if Arc::ptr_eq(value, other_value) { Ordering::Equal } else { values() });
+        if order.is_ne() {
+            return order;
+        }
+    }
+    if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
 }
 
 fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
@@ -420,7 +431,7 @@ impl World {
             if held != by_node[node.id.index()] {
                 return Err(format!("node {}: the census counts {held:?}", node.name));
             }
-            let alike = |kind: &NodeKind| as_kinds_know(&kind.labels).eq(as_kinds_know(&node.labels));
+            let alike = |kind: &NodeKind| compare_as_kinds_know(&kind.labels, &node.labels).is_eq();
             let fits = |kind: u32| alike(census.kind(kind)) && census.kind(kind).taints == node.taints;
             if kind.is_some() != node.gone.is_none() || !kind.is_none_or(fits) {
                 return Err(format!("node {} is not of its kind", node.name));

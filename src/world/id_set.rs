@@ -105,6 +105,12 @@ impl<Id: Position> IdSet<Id> {
         self.members == 0
     }
 
+    /// Whether all members are in another set.
+    pub fn is_within(&self, other: &IdSet<Id>) -> bool {
+        let of_other = other.words.iter().copied().chain(std::iter::repeat(0));
+        self.words.iter().zip(of_other).all(|(word, other)| word & !other == 0)
+    }
+
     /// Takes in all members of another set.
     pub fn unite(&mut self, other: &IdSet<Id>) {
         if self.words.len() < other.words.len() {
@@ -183,6 +189,10 @@ mod tests {
             set
         };
         let (mut one, other) = (nodes(&[1, 63, 70]), nodes(&[0, 63, 64, 500]));
+        assert!(!one.is_within(&other) && !other.is_within(&one) && NodeSet::new().is_within(&one));
+        assert!(
+            nodes(&[63]).is_within(&other) && nodes(&[0, 500]).is_within(&other) && !nodes(&[501]).is_within(&other)
+        );
         one.unite(&other);
         assert!(one.iter().eq([0, 1, 63, 64, 70, 500].map(NodeId)));
         assert_eq!(one.len(), 6);

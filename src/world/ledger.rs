@@ -117,10 +117,8 @@ impl Tally {
 impl AddAssign<&Tally> for Tally {
     fn add_assign(&mut self, other: &Tally) {
         self.add_without_loss(other);
-        if other.lost_all() > 0 {
-            for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
-                *sum += lost;
-            }
+        for (sum, lost) in self.lost.iter_mut().zip(other.lost) {
+            *sum += lost;
         }
     }
 }

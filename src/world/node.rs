@@ -368,6 +368,7 @@ impl World {
     }
 
     /// The same for a taint that nobody has made.
+    #[inline]
     pub fn remove_taint_of(&mut self, node: NodeId, key: &str, effect: TaintEffect) {
         let entry = &mut self.nodes[node.index()];
         let before = entry.taints.len();

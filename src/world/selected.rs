@@ -23,6 +23,7 @@ impl Selected {
     }
 
     /// Whether a template is selected.
+    #[inline]
     pub fn has(&self, template: usize) -> bool {
         self.known.get(template).is_some_and(|known| known.1)
     }

@@ -71,12 +71,17 @@ impl CpuMeter {
 
 impl World {
     /// The CPU meter of a pod.
-    #[inline]
+    #[inline(always)]
     pub fn cpu_meter(&mut self, pod: PodId) -> &mut CpuMeter {
         if self.cpu.len() <= pod.index() {
-            self.cpu.resize(self.pods.len().max(pod.index() + 1), CpuMeter::default());
+            self.add_cpu_meters(pod);
         }
         &mut self.cpu[pod.index()]
+    }
+
+    #[cold]
+    fn add_cpu_meters(&mut self, pod: PodId) {
+        self.cpu.resize(self.pods.len().max(pod.index() + 1), CpuMeter::default());
     }
 
     /// Nanoseconds of CPU that a pod has used until now.

@@ -399,16 +399,21 @@ impl World {
     }
 
     /// The metrics of a pod that exists, which are served from now on: to be written in place of what was served before.
+    #[inline]
     pub fn serve_pod_metrics(&mut self, pod: PodId) -> &mut PodMetrics {
         debug_assert!(self.living.contains(pod), "metrics of a pod that is gone");
         if self.pod_metrics.len() <= pod.index() {
             self.pod_metrics.resize(self.pods.len(), None);
         }
-        self.measured.insert(pod);
-        self.pod_metrics[pod.index()].get_or_insert_default()
+        let served = &mut self.pod_metrics[pod.index()];
+        if served.is_none() {
+            self.measured.insert(pod);
+        }
+        served.get_or_insert_default()
     }
 
     /// What the resource metrics API serves for a pod.
+    #[inline]
     pub fn metrics_of(&self, pod: PodId) -> Option<&PodMetrics> {
         self.pod_metrics.get(pod.index()).and_then(Option::as_ref)
     }

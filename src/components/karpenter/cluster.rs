@@ -14,7 +14,7 @@ use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, PodId, World};
+use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, Pod, PodId, World};
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
@@ -36,6 +36,7 @@ pub fn disrupted_taint() -> &'static Taint {
 }
 
 /// Taints of a node that is still coming up.
+#[inline]
 pub fn is_ephemeral(taint: &Taint) -> bool {
     let is = |key: &str, effect| taint.key == key && taint.effect == effect;
     is("node.kubernetes.io/not-ready", TaintEffect::NoSchedule)
@@ -262,6 +263,7 @@ fn filled<'a>(amounts: &'a Resources, otherwise: &Resources) -> Cow<'a, Resource
 }
 
 /// Taints of a node that matter: its claim's until it is registered; without those of starting up until it is initialised.
+#[inline]
 pub fn lasting_taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initialized: bool) -> Cow<'a, [Taint]> {
     let unregistered = claim.filter(|claim| claim.registered.is_none());
     let mut taints = Cow::Borrowed(unregistered.map_or(&*node.taints, |claim| &*claim.taints));
@@ -307,6 +309,7 @@ pub fn is_provisionable(world: &World, pod: PodId) -> bool {
 }
 
 /// It would have to run elsewhere if its node went.
+#[inline]
 pub fn is_reschedulable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
     let stateful = world.template_of(pod).controller == PodController::StatefulSet;
@@ -326,6 +329,7 @@ pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
+#[inline]
 pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
     let Some(value) = world.template_of(pod).annotations.get(DO_NOT_DISRUPT) else { return false };
     if value == "true" {
@@ -359,9 +363,9 @@ fn duration(text: &str) -> Option<Span> {
     text.ends_with(|letter: char| letter.is_ascii_alphabetic()).then_some(total)
 }
 
-/// Budgets that select a pod.
-pub fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = &Pdb> {
-    let template = world.template_of(pod);
+/// Budgets that select the pods of a template.
+#[inline]
+fn budgets_of<'w>(world: &'w World, template: &PodTemplate) -> impl Iterator<Item = &'w Pdb> {
     world.pdbs.iter().filter(move |pdb| {
         pdb.spec.namespace == template.namespace
             && pdb.spec.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
@@ -388,20 +392,24 @@ pub enum Hold<'a> {
 
 /// What holds up the eviction of a pod. Pods that nobody would try to evict are held up by nothing.
 pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>> {
-    let (entry, template) = (world.pod(pod), world.template_of(pod));
-    // Most pods are let go here, before any selector is read.
-    let evictable = entry.is_active()
-        && template.controller != PodController::Node
-        && !tolerated(&template.tolerations, disrupted_taint())
-        && !forbids_disruption(world, pod);
-    if !evictable {
+    let evictable = world.pod(pod).is_active() && !forbids_disruption(world, pod);
+    if evictable { holds(world.pod(pod), eviction_budget(world, world.template_of(pod))?, when) } else { None }
+}
+
+/// What the eviction of a pod of a template has to reckon with.
+pub fn eviction_budget<'w>(world: &'w World, template: &PodTemplate) -> Option<Hold<'w>> {
+    // Most templates are let go here, before any selector is read.
+    if template.controller == PodController::Node || tolerated(&template.tolerations, disrupted_taint()) {
         return None;
     }
-    let mut budgets = budgets_of(world, pod);
-    let pdb = budgets.next()?;
-    if budgets.next().is_some() {
-        return Some(Hold::Several);
-    }
+    let mut budgets = budgets_of(world, template);
+    let budget = budgets.next()?;
+    Some(if budgets.next().is_some() { Hold::Several } else { Hold::Budget(budget) })
+}
+
+/// Whether that holds up the eviction of a pod which somebody might try.
+pub fn holds<'w>(entry: &Pod, budget: Hold<'w>, when: Blocks) -> Option<Hold<'w>> {
+    let Hold::Budget(pdb) = budget else { return Some(budget) };
     let unready = entry.ready.status == Some(false) && !entry.ready_unknown;
     if pdb.spec.always_allow_unhealthy && unready {
         return None;
@@ -413,7 +421,7 @@ pub fn eviction_hold(world: &World, pod: PodId, when: Blocks) -> Option<Hold<'_>
                 || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
         }
     };
-    blocks.then_some(Hold::Budget(pdb))
+    blocks.then_some(budget)
 }
 
 /// The same in the words of the event.
@@ -422,7 +430,7 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
     match eviction_hold(world, pod, when)? {
         Hold::Budget(pdb) => Some(format!("pdb prevents pod evictions (PodDisruptionBudget=[{}])", named(pdb))),
         Hold::Several => {
-            let mut budgets: Vec<&Pdb> = budgets_of(world, pod).collect();
+            let mut budgets: Vec<&Pdb> = budgets_of(world, world.template_of(pod)).collect();
             budgets.sort_by(|one, two| one.spec.name.cmp(&two.spec.name));
             let all: Vec<String> = budgets.into_iter().map(named).collect();
             Some(format!("eviction does not support multiple PDBs (PodDisruptionBudget(s)=[{}])", all.join(" ")))
@@ -431,6 +439,7 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
 }
 
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
+#[inline]
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
     let template = world.template_of(pod);
     let written = template.annotations.get(DELETION_COST).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
@@ -444,6 +453,7 @@ pub fn zone_named(plan: &Plan, name: &str) -> Option<ZoneId> {
 }
 
 /// Whether a pod tolerates all taints, those of effect PreferNoSchedule included.
+#[inline]
 pub fn tolerates_all(template: &PodTemplate, taints: &[Taint]) -> bool {
     taints.iter().all(|taint| tolerated(&template.tolerations, taint))
 }

@@ -46,8 +46,8 @@ pub struct Termination {
     refusals: BTreeMap<ClaimId, u32>,
     /// Templates whose pods tolerate a drain.
     tolerant: Selected,
-    /// Pods of the last pass over a node: only the memory is used again.
-    pods: Vec<PodId>,
+    /// Pods of the last pass over a node, with their tiers: only the memory is used again.
+    pods: Vec<(u8, PodId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,10 +145,11 @@ impl Termination {
         tolerant.refresh(&cx.world.templates, |template| tolerated(&template.tolerations, disrupted_taint()));
         let present = cx.world.node(node).pods.iter().copied();
         let tolerates = |pod: PodId| tolerant.has(cx.world.pod(pod).template.index());
-        pods.extend(present.filter(|&pod| !tolerates(pod) && may_hold_up(cx.plan, cx.world, pod, cx.now)));
-        let first = pods.iter().map(|&pod| tier(cx.world, pod)).min();
-        for &pod in &pods {
-            if Some(tier(cx.world, pod)) != first {
+        let holding = present.filter(|&pod| !tolerates(pod) && may_hold_up(cx.plan, cx.world, pod, cx.now));
+        pods.extend(holding.map(|pod| (tier(cx.world, pod), pod)));
+        let first = pods.iter().map(|&(tier, _)| tier).min();
+        for &(tier, pod) in &pods {
+            if Some(tier) != first {
                 continue;
             }
             let entry = cx.world.pod(pod);
@@ -384,6 +385,7 @@ fn may_hold_up(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.
+#[inline]
 pub fn tier(world: &World, pod: PodId) -> u8 {
     let class = world.template_of(pod).priority_class.as_deref();
     let critical = matches!(class, Some("system-cluster-critical" | "system-node-critical"));

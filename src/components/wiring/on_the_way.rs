@@ -2,62 +2,65 @@
 //!
 //! In: wakes as they are sent and as they arrive. Out: whether one of the kind is on its way already.
 
-use crate::engine::StableState;
-use std::collections::HashSet;
-use std::hash::Hash;
+use super::wakes::{KINDS, Wake};
 
-/// Wakes that are on their way. Mostly a handful, which is looked through sooner than it is hashed.
-pub struct OnTheWay<Event> {
-    few: Vec<Event>,
-    /// Those beyond.
-    others: HashSet<Event, StableState>,
+/// Words of one bit a kind of wake.
+const WORDS: usize = KINDS.div_ceil(64);
+
+/// Wakes that are on their way: by the number of what they are about, one bit a kind.
+#[derive(Default)]
+pub struct OnTheWay {
+    kinds: Vec<[u64; WORDS]>,
 }
 
-impl<Event> Default for OnTheWay<Event> {
-    fn default() -> OnTheWay<Event> {
-        OnTheWay { few: Vec::new(), others: HashSet::default() }
-    }
-}
-
-impl<Event: Copy + Eq + Hash> OnTheWay<Event> {
-    const FEW: usize = 24;
-
+impl OnTheWay {
     /// False if it is on its way already.
-    pub fn insert(&mut self, event: &Event) -> bool {
-        if self.few.contains(event) || !self.others.is_empty() && self.others.contains(event) {
-            return false;
+    pub fn insert(&mut self, wake: Wake) -> bool {
+        let (about, word, bit) = place(wake);
+        if about >= self.kinds.len() {
+            self.kinds.resize((about + 1).next_power_of_two(), [0; WORDS]);
         }
-        if self.few.len() < Self::FEW {
-            self.few.push(*event);
-        } else {
-            self.others.insert(*event);
-        }
-        true
+        let kinds = &mut self.kinds[about][word];
+        let is_new = *kinds & bit == 0;
+        *kinds |= bit;
+        is_new
     }
 
     /// It has arrived.
-    pub fn remove(&mut self, event: &Event) {
-        if let Some(place) = self.few.iter().position(|other| other == event) {
-            self.few.swap_remove(place);
-        } else if !self.others.is_empty() {
-            self.others.remove(event);
+    #[inline]
+    pub fn remove(&mut self, wake: Wake) {
+        let (about, word, bit) = place(wake);
+        if let Some(kinds) = self.kinds.get_mut(about) {
+            kinds[word] &= !bit;
         }
     }
+}
+
+/// Where a wake has its bit.
+fn place(wake: Wake) -> (usize, usize, u64) {
+    let kind = wake.kind as usize;
+    (wake.about as usize, kind / 64, 1 << (kind % 64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::components::Event;
+    use crate::components::kubernetes::kubelet::Event as Kubelet;
+    use crate::components::kubernetes::scheduler::Event as Scheduler;
+    use crate::world::PodId;
 
     #[test]
     fn a_wake_is_on_its_way_once_however_many_others_are() {
         let mut on_the_way = OnTheWay::default();
-        let count = 3 * OnTheWay::<u32>::FEW as u32;
-        assert!((0..count).all(|pod| on_the_way.insert(&pod)));
-        assert!(!(0..count).any(|pod| on_the_way.insert(&pod)), "all are on their way");
-        (0..count).step_by(2).for_each(|pod| on_the_way.remove(&pod));
-        for pod in 0..count {
-            assert_eq!(on_the_way.insert(&pod), pod % 2 == 0, "{pod}: what has arrived is sent anew");
+        let both =
+            |pod| [Event::Kubelet(Kubelet::Added(PodId(pod))), Event::Scheduler(Scheduler::PodBound(PodId(pod)))];
+        let wakes = || (0..100).flat_map(both).map(|event| Wake::of(&event).expect("a wake"));
+        assert!(wakes().all(|wake| on_the_way.insert(wake)));
+        assert!(!wakes().any(|wake| on_the_way.insert(wake)), "all are on their way");
+        wakes().step_by(3).for_each(|wake| on_the_way.remove(wake));
+        for (number, wake) in wakes().enumerate() {
+            assert_eq!(on_the_way.insert(wake), number % 3 == 0, "{number}: what has arrived is sent anew");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who may watch a change: a table, so that a change is not shown to everybody.
 //!
-//! In: a change. Out: the watchers whose own function may be woken by it, in the order in which they are.
+//! In: a change. Out: the watchers whose own function may be woken by it are asked, in the order in which they are.
 
 use crate::world::{Change, TargetState};
 
@@ -49,47 +49,44 @@ watchers! {
     Service,
 }
 
+/// Who asks watchers.
+pub trait Ask {
+    /// Asks one of them.
+    fn ask(&mut self, watcher: Watcher);
+}
+
 /// Some watchers: one bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watchers(u32);
 
 impl Watchers {
-    const fn of(watchers: &[Watcher]) -> Watchers {
-        let (mut bits, mut place) = (0, 0);
-        while place < watchers.len() {
-            bits |= 1 << watchers[place] as u32;
-            place += 1;
-        }
-        Watchers(bits)
+    /// Those who may watch a change.
+    pub fn of(change: Change) -> Watchers {
+        let mut watchers = Watchers::default();
+        ask_watchers(change, &mut watchers);
+        watchers
     }
 
     /// Whether one is among them.
     pub fn has(self, watcher: Watcher) -> bool {
         self.0 & 1 << watcher as u32 != 0
     }
+}
 
-    /// Nobody.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
+impl Ask for Watchers {
+    fn ask(&mut self, watcher: Watcher) {
+        self.0 |= 1 << watcher as u32;
     }
 }
 
-impl Iterator for Watchers {
-    type Item = Watcher;
-
-    fn next(&mut self) -> Option<Watcher> {
-        let first = Watcher::ALL.get(self.0.trailing_zeros() as usize);
-        self.0 &= self.0.wrapping_sub(1);
-        first.copied()
-    }
-}
-
-/// Who may watch a change. A bound, which spares the walk through everybody: each watcher's own function says whether it is
-/// woken and with what. Builds with assertions take the whole walk and check that it finds nobody else.
-pub fn watchers_of(change: Change) -> Watchers {
+/// Asks those who may watch a change, in their order. A bound, which spares the walk through everybody: each watcher's own
+/// function says whether it is woken and with what. Builds with assertions take the whole walk and check that it finds nobody
+/// else. Where somebody is asked it is known what has changed: of his own function only that case is left there.
+#[inline(always)]
+pub fn ask_watchers(change: Change, by: &mut impl Ask) {
     use Watcher::*;
     macro_rules! all {
-        ($($watcher:ident),*) => { const { Watchers::of(&[$($watcher),*]) } };
+        ($($watcher:ident),* $(,)?) => {{ $(by.ask($watcher);)* }};
     }
     match change {
         Change::DeploymentChanged(_) | Change::DeploymentScaled { .. } | Change::DeploymentStatus(..) => {
@@ -135,7 +132,7 @@ pub fn watchers_of(change: Change) -> Watchers {
             TargetGroup,
             Alb,
             Traffic,
-            Service
+            Service,
         ),
         Change::ServiceChanged(_) => all!(EndpointSlice),
         Change::EndpointsChanged(_) => all!(TargetGroup, Traffic),

@@ -119,6 +119,7 @@ impl Names {
     }
 
     /// A target by address or instance id, and port.
+    #[inline]
     pub fn target(&mut self, world: &World, id: TargetId) -> Target {
         if self.targets.len() <= id.index() {
             self.targets.resize(id.index() + 1, None);

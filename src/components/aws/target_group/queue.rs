@@ -72,6 +72,7 @@ impl WorkQueue {
     }
 
     /// Entries whose time has come are ready, in the order of their times.
+    #[inline]
     pub fn ripen(&mut self, now: Time) {
         if self.due().is_none_or(|due| due > now) {
             return;

@@ -8,30 +8,30 @@ use super::server::{Work, share_out};
 use super::{Event, NANOCORES_PER_MILLICORE, Service};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
-use crate::plan::{AppId, Plan};
+use crate::plan::{App, AppId, Plan};
 use crate::world::PodId;
 
 impl Service {
     /// On what terms a pod works: as its application does, and slower while it is cold.
     #[inline(always)]
     pub(super) fn terms(&self, plan: &Plan, app: AppId, pod: PodId, now: Time) -> Work {
-        let work = self.apps[app.index()].work;
-        let Some(warm_up) = &plan.apps[app.index()].demand.warm_up else { return work };
+        self.terms_of(self.apps[app.index()].work, &plan.apps[app.index()], pod, now)
+    }
+
+    /// The same, where it is known how the application does.
+    #[inline(always)]
+    pub(super) fn terms_of(&self, work: Work, app: &App, pod: PodId, now: Time) -> Work {
+        let Some(warm_up) = &app.demand.warm_up else { return work };
         let age = now.since(self.pods[pod.index()].answers_since);
         Work { cpu_factor: work.cpu_factor * warm_up.factor(age), ..work }
     }
 
     /// Gives a pod's server its CPU, and those that share the node theirs if that changes them.
     pub(super) fn balance(&mut self, cx: &mut Cx, pod: PodId) {
-        self.balance_with(cx, pod, Standing::of(cx.world, pod));
+        self.balance_as(cx, pod, Standing::of(cx.world, pod));
     }
 
-    /// The same, where it is known how the pod stands.
-    pub(super) fn balance_with(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
-        self.balance_as(cx, pod, standing);
-    }
-
-    /// The same within the loop of requests.
+    /// The same, where it is known how the pod stands: within the loops of requests and of lanes.
     #[inline(always)]
     pub(super) fn balance_as(&mut self, cx: &mut Cx, pod: PodId, standing: Standing) {
         let state = &self.pods[pod.index()];

@@ -5,10 +5,11 @@
 use super::fluid::{self, Lane, Rating, Terms};
 use super::inlet::inlet_through;
 use super::process::Standing;
+use super::server::Work;
 use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
-use crate::plan::{AppId, TargetGroupId};
+use crate::plan::{App, AppId, TargetGroupId};
 use crate::world::PodId;
 
 impl Service {
@@ -49,18 +50,21 @@ impl Service {
         self.integrate(cx, app);
         self.flowing = Some(app);
         self.adopt_lanes(cx, app);
-        let rate = self.apps[app.index()].stream.rate;
-        let mut lanes = std::mem::take(&mut self.apps[app.index()].stream.lanes);
+        let state = &mut self.apps[app.index()];
+        let course = Course { spec: &cx.plan.apps[app.index()], work: state.work, rate: state.stream.rate };
+        let (timeout, mut lanes) = (state.check_timeout, std::mem::take(&mut state.stream.lanes));
         for lane in &mut lanes {
-            self.load_lane(cx, app, rate, lane);
+            self.load_lane(cx, course, lane);
         }
         self.flowing = None;
-        let mut before = None;
-        for lane in &mut lanes {
-            self.rate_lane(cx, app, rate, lane, before.as_ref());
-            before = Some(*lane);
+        for index in 0..lanes.len() {
+            let (before, rest) = lanes.split_at_mut(index);
+            let Some(lane) = rest.first_mut() else { break };
+            self.rate_lane(cx, course, lane, before.last());
+            if let Some(timeout) = timeout {
+                strain::tell_of_lane(cx, timeout, course.rate, lane);
+            }
         }
-        strain::tell_of_lanes(cx, self.apps[app.index()].check_timeout, rate, &lanes);
         self.apps[app.index()].stream.lanes = lanes;
         self.look_again(cx, app);
         let stream = &mut self.apps[app.index()].stream;
@@ -123,45 +127,33 @@ impl Service {
     }
 
     /// What a lane wants of its node.
-    fn load_lane(&mut self, cx: &mut Cx, app: AppId, rate: f64, lane: &mut Lane) {
+    fn load_lane(&mut self, cx: &mut Cx, course: Course, lane: &mut Lane) {
         let pod = lane.pod;
         self.know(cx, pod);
         let standing = Standing::of(cx.world, pod);
         lane.serves = standing.serves;
-        lane.inlet = inlet_through(cx, pod, &cx.plan.apps[app.index()], lane.target);
+        lane.inlet = inlet_through(cx, pod, course.spec, lane.target);
         let limit = self.pods[pod.index()].limit;
         let wanted = if !standing.serves {
             0
         } else {
-            let arriving = lane.arriving(rate);
-            let (cpu, _) = self.lane_cpu(cx, app, pod, arriving, limit);
+            let arriving = lane.arriving(course.rate);
+            let terms = self.terms_of(course.work, course.spec, pod, cx.now);
+            let (cpu, _) = lane_cpu(course.spec, terms.cpu_factor, arriving, limit);
             let line = lane.backlog > LINE && cpu > 0.0;
             if line { limit } else { ((arriving * cpu * server::CORE as f64) as u64).min(limit) }
         };
         let state = &mut self.pods[pod.index()];
         if std::mem::replace(&mut state.flow_usage, wanted) != wanted || lane.rated.is_none() {
-            self.balance_with(cx, pod, standing);
-        }
-    }
-
-    /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and
-    /// how long it computes, where that follows from the crowd.
-    pub(super) fn lane_cpu(&self, cx: &Cx, app: AppId, pod: PodId, arriving: f64, cores: u64) -> (f64, Option<Span>) {
-        let spec = &cx.plan.apps[app.index()];
-        let cpu = spec.cpu_per_request.seconds() * self.terms(cx.plan, app, pod, cx.now).cpu_factor;
-        let Some(rise) = spec.demand.rise else { return (cpu, None) };
-        match crowd::steady(arriving, cpu, cores, rise) {
-            Some((cpu, time)) => (cpu, Some(time)),
-            None => (cpu * rise.factor(f64::from(spec.workers.max(1))), None),
+            self.balance_as(cx, pod, standing);
         }
     }
 
     /// What a lane can serve, now that the CPU is divided: as much as the one before it, where that is on the same terms.
-    fn rate_lane(&self, cx: &Cx, app: AppId, rate: f64, lane: &mut Lane, before: Option<&Lane>) {
-        let spec = &cx.plan.apps[app.index()];
+    fn rate_lane(&self, cx: &Cx, Course { spec, work, rate }: Course, lane: &mut Lane, before: Option<&Lane>) {
         let pod = &self.pods[lane.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
-        let terms = self.terms(cx.plan, app, lane.pod, cx.now);
+        let terms = self.terms_of(work, spec, lane.pod, cx.now);
         let rating = Rating {
             // While there is a backlog the wait is in it, not in the formula of the steady state.
             arriving: if lane.backlog > LINE { f64::INFINITY } else { lane.arriving(rate) },
@@ -178,7 +170,7 @@ impl Service {
         }
         lane.rated = Some(rating);
         let Rating { arriving, cores, wait, serves, .. } = rating;
-        let (cpu, time) = self.lane_cpu(cx, app, lane.pod, arriving, cores);
+        let (cpu, time) = lane_cpu(spec, terms.cpu_factor, arriving, cores);
         let workers = f64::from(spec.workers.max(1));
         let by_cpu = cores as f64 / server::CORE as f64 / cpu;
         let by_workers = workers / (wait + cpu);
@@ -187,6 +179,29 @@ impl Service {
         let time = time.unwrap_or_else(|| fluid::sojourn(arriving, Span::from_seconds(cpu), cores, room));
         lane.latency = Span::from_seconds(wait) + time;
         lane.limit(spec.workers.max(1).into(), spec.queue.into(), patience(cx.plan, spec));
+    }
+}
+
+/// What all lanes of a flow have in common.
+#[derive(Clone, Copy)]
+struct Course<'a> {
+    /// The application.
+    spec: &'a App,
+    /// On what terms its pods work, if they are warm.
+    work: Work,
+    /// Requests a second.
+    rate: f64,
+}
+
+/// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and how
+/// long it computes, where that follows from the crowd.
+#[inline]
+fn lane_cpu(spec: &App, factor: f64, arriving: f64, cores: u64) -> (f64, Option<Span>) {
+    let cpu = spec.cpu_per_request.seconds() * factor;
+    let Some(rise) = spec.demand.rise else { return (cpu, None) };
+    match crowd::steady(arriving, cpu, cores, rise) {
+        Some((cpu, time)) => (cpu, Some(time)),
+        None => (cpu * rise.factor(f64::from(spec.workers.max(1))), None),
     }
 }
 

@@ -319,7 +319,7 @@ impl Stream {
             given += arrived;
             match lane.inlet {
                 Inlet::Open => {}
-                Inlet::Refused => booked.lose(lane.place(), Loss::Refused, arrived),
+                Inlet::Refused => booked.lose(lane, Loss::Refused, arrived),
                 Inlet::Unreachable => booked.unreachable.push((lane.place(), arrived)),
             }
             let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
@@ -328,13 +328,14 @@ impl Stream {
                 lane.carry = 0.0;
                 booked.serve(taken, lane.latency, terms);
             } else {
-                let before = lane.state();
+                // Where one lane has changed already, no other is asked.
+                let before = booked.left_all_as_it_was.then(|| lane.state());
                 pass(lane, micros, taken, terms, booked);
-                booked.left_all_as_it_was &= lane.state() == before;
+                booked.left_all_as_it_was = before.is_some_and(|before| lane.state() == before);
             }
         }
         if last.is_none() {
-            booked.lose(LossPlace::default(), Loss::NoTarget, amount);
+            booked.lose_at(LossPlace::default(), Loss::NoTarget, amount);
         }
     }
 }
@@ -393,7 +394,14 @@ impl Booked {
         self.tally.latency += u128::from(amount) * u128::from(latency.micros());
     }
 
-    fn lose(&mut self, place: LossPlace, loss: Loss, amount: u64) {
+    #[inline(always)]
+    fn lose(&mut self, lane: &Lane, loss: Loss, amount: u64) {
+        if amount > 0 {
+            self.lose_at(lane.place(), loss, amount);
+        }
+    }
+
+    fn lose_at(&mut self, place: LossPlace, loss: Loss, amount: u64) {
         if amount > 0 {
             self.tally.lost[loss as usize] += amount;
             self.lost.push((place, loss, amount));
@@ -448,8 +456,8 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Boo
         (lost, doomed) = (0, doomed + lost);
     }
     // In the order of the causes, as they are noted.
-    booked.lose(lane.place(), Loss::TimedOut, doomed);
-    booked.lose(lane.place(), lane.overflow, lost);
+    booked.lose(lane, Loss::TimedOut, doomed);
+    booked.lose(lane, lane.overflow, lost);
 }
 
 /// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`

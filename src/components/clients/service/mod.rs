@@ -209,7 +209,7 @@ impl Service {
     }
 
     /// Makes sure that a pod has its state.
-    #[inline]
+    #[inline(always)]
     fn know(&mut self, cx: &mut Cx, pod: PodId) {
         let node = cx.world.pod(pod).node;
         if self.pods.get(pod.index()).is_none_or(|state| !state.known || state.node != node) {
@@ -217,6 +217,7 @@ impl Service {
         }
     }
 
+    #[cold]
     fn learn(&mut self, cx: &mut Cx, pod: PodId) {
         let (world, plan) = (&*cx.world, cx.plan);
         if self.pods.len() <= pod.index() {

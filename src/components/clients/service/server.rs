@@ -120,6 +120,12 @@ impl Server {
     /// Grants CPU from `now` on.
     #[inline(always)]
     pub fn set_share(&mut self, now: Time, share: u64) {
+        if self.running.is_empty() {
+            // Nothing is attained, and the time that passes is taken up with the next request.
+            debug_assert!((self.speed, self.pace) == (0, 0), "nothing computes");
+            self.share = share;
+            return;
+        }
         self.advance(now);
         self.share = share;
         self.set_speed();

@@ -73,13 +73,11 @@ impl Service {
     }
 }
 
-/// The same for the lanes of a flow: their latency and their backlog are known. A backlog that grows will be long enough.
-pub(super) fn tell_of_lanes(cx: &mut Cx, timeout: Option<f64>, rate: f64, lanes: &[Lane]) {
-    let Some(timeout) = timeout else { return };
-    for lane in lanes {
-        let grows = lane.inlet == Inlet::Open && lane.arriving(rate) > lane.capacity;
-        tell(cx, lane.pod, timeout, lane.delay(), grows);
-    }
+/// The same for a lane of a flow: its latency and its backlog are known. A backlog that grows will be long enough.
+#[inline]
+pub(super) fn tell_of_lane(cx: &mut Cx, timeout: f64, rate: f64, lane: &Lane) {
+    let grows = lane.inlet == Inlet::Open && lane.arriving(rate) > lane.capacity;
+    tell(cx, lane.pod, timeout, lane.delay(), grows);
 }
 
 /// How long a health check of an application, or a probe that one of its workers answers, may take at most, seconds.
@@ -95,6 +93,7 @@ pub(super) fn timeout_of(plan: &Plan, app: &App) -> Option<f64> {
 
 /// Tells the load balancer whether checks of a pod have to wait: when a request would take more than half of the time that
 /// a check may take, until it takes less than a quarter of it; and when it is full or will soon be slow.
+#[inline]
 fn tell(cx: &mut Cx, pod: PodId, timeout: f64, delay: f64, soon: bool) {
     if soon || delay > timeout / 2.0 {
         cx.world.set_strained(pod, true);

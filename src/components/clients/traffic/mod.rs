@@ -27,7 +27,7 @@ use crate::world::{Answer, Loss, PodId, Process, RequestId, Sent, Share, TargetI
 use arrivals::Arrivals;
 use choice::choose;
 use reactions::Reactions;
-use routes::{Route, is_loaded, pods_behind, pods_of, routes, service_of, shares};
+use routes::{Route, is_loaded, leads_alike, pods_behind, pods_of, routes, service_of, shares};
 use std::collections::VecDeque;
 use sticky::Sticky;
 
@@ -284,6 +284,7 @@ impl Traffic {
         }
         state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
+        let same = leads_alike(&state.routes, &routes);
         self.routes_before = std::mem::replace(&mut state.routes, routes);
         self.release(cx, id);
         let state = &mut self.apps[id.index()];
@@ -291,7 +292,12 @@ impl Traffic {
             state.refresh = true;
             cx.after(cx.plan.flags.serving.ramp_step, crate::components::Event::Traffic(Event::Refresh(id)));
         }
-        self.flow(cx, id);
+        if !same {
+            self.flow(cx, id);
+        } else if cfg!(debug_assertions) && app.mode == TrafficMode::Fluid {
+            let shares = shares(cx.plan, cx.world, &state.routes, Vec::new());
+            assert_eq!(shares, cx.world.flows[id.index()].shares, "the same routes make the same flow");
+        }
     }
 
     /// What was held goes to the pods that there are now.

@@ -26,6 +26,15 @@ impl Route {
     }
 }
 
+/// A flow over these routes goes the same way as one over those. Where a route leads that ends at a node, endpoints tell.
+pub(super) fn leads_alike(these: &[Route], those: &[Route]) -> bool {
+    let alike = |(this, that): (&Route, &Route)| {
+        let ends = |route: &Route| (route.pod, route.target);
+        ends(this) == ends(that) && this.weight == that.weight && this.node.is_none() && that.node.is_none()
+    };
+    these.len() == those.len() && these.iter().zip(those).all(alike)
+}
+
 /// Where requests of an application can go now, in the memory of `chosen`, and whether a weight grows with time.
 pub(super) fn routes(plan: &Plan, world: &World, app: &App, mut chosen: Vec<Route>) -> (Vec<Route>, bool) {
     chosen.clear();

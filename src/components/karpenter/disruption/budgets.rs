@@ -91,7 +91,7 @@ pub fn remaining(world: &World, reason: &str, notes: &mut Notes) -> Remaining {
         *total += 1;
         *disrupting += i64::from(!node.is_ready() || is_leaving(world, node.id));
     }
-    let mut by_pool = Vec::new();
+    let mut by_pool = Vec::with_capacity(totals.len());
     for (index, (pool, (total, disrupting))) in world.node_pools.iter().zip(totals).enumerate() {
         let allowed = allowed(&pool.budgets, reason, total, world.now);
         by_pool.push((allowed - disrupting).max(0));

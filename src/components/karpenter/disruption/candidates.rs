@@ -7,11 +7,11 @@ use super::balanced;
 use super::method::Method;
 use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
-    Blocks, DO_NOT_DISRUPT, budget_block, eviction_cost, eviction_hold, forbids_disruption, is_leaving,
-    is_reschedulable,
+    Blocks, DO_NOT_DISRUPT, Hold, budget_block, eviction_budget, eviction_cost, eviction_hold, forbids_disruption,
+    holds, is_leaving, is_reschedulable,
 };
 use crate::components::karpenter::provisioner::memo::{Memo, NodeOffering};
-use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, TemplateId, ZoneId};
 use crate::rules::requirements::NODE_POOL;
 use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
 use std::collections::BTreeSet;
@@ -177,10 +177,25 @@ pub fn is_occupied(world: &World, node: NodeId) -> bool {
 
 /// Whether the pods of a node forbid something: as [`pod_block`], without a word.
 fn is_held_by_pods(world: &World, pods: &[PodId]) -> bool {
-    let forbids = |pod: PodId| world.pod(pod).is_active() && forbids_disruption(world, pod);
     // A budget that allows something holds nothing up, unless there are several.
     let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
-    pods.iter().any(|&pod| forbids(pod) || (may_hold && eviction_hold(world, pod, Blocks::Now).is_some()))
+    // Neighbours are mostly of one template.
+    let mut known: Option<(TemplateId, Option<Hold>)> = None;
+    pods.iter().any(|&pod| {
+        let entry = world.pod(pod);
+        if !entry.is_active() {
+            return false;
+        }
+        if forbids_disruption(world, pod) {
+            return true;
+        }
+        let mut of_template = || match known {
+            Some((template, budget)) if template == entry.template => budget,
+            _ => known.insert((entry.template, eviction_budget(world, world.template_of(pod)))).1,
+        };
+        let budget = if may_hold { of_template() } else { None };
+        budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
+    })
 }
 
 /// What the pods of a node forbid: first annotations, then budgets, each by name of the pod.

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 const MAX_INSTANCE_TYPES: usize = 600;
 
 /// Fits as upstream counts: nothing fits where any amount is negative.
+#[inline]
 pub fn fits(requests: &Resources, total: &Resources) -> bool {
     amounts(total).iter().all(|&amount| amount >= 0)
         && total.extended.values().all(|&amount| amount >= 0)
@@ -35,6 +36,7 @@ pub const fn amounts(of: &Resources) -> Amounts {
     [of.cpu.0, of.memory.0, of.ephemeral_storage.0, of.pods]
 }
 
+#[inline]
 fn within(requests: &Amounts, total: &Amounts) -> bool {
     requests.iter().zip(total).all(|(&request, &amount)| request <= 0 || request <= amount)
 }

@@ -169,6 +169,9 @@ impl Existing<'_> {
 
 /// What topology makes of a node that would take the pod.
 fn takes_base(topology: &Topology, pod: &Work, mut requirements: Requirements) -> Result<Requirements, Refusal> {
+    if topology.is_free() {
+        return Ok(requirements);
+    }
     let demands = topology.demands(pod.subject(), &requirements);
     let demands = demands.filter(|demands| requirements.compatible(demands, false)).ok_or(Refusal::Topology)?;
     requirements.add_all(&demands);

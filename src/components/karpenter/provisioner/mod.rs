@@ -32,7 +32,7 @@ use batcher::Batcher;
 use kept::Kept;
 use memo::Memo;
 use packing::{NewNode, Options, Results, Snapshot, solve_strictly};
-use pods::{displaced, waiting};
+use pods::{displaced, is_any_displaced, waiting};
 use pools::exceeds_limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -212,7 +212,8 @@ fn plan_pass(
     let leave = cluster::is_any_leaving(world);
     // Without a pool nothing is planned, and nobody is told why.
     let none = |ignored| (0, Arc::new(Results { ignored, ..Results::default() }));
-    if (pods.is_empty() && !leave) || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
+    let has_pods = !pods.is_empty() || (leave && is_any_displaced(world));
+    if !has_pods || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return none(ignored);
     }
     let keeps = !leave && ignored.is_empty();
@@ -222,9 +223,7 @@ fn plan_pass(
     }
     let nodes = cluster::state_nodes(plan, world);
     pods.extend(displaced(world, &nodes));
-    if pods.is_empty() {
-        return none(ignored);
-    }
+    debug_assert!(!pods.is_empty(), "some pod waits or is displaced");
     let seen = if keeps { pods.clone() } else { Vec::new() };
     list_order(world, &mut pods);
     let nodes = nodes.iter().filter(|node| !node.leaving).collect();

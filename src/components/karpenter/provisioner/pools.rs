@@ -252,7 +252,7 @@ pub fn subtract(list: &mut ResourceList, amounts: &Resources) {
     if let Some(pods) = &mut list.pods {
         *pods -= amounts.pods;
     }
-    for (name, left) in &mut list.extended {
+    for (name, left) in list.extended.iter_mut() {
         *left -= amounts.extended(name);
     }
 }
@@ -277,7 +277,7 @@ pub fn exceeded_limit(world: &World, nodes: &[StateNode], pool: NodePoolId) -> O
     let mut used = Resources::default();
     for node in nodes.iter().filter(|node| node.pool == Some(pool) && !node.leaving) {
         used += &*node.capacity;
-        *used.extended.entry("nodes".to_string()).or_insert(0) += 1;
+        *used.extended.get_or_insert("nodes".to_string(), 0) += 1;
     }
     let named = |name: &str, limit: String, used: String| {
         format!("resource usage exceeds limit (limit={limit}, resource-name={name}, usage={used})")

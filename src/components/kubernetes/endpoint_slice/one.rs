@@ -69,7 +69,7 @@ pub fn reconcile(
     let mut joining = Vec::new();
     if found.count < pods.len() {
         for (&pod, _) in pods.iter().zip(&found.stays).filter(|(_, stays)| !**stays) {
-            joining.extend(look.at(pod)?);
+            joining.extend(look.at_anew(pod)?);
         }
     }
     look.template?;
@@ -121,7 +121,13 @@ impl<'l> Look<'l> {
         if follows { Some(next) } else { self.pods.binary_search(&present.pod).ok() }
     }
 
-    /// Whether a pod should have an endpoint; `None`: the common case is not given.
+    /// Whether a pod that has no endpoint, or another one, should have one; `None`: the common case is not given.
+    fn at_anew(&mut self, id: PodId) -> Option<Option<Wanted<'l>>> {
+        self.at(id)
+    }
+
+    /// Whether a pod should have an endpoint; `None`: the common case is not given. Asked for every pod of every sync.
+    #[inline(always)]
     fn at(&mut self, id: PodId) -> Option<Option<Wanted<'l>>> {
         let pod = self.world.pod(id);
         if !is_listed(pod) {
@@ -163,7 +169,7 @@ impl<'l> Look<'l> {
             match fate {
                 Fate::Leaves => {}
                 Fate::Stays => endpoints.push(present.clone()),
-                Fate::Changes => endpoints.push(endpoint(&self.at(present.pod)??)?),
+                Fate::Changes => endpoints.push(endpoint(&self.at_anew(present.pod)??)?),
             }
         }
         if found.changed && service.prefer_close {

@@ -143,6 +143,7 @@ impl Conditions {
     }
 }
 
+#[inline]
 pub(super) fn zone_of(zones: &[String], node: &Node) -> Option<ZoneId> {
     node.zone.or_else(|| {
         let label = node.labels.get("topology.kubernetes.io/zone")?;

@@ -157,41 +157,49 @@ impl<'a> Reader<'a> {
         if self.world.scales.fail_pod_metrics {
             return Err(Invalid::NoMetrics);
         }
-        let mut pods = self.pods().peekable();
-        for id in self.world.measured.iter() {
-            let Some(metrics) = self.world.metrics_of(id) else { continue };
-            while let Some(pod) = pods.next_if(|pod| pod.id < id) {
-                tally.pod(&pod, None);
-            }
-            let living = pods.next_if(|pod| pod.id == id);
-            // Pods that are gone may still be served.
-            if living.is_none() && !self.selected.has(self.world.pod(id).template.index()) {
-                continue;
-            }
-            match (living, self.sample(id, metrics, resource, container)?) {
-                (Some(pod), sample) => tally.pod(&pod, sample),
-                (None, Some(sample)) => tally.gone(&sample),
-                (None, None) => {}
-            }
+        let amount = Amount::of(resource);
+        for pod in self.pods() {
+            let sample = match self.world.metrics_of(pod.id) {
+                Some(metrics) => self.sample(pod.id, metrics, amount, container)?,
+                None => None,
+            };
+            tally.pod(&pod, sample);
         }
-        pods.for_each(|pod| tally.pod(&pod, None));
+        if !self.world.measured.is_within(&self.world.living) {
+            self.tally_gone(&mut tally, amount, container)?;
+        }
         Ok(tally)
     }
 
+    /// Pods that are gone may still be served.
+    #[cold]
+    fn tally_gone(&self, tally: &mut Tally, amount: Amount, container: Option<&str>) -> Result<(), Invalid> {
+        let gone = self.world.measured.iter().filter(|&id| !self.world.living.contains(id));
+        for id in gone.filter(|&id| self.selected.has(self.world.pod(id).template.index())) {
+            let Some(metrics) = self.world.metrics_of(id) else { continue };
+            if let Some(sample) = self.sample(id, metrics, amount, container)? {
+                tally.gone(&sample);
+            }
+        }
+        Ok(())
+    }
+
     /// What the metrics of a pod say of a resource; `None`: anything is lacking.
+    #[inline]
     fn sample(
         &self,
         pod: PodId,
         metrics: &PodMetrics,
-        resource: &str,
+        amount: Amount,
         container: Option<&str>,
     ) -> Result<Option<Sample>, Invalid> {
         let position = container.map(|name| self.position(pod, metrics, name)).transpose()?;
-        let value = usage_milli(metrics, resource, position);
+        let value = usage_milli(metrics, amount, position);
         Ok(value.map(|value| Sample { value, timestamp: metrics.timestamp, window: metrics.window }))
     }
 
-    /// Where in its pod a container stands that the metrics of the pod have to show.
+    /// Where in its pod a container stands that the metrics of the pod have to show. Most metrics are of whole pods.
+    #[inline(never)]
     fn position(&self, pod: PodId, metrics: &PodMetrics, name: &str) -> Result<usize, Invalid> {
         let template = self.world.template_of(pod);
         let mut containers = template.containers.iter().chain(&template.init_containers);
@@ -322,17 +330,37 @@ pub fn templates_selected(world: &World, namespace: &str, selector: &LabelSelect
     world.templates.iter().map(|template| selects(template, namespace, selector)).collect()
 }
 
+/// What the metrics of a container say of a resource.
+#[derive(Clone, Copy, Debug)]
+enum Amount {
+    Cpu,
+    Memory,
+    /// They say nothing of it.
+    Unknown,
+}
+
+impl Amount {
+    fn of(resource: &str) -> Amount {
+        match resource {
+            "cpu" => Amount::Cpu,
+            "memory" => Amount::Memory,
+            _ => Amount::Unknown,
+        }
+    }
+}
+
 /// Usage in milli-units, each container rounded up; `None` if anything is lacking.
-fn usage_milli(metrics: &PodMetrics, resource: &str, container: Option<usize>) -> Option<i64> {
+#[inline]
+fn usage_milli(metrics: &PodMetrics, amount: Amount, container: Option<usize>) -> Option<i64> {
     let mut sum = None;
     for usage in &metrics.containers {
         if container.is_some_and(|position| position != usize::from(usage.container)) {
             continue;
         }
-        let value = match resource {
-            "cpu" => usage.cpu_nanocores.map(|nanos| (nanos + 999_999).div_euclid(1_000_000)),
-            "memory" => usage.memory_bytes.map(|bytes| bytes.saturating_mul(1000)),
-            _ => None,
+        let value = match amount {
+            Amount::Cpu => usage.cpu_nanocores.map(|nanos| (nanos + 999_999).div_euclid(1_000_000)),
+            Amount::Memory => usage.memory_bytes.map(|bytes| bytes.saturating_mul(1000)),
+            Amount::Unknown => None,
         }?;
         sum = Some(sum.unwrap_or(0) + value);
     }
@@ -349,13 +377,15 @@ mod tests {
         let usage = |container, cpu| ContainerUsage { container, cpu_nanocores: cpu, memory_bytes: Some(5) };
         let containers = vec![usage(0, Some(1_000_001)), usage(1, Some(2_000_000))];
         let mut metrics = PodMetrics { timestamp: Time::ZERO, window: Span::from_secs(15), containers };
-        assert_eq!(usage_milli(&metrics, "cpu", None), Some(4));
-        assert_eq!(usage_milli(&metrics, "cpu", Some(1)), Some(2));
-        assert_eq!(usage_milli(&metrics, "cpu", Some(7)), None);
-        assert_eq!(usage_milli(&metrics, "memory", None), Some(10_000));
+        let of = |metrics: &PodMetrics, resource, container| usage_milli(metrics, Amount::of(resource), container);
+        assert_eq!(of(&metrics, "cpu", None), Some(4));
+        assert_eq!(of(&metrics, "cpu", Some(1)), Some(2));
+        assert_eq!(of(&metrics, "cpu", Some(7)), None);
+        assert_eq!(of(&metrics, "memory", None), Some(10_000));
+        assert_eq!(of(&metrics, "nvidia.com/gpu", None), None);
         metrics.containers[0].cpu_nanocores = None;
-        assert_eq!(usage_milli(&metrics, "cpu", None), None);
+        assert_eq!(of(&metrics, "cpu", None), None);
         metrics.containers.clear();
-        assert_eq!(usage_milli(&metrics, "cpu", None), None);
+        assert_eq!(of(&metrics, "cpu", None), None);
     }
 }

@@ -127,14 +127,21 @@ impl Hpa {
         names.get_or_insert_with(|| (spec.clone(), all())).1[metric].clone()
     }
 
+    #[inline]
     fn memory(&mut self, hpa: HpaId) -> &mut Memory {
         if self.autoscalers.len() <= hpa.index() {
-            self.autoscalers.resize_with(hpa.index() + 1, Memory::default);
+            self.remember_until(hpa);
         }
         &mut self.autoscalers[hpa.index()]
     }
 
+    #[cold]
+    fn remember_until(&mut self, last: HpaId) {
+        self.autoscalers.resize_with(last.index() + 1, Memory::default);
+    }
+
     /// Adds the entry of an autoscaler unless one is waiting.
+    #[inline]
     fn enqueue(&mut self, cx: &mut Cx, hpa: HpaId, after: Span) {
         let at = cx.now + after;
         if self.queue.add_at(hpa, at) {

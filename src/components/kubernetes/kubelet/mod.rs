@@ -481,11 +481,13 @@ fn missing_image(cx: &Cx, node: NodeId, container: &Container) -> Option<ImageId
 }
 
 /// A container by its number, init containers counted first.
+#[inline]
 fn nth_container(template: &PodTemplate, number: usize) -> &Container {
     let first = template.init_containers.len();
     if number < first { &template.init_containers[number] } else { &template.containers[number - first] }
 }
 
+#[inline]
 fn probe_of(container: &Container, kind: Kind) -> Option<&Probe> {
     match kind {
         Kind::Startup => container.startup.as_ref(),

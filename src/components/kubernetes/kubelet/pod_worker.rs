@@ -196,6 +196,7 @@ impl PodWorker {
     }
 
     /// A running container whose liveness, else startup probe failed.
+    #[inline]
     fn kill_reason(&self, container: usize) -> Option<Reason> {
         let run = self.seen[container].filter(|run| run.exited.is_none())?;
         let failed = |kind| {

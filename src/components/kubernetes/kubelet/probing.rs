@@ -15,6 +15,7 @@ impl PodWorker {
     }
 
     /// When a worker is next due.
+    #[inline]
     pub(super) fn next_look(&self, cx: &Cx) -> Option<Time> {
         let answers = cx.world.pod(self.pod).process == Process::Answering;
         let next = |index: usize| {
@@ -88,6 +89,7 @@ impl PodWorker {
     }
 
     /// A probe has to wait like a request: one that a worker of the application answers, while it takes long.
+    #[inline]
     fn waits(&self, cx: &Cx, probe: &Probe) -> Option<AppId> {
         let asks = matches!(probe.handler, ProbeHandler::Http(_) | ProbeHandler::Grpc)
             && cx.world.pod(self.pod).process == Process::Answering

@@ -30,6 +30,9 @@ impl PodWorker {
         }
         std::mem::swap(&mut self.shown, &mut next);
         shared.shown = next;
+        if !written_first && !pokes.is_empty() {
+            self.heed_faster_workers(cx);
+        }
         self.write(cx);
         if written_first {
             self.poke(cx, shared, &pokes);
@@ -65,17 +68,21 @@ impl PodWorker {
         })
     }
 
-    /// Writes what is shown.
-    fn write(&mut self, cx: &mut Cx) {
+    /// A poked worker that was faster than the writer has its say.
+    fn heed_faster_workers(&mut self, cx: &Cx) {
         let first = cx.world.template_of(self.pod).init_containers.len();
         for index in first..self.shown.len() {
-            // A worker that was faster has its say.
             let ready = self.compute(index).is_some_and(|shown| shown.ready);
             if let Some(shown) = &mut self.shown[index] {
                 shown.ready = ready;
             }
-            self.write_container(cx, index);
         }
+    }
+
+    /// Writes what is shown.
+    fn write(&mut self, cx: &mut Cx) {
+        let first = cx.world.template_of(self.pod).init_containers.len();
+        (first..self.shown.len()).for_each(|index| self.write_container(cx, index));
         if self.shown[first..].iter().any(Option::is_some) {
             cx.world.set_pod_phase(self.pod, PodPhase::Running);
         }

@@ -22,7 +22,7 @@ pub mod storage;
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec, Plan};
-use crate::world::{ContainerStatus, ContainerUsage, Hpa, NodeId, PodId, World};
+use crate::world::{ContainerStatus, ContainerUsage, CpuMeter, Hpa, NodeId, PodId, World};
 use storage::{KeptOfPod, Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
@@ -209,15 +209,18 @@ impl MetricsServer {
     fn publish(&mut self, cx: &mut Cx) {
         let flags = &cx.plan.flags.metrics;
         let MetricsServer { pods, storage, .. } = self;
-        pods.retain_mut(|kept| {
-            let exists = cx.world.pod(kept.pod).gone.is_none();
-            let is_sampled = exists && (!flags.exact || is_running(cx.world, kept.pod));
-            if is_sampled && flags.exact {
+        let is_sampled =
+            |world: &World, pod: PodId| world.pod(pod).gone.is_none() && (!flags.exact || is_running(world, pod));
+        let mut is_any_left = false;
+        for kept in pods.iter_mut() {
+            if !is_sampled(cx.world, kept.pod) {
+                is_any_left = true;
+            } else if flags.exact {
                 kept.sample(cx, cx.now);
-            } else if is_sampled {
+            } else {
                 kept.catch_up(cx);
             }
-            cx.world.cpu_meter(kept.pod).forget();
+            cx.world.cpu.get_mut(kept.pod.index()).into_iter().for_each(CpuMeter::forget);
             if let (Some(containers), Some((at, used))) = (running(cx.world, kept.pod), kept.sample) {
                 let app = cx.world.deployment_of(kept.pod).and_then(|deployment| app_of(cx.plan, deployment));
                 for sample in page_of(containers, app, kept.pod, at, used) {
@@ -226,8 +229,10 @@ impl MetricsServer {
                     storage.read(&Sample { start, ..sample }, flags.resolution);
                 }
             }
-            is_sampled
-        });
+        }
+        if is_any_left {
+            pods.retain(|kept| is_sampled(cx.world, kept.pod));
+        }
         storage.finish();
         self.serve(cx);
     }
@@ -265,6 +270,7 @@ impl Housekeeping {
     }
 
     /// Samples the pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
+    #[inline]
     fn sample(&mut self, cx: &Cx, at: Time) {
         let flags = &cx.plan.flags.metrics;
         let used = if flags.stepwise {
@@ -291,11 +297,13 @@ fn is_watched(cx: &Cx, deployment: DeploymentId) -> bool {
 }
 
 /// The pod's node answers and its application's container runs.
+#[inline]
 fn is_running(world: &World, pod: PodId) -> bool {
     running(world, pod).is_some()
 }
 
 /// The containers, those for initialisation left out, of a pod whose node answers and whose application's container runs.
+#[inline]
 fn running(world: &World, pod: PodId) -> Option<&[ContainerStatus]> {
     let entry = world.pod(pod);
     let alive = entry.gone.is_none() && entry.node.is_some_and(|node| world.node(node).alive);
@@ -309,6 +317,7 @@ fn nanos(nanocores: u64, span: Span) -> u64 {
 }
 
 /// The pod's counter; what runs has always used a little.
+#[inline]
 fn used(world: &World, pod: PodId, at: Time, used_before: u64) -> u64 {
     let started = world.pod(pod).containers.iter().filter_map(|status| status.running_since).min();
     let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, at.since(started)));

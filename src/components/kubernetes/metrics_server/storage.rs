@@ -98,6 +98,7 @@ impl<K: Ord + Copy> Storage<K> {
     }
 
     /// Reads a line of a scrape; [`Storage::finish`] ends it. A container without CPU or memory takes its pod with it.
+    #[inline(always)]
     pub fn read(&mut self, sample: &Sample<K>, resolution: Span) {
         if sample.cpu_nanos == 0 || sample.memory == 0 {
             self.incomplete.push(sample.pod);
@@ -138,6 +139,7 @@ impl<K: Ord + Copy> Storage<K> {
     }
 
     /// The point that the new one of `key` is measured against. A page mostly goes on where it did before.
+    #[inline]
     fn earlier(&mut self, key: (K, u16), new: &Point, resolution: Span) -> Option<Point> {
         let age = new.timestamp.saturating_sub(new.start);
         if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {

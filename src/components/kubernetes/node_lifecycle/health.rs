@@ -33,6 +33,7 @@ impl Grace {
 }
 
 /// What a pass at `now` makes of a node.
+#[inline]
 pub fn observe(saved: Option<Health>, node: &Node, now: Time) -> Health {
     let current = node.status.ready_exists.then_some((node.readiness, node.status.heartbeat));
     let fresh = Health { ready: current, lease: None, probe: now };

@@ -116,6 +116,7 @@ impl Zone {
     }
 
     /// Takes a node out of the queue.
+    #[inline]
     pub fn forget(&mut self, node: NodeId) {
         if !self.members.is_empty() && self.members.remove(&node) {
             self.queue.retain(|(_, other)| *other != node);

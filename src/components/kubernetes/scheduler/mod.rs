@@ -315,6 +315,7 @@ impl Scheduler {
     }
 
     /// Takes the next pod from the queue unless one is being tried.
+    #[inline]
     fn try_next(&mut self, cx: &mut Cx) {
         if self.attempt.is_none()
             && !self.writing

@@ -387,6 +387,7 @@ impl Assumed {
     /// A pod of a node appears, or changes: it goes to the end of the node's list.
     ///
     /// Source: `framework/types.go` (`NodeInfo.AddPod`); an update is a removal and an addition.
+    #[inline]
     pub fn list(&mut self, world: &World, pod: PodId, node: NodeId) {
         if self.order.len() <= node.index() {
             self.order.resize(node.index() + 1, Vec::new());
