@@ -87,7 +87,7 @@ impl Toleration {
         let integers = || Some((canonical_integer(&self.value)?, canonical_integer(&taint.value)?));
         match self.operator {
             TolerationOperator::Exists => true,
-            TolerationOperator::Equal => !self.key.is_empty() && self.value == taint.value,
+            TolerationOperator::Equal => self.value == taint.value,
             TolerationOperator::Lt => integers().is_some_and(|(own, of_taint)| of_taint < own),
             TolerationOperator::Gt => integers().is_some_and(|(own, of_taint)| of_taint > own),
         }

@@ -102,7 +102,7 @@ impl PodDisruption {
         let PodDisruption { matched, matching, scaled, .. } = self;
         let selected = PodDisruption::matched(matched, cx.world, pdb);
         let entry = &cx.world.pdbs[pdb.index()];
-        let (disrupted, recheck) = still_disrupted(cx.world, &entry.disrupted, cx.now);
+        let (disrupted, recheck) = still_disrupted(cx.world, selected, &entry.disrupted, cx.now);
         let mut healthy = 0;
         matching.clear();
         for pod in cx.world.living.iter() {
@@ -193,9 +193,17 @@ fn is_healthy(pod: &Pod, disrupted: &[(PodId, Time)], now: Time) -> bool {
     pod.is_ready() && pod.deleting_since.is_none() && !recorded()
 }
 
-/// Records of pods that exist without deletion and are not older than the timeout, and when the next one expires.
-fn still_disrupted(world: &World, records: &[(PodId, Time)], now: Time) -> (Vec<(PodId, Time)>, Option<Time>) {
-    let exists = |pod: PodId| world.pod(pod).gone.is_none() && world.pod(pod).deleting_since.is_none();
+/// Records of selected pods that exist without deletion and are not older than the timeout, and when the next one expires.
+fn still_disrupted(
+    world: &World,
+    selected: &Selected,
+    records: &[(PodId, Time)],
+    now: Time,
+) -> (Vec<(PodId, Time)>, Option<Time>) {
+    let exists = |pod: PodId| {
+        let entry = world.pod(pod);
+        entry.gone.is_none() && entry.deleting_since.is_none() && selected.has(entry.template.index())
+    };
     let holds = |&&(pod, at): &&(PodId, Time)| exists(pod) && at + DELETION_TIMEOUT >= now;
     let kept: Vec<(PodId, Time)> = records.iter().filter(holds).copied().collect();
     let next = kept.iter().map(|&(_, at)| at + DELETION_TIMEOUT + EXPIRY_LATE).min();

@@ -70,9 +70,9 @@ impl HostPort {
     }
 }
 
-/// Host ports of a pod.
+/// Host ports of a pod, as Karpenter sees them: not those of init containers (`GetHostPorts`).
 pub fn host_ports(template: &PodTemplate) -> Vec<HostPort> {
-    let ports = template.containers.iter().chain(&template.init_containers).flat_map(|container| &container.ports);
+    let ports = template.containers.iter().flat_map(|container| &container.ports);
     ports
         .filter(|port| port.host_port != 0)
         .map(|port| HostPort { ip: port.host_ip.clone(), port: port.host_port, protocol: port.protocol })

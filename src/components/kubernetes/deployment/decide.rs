@@ -460,6 +460,8 @@ impl Sync<'_> {
         if budget <= 0 || old.iter().all(|&index| self.sets[index].replicas == 0) {
             return false;
         }
+        // Of old sets only those that want pods at this moment are looked at (`FilterActiveReplicaSets`).
+        let active: Vec<usize> = old.iter().copied().filter(|&index| self.sets[index].replicas > 0).collect();
         let mut removed = 0;
         for &index in &old {
             let Set { replicas, available, .. } = self.sets[index];
@@ -473,7 +475,8 @@ impl Sync<'_> {
                 removed += count;
             }
         }
-        let spare = self.sets.iter().map(|set| set.available).sum::<i32>() - min_available;
+        let available = active.iter().chain([&new]).map(|&index| self.sets[index].available).sum::<i32>();
+        let spare = available - min_available;
         let mut surplus = 0;
         for &index in &old {
             let replicas = self.sets[index].replicas;

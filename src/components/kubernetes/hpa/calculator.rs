@@ -412,9 +412,11 @@ fn usage_ratio(total: i64, entries: usize, target: i64) -> (f64, i64) {
     (mean as f64 / target as f64, mean)
 }
 
-/// `int32(math.Ceil(x))`, saturating.
-fn ceil_replicas(value: f64) -> i32 {
-    value.ceil() as i32
+/// `int32(math.Ceil(x))` as amd64 computes it: what is no 32-bit integer becomes the smallest one.
+pub fn ceil_replicas(value: f64) -> i32 {
+    let whole = value.ceil();
+    let fits = whole >= f64::from(i32::MIN) && whole <= f64::from(i32::MAX);
+    if fits { whole as i32 } else { i32::MIN }
 }
 
 /// `int64(x)` as amd64 computes it: what is no 64-bit integer becomes the smallest one.

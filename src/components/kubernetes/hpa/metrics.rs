@@ -262,9 +262,16 @@ impl<'a> Reader<'a> {
             return Err(Invalid::NoMetrics);
         }
         if let Some(average) = target.average_value {
-            let sum = values.iter().try_fold(0i64, |sum, &value| sum.checked_add(value));
+            // A sum that is negative on the way counts as one too large for its type, whatever made it so.
+            let added = |sum: i64, &value: &i64| Some(sum.wrapping_add(value)).filter(|sum| *sum >= 0);
+            let sum = values.iter().try_fold(0i64, added);
             let (replicas, tolerances) = (self.status_replicas, self.tolerances());
             let mut proposal = shared_value(sum.unwrap_or(i64::MAX), average.milli_ceil(), replicas, &tolerances);
+            // Of an external metric the proposal is bounded before it is made whole.
+            if !proposal.tolerated && sum.unwrap_or(i64::MAX) as f64 / average.milli_ceil() as f64 > f64::from(i32::MAX)
+            {
+                proposal.replicas = i32::MAX;
+            }
             if sum.is_none() {
                 // A sum that saturates is reported as it is, not divided by the replicas.
                 proposal.average_value = Some(i64::MAX);

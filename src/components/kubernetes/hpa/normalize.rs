@@ -3,6 +3,7 @@
 //! Source: `pkg/controller/podautoscaler/horizontal.go` (`stabilizeRecommendation*`, `convertDesiredReplicas*`,
 //! `storeScaleEvent`).
 
+use super::calculator::ceil_replicas;
 use crate::engine::{Span, Time};
 use crate::plan::{Behavior, ScalingRules, SelectPolicy};
 use crate::world::HpaReason;
@@ -188,7 +189,7 @@ impl History {
         let limits = rules.policies.iter().map(|policy| {
             let start = self.start_of(now, current, policy.period);
             if policy.percent {
-                (f64::from(start) * (1.0 + f64::from(policy.value) / 100.0)).ceil() as i32
+                ceil_replicas(f64::from(start) * (1.0 + f64::from(policy.value) / 100.0))
             } else {
                 start.wrapping_add(policy.value)
             }

@@ -5,7 +5,7 @@
 use super::filters::{Plugin, Plugins, matches_node_affinity, ports_conflict};
 use super::inter_pod::{matches_affinity, matches_anti_affinity};
 use super::view::View;
-use crate::plan::{PodTemplate, TemplateId};
+use crate::plan::{PodTemplate, TemplateId, TopologySpread};
 use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, first_untolerated, tolerated};
@@ -50,9 +50,9 @@ pub enum Happening {
     PodBound(PodId),
     /// The object of a pod was replaced; it had this template.
     PodChanged(PodId, TemplateId),
-    /// A nominated pod was bound: its nomination, which pods of at most its priority had to heed, is gone.
-    NominatedBound(PodId),
-    /// A bound or nominated pod vanished, or a binding failed.
+    /// A nomination, which pods of at most its priority had to heed, is gone: its pod was bound, vanished, or lost it.
+    NominationGone(PodId),
+    /// A bound pod vanished, or a binding failed.
     PodGone(PodId),
 }
 
@@ -61,7 +61,7 @@ impl Happening {
     pub fn is_of(&self, pod: PodId) -> bool {
         match self {
             Happening::PodBound(other) | Happening::PodChanged(other, _) => *other == pod,
-            Happening::NominatedBound(other) | Happening::PodGone(other) => *other == pod,
+            Happening::NominationGone(other) | Happening::PodGone(other) => *other == pod,
             Happening::NodeAdded(_) | Happening::NodeChanged(..) | Happening::NodeGone(_) => false,
         }
     }
@@ -77,7 +77,12 @@ pub fn useful(view: &View, pod: PodId, plugins: Plugins, happening: &Happening) 
         }
         Happening::PodBound(other) => pod_came(view, pod, plugin, *other),
         Happening::PodChanged(other, before) => pod_changed(view, pod, plugin, *other, view.world.template(*before)),
-        Happening::NominatedBound(_) => plugin == Plugin::NodeResourcesFit,
+        // A deletion of a pod that no node has.
+        Happening::NominationGone(other) => match plugin {
+            Plugin::NodeResourcesFit => true,
+            Plugin::NodePorts => ports_conflict(view.template(pod), view.template(*other)),
+            _ => false,
+        },
         Happening::PodGone(other) => pod_went(view, pod, plugin, *other),
     })
 }
@@ -151,8 +156,11 @@ fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &P
     if other == pod {
         return match plugin {
             Plugin::NodeResourcesFit => shrank(&before.requests),
-            Plugin::TaintToleration => before.tolerations != now.tolerations,
-            Plugin::PodTopologySpread => before.labels != now.labels,
+            Plugin::TaintToleration => tolerates_more(before, now),
+            Plugin::PodTopologySpread => {
+                spread_changes(template, before, now)
+                    || tolerates_more(before, now) && hard_spread(template).any(|constraint| constraint.honor_taints)
+            }
             Plugin::NodeUnschedulable => {
                 let cordon = super::filters::unschedulable_taint();
                 tolerated(&now.tolerations, &cordon) && !tolerated(&before.tolerations, &cordon)
@@ -166,7 +174,7 @@ fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &P
     }
     match plugin {
         Plugin::NodeResourcesFit => shrank(&template.requests),
-        Plugin::PodTopologySpread => spread_counts(template, before) != spread_counts(template, now),
+        Plugin::PodTopologySpread => spread_changes(template, before, now),
         Plugin::InterPodAffinity => {
             let affine = |other: &PodTemplate| matches_affinity(view.plan, template, other);
             let hostile = |other: &PodTemplate| matches_anti_affinity(view.plan, template, other);
@@ -181,9 +189,26 @@ fn pod_changed(view: &View, pod: PodId, plugin: Plugin, other: PodId, before: &P
     }
 }
 
+/// The number of tolerations is another: by that alone upstream notices a change (`extractPodTolerationChange`).
+fn tolerates_more(before: &PodTemplate, now: &PodTemplate) -> bool {
+    before.tolerations.len() != now.tolerations.len()
+}
+
+fn hard_spread(template: &PodTemplate) -> impl Iterator<Item = &TopologySpread> {
+    template.topology_spread.iter().filter(|constraint| constraint.hard)
+}
+
+/// Some constraint selects one of the two and not the other.
+fn spread_changes(template: &PodTemplate, before: &PodTemplate, now: &PodTemplate) -> bool {
+    let selects = |constraint: &TopologySpread, labels: &Labels| {
+        constraint.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    };
+    template.namespace == now.namespace
+        && hard_spread(template).any(|one| selects(one, &before.labels) != selects(one, &now.labels))
+}
+
 fn has_spread_keys(template: &PodTemplate, labels: &Labels) -> bool {
-    let mut hard = template.topology_spread.iter().filter(|constraint| constraint.hard);
-    hard.all(|constraint| labels.contains_key(&constraint.topology_key))
+    hard_spread(template).all(|constraint| labels.contains_key(&constraint.topology_key))
 }
 
 fn affinity_after_node(template: &PodTemplate, now: &Labels, before: Option<&Labels>) -> bool {
@@ -224,9 +249,8 @@ fn pod_went(view: &View, pod: PodId, plugin: Plugin, other: PodId) -> bool {
 }
 
 fn spread_counts(template: &PodTemplate, other: &PodTemplate) -> bool {
-    let selects = |constraint: &crate::plan::TopologySpread| {
+    let selects = |constraint: &TopologySpread| {
         constraint.selector.as_ref().is_some_and(|selector| selector.matches(&other.labels))
     };
-    template.namespace == other.namespace
-        && template.topology_spread.iter().filter(|constraint| constraint.hard).any(selects)
+    template.namespace == other.namespace && hard_spread(template).any(selects)
 }

@@ -344,7 +344,9 @@ pub fn matches_affinity(plan: &Plan, template: &PodTemplate, other: &PodTemplate
     !terms.is_empty() && terms.iter().all(|term| selects(plan, term, template, other, true))
 }
 
-/// A pod of `other` matches a required anti-affinity term of `template`.
+/// A pod of `other` matches all required anti-affinity terms of `template`: what upstream asks before it tries a pod again
+/// (`podMatchesAllAffinityTerms`), though one that matches keeps pods apart.
 pub fn matches_anti_affinity(plan: &Plan, template: &PodTemplate, other: &PodTemplate) -> bool {
-    template.affinity.anti_required.iter().any(|term| selects(plan, term, template, other, true))
+    let terms = &template.affinity.anti_required;
+    !terms.is_empty() && terms.iter().all(|term| selects(plan, term, template, other, true))
 }

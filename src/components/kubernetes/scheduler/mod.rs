@@ -168,7 +168,7 @@ impl Scheduler {
                 }
                 self.relist(cx, pod);
                 if self.bound_nominated.remove(&pod) {
-                    self.happen(cx, Happening::NominatedBound(pod));
+                    self.happen(cx, Happening::NominationGone(pod));
                 }
                 self.happen(cx, Happening::PodBound(pod));
             }
@@ -251,13 +251,15 @@ impl Scheduler {
         if let Some(node) = cx.world.pod(pod).node {
             self.assumed.unlist(pod, node);
         }
-        let held = cx.world.pod(pod).node.is_some() || self.nominated.iter().any(|(other, _)| *other == pod);
+        let was_nominated = self.nominated.iter().any(|(other, _)| *other == pod);
         self.nominated.retain(|(other, _)| *other != pod);
         if !self.is_busy_with(pod) {
             self.queue.forget(pod);
         }
-        if held {
+        if cx.world.pod(pod).node.is_some() {
             self.happen(cx, Happening::PodGone(pod));
+        } else if was_nominated {
+            self.happen(cx, Happening::NominationGone(pod));
         }
     }
 
@@ -281,7 +283,7 @@ impl Scheduler {
             let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
             let flags = &cx.plan.flags.scheduler;
             let heeds = |pod: PodId| match happening {
-                Happening::NominatedBound(other) => view.template(pod).priority <= view.template(other).priority,
+                Happening::NominationGone(other) => view.template(pod).priority <= view.template(other).priority,
                 _ => true,
             };
             // Pods of one template that were turned down alike hear the same, unless it happened to one of them.
@@ -439,9 +441,16 @@ impl Scheduler {
     /// Victims are deleted, the node is nominated; pods of lower priority nominated there lose it.
     fn apply_preemption(&mut self, cx: &mut Cx, pod: PodId, result: preemption::Result) {
         let nominate = |scheduler: &mut Scheduler, cx: &mut Cx, pod: PodId, node: Option<NodeId>| {
+            let before = scheduler.nominated.len();
             scheduler.nominated.retain(|(other, _)| *other != pod);
+            let was_nominated = scheduler.nominated.len() < before;
             scheduler.nominated.extend(node.map(|node| (pod, node)));
             cx.world.nominate_pod(pod, node);
+            // Whoever heeded it is asked, the pod itself as well (`hasNominatedNodeNameChanged`). One that was moved waits for
+            // its victims at any rate.
+            if was_nominated && node.is_none() {
+                scheduler.happen(cx, Happening::NominationGone(pod));
+            }
         };
         match result.outcome {
             preemption::Outcome::Keep => {}

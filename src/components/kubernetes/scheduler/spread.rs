@@ -99,6 +99,12 @@ impl<'a> Counted<'a> {
             && self.owner.is_none_or(|owner| owner == pod.owner)
     }
 
+    /// In a trial terminating pods count, and an empty selector counts everybody (`updateWithPod`).
+    fn counts_in_trials(&self, world: &World, id: PodId) -> bool {
+        let pod = world.pod(id);
+        self.selection.has(pod.template.index()) && self.owner.is_none_or(|owner| owner == pod.owner)
+    }
+
     fn on(&self, view: &View, node: NodeId) -> i64 {
         if self.nobody {
             return 0;
@@ -196,7 +202,7 @@ impl<'a> HardSpread<'a> {
             return;
         }
         for entry in &mut self.constraints {
-            if entry.counted.counts(view.world, pod) && is_eligible(template, entry.constraint, node) {
+            if entry.counted.counts_in_trials(view.world, pod) && is_eligible(template, entry.constraint, node) {
                 let domain = entry.column.of(node.id).unwrap_or(0);
                 *entry.domains[domain].get_or_insert(0) += by;
                 entry.find_minimum();

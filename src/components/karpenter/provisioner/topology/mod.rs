@@ -158,9 +158,12 @@ impl<'a> Topology<'a> {
     }
 
     fn empty_group(&self, key: GroupKey, template: &PodTemplate, filter: NodeFilter, min: Option<i32>) -> Group {
+        // What upstream hands over for rules without a policy, of affinity, counts as Honor where domains are made known
+        // (`TopologyDomainGroup.ForEachDomain`), though not where pods are counted.
+        let honors = filter.honor_taints || key.kind != Kind::Spread;
         let mut group = Group::new(key, filter, min);
         for (domain, taints) in self.universe.get(&group.key.topology_key).into_iter().flatten() {
-            let usable = !group.filter.honor_taints || taints.iter().any(|taints| tolerates_all(template, taints));
+            let usable = !honors || taints.iter().any(|taints| tolerates_all(template, taints));
             if usable {
                 group.register(domain);
             }
