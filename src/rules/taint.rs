@@ -83,14 +83,22 @@ impl Toleration {
             && self.suits_value(taint)
     }
 
+    #[inline]
     fn suits_value(&self, taint: &Taint) -> bool {
-        let integers = || Some((canonical_integer(&self.value)?, canonical_integer(&taint.value)?));
         match self.operator {
             TolerationOperator::Exists => true,
             TolerationOperator::Equal => self.value == taint.value,
-            TolerationOperator::Lt => integers().is_some_and(|(own, of_taint)| of_taint < own),
-            TolerationOperator::Gt => integers().is_some_and(|(own, of_taint)| of_taint > own),
+            TolerationOperator::Lt | TolerationOperator::Gt => self.suits_integer(taint),
         }
+    }
+
+    /// The gate of these operators is mostly off.
+    #[cold]
+    fn suits_integer(&self, taint: &Taint) -> bool {
+        let Some((own, of_taint)) = canonical_integer(&self.value).zip(canonical_integer(&taint.value)) else {
+            return false;
+        };
+        if self.operator == TolerationOperator::Lt { of_taint < own } else { of_taint > own }
     }
 }
 

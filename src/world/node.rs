@@ -85,6 +85,7 @@ impl Node {
     }
 
     /// The same for a taint that nobody has made.
+    #[inline]
     pub fn has_taint_of(&self, key: &str, effect: TaintEffect) -> bool {
         self.taints.iter().any(|other| other.effect == effect && other.key == key)
     }
@@ -370,10 +371,8 @@ impl World {
     /// The same for a taint that nobody has made.
     #[inline]
     pub fn remove_taint_of(&mut self, node: NodeId, key: &str, effect: TaintEffect) {
-        let entry = &mut self.nodes[node.index()];
-        let before = entry.taints.len();
-        entry.taints.retain(|other| other.effect != effect || other.key != key);
-        if entry.taints.len() != before {
+        if self.nodes[node.index()].has_taint_of(key, effect) {
+            self.nodes[node.index()].taints.retain(|other| other.effect != effect || other.key != key);
             self.count_node(node, false);
             self.push(Change::NodeTaints(node));
         }

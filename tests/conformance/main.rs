@@ -133,10 +133,20 @@ fn outcome(replay: Replay, case: &Case) -> Result<(), String> {
 
 #[test]
 fn the_real_controllers_are_reproduced() {
+    replay_all(&vectors());
+}
+
+/// Edges that no recording shows: what the source of the controllers says about them, each with the place that says it.
+#[test]
+fn what_their_source_says_at_edges_is_done() {
+    replay_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/derived"));
+}
+
+fn replay_all(folder: &Path) {
     let replays: BTreeMap<&str, Replay> = KINDS.iter().copied().collect();
     let (mut failed_in_all, mut replayed) = (0, 0);
     std::panic::set_hook(Box::new(|_| {}));
-    for folder in sorted_entries(&vectors()).into_iter().filter(|path| path.is_dir()) {
+    for folder in sorted_entries(folder).into_iter().filter(|path| path.is_dir()) {
         let kind = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(&replay) = replays.get(kind.as_str()) else {
             println!("{kind}: not replayed");
@@ -154,5 +164,6 @@ fn the_real_controllers_are_reproduced() {
     }
     let _ = std::panic::take_hook();
     println!("{replayed} cases replayed");
+    assert!(replayed > 0, "{} holds cases", folder.display());
     assert_eq!(failed_in_all, 0, "cases differ from what the real controllers did");
 }

@@ -331,7 +331,12 @@ pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
 #[inline]
 pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
-    let Some(value) = world.template_of(pod).annotations.get(DO_NOT_DISRUPT) else { return false };
+    let written = world.template_of(pod).annotations.get(DO_NOT_DISRUPT);
+    written.is_some_and(|value| forbids_by(world, pod, value))
+}
+
+/// The annotation says so; hardly any pod has it.
+fn forbids_by(world: &World, pod: PodId, value: &str) -> bool {
     if value == "true" {
         return true;
     }
@@ -442,9 +447,13 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
 #[inline]
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
     let template = world.template_of(pod);
-    let written = template.annotations.get(DELETION_COST).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let written = template.annotations.get(DELETION_COST).map_or(0.0, written_cost);
     let cost = 1.0 + written / 2f64.powi(27) + f64::from(template.priority) / 2f64.powi(25);
     cost.clamp(-10.0, 10.0)
+}
+
+fn written_cost(text: &str) -> f64 {
+    text.parse().unwrap_or(0.0)
 }
 
 /// Zone of a name.

@@ -184,8 +184,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What the metrics of a pod say of a resource; `None`: anything is lacking.
-    #[inline]
+    /// What the metrics of a pod say of a resource; `None`: anything is lacking. Asked for every pod of every sync.
+    #[inline(always)]
     fn sample(
         &self,
         pod: PodId,

@@ -94,7 +94,10 @@ impl PodWorker {
         let asks = matches!(probe.handler, ProbeHandler::Http(_) | ProbeHandler::Grpc)
             && cx.world.pod(self.pod).process == Process::Answering
             && cx.world.is_strained(self.pod);
-        let app = cx.world.deployment_of(self.pod).filter(|_| asks).and_then(|deployment| cx.plan.app_of(deployment));
+        if !asks {
+            return None;
+        }
+        let app = cx.world.deployment_of(self.pod).and_then(|deployment| cx.plan.app_of(deployment));
         app.filter(|app| cx.plan.apps[app.index()].probes_wait())
     }
 
