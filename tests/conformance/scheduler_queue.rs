@@ -102,7 +102,7 @@ impl Driver {
         let mut journal = Vec::new();
         self.bed.world.take_journal(&mut journal);
         for change in journal {
-            self.wiring.wake(change, now, &self.bed.plan, &self.bed.world, None, &mut self.queue);
+            self.wiring.wake(change, now, (&self.bed.plan, &self.bed.world), None, &mut self.queue);
         }
     }
 

@@ -55,7 +55,7 @@ impl Stage {
         self.world.take_journal(&mut journal);
         // A component that does not run yet lists everything when it starts.
         for &change in journal.iter().filter(|_| self.started) {
-            self.wiring.wake(change, self.world.now, &self.plan, &self.world, None, &mut self.queue);
+            self.wiring.wake(change, self.world.now, (&self.plan, &self.world), None, &mut self.queue);
         }
         journal
     }

@@ -273,7 +273,7 @@ impl<S: Script> Turns<S> {
             }
         }
         for &change in &changes {
-            self.wiring.wake(change, self.world.now, &self.plan, &self.world, None, &mut self.queue);
+            self.wiring.wake(change, self.world.now, (&self.plan, &self.world), None, &mut self.queue);
             if !is_one_write {
                 self.deliver();
             }

@@ -246,7 +246,7 @@ impl<'p> Rig<'p> {
         self.world.take_journal(&mut journal);
         for change in journal {
             self.recorder.push(now, change, &self.world);
-            self.wiring.wake(change, now, self.plan, &self.world, self.random.as_ref(), &mut self.queue);
+            self.wiring.wake(change, now, (self.plan, &self.world), self.random.as_ref(), &mut self.queue);
         }
         let mut routed = Vec::new();
         self.world.take_routed(&mut routed);

@@ -54,7 +54,7 @@ impl<'p> Story<'p> {
             }
             for change in journal {
                 self.facts.push((now.seconds_from(self.plan.start), change));
-                self.wiring.wake(change, now, self.plan, &self.world, None, &mut self.queue);
+                self.wiring.wake(change, now, (self.plan, &self.world), None, &mut self.queue);
                 self.play(change);
             }
         }

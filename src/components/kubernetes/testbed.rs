@@ -217,7 +217,7 @@ impl Testbed {
                 Change::PodProcess(pod, Process::Ended | Process::Vanished) => self.due.retain(|due| due.1 != pod),
                 _ => {}
             }
-            self.wiring.wake(change, now, &self.plan, &self.world, None, &mut self.queue);
+            self.wiring.wake(change, now, (&self.plan, &self.world), None, &mut self.queue);
         }
         self.world.check_fast().unwrap();
     }

@@ -10,7 +10,6 @@ use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{App, AppId, TargetGroupId};
-use crate::world::PodId;
 
 impl Service {
     pub(super) fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {

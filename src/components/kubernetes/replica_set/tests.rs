@@ -89,7 +89,7 @@ impl<'p> Bench<'p> {
         self.world.take_journal(&mut journal);
         for change in journal {
             self.recorder.push(now, change, &self.world);
-            self.wiring.wake(change, now, self.plan, &self.world, None, &mut self.queue);
+            self.wiring.wake(change, now, (self.plan, &self.world), None, &mut self.queue);
         }
     }
 
