@@ -4,7 +4,7 @@ use super::{Failure, ScenarioArguments, Told, print, studies};
 use crate::analysis::rare::{Answer, Question};
 use crate::engine::Span;
 use crate::render::rare::page;
-use crate::rules::expectation::{self, Expectation};
+use crate::rules::expectation::{self, Expectation, Verdict};
 use crate::scenario;
 use crate::study::rare::{Refusal, rare as study};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
         studies::with_progress(arguments.runs, arguments.quiet, how, |control| study(plan, question, control))
     })??;
     let answer = answer.map_err(|refusal| Failure::Input(refused(refusal)))?;
-    print(&page(plan, question, &answer));
+    print(&page(plan, question, &answer, arguments.at_most));
     Ok(verdict(&answer, arguments.at_most))
 }
 
@@ -85,14 +85,11 @@ fn refused(refusal: Refusal) -> String {
 
 /// 0 known (and within the bound), 1 beyond it, 3 not known well enough.
 fn verdict(answer: &Answer, at_most: Option<f64>) -> ExitCode {
-    let (trusted, chance) = (answer.both.is_trusted(), answer.both.chance);
-    let never_seen = answer.struck_runs.1 == 0;
-    let high = if never_seen { answer.given.high * answer.struck } else { chance.high };
-    ExitCode::from(match at_most {
-        None if trusted || never_seen => 0,
-        None => 3,
-        Some(bound) if high <= bound && (trusted || never_seen) => 0,
-        Some(bound) if chance.low > bound && trusted => 1,
-        Some(_) => 3,
+    let is_known = answer.both.is_trusted() || answer.struck_runs.1 == 0;
+    ExitCode::from(match at_most.map(|bound| answer.within(bound)) {
+        None if is_known => 0,
+        Some(Verdict::Holds) => 0,
+        Some(Verdict::Fails) => 1,
+        None | Some(Verdict::Undecided) => 3,
     })
 }
