@@ -60,9 +60,7 @@ pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let plan = &loaded.plan;
     let length = plan.until.since(plan.start);
     let window = arguments.during.unwrap_or((Span::ZERO, length));
-    if window.0 >= length {
-        return Err(Failure::Input("error: --during begins after the end of the run\n".to_string()));
-    }
+    refuse_after(window, length)?;
     let question = Question { event: &arguments.event, window, runs: arguments.runs };
     let how = (arguments.common.check, false);
     let answer = arguments.common.with_threads(|| {
@@ -71,6 +69,17 @@ pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let answer = answer.map_err(|refusal| Failure::Input(refused(refusal)))?;
     print(&page(plan, question, &answer, arguments.at_most));
     Ok(verdict(&answer, arguments.at_most))
+}
+
+/// A loss after the end of the run would leave no trace in it, and yet count as one without the event.
+fn refuse_after(window: (Span, Span), length: Span) -> Result<(), Failure> {
+    let what = match window {
+        (from, _) if from >= length => "begins",
+        (_, to) if to > length => "ends",
+        _ => return Ok(()),
+    };
+    let help = "see `run.until`, or give --until";
+    Err(Failure::Input(format!("error: --during {what} after the end of the run, which lasts {length}: {help}\n")))
 }
 
 fn refused(refusal: Refusal) -> String {
@@ -92,4 +101,15 @@ fn verdict(answer: &Answer, at_most: Option<f64>) -> ExitCode {
         Some(Verdict::Fails) => 1,
         None | Some(Verdict::Undecided) => 3,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_asked_for_within_the_run_only() {
+        let refused = |window: &str| refuse_after(span(window).unwrap(), Span::from_secs(1_200)).is_err();
+        assert_eq!(["15m..30m", "20m..21m", "15m..20m", "0s..20m"].map(refused), [true, true, false, false]);
+    }
 }
