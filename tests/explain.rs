@@ -60,12 +60,12 @@ fn explanations_change_nothing_and_an_ordinary_run_keeps_none() {
 fn things_are_found_by_their_names() {
     let world = &scale_down().2.world;
     assert!(explain::hpa_named(world, "wordpress").is_some());
-    let pod = explain::pod_named(world, "wordpress-r1-1").expect("the first pod");
+    let pod = explain::pods_named(world, "wordpress-r1-1")[0];
     assert_eq!(world.pod_name(pod), "wordpress-r1-1");
     let node = world.pod(pod).node.expect("it has a node");
     let machine = Machine { node: Some(node), claim: world.node(node).claim };
     assert_eq!(explain::node_named(world, &world.node(node).name), Some(machine));
-    assert!(explain::pod_named(world, "wordpress").is_none());
+    assert!(explain::pods_named(world, "wordpress").is_empty());
     let address = world.pod(pod).address.expect("it has an address");
     let targets = explain::targets_named(world, &address.to_string());
     assert!(!targets.is_empty() && targets == explain::targets_named(world, "wordpress-r1-1"));
@@ -149,7 +149,7 @@ fn assert_page(name: &str, golden: &str, (plan, outcome): &(Plan, Outcome), ques
     let pages = questions.iter().map(|&(kind, name)| {
         let mut question = Question::default();
         match kind {
-            "pod" => question.pod = Some(explain::pod_named(world, name).expect("a pod")),
+            "pod" => question.pod = explain::pods_named(world, name).first().copied(),
             "node" => question.node = Some(explain::node_named(world, name).expect("a node")),
             _ => question.targets = explain::targets_named(world, name),
         }

@@ -269,4 +269,13 @@ fn names_that_nothing_could_have_are_warned_of() {
     let codes: Vec<&str> =
         loaded.warnings.iter().map(|one| one.code).filter(|code| ["W148", "W149"].contains(code)).collect();
     assert_eq!(codes, ["W148", "W149"]);
+    let told = |name: &str| {
+        let loaded = shipped(&[("actions", &format!("[{{ at: 1m, delete_pod: {name} }}]"))]);
+        loaded.warnings.iter().any(|one| one.code == "W149")
+    };
+    assert_eq!(
+        ["wordpress-1", "wordpress-r1-1"].map(told),
+        [true, false],
+        "a Deployment's pods have its revision in their name"
+    );
 }

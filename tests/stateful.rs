@@ -1,9 +1,10 @@
 //! StatefulSets: what a user's scenario does with them, and laws of their controller over generated runs.
 
 use crate::support::written;
+use kubelapse::analysis::explain::{self, Question, Said};
 use kubelapse::engine::Span;
 use kubelapse::plan::{Action, ActionKind, DeploymentId, Ordinal, Plan, Strategy as Kept, find_metric};
-use kubelapse::study::run_once;
+use kubelapse::study::{run_explained, run_once};
 use kubelapse::world::{Change, DeleteCause, PodId, World};
 use proptest::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -70,6 +71,25 @@ fn a_rollout_goes_from_the_last_to_the_first_and_growth_from_the_first_to_the_la
     let sets = &entry.replica_sets;
     assert_eq!(entry.current_revision, sets.last().copied(), "the rollout is complete");
     assert!(sets.iter().all(|set| world.replica_sets[set.index()].replicas == 0), "no ReplicaSet makes its pods");
+}
+
+/// Each life of a pod has its own story: that of the first ends with the rollout, the third begins after the deletion.
+#[test]
+fn a_pod_that_comes_back_under_its_name_has_a_story_for_each_life() {
+    let plan = written("stateful-lives", MANIFESTS, SCENARIO);
+    let outcome = run_explained(&plan, 0);
+    let lives = explain::pods_named(&outcome.world, "db-1");
+    assert_eq!(lives.len(), 3, "from the start, of the rollout, after the deletion");
+    let at = |minutes: u64| explain::life_at(&outcome.world, &lives, plan.start + Span::from_secs(60 * minutes));
+    assert_eq!([at(0), at(8), at(14)], [0, 1, 2].map(|life| Some(lives[life])));
+    let story = |life: usize| {
+        let question = Question { pod: Some(lives[life]), ..Question::default() };
+        explain::answer(&plan, &outcome.world, &outcome.recorder, &question)
+    };
+    let begins = |life: usize| story(life).iter().any(|(_, said)| *said == Said::Fact(Change::PodCreated(lives[life])));
+    assert!(begins(1) && begins(2));
+    let since = outcome.world.pod(lives[2]).created;
+    assert!(story(1).iter().all(|(at, _)| *at <= since) && story(2).iter().all(|(at, _)| *at >= since));
 }
 
 fn base() -> &'static Plan {

@@ -216,3 +216,20 @@ fn pause_pods_hold_room_on_nodes_of_the_service() {
     let pause = world.pods.iter().filter(|pod| world.pod_name(pod.id).starts_with("headroom"));
     assert!(pause.filter(|pod| pod.node.is_some()).count() >= 2);
 }
+
+/// Of a step that the run has not, nothing is known: not even that there are no such steps.
+#[test]
+fn a_statement_about_a_step_that_never_came_is_undecided() {
+    let plan = shipped("scale-up");
+    let outcome = kubelapse::study::run_once(&plan, 0, false);
+    let analysis = kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder);
+    let verdict = |text: &str| {
+        let check = parse(text).unwrap();
+        kubelapse::analysis::expectation::judge_run(&check, &plan, &outcome.world, &analysis).verdict.name()
+    };
+    for text in ["steps == 0 of step 99", "time_to_serve <= 1h of step 99", "detection <= 1h of step 99"] {
+        assert_eq!(verdict(text), "undecided", "{text}");
+    }
+    assert_eq!(verdict("phase.boot <= 1h of step 99 of deployment wordpress"), "undecided");
+    assert_eq!(verdict("steps == 1 of step 1"), "holds");
+}

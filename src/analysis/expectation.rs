@@ -295,7 +295,7 @@ struct Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    /// `None`: there is no such Deployment.
+    /// `None`: there is no such Deployment, or no such step.
     fn new(scope: &Scope, plan: &Plan, analysis: &'a Analysis) -> Option<Within<'a>> {
         let deployment = match &scope.deployment {
             None => None,
@@ -304,6 +304,13 @@ impl<'a> Within<'a> {
                 Some(DeploymentId::at(position))
             }
         };
+        // Of a step that never came not even its number of steps is known: none would read as an answer about it.
+        let is_meant = |step: &Step, number| {
+            step.number == number && deployment.is_none_or(|deployment| deployment == step.deployment)
+        };
+        if scope.step.is_some_and(|number| !analysis.steps.iter().any(|step| is_meant(step, number))) {
+            return None;
+        }
         let at = |micros| plan.start + Span::from_micros(micros);
         let window = scope.window.map(|(from, to)| (at(from), at(to)));
         Some(Within { analysis, deployment, step: scope.step, window, start: plan.start })

@@ -68,9 +68,15 @@ pub enum Said<'a> {
 /// An entry and its time.
 pub type Entry<'a> = (Time, Said<'a>);
 
-/// Names in which a question can be put.
-pub fn pod_named(world: &World, name: &str) -> Option<PodId> {
-    world.pods.iter().map(|pod| pod.id).find(|&pod| world.pod_name(pod) == name)
+/// The pods of a name, from the first to the last: one of a StatefulSet comes back under the name it had.
+pub fn pods_named(world: &World, name: &str) -> Vec<PodId> {
+    world.pods.iter().map(|pod| pod.id).filter(|&pod| world.pod_name(pod) == name).collect()
+}
+
+/// Of the pods of one name the one that a moment belongs to: the last that was created by then, or else the first.
+pub fn life_at(world: &World, lives: &[PodId], at: Time) -> Option<PodId> {
+    let begun = lives.iter().rev().find(|&&pod| world.pod(pod).created <= at);
+    begun.or(lives.first()).copied()
 }
 
 /// A node by its name, or by that of its NodeClaim.
@@ -108,7 +114,10 @@ pub fn answer<'a>(plan: &Plan, world: &World, recorder: &'a Recorder, question: 
             question.hpa.is_none() && question.at.is_some()
         }
     };
-    let notes = recorder.explanations.iter().filter(|(_, text)| wanted(text));
+    // Notes speak of a pod by its name, which another may have had before.
+    let lives = question.pod.map_or_else(Vec::new, |pod| pods_named(world, &world.pod_name(pod)));
+    let own = |at: Time| lives.len() < 2 || life_at(world, &lives, at) == question.pod;
+    let notes = recorder.explanations.iter().filter(|(at, text)| wanted(text) && own(*at));
     let facts = recorder.facts.iter().filter(|fact| story.has_fact(fact.at, fact.change));
     let verdicts = recorder.verdicts.iter().filter(|(at, verdict)| story.has_verdict(*at, verdict));
     // What is decided at an instant comes after what made a node a candidate, and before what follows from it at once.

@@ -258,7 +258,7 @@ fn would_decide(expectation: &Expectation, known: &[f64]) -> Option<u64> {
         _ => {
             let distance = known.iter().sum::<f64>() / count as f64 - bound;
             let runs = 1.96_f64.powi(2) * statistics::variance(known) / (distance * distance);
-            (distance != 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(count as u64 + 1))
+            (distance != 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(statistics::noticeably_more(count)))
         }
     };
     // The bound that is hardest to tell decides.

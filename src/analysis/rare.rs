@@ -10,7 +10,7 @@
 
 use super::statistics::{Estimate, LEVEL, normal_quantile, share};
 use crate::engine::Span;
-use crate::rules::expectation::Expectation;
+use crate::rules::expectation::{Expectation, Verdict};
 
 /// Fewest effective hits that are believed.
 pub const LEAST_EFFECTIVE: f64 = 100.0;
@@ -89,6 +89,8 @@ pub struct Answer {
     pub given: Estimate,
     /// The chance of both, with the hits that stand behind it.
     pub both: Rare,
+    /// Its interval is that of a share: every loss stands for the same chance. Then it holds however few the hits are.
+    pub is_exact: bool,
     /// Runs with a loss, and those of them with the event.
     pub struck_runs: (u64, u64),
     /// Runs without a loss, and those of them with the event.
@@ -99,6 +101,25 @@ pub struct Answer {
     pub worth: Option<f64>,
     /// It was told to stop before its end.
     pub interrupted: bool,
+}
+
+impl Answer {
+    /// Whether both come about in at most such a share of runs. The interval decides where it is to be believed.
+    pub fn within(&self, bound: f64) -> Verdict {
+        let never_seen = self.struck_runs.1 == 0;
+        let high = if never_seen { self.given.high * self.struck } else { self.both.chance.high };
+        let is_known = self.is_exact || self.both.is_trusted();
+        match (high <= bound, self.both.chance.low > bound) {
+            (true, _) if is_known || never_seen => Verdict::Holds,
+            (_, true) if is_known => Verdict::Fails,
+            _ => Verdict::Undecided,
+        }
+    }
+}
+
+/// Draws of about equal weight.
+fn are_equal(sum: f64, squares: f64, count: usize) -> bool {
+    sum * sum >= 0.95 * count as f64 * squares
 }
 
 /// Weighs runs: what each stands for, and whether the event came about in it.
@@ -112,15 +133,19 @@ pub fn weigh(struck: &[(f64, bool)], spared: &[(f64, bool)], interrupted: bool) 
     let given = share(hits(struck), struck.len(), LEVEL);
     let deviation = (both.chance.high - both.chance.point) / 1.96;
     let point = both.chance.point;
-    // Runs of equal weight are a share of a known chance: its interval is exact, however few they are.
-    let equal = both.effective_hits > 0.95 * hits(struck) as f64;
+    // Runs of equal weight are a share of a known chance: its interval is exact, however few they are. One hit is equal to
+    // itself: all that were drawn must be alike.
+    let squares = struck.iter().map(|(likelihood, _)| likelihood * likelihood).sum::<f64>();
+    let is_exact = are_equal(chance * struck.len() as f64, squares, struck.len())
+        && both.effective_hits >= 0.95 * hits(struck) as f64;
     let exact = Estimate { point, low: given.low * chance, high: given.high * chance };
-    let both = Rare { chance: if equal { exact } else { both.chance }, ..both };
+    let both = Rare { chance: if is_exact { exact } else { both.chance }, ..both };
     Answer {
         struck: chance,
         given,
         worth: (deviation > 0.0).then(|| point * (1.0 - point) / (deviation * deviation)),
         both,
+        is_exact,
         struck_runs: (struck.len() as u64, hits(struck) as u64),
         spared_runs: (spared.len() as u64, hits(spared) as u64),
         spared: share(hits(spared), spared.len(), LEVEL),
@@ -190,6 +215,23 @@ mod tests {
         // A share of a quarter of 400 has a deviation of 0.02165; seen as rarely as 0.25e-4 it takes 5.3 million runs.
         let worth = answer.worth.unwrap();
         assert!((worth / 5.333e6 - 1.0).abs() < 1e-3, "{worth}");
+    }
+
+    /// Sixty of 75 losses lead to the event: too few hits for two digits of its chance, yet far beyond a twentieth of that.
+    #[test]
+    fn the_interval_decides_a_gate_where_every_loss_stands_for_the_same() {
+        let struck = |hits: usize| (0..75).map(|run| (1e-2, run < hits)).collect::<Vec<(f64, bool)>>();
+        let within = |hits: usize, bound: f64| weigh(&struck(hits), &[(0.99, false)], false).within(bound);
+        assert!(!weigh(&struck(60), &[(0.99, false)], false).both.is_trusted());
+        assert_eq!(
+            [within(60, 5e-4), within(60, 1e-2), within(60, 8e-3)],
+            [Verdict::Fails, Verdict::Holds, Verdict::Undecided]
+        );
+        assert_eq!([within(0, 1e-2), within(0, 1e-6)], [Verdict::Holds, Verdict::Undecided]);
+        // One light hit among heavy runs says nothing of the heavy ones.
+        let uneven: Vec<(f64, bool)> =
+            (0..75).map(|run| (if run == 0 { 1e-6 } else { 1e-2 * f64::from(run) }, run == 0)).collect();
+        assert_eq!(weigh(&uneven, &[(0.99, false)], false).within(0.5), Verdict::Undecided);
     }
 
     #[test]

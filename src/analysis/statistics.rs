@@ -253,8 +253,15 @@ pub fn runs_to_tell(share: f64, bound: f64, count: usize) -> Option<u64> {
     // Hits of none or of all: the spread of the bound itself.
     let spread = if share <= 0.0 || share >= 1.0 { bound * (1.0 - bound) } else { share * (1.0 - share) };
     let runs = z * z * spread / (distance * distance);
-    // A sample that is undecided needs more than itself.
-    (distance > 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(count as u64 + 1))
+    (distance > 0.0 && runs.is_finite()).then(|| (runs.ceil() as u64).max(noticeably_more(count)))
+}
+
+/// A tenth more runs than were made, rounded up to two digits: a sample that is undecided needs more than itself, and one run
+/// more would not tell.
+pub fn noticeably_more(count: usize) -> u64 {
+    let runs = count as u64 + (count as u64).div_ceil(10).max(1);
+    let unit = 10_u64.pow(runs.ilog10().saturating_sub(1));
+    runs.div_ceil(unit) * unit
 }
 
 /// The same of a percentile that such a share of the runs does not exceed: fewer than enclose it have no end on one side.
@@ -345,5 +352,16 @@ mod tests {
         let narrow = runs_to_tell(0.02, 0.015, 10).unwrap();
         assert!((narrow as f64 / wide as f64 - 4.0).abs() < 0.01);
         assert_eq!(runs_to_tell(0.01, 0.01, 10), None);
+    }
+
+    /// At the edge the normal approximation says that fewer runs would do than were made.
+    #[test]
+    fn an_open_answer_asks_for_a_tenth_more_runs_at_least() {
+        assert_eq!(
+            [0, 1, 5, 93, 400, 1_000, 1_234, 10_001].map(noticeably_more),
+            [1, 2, 6, 110, 440, 1_100, 1_400, 12_000]
+        );
+        let edge = |count| runs_to_tell(0.02, 0.05, count);
+        assert_eq!([edge(84), edge(93), edge(440)], [Some(93), Some(110), Some(490)]);
     }
 }

@@ -2,9 +2,12 @@
 
 use super::{Failure, ScenarioArguments, Told, duration, print};
 use crate::analysis::explain::{self, Question};
+use crate::components::Outcome;
 use crate::engine::Span;
+use crate::plan::Plan;
 use crate::study;
-use crate::world::World;
+use crate::world::{PodId, World};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,6 +63,7 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let world = &outcome.world;
     let at = arguments.at.map(|span| plan.start + span);
     let (mut question, mut asked) = (Question { at, ..Question::default() }, Vec::new());
+    let mut lives = Vec::new();
     if let Some(name) = &arguments.hpa {
         let names = world.hpas.iter().map(|hpa| hpa.spec.name.clone());
         question.hpa =
@@ -67,8 +71,10 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
         asked.push(format!("hpa/{name}"));
     }
     if let Some(name) = &arguments.pod {
-        let found = explain::pod_named(world, name);
-        question.pod = Some(found.ok_or_else(|| unknown("pod", name, pod_names(world)))?);
+        lives = explain::pods_named(world, name);
+        if lives.is_empty() {
+            return Err(unknown("pod", name, pod_names(world)));
+        }
         asked.push(format!("pod/{name}"));
     }
     if let Some(name) = &arguments.node {
@@ -90,8 +96,26 @@ pub fn explain(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(span) = arguments.at {
         text += &format!(", as it stood at {span}");
     }
-    print(&study::explain(plan, &outcome, &question, &text));
+    print(&stories(plan, &outcome, &question, &lives, &text));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The story that is asked for; of several pods that had one name, at a moment that of the one which lived then, else of each.
+fn stories(plan: &Plan, outcome: &Outcome, question: &Question, lives: &[PodId], asked: &str) -> String {
+    if lives.is_empty() {
+        return study::explain(plan, outcome, question, asked);
+    }
+    let then = question.at.and_then(|at| explain::life_at(&outcome.world, lives, at));
+    let told = lives.iter().enumerate().filter(|&(_, &pod)| then.is_none_or(|then| then == pod));
+    let stories = told.map(|(index, &pod)| {
+        let question = Question { pod: Some(pod), ..question.clone() };
+        let which = match lives.len() {
+            1 => String::new(),
+            count => format!(", life {} of {count}", index + 1),
+        };
+        study::explain(plan, outcome, &question, &format!("{asked}{which}"))
+    });
+    stories.collect::<Vec<_>>().join("\n")
 }
 
 fn pod_names(world: &World) -> Vec<String> {
@@ -104,6 +128,9 @@ fn target_names(world: &World) -> Vec<String> {
 
 fn unknown(kind: &str, name: &str, names: Vec<String>) -> Failure {
     const SHOWN: usize = 8;
+    // One of a StatefulSet comes back under the name it had.
+    let mut seen = BTreeSet::new();
+    let names: Vec<String> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     let has = if names.is_empty() { format!("it has no {kind} at all") } else { format!("it has: {shown}{more}") };

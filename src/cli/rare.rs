@@ -4,7 +4,7 @@ use super::{Failure, ScenarioArguments, Told, print, studies};
 use crate::analysis::rare::{Answer, Question};
 use crate::engine::Span;
 use crate::render::rare::page;
-use crate::rules::expectation::{self, Expectation};
+use crate::rules::expectation::{self, Expectation, Verdict};
 use crate::scenario;
 use crate::study::rare::{Refusal, rare as study};
 use std::path::PathBuf;
@@ -60,17 +60,26 @@ pub fn rare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let plan = &loaded.plan;
     let length = plan.until.since(plan.start);
     let window = arguments.during.unwrap_or((Span::ZERO, length));
-    if window.0 >= length {
-        return Err(Failure::Input("error: --during begins after the end of the run\n".to_string()));
-    }
+    refuse_after(window, length)?;
     let question = Question { event: &arguments.event, window, runs: arguments.runs };
     let how = (arguments.common.check, false);
     let answer = arguments.common.with_threads(|| {
         studies::with_progress(arguments.runs, arguments.quiet, how, |control| study(plan, question, control))
     })??;
     let answer = answer.map_err(|refusal| Failure::Input(refused(refusal)))?;
-    print(&page(plan, question, &answer));
+    print(&page(plan, question, &answer, arguments.at_most));
     Ok(verdict(&answer, arguments.at_most))
+}
+
+/// A loss after the end of the run would leave no trace in it, and yet count as one without the event.
+fn refuse_after(window: (Span, Span), length: Span) -> Result<(), Failure> {
+    let what = match window {
+        (from, _) if from >= length => "begins",
+        (_, to) if to > length => "ends",
+        _ => return Ok(()),
+    };
+    let help = "see `run.until`, or give --until";
+    Err(Failure::Input(format!("error: --during {what} after the end of the run, which lasts {length}: {help}\n")))
 }
 
 fn refused(refusal: Refusal) -> String {
@@ -85,14 +94,22 @@ fn refused(refusal: Refusal) -> String {
 
 /// 0 known (and within the bound), 1 beyond it, 3 not known well enough.
 fn verdict(answer: &Answer, at_most: Option<f64>) -> ExitCode {
-    let (trusted, chance) = (answer.both.is_trusted(), answer.both.chance);
-    let never_seen = answer.struck_runs.1 == 0;
-    let high = if never_seen { answer.given.high * answer.struck } else { chance.high };
-    ExitCode::from(match at_most {
-        None if trusted || never_seen => 0,
-        None => 3,
-        Some(bound) if high <= bound && (trusted || never_seen) => 0,
-        Some(bound) if chance.low > bound && trusted => 1,
-        Some(_) => 3,
+    let is_known = answer.both.is_trusted() || answer.struck_runs.1 == 0;
+    ExitCode::from(match at_most.map(|bound| answer.within(bound)) {
+        None if is_known => 0,
+        Some(Verdict::Holds) => 0,
+        Some(Verdict::Fails) => 1,
+        None | Some(Verdict::Undecided) => 3,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_asked_for_within_the_run_only() {
+        let refused = |window: &str| refuse_after(span(window).unwrap(), Span::from_secs(1_200)).is_err();
+        assert_eq!(["15m..30m", "20m..21m", "15m..20m", "0s..20m"].map(refused), [true, true, false, false]);
+    }
 }

@@ -1,12 +1,13 @@
 //! The answer about a rare event: 80 columns of plain text.
 
 use super::drain::paragraphs;
-use crate::analysis::rare::{Answer, Question};
+use crate::analysis::rare::{Answer, LEAST_EFFECTIVE, Question};
 use crate::analysis::statistics::Estimate;
 use crate::plan::Plan;
+use crate::rules::expectation::Verdict;
 
-/// The page.
-pub fn page(plan: &Plan, question: Question, answer: &Answer) -> String {
+/// The page; of a gate `at_most` is its bound.
+pub fn page(plan: &Plan, question: Question, answer: &Answer, at_most: Option<f64>) -> String {
     let (from, to) = question.window;
     let head = format!(
         "{}: how likely is `{}`, by way of a spot pool that is lost between {from} and {to}?",
@@ -36,16 +37,34 @@ pub fn page(plan: &Plan, question: Question, answer: &Answer) -> String {
             seldom(answer.both.chance.point),
             rounded(worth)
         )),
-        _ => texts.push(format!(
-            "Too little stands behind this: {:.0} effective hits, where {:.0} are wanted. Give more --runs.",
-            answer.both.effective_hits,
-            crate::analysis::rare::LEAST_EFFECTIVE
-        )),
+        _ => texts.push(too_little(answer)),
     }
+    texts.extend(at_most.map(|bound| gated(answer, bound)));
     if answer.interrupted {
         texts.push("Interrupted: the answer rests on the runs that were finished.".to_string());
     }
     out + &paragraphs(&texts)
+}
+
+fn too_little(answer: &Answer) -> String {
+    let (hits, least) = (answer.both.effective_hits, LEAST_EFFECTIVE);
+    let text = format!("Too little stands behind this: {hits:.0} effective hits, where {least:.0} are wanted.");
+    if answer.is_exact {
+        return format!("{text} The interval holds: every loss stands for the same. More --runs make it narrower.");
+    }
+    format!("{text} Give more --runs.")
+}
+
+/// How a gate came out.
+fn gated(answer: &Answer, bound: f64) -> String {
+    let (verdict, bound) = (answer.within(bound), percent(bound));
+    match verdict {
+        Verdict::Holds => format!("Gate: both happen in at most {bound} of runs."),
+        Verdict::Fails => format!("Gate: both happen in more than {bound} of runs."),
+        Verdict::Undecided => {
+            format!("Gate: whether both happen in at most {bound} of runs is undecided. Give more --runs.")
+        }
+    }
 }
 
 /// `once in 58 000 such runs`.

@@ -259,8 +259,21 @@ fn show_seconds(value: f64) -> String {
     }
 }
 
+/// How narrow a part of a run a measure can be told of. What can be told of a part can be told of the wider ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The whole run only.
+    Run,
+    /// A window of it.
+    Window,
+    /// One Deployment.
+    Deployment,
+    /// One scaling step.
+    Step,
+}
+
 macro_rules! measures {
-    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $unit:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $unit:ident $part:ident;)*) => {
         /// What can be measured of one run.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Measure {
@@ -281,6 +294,11 @@ macro_rules! measures {
                 match self { $(Measure::$variant => Unit::$unit,)* }
             }
 
+            /// The narrowest part of a run that it can be told of. `analysis::expectation` tells it so.
+            const fn narrowest(self) -> Part {
+                match self { $(Measure::$variant => Part::$part,)* }
+            }
+
             /// What it is, a sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Measure::$variant => concat!($($doc),+),)* }
@@ -291,137 +309,140 @@ macro_rules! measures {
 
 measures! {
     /// From the trigger of a scaling step until its last pod is in service, or is let go; the longest.
-    TimeToServe "time_to_serve" Seconds;
+    TimeToServe "time_to_serve" Seconds Step;
     /// From the begin of the load change, such as of a ramp, to the trigger; of several steps the longest.
-    Detection "detection" Seconds;
+    Detection "detection" Seconds Step;
     /// Scaling steps upwards, by autoscalers or users.
-    Steps "steps" Count;
+    Steps "steps" Count Step;
     /// Requests that arrived.
-    OfferedRequests "offered_requests" Count;
+    OfferedRequests "offered_requests" Count Deployment;
     /// Requests answered.
-    ServedRequests "served_requests" Count;
+    ServedRequests "served_requests" Count Deployment;
     /// Requests answered later than the objective.
-    SlowRequests "slow_requests" Count;
+    SlowRequests "slow_requests" Count Deployment;
     /// Requests that failed.
-    LostRequests "lost_requests" Count;
+    LostRequests "lost_requests" Count Deployment;
     /// Requests that failed, as a share of those offered.
-    LostShare "lost_share" Share;
+    LostShare "lost_share" Share Deployment;
     /// Requests answered late, as a share of those answered.
-    SlowShare "slow_share" Share;
+    SlowShare "slow_share" Share Deployment;
     /// Mean latency of what was answered.
-    MeanLatency "mean_latency" Seconds;
+    MeanLatency "mean_latency" Seconds Deployment;
     /// From the request to delete a pod until it is gone; the longest.
-    PodTermination "pod_termination" Seconds;
+    PodTermination "pod_termination" Seconds Deployment;
     /// From deregistration of a target until it has left its group; the longest.
-    Drain "drain" Seconds;
+    Drain "drain" Seconds Deployment;
     /// From the moment a node lost its last pod until it is gone; the longest.
-    NodeTerminationAfterEmpty "node_termination_after_empty" Seconds;
+    NodeTerminationAfterEmpty "node_termination_after_empty" Seconds Window;
     /// From notice or decision to take a node until the last replacement of its pods is in service; the longest.
-    TimeToReplace "time_to_replace" Seconds;
+    TimeToReplace "time_to_replace" Seconds Window;
     /// Instances launched.
-    NodesLaunched "nodes_launched" Count;
+    NodesLaunched "nodes_launched" Count Window;
     /// Instances terminated.
-    NodesTerminated "nodes_terminated" Count;
+    NodesTerminated "nodes_terminated" Count Window;
     /// Most nodes at one time.
-    NodesMax "nodes_max" Count;
+    NodesMax "nodes_max" Count Window;
     /// Nodes at the end.
-    NodesEnd "nodes_end" Count;
+    NodesEnd "nodes_end" Count Window;
     /// Sum over instances of the seconds they were paid for.
-    NodeSeconds "node_seconds" Count;
+    NodeSeconds "node_seconds" Count Run;
     /// What the instances cost during the run.
-    Cost "cost" Dollars;
+    Cost "cost" Dollars Run;
     /// What the instances cost for each million of requests served.
-    CostPerMillion "cost_per_million" Dollars;
+    CostPerMillion "cost_per_million" Dollars Run;
     /// What the nodes cost that were launched to replace others.
-    ChurnCost "churn_cost" Dollars;
+    ChurnCost "churn_cost" Dollars Run;
     /// What surplus CPU credits of burstable instances cost.
-    SurplusCost "surplus_cost" Dollars;
+    SurplusCost "surplus_cost" Dollars Run;
     /// What replacements cost while a node that they replace was still paid for.
-    OverlapCost "overlap_cost" Dollars;
+    OverlapCost "overlap_cost" Dollars Run;
     /// Nodes launched to replace others.
-    NodesReplacing "nodes_replacing" Count;
+    NodesReplacing "nodes_replacing" Count Run;
     /// Most nodes that were being drained at one time.
-    NodesDrainingMax "nodes_draining_max" Count;
+    NodesDrainingMax "nodes_draining_max" Count Run;
     /// Instances launched on demand.
-    OnDemandLaunched "on_demand_launched" Count;
+    OnDemandLaunched "on_demand_launched" Count Run;
     /// Launches that found no capacity.
-    LaunchesWithoutCapacity "launches_without_capacity" Count;
+    LaunchesWithoutCapacity "launches_without_capacity" Count Run;
     /// Launches that the EC2 API throttled.
-    LaunchesThrottled "launches_throttled" Count;
+    LaunchesThrottled "launches_throttled" Count Run;
     /// From the start until Karpenter first disrupted a node of its own will (empty, underutilized, drifted).
-    FirstDisruption "first_disruption" Seconds;
+    FirstDisruption "first_disruption" Seconds Run;
     /// From the start until it did so for the last time.
-    LastDisruption "last_disruption" Seconds;
+    LastDisruption "last_disruption" Seconds Run;
     /// Pods without a node: waiting for one at the end, or let go by a scale-down while they waited.
-    UnscheduledPods "unscheduled_pods" Count;
+    UnscheduledPods "unscheduled_pods" Count Run;
     /// Most replicas wanted at one time, of all workloads together unless the scope names one.
-    ReplicasMax "replicas_max" Count;
+    ReplicasMax "replicas_max" Count Deployment;
     /// Replicas wanted at the end.
-    ReplicasEnd "replicas_end" Count;
+    ReplicasEnd "replicas_end" Count Deployment;
     /// Fewest replicas in service at one time, of all workloads together unless the scope names one.
-    InServiceMin "in_service_min" Count;
+    InServiceMin "in_service_min" Count Deployment;
     /// Interruption notices.
-    Interruptions "interruptions" Count;
+    Interruptions "interruptions" Count Window;
     /// Pods evicted.
-    Evictions "evictions" Count;
+    Evictions "evictions" Count Deployment;
     /// How often an alarm went to ALARM.
-    Alarms "alarms" Count;
+    Alarms "alarms" Count Window;
     /// Deployment and ReplicaSet, or StatefulSet, on the critical path: trigger until the pod exists.
-    PhaseReplicaSet "phase.replica_set" Seconds;
+    PhaseReplicaSet "phase.replica_set" Seconds Step;
     /// Scheduling on the critical path: until the pod is bound or found unschedulable.
-    PhaseScheduling "phase.scheduling" Seconds;
+    PhaseScheduling "phase.scheduling" Seconds Step;
     /// The provisioner's batch on the critical path.
-    PhaseBatching "phase.batching" Seconds;
+    PhaseBatching "phase.batching" Seconds Step;
     /// Launch planning on the critical path: batch closed until the NodeClaim exists.
-    PhasePlanning "phase.planning" Seconds;
+    PhasePlanning "phase.planning" Seconds Step;
     /// Launch on the critical path: NodeClaim until it has its instance.
-    PhaseLaunch "phase.launch" Seconds;
+    PhaseLaunch "phase.launch" Seconds Step;
     /// Boot on the critical path: instance launched until the Node object exists.
-    PhaseBoot "phase.boot" Seconds;
+    PhaseBoot "phase.boot" Seconds Step;
     /// Registration on the critical path: Node object until the NodeClaim is registered.
-    PhaseRegistration "phase.registration" Seconds;
+    PhaseRegistration "phase.registration" Seconds Step;
     /// Node readiness on the critical path: registered until Ready.
-    PhaseNodeReady "phase.node_ready" Seconds;
+    PhaseNodeReady "phase.node_ready" Seconds Step;
     /// Binding on the critical path: node ready until the pod is bound.
-    PhaseBinding "phase.binding" Seconds;
+    PhaseBinding "phase.binding" Seconds Step;
     /// Sandbox on the critical path: bound until the pod has its address.
-    PhaseSandbox "phase.sandbox" Seconds;
+    PhaseSandbox "phase.sandbox" Seconds Step;
     /// Image pull on the critical path.
-    PhaseImagePull "phase.image_pull" Seconds;
+    PhaseImagePull "phase.image_pull" Seconds Step;
     /// Container start on the critical path.
-    PhaseContainerStart "phase.container_start" Seconds;
+    PhaseContainerStart "phase.container_start" Seconds Step;
     /// Readiness on the critical path: container started until Ready.
-    PhaseReadiness "phase.readiness" Seconds;
+    PhaseReadiness "phase.readiness" Seconds Step;
     /// Endpoint on the critical path: Ready until the endpoints are written.
-    PhaseEndpoint "phase.endpoint" Seconds;
+    PhaseEndpoint "phase.endpoint" Seconds Step;
     /// Target registration on the critical path.
-    PhaseTargetRegistration "phase.target_registration" Seconds;
+    PhaseTargetRegistration "phase.target_registration" Seconds Step;
     /// Health check on the critical path: registered until healthy.
-    PhaseHealthCheck "phase.health_check" Seconds;
+    PhaseHealthCheck "phase.health_check" Seconds Step;
     /// First request on the critical path: healthy until the load balancer routes to the pod.
-    PhaseFirstRequest "phase.first_request" Seconds;
+    PhaseFirstRequest "phase.first_request" Seconds Step;
 }
 
 impl Measure {
     /// Can it be told for a part of a run?
     pub const fn has_window(self) -> bool {
-        !matches!(
-            self,
-            Measure::NodeSeconds
-                | Measure::Cost
-                | Measure::CostPerMillion
-                | Measure::ChurnCost
-                | Measure::SurplusCost
-                | Measure::OverlapCost
-                | Measure::NodesReplacing
-                | Measure::NodesDrainingMax
-                | Measure::OnDemandLaunched
-                | Measure::LaunchesWithoutCapacity
-                | Measure::LaunchesThrottled
-                | Measure::FirstDisruption
-                | Measure::LastDisruption
-                | Measure::UnscheduledPods
-        )
+        match self.narrowest() {
+            Part::Window | Part::Deployment | Part::Step => true,
+            Part::Run => false,
+        }
+    }
+
+    /// Can it be told of one Deployment?
+    pub const fn has_deployment(self) -> bool {
+        match self.narrowest() {
+            Part::Deployment | Part::Step => true,
+            Part::Run | Part::Window => false,
+        }
+    }
+
+    /// Can it be told of one scaling step?
+    pub const fn has_step(self) -> bool {
+        match self.narrowest() {
+            Part::Step => true,
+            Part::Run | Part::Window | Part::Deployment => false,
+        }
     }
 
     /// Why a run has nothing to measure, where it has not.
@@ -482,6 +503,26 @@ mod tests {
         assert_eq!(read.scope.window, Some((300_000_000, 600_000_000)));
         assert_eq!(parse("lost_requests == 0 of window 10m..5m").unwrap_err().offset, 34);
         assert!(parse("cost <= $1 of window 0s..5m").unwrap_err().message.contains("whole run"));
+    }
+
+    /// A scope that is ignored would be a statement about something else than it says.
+    #[test]
+    fn what_cannot_be_told_of_a_step_or_a_deployment_is_refused_there() {
+        let refused = |text: &str, scope: &str| {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.offset, text.find(scope).unwrap(), "{text}: {error}");
+            error.message
+        };
+        assert_eq!(refused("cost <= $1 of step 1", "of step"), "cost is told for a whole run only");
+        assert_eq!(refused("cost of deployment web <= $1", "of deployment"), "cost is told for a whole run only");
+        let of_step = refused("mean_latency <= 1s of deployment web of step 99", "of step");
+        assert_eq!(of_step, "mean_latency cannot be told of one scaling step");
+        let of_deployment = refused("nodes_max <= 3 of window 1m..2m of deployment web", "of deployment");
+        assert_eq!(of_deployment, "nodes_max cannot be told of one Deployment");
+        assert!(refused("share(offered_requests > 5) of step 1 >= 5%", "of step").contains("one scaling step"));
+        assert!(parse_quantity("mean(cost) of window 0s..5m").unwrap_err().message.contains("whole run"));
+        assert!(parse("phase.boot <= 1m of step 1 of deployment web of window 1m..2m").is_ok());
+        assert!(parse("evictions == 0 of deployment web of window 1m..2m").is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::Draft;
 use super::diagnostic::{Diagnostic, nearest};
 use super::yaml::Node;
+use crate::plan::DeploymentSpec;
 
 /// Codes of the warnings that a name finds nothing: of a node, of a pod.
 pub(super) const CODES: [&str; 2] = ["W148", "W149"];
@@ -26,18 +27,27 @@ pub(super) fn check_node(name: &str, node: &Node, path: &str, draft: &mut Draft)
 /// A pod by name.
 pub(super) fn check_pod(name: &str, node: &Node, path: &str, draft: &mut Draft) {
     let plan = &draft.plan;
-    let of_deployment = |own: &str| {
-        let of_revision =
+    let of_revision = |own: &str| {
+        let rest =
             name.strip_prefix(own).and_then(|rest| rest.strip_prefix("-r")).and_then(|rest| rest.split_once('-'));
-        is_numbered(name, own) || of_revision.is_some_and(|(revision, pod)| is_number(revision) && is_number(pod))
+        rest.is_some_and(|(revision, pod)| is_number(revision) && is_number(pod))
     };
-    let made = plan.deployments.iter().any(|one| of_deployment(&one.name))
+    // Only the pods of a StatefulSet are called by their number alone.
+    let of_workload = |one: &DeploymentSpec| match one.ordinal() {
+        Some(_) => is_numbered(name, &one.name),
+        None => of_revision(&one.name),
+    };
+    let made = plan.deployments.iter().any(|one| of_workload(one))
         || plan.daemon_sets.iter().any(|one| is_numbered(name, &one.name))
         || plan.pods.iter().any(|one| one.name == name);
     if made {
         return;
     }
-    let first: Vec<String> = plan.deployments.iter().map(|one| format!("{}-r1-1", one.name)).collect();
+    let called = |one: &DeploymentSpec| match one.ordinal() {
+        Some(_) => format!("{}-0", one.name),
+        None => format!("{}-r1-1", one.name),
+    };
+    let first: Vec<String> = plan.deployments.iter().map(|one| called(one)).collect();
     let whole = plan.deployments.iter().find(|one| one.name == name);
     let near = nearest(name, first.iter().map(String::as_str));
     let help = match (whole, near) {

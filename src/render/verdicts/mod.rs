@@ -275,9 +275,9 @@ pub(crate) mod tests {
         let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
         let said = "lost_requests and time_to_serve are of one run; share(lost_requests == 0) >= 95% asks whether";
         assert!(text.contains(said), "{text}");
-        report.lines[0].check = "lost_requests == 0 of step 1".to_string();
+        report.lines[0].check = "lost_requests == 0 of deployment web".to_string();
         let text = page(&report).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(text.contains("; share(lost_requests == 0) >= 95% of step 1 asks whether"), "{text}");
+        assert!(text.contains("; share(lost_requests == 0) >= 95% of deployment web asks whether"), "{text}");
     }
 
     /// A gate may hold because an action did nothing: each form says so.

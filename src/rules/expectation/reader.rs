@@ -10,16 +10,12 @@ pub fn parse(text: &str) -> Result<Expectation, ExpectationError> {
     let mut reader = Reader { text, at: 0 };
     let subject = reader.subject()?;
     let mut scope = Scope::default();
-    reader.scope(&mut scope)?;
+    reader.scope(subject.measure(), &mut scope)?;
     let bound = reader.bound(subject)?;
-    reader.scope(&mut scope)?;
+    reader.scope(subject.measure(), &mut scope)?;
     reader.space();
     if reader.at < text.len() {
         return Err(reader.error(reader.at, "nothing more is expected here", None));
-    }
-    if scope.window.is_some() && !subject.measure().has_window() {
-        let message = format!("{} is told for a whole run only", subject.measure().name());
-        return Err(reader.error(text.find("of window").unwrap_or(0), message, None));
     }
     Ok(Expectation { text: text.trim().to_string(), subject, bound, scope })
 }
@@ -32,7 +28,7 @@ pub fn parse_quantity(text: &str) -> Result<Expectation, ExpectationError> {
     let mut reader = Reader { text, at: 0 };
     let subject = reader.subject()?;
     let mut scope = Scope::default();
-    reader.scope(&mut scope)?;
+    reader.scope(subject.measure(), &mut scope)?;
     reader.space();
     if reader.at < text.len() {
         return Err(reader.error(
@@ -225,14 +221,32 @@ impl<'a> Reader<'a> {
         self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
     }
 
-    fn scope(&mut self, scope: &mut Scope) -> Result<(), ExpectationError> {
+    /// A part of the run that the measure is not told of: the number would be another than the text says.
+    fn untold(&self, measure: Measure, kind: &str, offset: usize) -> Result<(), ExpectationError> {
+        let (is_told, part) = match kind {
+            "step" => (measure.has_step(), "scaling step"),
+            "deployment" => (measure.has_deployment(), "Deployment"),
+            "window" => (measure.has_window(), "window"),
+            _ => return Ok(()),
+        };
+        let name = measure.name();
+        match (is_told, measure.has_window()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(self.error(offset, format!("{name} cannot be told of one {part}"), None)),
+            (false, false) => Err(self.error(offset, format!("{name} is told for a whole run only"), None)),
+        }
+    }
+
+    fn scope(&mut self, measure: Measure, scope: &mut Scope) -> Result<(), ExpectationError> {
         loop {
             self.space();
             if !self.rest().starts_with("of ") {
                 return Ok(());
             }
+            let begin = self.at;
             self.at += 2;
             let (start, kind) = self.name();
+            self.untold(measure, kind, begin)?;
             match kind {
                 "step" => {
                     let (start, number) = self.name();
