@@ -47,12 +47,11 @@ pub fn page(plan: &Plan, question: Question, answer: &Answer, at_most: Option<f6
 }
 
 fn too_little(answer: &Answer) -> String {
-    let (hits, least) = (answer.both.effective_hits, LEAST_EFFECTIVE);
-    let text = format!("Too little stands behind this: {hits:.0} effective hits, where {least:.0} are wanted.");
+    let hits = format!("{:.0} effective hits, where {LEAST_EFFECTIVE:.0} are wanted", answer.both.effective_hits);
     if answer.is_exact {
-        return format!("{text} The interval holds: every loss stands for the same. More --runs make it narrower.");
+        return format!("{hits}: the interval is wide, yet it holds. More --runs make it narrower.");
     }
-    format!("{text} Give more --runs.")
+    format!("Too little stands behind this: {hits}. Give more --runs.")
 }
 
 /// How a gate came out.

@@ -56,7 +56,7 @@ pub(super) fn check_pod(name: &str, node: &Node, path: &str, draft: &mut Draft) 
             Some(format!("write {{ {key}: {name}, count: 1 }} for the oldest of its pods"))
         }
         (None, Some(near)) => Some(format!("did you mean `{near}`?")),
-        (None, None) => first.first().map(|first| format!("the pods of a Deployment are called as `{first}`")),
+        (None, None) => first.first().map(|first| format!("pods here are called as `{first}`")),
     };
     let message = format!("{path}: no pod here could be called `{name}`");
     let warning = Diagnostic::warning("W149", node.place, message).label("finds nothing").maybe_help(help);
