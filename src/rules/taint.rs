@@ -147,7 +147,9 @@ mod tests {
         assert!(toleration("workload-type", true, "", Some(TaintEffect::NoSchedule)).tolerates(&taint));
         assert!(!toleration("workload-type", true, "", Some(TaintEffect::NoExecute)).tolerates(&taint));
         assert!(toleration("", true, "", None).tolerates(&taint), "no key with Exists tolerates everything");
-        assert!(!toleration("", false, "wordpress", None).tolerates(&taint));
+        // The API refuses it; who matches them (`Toleration.ToleratesTaint`) compares values only.
+        assert!(toleration("", false, "wordpress", None).tolerates(&taint));
+        assert!(!toleration("", false, "", None).tolerates(&taint));
     }
 
     #[test]
