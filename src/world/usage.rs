@@ -5,7 +5,16 @@ use super::ids::PodId;
 use crate::engine::Time;
 
 /// Of what the counter counts in a nanosecond of CPU.
-const NANOS: u128 = 1_000_000;
+const NANOS: u32 = 1_000_000;
+
+/// What the counter shows. Five CPU hours fit into half of its width, and that is divided in a tenth of the time.
+#[inline]
+fn whole_nanos(exact: u128) -> u128 {
+    match u64::try_from(exact) {
+        Ok(exact) => u128::from(exact / u64::from(NANOS)),
+        Err(_) => exact / u128::from(NANOS),
+    }
+}
 
 /// A counter that grows at a rate: what was used until `since`, and nanocores from then on.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -34,7 +43,7 @@ impl Stretch {
 impl CpuMeter {
     /// Nanoseconds of CPU used until `now`.
     pub fn used(&self, now: Time) -> u128 {
-        self.present.exact(now) / NANOS
+        whole_nanos(self.present.exact(now))
     }
 
     /// From now on the meter remembers what it showed.
@@ -51,7 +60,7 @@ impl CpuMeter {
     pub fn used_until(&self, at: Time) -> u128 {
         let earlier = || self.past.iter().rev().find(|stretch| stretch.since <= at);
         let stretch = if self.present.since <= at { &self.present } else { earlier().unwrap_or(&self.present) };
-        stretch.exact(at) / NANOS
+        whole_nanos(stretch.exact(at))
     }
 
     /// The present rate, nanocores.

@@ -50,7 +50,7 @@ impl Service {
         self.flowing = Some(app);
         self.adopt_lanes(cx, app);
         let state = &mut self.apps[app.index()];
-        let course = Course { spec: &cx.plan.apps[app.index()], work: state.work, rate: state.stream.rate };
+        let course = Course::new(&cx.plan.apps[app.index()], state.work, state.stream.rate);
         let (timeout, mut lanes) = (state.check_timeout, std::mem::take(&mut state.stream.lanes));
         for lane in &mut lanes {
             self.load_lane(cx, course, lane);
@@ -91,18 +91,18 @@ impl Service {
         let flow = &cx.world.flows[app.index()];
         let stream = &mut self.apps[app.index()].stream;
         stream.rate = flow.rate;
-        let same = stream.lanes.len() == flow.shares.len()
-            && stream.lanes.iter().zip(&flow.shares).all(|(lane, share)| lane.pod == share.pod);
-        if same {
-            for (lane, share) in stream.lanes.iter_mut().zip(&flow.shares) {
-                lane.share = share.share;
-                lane.target = share.target;
-            }
+        // Those in front that go on in their places stay there.
+        let shares = flow.shares.iter();
+        let kept = stream.lanes.iter().zip(shares).take_while(|(lane, share)| lane.pod == share.pod).count();
+        for (lane, share) in stream.lanes.iter_mut().zip(&flow.shares[..kept]) {
+            (lane.share, lane.target) = (share.share, share.target);
+        }
+        if kept == stream.lanes.len() && kept == flow.shares.len() {
             return;
         }
         let mut before = std::mem::take(&mut stream.before);
-        std::mem::swap(&mut before, &mut stream.lanes);
-        for share in &flow.shares {
+        before.extend(stream.lanes.drain(kept..));
+        for share in &flow.shares[kept..] {
             let lane = match before.iter().position(|lane| lane.pod == share.pod) {
                 Some(index) => before.swap_remove(index).with_share(share.target, share.share),
                 None => Lane::new(share.pod, share.target, share.share),
@@ -131,14 +131,14 @@ impl Service {
         self.know(cx, pod);
         let standing = Standing::of(cx.world, pod);
         lane.serves = standing.serves;
-        lane.inlet = inlet_through(cx, pod, course.spec, lane.target);
+        lane.inlet = inlet_through(cx, standing, course.spec, lane.target);
         let limit = self.pods[pod.index()].limit;
         let wanted = if !standing.serves {
             0
         } else {
             let arriving = lane.arriving(course.rate);
             let terms = self.terms_of(course.work, course.spec, pod, cx.now);
-            let (cpu, _) = lane_cpu(course.spec, terms.cpu_factor, arriving, limit);
+            let (cpu, _) = course.cpu_of(terms.cpu_factor, arriving, limit);
             let line = lane.backlog > LINE && cpu > 0.0;
             if line { limit } else { ((arriving * cpu * server::CORE as f64) as u64).min(limit) }
         };
@@ -149,15 +149,16 @@ impl Service {
     }
 
     /// What a lane can serve, now that the CPU is divided: as much as the one before it, where that is on the same terms.
-    fn rate_lane(&self, cx: &Cx, Course { spec, work, rate }: Course, lane: &mut Lane, before: Option<&Lane>) {
+    fn rate_lane(&self, cx: &Cx, course: Course, lane: &mut Lane, before: Option<&Lane>) {
         let pod = &self.pods[lane.pod.index()];
         let contended = pod.node.is_some_and(|node| self.nodes[node.index()].contended);
+        let Course { spec, work, rate, .. } = course;
         let terms = self.terms_of(work, spec, lane.pod, cx.now);
         let rating = Rating {
             // While there is a backlog the wait is in it, not in the formula of the steady state.
             arriving: if lane.backlog > LINE { f64::INFINITY } else { lane.arriving(rate) },
             cores: if contended { pod.share } else { pod.limit },
-            wait: spec.wait_per_request.seconds() * terms.wait_factor,
+            wait: course.wait * terms.wait_factor,
             cpu_factor: terms.cpu_factor,
             serves: lane.serves,
         };
@@ -169,7 +170,7 @@ impl Service {
         }
         lane.rated = Some(rating);
         let Rating { arriving, cores, wait, serves, .. } = rating;
-        let (cpu, time) = lane_cpu(spec, terms.cpu_factor, arriving, cores);
+        let (cpu, time) = course.cpu_of(terms.cpu_factor, arriving, cores);
         let workers = f64::from(spec.workers.max(1));
         let by_cpu = cores as f64 / server::CORE as f64 / cpu;
         let by_workers = workers / (wait + cpu);
@@ -190,17 +191,27 @@ struct Course<'a> {
     work: Work,
     /// Requests a second.
     rate: f64,
+    /// What a request usually waits and computes, seconds.
+    wait: f64,
+    cpu: f64,
 }
 
-/// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and how
-/// long it computes, where that follows from the crowd.
-#[inline]
-fn lane_cpu(spec: &App, factor: f64, arriving: f64, cores: u64) -> (f64, Option<Span>) {
-    let cpu = spec.cpu_per_request.seconds() * factor;
-    let Some(rise) = spec.demand.rise else { return (cpu, None) };
-    match crowd::steady(arriving, cpu, cores, rise) {
-        Some((cpu, time)) => (cpu, Some(time)),
-        None => (cpu * rise.factor(f64::from(spec.workers.max(1))), None),
+impl Course<'_> {
+    fn new(spec: &App, work: Work, rate: f64) -> Course<'_> {
+        let (wait, cpu) = (spec.wait_per_request.seconds(), spec.cpu_per_request.seconds());
+        Course { spec, work, rate, wait, cpu }
+    }
+
+    /// CPU that a request of a lane needs, seconds: more under a slowdown, in a cold process, and with those beside it; and how
+    /// long it computes, where that follows from the crowd.
+    #[inline(always)]
+    fn cpu_of(&self, factor: f64, arriving: f64, cores: u64) -> (f64, Option<Span>) {
+        let cpu = self.cpu * factor;
+        let Some(rise) = self.spec.demand.rise else { return (cpu, None) };
+        match crowd::steady(arriving, cpu, cores, rise) {
+            Some((cpu, time)) => (cpu, Some(time)),
+            None => (cpu * rise.factor(f64::from(self.spec.workers.max(1))), None),
+        }
     }
 }
 

@@ -277,7 +277,7 @@ impl Service {
         let request = *cx.world.request(id);
         self.know(cx, request.pod);
         let app = &cx.plan.apps[request.app.index()];
-        match inlet_through(cx, request.pod, app, request.target) {
+        match inlet_through(cx, Standing::of(cx.world, request.pod), app, request.target) {
             Inlet::Open if request.check.is_some() && app.mode == crate::plan::TrafficMode::Fluid => {
                 return self.check_in_flow(cx, id);
             }

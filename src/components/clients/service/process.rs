@@ -3,10 +3,10 @@
 //! In: containers that start or stop, SIGTERM, machines that die. Out: World::set_process, and what was in flight at a process
 //! that goes is cut off. Apache httpd `docs/manual/stopping` for what SIGTERM does.
 
-use super::{Event, Service};
+use super::{Event, Inlet, Service};
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
-use crate::plan::AppId;
+use crate::plan::{App, AppId};
 use crate::world::{Loss, PodId, Process, World};
 
 const START: Purpose = Purpose::named("app.start");
@@ -137,6 +137,9 @@ pub(super) struct Standing {
     pub runs: bool,
     /// Its process serves what comes.
     pub serves: bool,
+    /// It exists, and what its process does.
+    exists: bool,
+    process: Process,
 }
 
 impl Standing {
@@ -146,8 +149,23 @@ impl Standing {
         let entry = world.pod(pod);
         let alive = entry.node.is_none_or(|node| world.node(node).alive);
         let serves = matches!(entry.process, Process::Answering | Process::Stopping);
-        let exists = serves || entry.process == Process::Starting;
-        Standing { alive, runs: alive && exists && entry.gone.is_none(), serves: alive && serves }
+        let (exists, process) = (entry.gone.is_none(), entry.process);
+        let runs = alive && exists && (serves || process == Process::Starting);
+        Standing { alive, runs, serves: alive && serves, exists, process }
+    }
+
+    /// What a new connection to it meets.
+    #[inline(always)]
+    pub fn inlet(&self, app: &App) -> Inlet {
+        if !self.alive || !self.exists {
+            return Inlet::Unreachable;
+        }
+        match self.process {
+            Process::Answering => Inlet::Open,
+            Process::Stopping if app.keeps_listening() => Inlet::Open,
+            Process::Absent | Process::Starting | Process::Stopping | Process::Ended => Inlet::Refused,
+            Process::Vanished => Inlet::Unreachable,
+        }
     }
 }
 

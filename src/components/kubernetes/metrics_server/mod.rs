@@ -312,8 +312,12 @@ fn running(world: &World, pod: PodId) -> Option<&[ContainerStatus]> {
 }
 
 /// Nanoseconds of CPU used at this rate in that time.
+#[inline]
 fn nanos(nanocores: u64, span: Span) -> u64 {
-    (u128::from(nanocores) * u128::from(span.micros()) / 1_000_000) as u64
+    match nanocores.checked_mul(span.micros()) {
+        Some(product) => product / 1_000_000,
+        None => (u128::from(nanocores) * u128::from(span.micros()) / 1_000_000) as u64,
+    }
 }
 
 /// The pod's counter; what runs has always used a little.
