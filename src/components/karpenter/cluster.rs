@@ -199,14 +199,8 @@ pub fn on_their_way(world: &World) -> impl Iterator<Item = &NodeClaim> {
     world.claims.iter().filter(|claim| claim.gone.is_none() && claim.node.is_none())
 }
 
-/// Some node, or a machine on its way to be one, is leaving.
-pub fn is_any_leaving(world: &World) -> bool {
-    let mut present = world.nodes.iter().filter(|node| node.gone.is_none());
-    present.any(|node| is_leaving(world, node.id)) || on_their_way(world).any(is_claim_leaving)
-}
-
 /// Marked for deletion, being deleted, or its instance is terminating.
-fn is_claim_leaving(claim: &NodeClaim) -> bool {
+pub fn is_claim_leaving(claim: &NodeClaim) -> bool {
     claim.marked || claim.deleting_since.is_some() || claim.instance_terminating.is_some()
 }
 

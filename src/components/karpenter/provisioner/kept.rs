@@ -4,13 +4,15 @@
 //! In: what a pass looks at. Out: the plan of the last pass, if that looked at the same. Nodes are compared by the count of
 //! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; whatever else may
 //! be replaced by the very memory that was looked at. Not kept are plans that buy machines (prices order their types), and
-//! those of a time in which offerings are avoided or machines leave.
+//! those of a time in which offerings are avoided.
 //!
 //! [`Census::versions`]: crate::world::census::Census::versions
 
 use super::memo::{Memo, Pools};
 use super::packing::{Refusal, Results};
-use crate::components::karpenter::cluster::{Catalog, Market, lasting_taints, on_their_way};
+use crate::components::karpenter::cluster::{
+    Catalog, Market, is_claim_leaving, is_leaving, lasting_taints, on_their_way,
+};
 use crate::plan::{Plan, PodTemplate, Volumes};
 use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
@@ -24,6 +26,8 @@ use std::sync::Arc;
 struct Machine {
     node: Option<NodeId>,
     claim: Option<ClaimId>,
+    /// It takes no pods, and its own need another place.
+    leaving: bool,
     state: State,
 }
 
@@ -78,9 +82,15 @@ impl State {
 /// The machines that a pass plans with, in the order of their objects.
 fn machines(world: &World) -> impl Iterator<Item = Machine> {
     let nodes = world.nodes.iter().filter(|node| node.gone.is_none());
-    let of_nodes = nodes.map(|node| Machine { node: Some(node.id), claim: node.claim, state: State::of(world, node) });
+    let of_nodes = nodes.map(|node| {
+        let (leaving, state) = (is_leaving(world, node.id), State::of(world, node));
+        Machine { node: Some(node.id), claim: node.claim, leaving, state }
+    });
     let launched = on_their_way(world).filter(|claim| claim.instance.is_some());
-    of_nodes.chain(launched.map(|claim| Machine { node: None, claim: Some(claim.id), state: State::Launched }))
+    of_nodes.chain(launched.map(|claim| {
+        let leaving = is_claim_leaving(claim);
+        Machine { node: None, claim: Some(claim.id), leaving, state: State::Launched }
+    }))
 }
 
 /// The machines of now are those.
@@ -99,7 +109,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What a pass for these pods planned; `None`: it may not be kept. No machine is leaving.
+    /// What a pass for these pods planned, those of machines that leave included; `None`: it may not be kept.
     pub fn of(world: &World, memo: &Memo, pods: &[PodId], results: &Arc<Results>) -> Option<Kept> {
         let by_price = |refusals: &Vec<Refusal>| refusals.contains(&Refusal::TruncatedMinValues);
         let is_avoided = world.unavailable_offerings.is_any_avoided(world.now);
@@ -115,7 +125,7 @@ impl Kept {
         })
     }
 
-    /// What a pass for these pods would plan; `None`: something has changed. No machine is leaving.
+    /// What a pass for these pods would plan, those of machines that leave included; `None`: something has changed.
     pub fn plan_of(
         &self,
         (plan, world, catalog): (&Plan, &World, &Catalog),

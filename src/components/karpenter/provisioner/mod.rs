@@ -32,7 +32,7 @@ use batcher::Batcher;
 use kept::Kept;
 use memo::Memo;
 use packing::{NewNode, Options, Results, Snapshot, solve_strictly};
-use pods::{displaced, is_any_displaced, waiting};
+use pods::{all_displaced, displaced, waiting};
 use pools::exceeds_limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -154,7 +154,7 @@ impl Provisioner {
         }
         let catalog = self.catalog.get_or_insert_with(|| Arc::new(Catalog::of(cx.plan)));
         let tells = cx.recorder.explains();
-        let options = Options { tells, memo: self.memo.clone(), ..Options::default() };
+        let options = Options { settled_only_but: None, tells, memo: self.memo.clone() };
         let (count, results) = plan_pass((cx.plan, cx.world, catalog), options, &mut self.kept);
         if count == 0 {
             return self.finish(cx);
@@ -209,22 +209,22 @@ fn plan_pass(
     kept: &mut Option<Kept>,
 ) -> (u32, Arc<Results>) {
     let (mut pods, ignored) = waiting(world);
-    let leave = cluster::is_any_leaving(world);
+    let waiting = pods.len();
+    pods.extend(all_displaced(world));
     // Without a pool nothing is planned, and nobody is told why.
     let none = |ignored| (0, Arc::new(Results { ignored, ..Results::default() }));
-    let has_pods = !pods.is_empty() || (leave && is_any_displaced(world));
-    if !has_pods || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
+    if pods.is_empty() || !world.node_pools.iter().any(|spec| pools::is_eligible(spec)) {
         return none(ignored);
     }
-    let keeps = !leave && ignored.is_empty();
+    let keeps = ignored.is_empty();
     let same = kept.as_ref().filter(|_| keeps).and_then(|kept| kept.plan_of(scene, &options.memo, &pods));
     if let (Some(results), false) = (same, cfg!(debug_assertions)) {
         return (count(&pods), results.clone());
     }
     let nodes = cluster::state_nodes(plan, world);
-    pods.extend(displaced(world, &nodes));
-    debug_assert!(!pods.is_empty(), "some pod waits or is displaced");
     let seen = if keeps { pods.clone() } else { Vec::new() };
+    pods.truncate(waiting);
+    pods.extend(displaced(world, &nodes));
     list_order(world, &mut pods);
     let nodes = nodes.iter().filter(|node| !node.leaving).collect();
     let (count, memo) = (count(&pods), options.memo.clone());
@@ -252,7 +252,10 @@ pub fn list_order(world: &World, pods: &mut [PodId]) {
 
 /// Claims of a plan that may be created: those of pools that are not over their limits already.
 pub fn creatable<'a>(plan: &Plan, world: &World, results: &'a Results) -> Vec<&'a NewNode> {
-    let nodes = cluster::state_nodes(plan, world);
+    // Only limits ask what is there already.
+    let is_limited = |claim: &NewNode| world.node_pools[claim.pool.index()].limits.is_some();
+    let limited = results.claims.iter().any(is_limited);
+    let nodes = if limited { cluster::state_nodes(plan, world) } else { Vec::new() };
     results.claims.iter().filter(|claim| !exceeds_limits(world, &nodes, claim.pool)).collect()
 }
 

@@ -31,13 +31,14 @@ pub fn waiting(world: &World) -> (Vec<PodId>, Vec<(PodId, String)>) {
     (pods, ignored)
 }
 
-/// Whether any pod needs another place because its node is leaving.
-pub fn is_any_displaced(world: &World) -> bool {
+/// Pods that need another place because their nodes are leaving, in the order of the nodes' objects.
+pub fn all_displaced(world: &World) -> impl Iterator<Item = PodId> {
     let leaving = world.nodes.iter().filter(|node| node.gone.is_none() && cluster::is_leaving(world, node.id));
-    leaving.flat_map(|node| &node.pods).any(|&pod| cluster::is_currently_reschedulable(world, pod))
+    let pods = leaving.flat_map(|node| node.pods.iter().copied());
+    pods.filter(|&pod| cluster::is_currently_reschedulable(world, pod))
 }
 
-/// Pods on nodes that are leaving, which need another place.
+/// The same of nodes as a pass sees them, in their order.
 pub fn displaced(world: &World, nodes: &[StateNode]) -> impl Iterator<Item = PodId> {
     let leaving = nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());
     leaving.filter(|&pod| cluster::is_currently_reschedulable(world, pod))
