@@ -94,7 +94,7 @@ struct Seen {
 impl Seen {
     fn of(scene: Scene, method: Method, unseen: &BTreeSet<NodePoolId>) -> Seen {
         let (mut filter, mut computing) = (Notes::new(true), Notes::new(true));
-        let prospect = prospect(scene, method, &mut filter);
+        let mut prospect = prospect(scene, method, &mut filter);
         let budgets = remaining(scene.world, method.budget_reason(), &mut Notes::default());
         let names = |list: &[_]| {
             list.iter()
@@ -105,7 +105,8 @@ impl Seen {
         method.sort(scene.world, scene.plan.flags.karpenter.version, &mut order);
         let (candidates, order, totals) = (names(&prospect.candidates), names(&order), prospect.totals.clone());
         let outcome = (!prospect.candidates.is_empty()).then(|| {
-            decide(scene, method, prospect, budgets.clone(), unseen, &mut computing).map_err(|failure| failure.text())
+            decide(scene, method, &mut prospect, budgets.clone(), unseen, &mut computing)
+                .map_err(|failure| failure.text())
         });
         Seen { method, candidates, order, totals, filter, computing, budgets, outcome }
     }

@@ -13,14 +13,26 @@ use crate::components::karpenter::provisioner::{claims, pools, topology};
 use crate::plan::{CapacityType, NodePoolId, PodTemplate};
 use crate::rules::requirements::CAPACITY_TYPE;
 use crate::world::PodPhase;
+use std::cell::OnceCell;
 
-/// Whether the candidates stay for sure: they could only go for nothing, and their pods have no room elsewhere.
-pub fn must_stay(scene: Scene, candidates: &[Candidate]) -> bool {
-    wants_no_replacement(scene, candidates) && lacks_room(scene, candidates)
+/// What is the same for all candidates of a pass, found out when the first of them asks.
+#[derive(Debug, Default)]
+pub struct Bound {
+    /// Whatever came in the place of spot instances would be spot again, which is refused.
+    refuses_spot: OnceCell<bool>,
 }
 
-/// Whatever new claim came of it would be spot again, which is refused.
-fn wants_no_replacement(scene: Scene, candidates: &[Candidate]) -> bool {
+impl Bound {
+    /// Whether the candidates stay for sure: they could only go for nothing, and their pods have no room elsewhere.
+    pub fn must_stay(&self, scene: Scene, candidates: &[Candidate]) -> bool {
+        candidates.iter().all(|one| one.capacity_type == Some(CapacityType::Spot))
+            && *self.refuses_spot.get_or_init(|| replaces_spot_by_spot(scene))
+            && lacks_room(scene, candidates)
+    }
+}
+
+/// Whatever new claim came of spot instances would be spot again, which is refused.
+fn replaces_spot_by_spot(scene: Scene) -> bool {
     let Scene { plan, world, catalog, .. } = scene;
     if plan.flags.karpenter.spot_to_spot || !plan.reservations.is_empty() {
         return false;
@@ -29,8 +41,7 @@ fn wants_no_replacement(scene: Scene, candidates: &[Candidate]) -> bool {
     let eligible = || (0..world.node_pools.len()).filter(|&index| pools::is_eligible(&world.node_pools[index]));
     let sells_spot =
         |index| catalog.pool(plan, world, NodePoolId::at(index)).requirements.allows(CAPACITY_TYPE, spot.name());
-    candidates.iter().all(|one| one.capacity_type == Some(spot))
-        && eligible().next().is_some()
+    eligible().next().is_some()
         && eligible().all(sells_spot)
         && !world.templates.iter().any(|template| may_choose(template))
 }
@@ -99,7 +110,7 @@ mod tests {
             (Catalog::of(plan), state_nodes(plan, &world), BTreeSet::new(), Memo::default());
         let scene = Scene { plan, world: &world, catalog: &catalog, nodes: &nodes, held: &held, memo: &memo };
         let one = candidate(plan, &world, claim, Class::Graceful).expect("nothing holds it");
-        must_stay(scene, &[one])
+        Bound::default().must_stay(scene, &[one])
     }
 
     #[test]

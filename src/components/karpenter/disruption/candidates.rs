@@ -77,18 +77,16 @@ pub fn candidates(
     notes: &mut Notes,
     matters: impl Fn(&NodeClaim, NodeId) -> bool,
 ) -> Vec<Candidate> {
-    let mut found: Vec<Candidate> = Vec::new();
+    let (mut found, mut holds) = (Vec::<Candidate>::new(), Holds::of(world));
     for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
         let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
-        let held_by_pods =
-            || node_of(world, claim.id).is_some_and(|node| is_held_by_pods(world, &world.node(node).pods));
         // Why it is held is only worth a sentence when somebody reads it.
         if held.contains(&claim.id) {
             continue;
         }
         if !notes.are_kept() {
-            let skipped = node_of(world, claim.id).is_none_or(|node| !matters(claim, node));
-            if skipped || (!lenient && held_by_pods()) {
+            let node = node_of(world, claim.id).filter(|&node| matters(claim, node));
+            if node.is_none_or(|node| !lenient && holds.any(&world.node(node).pods)) {
                 continue;
             }
         }
@@ -115,6 +113,7 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method]) -> bool {
     // The totals of a Balanced pool are read from all of them.
     let counts_all = balanced::is_used(world);
+    let mut holds = Holds::of(world);
     world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()).any(|claim| {
         if claim.initialized.is_none() || claim.nominated_until > world.now || held.contains(&claim.id) {
             return false;
@@ -127,7 +126,7 @@ pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method])
         }
         let lenient =
             claim.termination_grace_period.is_some() && wanting.any(|method| method.class() == Class::Eventual);
-        lenient || !is_held_by_pods(world, &world.node(node).pods)
+        lenient || !holds.any(&world.node(node).pods)
     })
 }
 
@@ -175,27 +174,45 @@ pub fn is_occupied(world: &World, node: NodeId) -> bool {
     pods.any(|&pod| is_reschedulable(world, pod) && eviction_cost(world, pod) >= 0.5)
 }
 
-/// Whether the pods of a node forbid something: as [`pod_block`], without a word.
-fn is_held_by_pods(world: &World, pods: &[PodId]) -> bool {
-    // A budget that allows something holds nothing up, unless there are several.
-    let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
-    // Neighbours are mostly of one template.
-    let mut known: Option<(TemplateId, Option<Hold>)> = None;
-    pods.iter().any(|&pod| {
-        let entry = world.pod(pod);
-        if !entry.is_active() {
-            return false;
+/// Whether the pods of nodes forbid something: as [`pod_block`], without a word. What follows from a template alone is found
+/// out once.
+struct Holds<'w> {
+    world: &'w World,
+    /// A budget that allows something holds nothing up, unless there are several.
+    may_hold: bool,
+    /// By template, what the eviction of its pods has to reckon with; empty until somebody asks.
+    of_templates: Vec<Option<Option<Hold<'w>>>>,
+}
+
+impl<'w> Holds<'w> {
+    fn of(world: &'w World) -> Holds<'w> {
+        let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
+        Holds { world, may_hold, of_templates: Vec::new() }
+    }
+
+    /// Whether some of these pods do.
+    fn any(&mut self, pods: &[PodId]) -> bool {
+        let world = self.world;
+        pods.iter().any(|&pod| {
+            let entry = world.pod(pod);
+            if !entry.is_active() {
+                return false;
+            }
+            if forbids_disruption(world, pod) {
+                return true;
+            }
+            let budget = if self.may_hold { self.budget_of(entry.template) } else { None };
+            budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
+        })
+    }
+
+    fn budget_of(&mut self, template: TemplateId) -> Option<Hold<'w>> {
+        let world = self.world;
+        if self.of_templates.len() < world.templates.len() {
+            self.of_templates.resize(world.templates.len(), None);
         }
-        if forbids_disruption(world, pod) {
-            return true;
-        }
-        let mut of_template = || match known {
-            Some((template, budget)) if template == entry.template => budget,
-            _ => known.insert((entry.template, eviction_budget(world, world.template_of(pod)))).1,
-        };
-        let budget = if may_hold { of_template() } else { None };
-        budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
-    })
+        *self.of_templates[template.index()].get_or_insert_with(|| eviction_budget(world, world.template(template)))
+    }
 }
 
 /// What the pods of a node forbid: first annotations, then budgets, each by name of the pod.
@@ -217,9 +234,17 @@ fn weigh((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, node_id: Node
     let (claim, node) = (world.claim(id), world.node(node_id));
     let NodeOffering { instance_type, zone, capacity_type, has_capacity_type, has_zone } =
         memo.offering(plan, world, claim.pool, node_id);
-    let pods: Vec<PodId> = node.pods.iter().copied().filter(|&pod| is_reschedulable(world, pod)).collect();
-    let reschedule = 1.0 + pods.iter().map(|&pod| eviction_cost(world, pod).max(0.0)).sum::<f64>();
-    let all: f64 = node.pods.iter().map(|&pod| eviction_cost(world, pod)).sum();
+    let mut pods: Vec<PodId> = Vec::with_capacity(node.pods.len());
+    // Sums begin where those of iterators do.
+    let (mut moved, mut all) = (-0.0, -0.0);
+    for &pod in &node.pods {
+        let cost = eviction_cost(world, pod);
+        all += cost;
+        if is_reschedulable(world, pod) {
+            moved += cost.max(0.0);
+            pods.push(pod);
+        }
+    }
     Candidate {
         claim: id,
         node: node_id,
@@ -230,7 +255,7 @@ fn weigh((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, node_id: Node
         has_capacity_type,
         has_zone,
         price: price((plan, world), instance_type, zone, capacity_type),
-        reschedule,
+        reschedule: 1.0 + moved,
         legacy: all * remaining_life(world, id),
         pods,
     }

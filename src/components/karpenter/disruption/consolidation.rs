@@ -4,7 +4,7 @@
 //! deadlines of the searches (60 s and 3 min), which these clusters never reach.
 
 use super::balanced::{self, Totals};
-use super::bound::must_stay;
+use super::bound::Bound;
 use super::budgets::Remaining;
 use super::candidates::Candidate;
 use super::notes::Notes;
@@ -25,8 +25,13 @@ const SPOT_TO_SPOT_TYPES: usize = 15;
 ///
 /// # Errors
 /// Nothing could be simulated.
-pub fn consolidate(scene: Scene, candidates: &[Candidate], notes: &mut Notes) -> Result<Option<Move>, Failure> {
-    let stays = !notes.are_kept() && must_stay(scene, candidates);
+pub fn consolidate(
+    scene: Scene,
+    candidates: &[Candidate],
+    bound: &Bound,
+    notes: &mut Notes,
+) -> Result<Option<Move>, Failure> {
+    let stays = !notes.are_kept() && bound.must_stay(scene, candidates);
     if stays && !cfg!(debug_assertions) {
         return Ok(None);
     }
@@ -134,10 +139,10 @@ pub fn multi_node(
         return Ok((None, constrained));
     }
     let (mut low, mut high) = (1_usize, MULTI_NODE_MAX.min(chosen.len() - 1));
-    let mut saved = None;
+    let (mut saved, bound) = (None, Bound::default());
     while low <= high {
         let middle = usize::midpoint(low, high);
-        let found = consolidate(scene, &chosen[..=middle], notes)?.and_then(|found| sensible(scene, found));
+        let found = consolidate(scene, &chosen[..=middle], &bound, notes)?.and_then(|found| sensible(scene, found));
         match found.filter(|found| is_approved(scene, found, totals)) {
             Some(found) => {
                 saved = Some(found);
@@ -173,6 +178,10 @@ fn sensible(scene: Scene, mut found: Move) -> Option<Move> {
 
 /// One of each pool in turn, keeping the order within a pool; pools in `first` come first.
 pub fn interleave(sorted: Vec<Candidate>, first: &BTreeSet<NodePoolId>) -> Vec<Candidate> {
+    // Where there is one pool, they are in order.
+    if first.is_empty() && sorted.windows(2).all(|two| two[0].pool == two[1].pool) {
+        return sorted;
+    }
     let mut pools: Vec<(NodePoolId, VecDeque<Candidate>)> = first.iter().map(|&pool| (pool, VecDeque::new())).collect();
     for candidate in sorted {
         match pools.iter_mut().find(|(pool, _)| *pool == candidate.pool) {
@@ -196,7 +205,7 @@ pub fn single_node(
     totals: &BTreeMap<NodePoolId, Totals>,
     notes: &mut Notes,
 ) -> (Option<Move>, bool) {
-    let mut constrained = false;
+    let (mut constrained, bound) = (false, Bound::default());
     for candidate in candidates {
         if budgets.is_exhausted(candidate.pool) {
             constrained = true;
@@ -206,7 +215,7 @@ pub fn single_node(
             continue;
         }
         // What could not be simulated is only logged: the next one may do.
-        let found = consolidate(scene, std::slice::from_ref(candidate), notes).unwrap_or(None);
+        let found = consolidate(scene, std::slice::from_ref(candidate), &bound, notes).unwrap_or(None);
         if let Some(found) = found.filter(|found| is_approved(scene, found, totals)) {
             return (Some(found), constrained);
         }

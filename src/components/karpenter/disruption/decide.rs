@@ -45,7 +45,7 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     Prospect { candidates, totals }
 }
 
-/// What a method does. `first`: pools that single-node consolidation did not reach the last time, because it took longer
+/// What a method does; several nodes at once leave the candidates as they were, but sorted. `first`: pools that single-node consolidation did not reach the last time, because it took longer
 /// than three minutes; where computing takes no time there are none.
 ///
 /// # Errors
@@ -53,36 +53,36 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
 pub fn decide(
     scene: Scene,
     method: Method,
-    prospect: Prospect,
+    prospect: &mut Prospect,
     mut budgets: Remaining,
     first: &BTreeSet<NodePoolId>,
     notes: &mut Notes,
 ) -> Result<Decision, Failure> {
     let version = scene.plan.flags.karpenter.version;
-    let Prospect { candidates: mut sorted, totals } = prospect;
-    method.sort(scene.world, version, &mut sorted);
+    let Prospect { candidates: sorted, totals } = prospect;
+    method.sort(scene.world, version, sorted);
     let (found, constrained) = match method {
         Method::Emptiness | Method::EmptyNodes => {
             let (kept, left): (Vec<Candidate>, Vec<Candidate>) =
-                sorted.into_iter().partition(|one| budgets.take(one.pool));
+                std::mem::take(sorted).into_iter().partition(|one| budgets.take(one.pool));
             let found = (!kept.is_empty()).then(|| Move { candidates: kept, results: Default::default() });
             (found, !left.is_empty())
         }
         Method::StaticDrift => {
-            let moves = static_drift::decide(scene, &sorted, &budgets);
+            let moves = static_drift::decide(scene, sorted, &budgets);
             return Ok(Decision { moves, exhausted: false });
         }
         Method::Drift | Method::Expiration => {
-            let empty = if version < (1, 5) { consolidation::remove_empty(&sorted, &mut budgets) } else { None };
+            let empty = if version < (1, 5) { consolidation::remove_empty(sorted, &mut budgets) } else { None };
             match empty {
                 Some(found) => (Some(found), true),
-                None => (consolidation::replace_one(scene, &sorted, &budgets, notes)?, true),
+                None => (consolidation::replace_one(scene, sorted, &budgets, notes)?, true),
             }
         }
-        Method::MultiNode => consolidation::multi_node(scene, &sorted, &mut budgets, &totals, notes)?,
+        Method::MultiNode => consolidation::multi_node(scene, sorted, &mut budgets, totals, notes)?,
         Method::SingleNode => {
-            let sorted = consolidation::interleave(sorted, first);
-            consolidation::single_node(scene, &sorted, &budgets, &totals, notes)
+            let sorted = consolidation::interleave(std::mem::take(sorted), first);
+            consolidation::single_node(scene, &sorted, &budgets, totals, notes)
         }
     };
     let exhausted = found.is_none() && !constrained;

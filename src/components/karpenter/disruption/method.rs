@@ -29,6 +29,9 @@ pub enum Method {
 }
 
 impl Method {
+    /// How many there are.
+    pub const COUNT: usize = Method::SingleNode as usize + 1;
+
     /// The order of a release.
     pub const fn order(version: (u32, u32)) -> &'static [Method] {
         use Method::{Drift, Emptiness, EmptyNodes, Expiration, MultiNode, SingleNode, StaticDrift};

@@ -35,6 +35,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::record::Decision as Told;
 use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeId};
+use budgets::Remaining;
 use calm::Calm;
 use candidates::{Candidate, are_possible};
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
@@ -42,7 +43,7 @@ use method::Method;
 use notes::Notes;
 use queue::{Commands, Standing};
 use simulation::{Move, Scene};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const PHASE: Purpose = Purpose::named("karpenter.disruption");
@@ -55,6 +56,29 @@ struct Pending {
     method: Method,
     found: Move,
     at: Time,
+}
+
+/// What a method starts from in a pass.
+struct Start {
+    prospect: Prospect,
+    /// `None`: there are no candidates.
+    budgets: Option<Remaining>,
+}
+
+impl Start {
+    fn of(cx: &Cx, scene: Scene, method: Method, notes: &mut Notes) -> Start {
+        let mut prospect = prospect(scene, method, notes);
+        if prospect.candidates.is_empty() {
+            return Start { prospect, budgets: None };
+        }
+        if let Some(random) = cx.random {
+            // They come in no order (`DeepCopyNodes` goes through a map), and the sort of a method leaves equals as they come.
+            let key = |one: &Candidate| random.below(ORDER, cx.world.claim(one.claim).key(), u64::MAX);
+            prospect.candidates.sort_by_cached_key(key);
+        }
+        let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
+        Start { prospect, budgets: Some(budgets) }
+    }
 }
 
 /// Its memory.
@@ -71,7 +95,7 @@ pub struct Disruption {
     state: u64,
     state_since: Time,
     /// The state in which each method found nothing.
-    memo: BTreeMap<Method, u64>,
+    memo: [Option<u64>; Method::COUNT],
     /// Some method had candidates to weigh in this pass.
     weighed: bool,
     /// The last pass had nothing to weigh.
@@ -225,7 +249,7 @@ impl Disruption {
             return true;
         }
         let order = Method::order(cx.plan.flags.karpenter.version).iter().copied();
-        let looking: Vec<Method> = order.filter(|&method| !self.remembers(cx, method)).collect();
+        let looking: Vec<Method> = order.filter(|&method| !self.rests(cx, method)).collect();
         are_possible(cx.world, &self.commands.held(), &looking)
     }
 
@@ -303,33 +327,38 @@ impl Disruption {
 
     /// What a method would do. `earlier`: what multi-node consolidation started from in this pass; nothing has changed since,
     /// and single-node consolidation starts from the same.
-    fn compute(&mut self, cx: &Cx, method: Method, earlier: &mut Option<Prospect>) -> Result<Vec<Move>, &'static str> {
+    fn compute(&mut self, cx: &Cx, method: Method, earlier: &mut Option<Start>) -> Result<Vec<Move>, &'static str> {
         let mut notes = std::mem::take(&mut self.notes);
         let decision = self.decide(cx, method, earlier, &mut notes);
         self.notes = notes;
         decision.map(|decision| decision.moves)
     }
 
-    /// Whether a method would find nothing for sure: no claim is of its kind, or nothing moved since it found nothing. Then
-    /// candidates need not be weighed, unless somebody wants to read why they are none. Several nodes at once are nothing
-    /// either where budgets leave less than two; but what is weighed for them is what single nodes start from.
+    /// Whether a method would find nothing for sure: no claim is of its kind, or it rests. Then candidates need not be
+    /// weighed, unless somebody wants to read why they are none.
     fn is_idle(&self, cx: &Cx, method: Method) -> bool {
         if cx.recorder.explains() {
             return false;
         }
         let concerned = || cx.world.claims.iter().any(|one| one.gone.is_none() && method.concerns(cx.world, one));
+        self.rests(cx, method) || !concerned()
+    }
+
+    /// Nothing moved since a method found nothing. Several nodes at once are nothing either where budgets leave less than
+    /// two; but what is weighed for them is what single nodes start from.
+    fn rests(&self, cx: &Cx, method: Method) -> bool {
         let lonely = || {
             let single = self.remembers(cx, Method::SingleNode);
             single && budgets::remaining(cx.world, method.budget_reason(), &mut Notes::default()).total() < 2
         };
-        self.remembers(cx, method) || !concerned() || (method == Method::MultiNode && lonely())
+        self.remembers(cx, method) || (method == Method::MultiNode && lonely())
     }
 
     /// A method found nothing, and nothing moved since.
     fn remembers(&self, cx: &Cx, method: Method) -> bool {
         let flags = &cx.plan.flags.karpenter;
         method.consolidates(flags.version)
-            && self.memo.get(&method) == Some(&self.state)
+            && self.memo[method as usize] == Some(self.state)
             && cx.now.since(self.state_since) < flags.memo
     }
 
@@ -337,44 +366,52 @@ impl Disruption {
         &mut self,
         cx: &Cx,
         method: Method,
-        earlier: &mut Option<Prospect>,
+        earlier: &mut Option<Start>,
         notes: &mut Notes,
     ) -> Result<Decision, &'static str> {
         if self.is_idle(cx, method) {
             return Ok(Decision::default());
         }
-        let remembers = method.consolidates(cx.plan.flags.karpenter.version);
         let (catalog, held, memo) = (self.catalog_of(cx), self.commands.held(), self.passes.clone());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held, memo: &memo };
         let same = earlier.take().filter(|_| method == Method::SingleNode && !notes.are_kept());
-        let mut prospect = same.unwrap_or_else(|| prospect(scene, method, notes));
-        if method == Method::MultiNode {
-            *earlier = Some(prospect.clone());
-        }
-        if prospect.candidates.is_empty() {
-            return Ok(Decision::default());
-        }
+        let mut start = same.unwrap_or_else(|| Start::of(cx, scene, method, notes));
+        let decision = self.decide_from(cx, scene, method, &mut start, notes);
+        *earlier = (method == Method::MultiNode).then_some(start);
+        decision
+    }
+
+    fn decide_from(
+        &mut self,
+        cx: &Cx,
+        scene: Scene,
+        method: Method,
+        start: &mut Start,
+        notes: &mut Notes,
+    ) -> Result<Decision, &'static str> {
+        let Start { prospect, budgets: Some(budgets) } = start else { return Ok(Decision::default()) };
         self.weighed = true;
-        if let Some(random) = cx.random {
-            // They come in no order (`DeepCopyNodes` goes through a map), and the sort of a method leaves equals as they come.
-            let key = |one: &Candidate| random.below(ORDER, cx.world.claim(one.claim).key(), u64::MAX);
-            prospect.candidates.sort_by_key(key);
-        }
-        let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
+        let remembers = method.consolidates(cx.plan.flags.karpenter.version);
         if remembers {
             let state = self.present_state(cx);
-            if self.memo.get(&method) == Some(&state) {
+            if self.memo[method as usize] == Some(state) {
                 return Ok(Decision::default());
             }
         }
         // Only simulations need the nodes.
-        let nodes = cluster::state_nodes(cx.plan, cx.world);
+        let simulates = match method {
+            Method::Emptiness | Method::EmptyNodes => false,
+            Method::MultiNode => prospect.candidates.len() > 1 && budgets.total() > 1,
+            Method::SingleNode => budgets.total() > 0,
+            Method::Expiration | Method::StaticDrift | Method::Drift => true,
+        };
+        let nodes = if simulates { cluster::state_nodes(cx.plan, cx.world) } else { Vec::new() };
         let scene = Scene { nodes: &nodes, ..scene };
-        let decision =
-            decide(scene, method, prospect, budgets, &BTreeSet::new(), notes).map_err(|error| error.text())?;
+        let decision = decide(scene, method, prospect, budgets.clone(), &BTreeSet::new(), notes);
+        let decision = decision.map_err(|error| error.text())?;
         if decision.exhausted && remembers {
             let state = self.present_state(cx);
-            self.memo.insert(method, state);
+            self.memo[method as usize] = Some(state);
         }
         Ok(decision)
     }
@@ -468,6 +505,9 @@ impl Disruption {
 
     /// Claims to create, and why others are not.
     fn new_claims(&mut self, cx: &Cx, found: &Move) -> (Vec<NewClaim>, Vec<String>) {
+        if found.replacements().is_empty() {
+            return (Vec::new(), Vec::new());
+        }
         let catalog = self.catalog_of(cx);
         let (nodes, held) = (cluster::state_nodes(cx.plan, cx.world), BTreeSet::new());
         let memo = self.passes.clone();

@@ -98,7 +98,7 @@ pub fn simulate(scene: Scene, candidates: &[Candidate], consolidating: bool) -> 
     let leaving = || nodes.iter().filter(|node| node.leaving).flat_map(|node| node.pods.iter().copied());
     let pods = pods_to_place(world, candidates, leaving());
     let active = nodes.iter().filter(|node| !node.leaving && !is_candidate(node)).collect();
-    let mut options = Options { memo: scene.memo.clone(), ..Options::default() };
+    let mut options = Options { settled_only_but: None, tells: false, memo: scene.memo.clone() };
     if consolidating && plan.flags.karpenter.version >= (1, 14) {
         let pending = pods.iter().copied().filter(|&pod| world.pod(pod).phase == PodPhase::Pending);
         options.settled_only_but = Some(pending.chain(leaving()).collect());

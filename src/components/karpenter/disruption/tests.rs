@@ -14,9 +14,9 @@ fn at<T>(plan: &Plan, world: &World, see: impl FnOnce(Scene) -> T) -> T {
 
 fn moves(scene: Scene, method: Method) -> Vec<Move> {
     let notes = &mut Notes::default();
-    let prospect = prospect(scene, method, notes);
+    let mut prospect = prospect(scene, method, notes);
     let budgets = budgets::remaining(scene.world, method.budget_reason(), notes);
-    decide(scene, method, prospect, budgets, &BTreeSet::new(), notes).expect("a pool is there").moves
+    decide(scene, method, &mut prospect, budgets, &BTreeSet::new(), notes).expect("a pool is there").moves
 }
 
 fn methods(plan: &Plan, world: &World) -> Vec<(Method, usize)> {

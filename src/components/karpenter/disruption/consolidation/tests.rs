@@ -32,7 +32,8 @@ fn at<T>(plan: &Plan, world: &World, see: impl FnOnce(Scene) -> T) -> T {
 /// What becomes of candidates, or why nothing does.
 fn outcome(plan: &Plan, world: &World, candidates: &[Candidate]) -> Result<Move, String> {
     let mut notes = Notes::new(true);
-    let found = at(plan, world, |scene| consolidate(scene, candidates, &mut notes)).expect("a pool is there");
+    let found = at(plan, world, |scene| consolidate(scene, candidates, &Bound::default(), &mut notes))
+        .expect("a pool is there");
     found.ok_or_else(|| notes.verdicts[0].text(world))
 }
 
