@@ -99,6 +99,7 @@ impl World {
         if writes == SliceWrites::default() {
             return;
         }
+        self.touch_slices();
         let counts = &mut self.slice_writes;
         counts.created += writes.create.len() as u64;
         counts.updated += writes.update.len() as u64;
@@ -125,6 +126,33 @@ impl World {
         self.set_endpoints(service, endpoints);
     }
 
+    /// Counts the changes of what EndpointSlices are made of, and of slices: of pods with addresses, of nodes as far as they
+    /// count, of Services. While it stays, so do the slices that should be.
+    pub fn slices_version(&self) -> u64 {
+        self.slices_version
+    }
+
+    pub(super) fn touch_slices(&mut self) {
+        self.slices_version += 1;
+    }
+
+    /// A change of something that EndpointSlices are made of; a pod without an address is in none.
+    #[inline]
+    pub(super) fn moves_slices(&self, change: Change) -> bool {
+        let pod = match change {
+            Change::PodChanged(_) | Change::NodeLabels(_) | Change::NodeGone(_) => return true,
+            Change::PodBound(pod)
+            | Change::PodAddress(pod)
+            | Change::PodPhase(pod, _)
+            | Change::PodReady(pod, _)
+            | Change::PodDeleting(pod, _)
+            | Change::PodGone(pod) => pod,
+            _ => return false,
+        };
+        let entry = self.pod(pod);
+        entry.address.is_some() || entry.ipv6.is_some()
+    }
+
     /// How often Services were created or changed.
     pub fn services_version(&self) -> u64 {
         self.services_version
@@ -137,6 +165,7 @@ impl World {
         self.endpoints.push(Vec::new());
         self.slices.push(Vec::new());
         self.services_version += 1;
+        self.touch_slices();
         self.push(Change::ServiceChanged(id));
         id
     }
@@ -145,6 +174,7 @@ impl World {
     pub fn update_service(&mut self, service: ServiceId, spec: ServiceSpec) {
         self.services[service.index()] = Arc::new(spec);
         self.services_version += 1;
+        self.touch_slices();
         self.push(Change::ServiceChanged(service));
     }
 }

@@ -218,6 +218,8 @@ pub struct World {
     /// Addresses that pods of a node have given up, and since when.
     free_addresses: Vec<(NodeId, Address, Time)>,
     cluster_version: u64,
+    /// Changes so far of what EndpointSlices are made of.
+    slices_version: u64,
     journal: Vec<Change>,
 }
 
@@ -346,6 +348,7 @@ impl World {
             address_cooldown: plan.flags.kubelet.address_cooldown,
             free_addresses: Vec::new(),
             cluster_version: 0,
+            slices_version: 0,
             journal: Vec::new(),
         }
     }
@@ -454,6 +457,7 @@ impl World {
     fn push(&mut self, change: Change) {
         if change.moves_cluster() {
             self.touch_cluster();
+            self.slices_version += u64::from(self.moves_slices(change));
         }
         self.journal.push(change);
     }

@@ -388,6 +388,7 @@ impl World {
         }
         self.count_pod(pod);
         self.touch_cluster();
+        self.touch_slices();
     }
 
     /// `status.nominatedNodeName`.

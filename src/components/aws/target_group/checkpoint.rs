@@ -84,6 +84,17 @@ fn eight_digits(value: u32) -> [u8; 8] {
     (digits + u64::from(b'0') * ONES + u64::from(b'a' - b'0' - 10) * letters).to_be_bytes()
 }
 
+/// The digits of a number, in the memory of `digits`.
+fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &str {
+    let mut first = digits.len();
+    while first == digits.len() || value > 0 {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    std::str::from_utf8(&digits[first..]).unwrap_or_default()
+}
+
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
 fn stir(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -93,14 +104,17 @@ fn stir(value: u64) -> u64 {
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.
 pub fn save(copy: &Binding, checkpoint: &Rc<str>, now: Time) -> BindingPatch {
-    let second: Rc<str> = (now.micros() / 1_000_000).to_string().into();
-    let annotations = [(CHECKPOINT, checkpoint.clone()), (CHECKPOINT_TIMESTAMP, second)];
-    let differing = annotations.into_iter().filter_map(|(name, value)| match copy.annotations.find(name) {
-        Some((_, before)) if *before == value => None,
-        Some((name, _)) => Some((name.clone(), value)),
-        None => Some((name.into(), value)),
-    });
-    BindingPatch { annotations: differing.collect(), ..BindingPatch::default() }
+    let mut annotations = Vec::with_capacity(2);
+    let mut digits = [0; 20];
+    let second = decimal(now.micros() / 1_000_000, &mut digits);
+    for (name, value, shared) in [(CHECKPOINT, &**checkpoint, Some(checkpoint)), (CHECKPOINT_TIMESTAMP, second, None)] {
+        let known = copy.annotations.find(name);
+        if known.is_none_or(|(_, before)| **before != *value) {
+            let name = known.map_or_else(|| name.into(), |(name, _)| name.clone());
+            annotations.push((name, shared.map_or_else(|| value.into(), Rc::clone)));
+        }
+    }
+    BindingPatch { annotations, ..BindingPatch::default() }
 }
 
 /// Bindings whose full reconcile is deferred, and those that were reconciled or deferred lately.
@@ -133,11 +147,14 @@ impl Deferred {
 
     /// When the next deferred one is due.
     pub fn due(&self) -> Option<Time> {
-        self.due.values().copied().min()
+        if self.due.is_empty() { None } else { self.due.values().copied().min() }
     }
 
     /// One that is due, the earliest first.
     pub fn take(&mut self, now: Time) -> Option<Name> {
+        if self.due.is_empty() {
+            return None;
+        }
         let due = self.due.iter().filter(|&(_, &at)| at <= now);
         let name = due.min_by_key(|&(_, &at)| at)?.0.clone();
         self.due.remove(&name);
@@ -189,6 +206,10 @@ mod tests {
             checkpoint(&with("another spec"), &[one, two]),
         ];
         assert!(others.iter().all(|other| *other != both), "{others:?}");
+        assert_eq!(
+            [0, 7, 1_234_567_890, u64::MAX].map(|value| decimal(value, &mut [0; 20]).parse()),
+            [Ok(0_u64), Ok(7), Ok(1_234_567_890), Ok(u64::MAX)]
+        );
         assert_eq!(&hexadecimal([0x0123_4567_89ab_cdef, 1]), b"0123456789abcdef0000000000000001");
     }
 }

@@ -95,8 +95,9 @@ impl Controller {
             self.reset(now, &name, outside);
         }
         loop {
-            let awake = self.sleeping.iter().find(|&(_, &at)| at <= now).map(|(name, _)| name.clone());
-            if let Some(name) = awake {
+            let mut sleeping = self.sleeping.iter();
+            let awake = if self.sleeping.is_empty() { None } else { sleeping.find(|&(_, &at)| at <= now) };
+            if let Some(name) = awake.map(|(name, _)| name.clone()) {
                 self.sleeping.remove(&name);
                 self.go_on(now, &name, outside, Reconcile::resume);
             } else if let Some(name) = self.lock.hand_over() {
@@ -118,7 +119,10 @@ impl Controller {
         }
         let Some(name) = self.queue.next(now) else { return false };
         let (reconcile, next) = self.with(now, outside, |work| Reconcile::begin(&name, work));
-        self.running.extend(reconcile.map(|reconcile| (name.clone(), Box::new(reconcile))));
+        // Many end at once: nothing has changed for them.
+        if let Some(reconcile) = reconcile.filter(|_| !matches!(next, Next::End(_))) {
+            self.running.push((name.clone(), Box::new(reconcile)));
+        }
         self.follow(now, &name, next, outside);
         true
     }
@@ -198,7 +202,15 @@ impl Controller {
 
     /// When it wants to be run again, if nothing else happens before.
     pub fn due(&self) -> Option<Time> {
-        let sleeping = self.sleeping.values().copied().min();
-        [self.queue.due(), self.deferred.due(), sleeping, self.begins].into_iter().flatten().min()
+        let earlier = |one: Option<Time>, other: Option<Time>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let mut due = earlier(self.queue.due(), self.begins);
+        // Mostly nobody sleeps.
+        if !self.sleeping.is_empty() {
+            due = earlier(due, self.sleeping.values().copied().min());
+        }
+        earlier(due, self.deferred.due())
     }
 }

@@ -15,9 +15,6 @@ use std::sync::Arc;
 /// Names and numbers of ports.
 type Ports = Rc<[(Rc<str>, u16)]>;
 
-/// Endpoints by the ports that they have, in the order of those.
-type Sets = Vec<(Ports, Vec<Rc<Endpoint>>)>;
-
 /// Names and addresses of pods, names of nodes, targets and what is said of them, made once: none of it ever changes.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -314,35 +311,38 @@ pub fn service(plan: &Plan, id: ServiceId) -> Service {
 /// A Service's endpoints; those whose ports have the same numbers are a set.
 pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -> Endpoints {
     let spec = &plan.services[id.index()];
-    // The sets, and which of them the pods of a template belong to.
     let entries = &world.endpoints[id.index()];
-    let (mut sets, mut of_templates) = (Sets::new(), Vec::<(TemplateId, usize)>::new());
+    // Most Services have one set, and their pods one template.
+    let (mut sets, mut last) = (Vec::with_capacity(1), None::<(TemplateId, usize)>);
     for entry in entries {
         let template = world.pod(entry.pod).template;
-        let known = of_templates.iter().find(|(known, _)| *known == template);
-        let set = known.map(|&(_, set)| set).unwrap_or_else(|| {
-            let ports = names.service(spec, id).ports_of(spec, &world.templates[template.index()]);
-            let set = sets.iter().position(|(others, _)| *others == ports).unwrap_or(sets.len());
-            if set == sets.len() {
-                // Most Services have one set.
-                sets.push((ports, Vec::with_capacity(if set == 0 { entries.len() } else { 0 })));
-            }
-            of_templates.push((template, set));
-            set
-        });
-        sets[set].1.push(names.endpoint(world, entry));
+        let known = last.filter(|(known, _)| *known == template);
+        let (_, set) = *last.insert(known.unwrap_or_else(|| {
+            let service = names.service(spec, id);
+            let ports = service.ports_of(spec, &world.templates[template.index()]);
+            (template, set_with(&mut sets, ports, entries.len(), &service.nothing))
+        }));
+        sets[set].endpoints.push(names.endpoint(world, entry));
     }
-    sets.sort_by(|(one, _), (other, _)| one.cmp(other));
+    sets.sort_by(|one, other| one.ports.cmp(&other.ports));
     let ServiceNames { name, nothing, .. } = names.service(spec, id);
-    let set = |(ports, endpoints)| EndpointSet { ports, endpoints, other: nothing.clone() };
     Endpoints {
         kind: Kind::EndpointSlice,
         name: name.clone(),
         service: Some(name.name.clone()),
         is_ipv4: true,
-        sets: sets.into_iter().map(set).collect(),
+        sets,
         other: nothing.clone(),
     }
+}
+
+/// The place of the set with certain ports: a new one if there is none. The first has room for `most` endpoints.
+fn set_with(sets: &mut Vec<EndpointSet>, ports: Ports, most: usize, nothing: &Rc<str>) -> usize {
+    sets.iter().position(|set| set.ports == ports).unwrap_or_else(|| {
+        let endpoints = Vec::with_capacity(if sets.is_empty() { most } else { 0 });
+        sets.push(EndpointSet { ports, endpoints, other: nothing.clone() });
+        sets.len() - 1
+    })
 }
 
 /// The ports of a Service as pods of a template have them; one that no container has is left out.

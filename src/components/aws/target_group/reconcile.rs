@@ -148,14 +148,14 @@ impl Reconcile {
     pub fn begin(name: &Name, work: &mut Work) -> (Option<Reconcile>, Next) {
         work.outside.note(name, Note::Start);
         let Some(binding) = work.copies.bindings.get(name).cloned() else { return (None, Next::End(Outcome::Ok)) };
-        let nothing = Rc::<str>::from("");
+        let checkpoint = binding.checkpoint();
         let mut reconcile = Reconcile {
             goal: if binding.deleting { Goal::Deletion } else { Goal::Targets },
             binding,
             step: Step::AddFinalizer,
             conflicts: 0,
-            before: nothing.clone(),
-            after: nothing,
+            before: checkpoint.clone(),
+            after: checkpoint,
             wanted: Rc::default(),
             potentially_ready: false,
             networking_failed: false,
@@ -276,6 +276,7 @@ impl Reconcile {
             Err(Unresolved::NotFound) => {
                 self.event(work, EventReason::BackendNotFound);
                 self.goal = Goal::BackendMissing;
+                self.after = "".into();
                 return self.list(work);
             }
             Err(Unresolved::Failed(message)) => return self.fail(work, &message),
@@ -380,9 +381,12 @@ impl Reconcile {
             }
         }
         for (want, known) in wanted.iter().zip(present) {
-            match known {
-                Some(known) => self.gated.extend(self.gated_pod(want).map(|pod| (pod.clone(), known.health.clone()))),
-                None => self.coming.push(want.clone()),
+            let Some(known) = known else {
+                self.coming.push(want.clone());
+                continue;
+            };
+            if let Some(pod) = self.gated_pod(want) {
+                self.gated.push((pod.clone(), known.health.clone()));
             }
         }
         sort_by_key(&mut leaving, |target| (&target.id, target.port));

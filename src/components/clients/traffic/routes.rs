@@ -51,14 +51,15 @@ pub(super) fn routes(plan: &Plan, world: &World, app: &App, mut chosen: Vec<Rout
     // Slow start has no effect while nobody is outside it.
     let ramps = starting && routable().any(|target| ramp(target).is_none());
     chosen.reserve(of_group.len());
-    chosen.extend(routable().map(|target| Route {
-        pod: target.pod,
-        target: Some(target.id),
-        node: target.node,
-        zone: if group.cross_zone { None } else { zone_of(world, target) },
-        weight: f64::from(target.weight.max(1)) * if ramps { ramp(target).unwrap_or(1.0) } else { 1.0 },
-        credit: 0.0,
-    }));
+    for target in routable() {
+        let zone = if group.cross_zone { None } else { zone_of(world, target) };
+        let mut weight = f64::from(target.weight.max(1));
+        if ramps {
+            weight *= ramp(target).unwrap_or(1.0);
+        }
+        let (pod, node) = (target.pod, target.node);
+        chosen.push(Route { pod, target: Some(target.id), node, zone, weight, credit: 0.0 });
+    }
     if !group.cross_zone {
         share_zones(&mut chosen);
     }
@@ -147,15 +148,29 @@ pub(super) fn pods_behind(plan: &Plan, world: &World, route: Route, node: NodeId
 
 /// Two routes lead to one pod.
 fn leads_twice(routes: &[Route]) -> bool {
-    // Up to so many it takes less to compare each two than to sort them in memory of their own.
-    const FEW: usize = 16;
-    if routes.len() <= FEW {
-        let pods = |routes: &[Route], pod| routes.iter().any(|route| route.pod == pod);
-        return routes.iter().enumerate().any(|(index, route)| pods(&routes[..index], route.pod));
+    // Pods of an application mostly are of close numbers: then a mark for each needs no memory of its own.
+    const WORDS: usize = 8;
+    let (first, last) =
+        routes.iter().fold((u32::MAX, 0), |(first, last), Route { pod, .. }| (first.min(pod.0), last.max(pod.0)));
+    if last.saturating_sub(first) < 64 * WORDS as u32 {
+        let mut marks = [0_u64; WORDS];
+        return routes.iter().any(|route| {
+            let place = route.pod.0 - first;
+            let (word, mark) = (&mut marks[place as usize / 64], 1 << (place % 64));
+            std::mem::replace(word, *word | mark) & mark != 0
+        });
     }
     let mut seen: Vec<PodId> = routes.iter().map(|route| route.pod).collect();
     seen.sort_unstable();
     seen.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Adds to what a pod gets.
+fn add(shares: &mut Vec<Share>, new: Share) {
+    match shares.iter_mut().find(|other| other.pod == new.pod) {
+        Some(other) => *other = Share { share: other.share + new.share, ..new },
+        None => shares.push(new),
+    }
 }
 
 /// Shares of a flow, in the memory of `shares`: one entry a pod, adding up to 1.
@@ -163,23 +178,18 @@ pub(super) fn shares(plan: &Plan, world: &World, routes: &[Route], mut shares: V
     let total: f64 = routes.iter().map(|route| route.weight).sum();
     shares.clear();
     shares.reserve(routes.len());
-    let mut add =
-        |pod: PodId, target, share: f64, merge: bool| match shares.iter_mut().find(|other| merge && other.pod == pod) {
-            Some(other) => *other = Share { target, share: other.share + share, ..*other },
-            None => shares.push(Share { pod, target, share }),
-        };
     // Only nodes, or an address registered again while it drains, lead to a pod twice.
     let merge = !routes.is_sorted_by(|one, two| one.pod < two.pod) && leads_twice(routes)
         || routes.iter().any(|route| route.node.is_some());
     for route in routes.iter().filter(|route| route.weight > 0.0) {
-        let share = route.weight / total;
+        let (target, share) = (route.target, route.weight / total);
         match route.node {
-            None => add(route.pod, route.target, share, merge),
+            None if merge => add(&mut shares, Share { pod: route.pod, target, share }),
+            None => shares.push(Share { pod: route.pod, target, share }),
             Some(node) => {
                 let pods = pods_behind(plan, world, *route, node);
-                for &pod in &pods {
-                    add(pod, route.target, share / pods.len() as f64, merge);
-                }
+                let share = share / pods.len() as f64;
+                pods.into_iter().for_each(|pod| add(&mut shares, Share { pod, target, share }));
             }
         }
     }

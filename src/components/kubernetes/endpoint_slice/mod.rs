@@ -16,8 +16,9 @@ pub mod reconcile;
 
 use crate::components::{self, Cx};
 use crate::engine::{Span, Time};
-use crate::plan::{PodTemplate, ServiceId, TemplateId};
-use crate::world::{Address, Ipv6Address, PodId, World};
+use crate::plan::{PodTemplate, ServiceId, ServiceSpec, TemplateId};
+use crate::world::{Address, EndpointSlice as Slice, Ipv6Address, PodId, SliceWrites, World};
+use reconcile::is_listed;
 
 /// Retries of a sync that left out a pod whose node does not exist. Source: `maxRetries`.
 const RETRIES_MAX: u32 = 15;
@@ -35,6 +36,8 @@ struct Known {
     due: Option<Time>,
     /// Syncs in a row that met a missing node.
     retries: u32,
+    /// [`World::slices_version`] for which its slices are as they should be, unless other pods are selected since.
+    settled: Option<u64>,
 }
 
 /// What the informer's last object of a pod said.
@@ -129,7 +132,9 @@ impl EndpointSlice {
         }
         let spec = &world.services[service.index()];
         let selected = |pod: &PodId| spec.selects(world.template_of(*pod));
-        self.services[service.index()].pods = world.living.iter().filter(selected).collect();
+        let known = &mut self.services[service.index()];
+        known.pods = world.living.iter().filter(selected).collect();
+        known.settled = None;
     }
 
     /// Services are asked to sync if something of the pod changed that may change their endpoints; of the labels only what
@@ -175,10 +180,14 @@ impl EndpointSlice {
     /// A pod that a Service selected or not, and now selects or not.
     fn joins_or_leaves(&mut self, cx: &mut Cx, pod: PodId, service: ServiceId, (was, is): (bool, bool), changed: bool) {
         let Some(known) = self.services.get_mut(service.index()) else { return };
+        let before = known.pods.len();
         match known.pods.binary_search(&pod) {
             Ok(place) if !is => drop(known.pods.remove(place)),
             Err(place) if is => known.pods.insert(place, pod),
             _ => {}
+        }
+        if known.pods.len() != before && is_listed(cx.world.pod(pod)) {
+            known.settled = None;
         }
         if changed || was != is {
             self.pod_changed_for(cx, service);
@@ -226,11 +235,19 @@ impl EndpointSlice {
         if spec.selector.is_none() || spec.external_name {
             return;
         }
-        let most = cx.plan.flags.controllers.endpoints_per_slice as usize;
+        let most = (cx.plan.flags.controllers.endpoints_per_slice as usize).max(1);
         let slices = &cx.world.slices[service.index()];
-        let (writes, missing) = reconcile::reconcile(&cx.plan.zones, cx.world, spec, &known.pods, slices, most.max(1));
+        let decide = || reconcile::reconcile(&cx.plan.zones, cx.world, spec, &known.pods, slices, most);
+        if known.settled == Some(cx.world.slices_version()) {
+            debug_assert_eq!(decide(), (SliceWrites::default(), false), "nothing changed since the last sync");
+            self.services[service.index()].retries = 0;
+            return;
+        }
+        let (writes, missing) = decide();
+        let settles = !missing && leaves_nothing(spec, slices, &writes);
         cx.world.write_slices(service, writes);
         let known = &mut self.services[service.index()];
+        known.settled = settles.then(|| cx.world.slices_version());
         if !missing || known.retries >= RETRIES_MAX {
             known.retries = 0;
             return;
@@ -240,6 +257,14 @@ impl EndpointSlice {
         known.retries += 1;
         self.queue_after(cx, service, delay);
     }
+}
+
+/// The same sync again would write nothing. The only slice that is written as a whole is as it should be; of several, and of
+/// hints, more may be to write.
+fn leaves_nothing(service: &ServiceSpec, slices: &[Slice], writes: &SliceWrites) -> bool {
+    let SliceWrites { create, update, delete } = writes;
+    let has_hints = service.prefer_close || service.prefer_node;
+    create.is_empty() && delete.is_empty() && (update.is_empty() || slices.len() == 1 && !has_hints)
 }
 
 #[cfg(test)]
