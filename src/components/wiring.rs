@@ -72,6 +72,7 @@ impl Wiring {
     }
 
     /// Sends the wakes of one change.
+    #[inline(always)]
     pub fn wake(
         &mut self,
         change: Change,

@@ -67,15 +67,21 @@ impl<Id> IdSet<Id> {
 
 impl<Id: Position> IdSet<Id> {
     /// Puts one in; false if it was there.
+    #[inline]
     pub fn insert(&mut self, id: Id) -> bool {
         let (word, bit) = place(id);
         if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+            self.grow(word);
         }
         let added = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.members += usize::from(added);
         added
+    }
+
+    #[cold]
+    fn grow(&mut self, word: usize) {
+        self.words.resize(word + 1, 0);
     }
 
     /// Takes one out; false if it was not there.

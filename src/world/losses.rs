@@ -45,6 +45,7 @@ pub struct Losses {
 
 impl Losses {
     /// Notes losses at `at`.
+    #[inline]
     pub fn note(&mut self, at: Time, amount: u64, loss: Loss, place: LossPlace) {
         if amount == 0 {
             return;

@@ -383,6 +383,7 @@ impl World {
     }
 
     /// The Deployment that a pod belongs to.
+    #[inline]
     pub fn deployment_of(&self, pod: PodId) -> Option<crate::plan::DeploymentId> {
         match self.pods[pod.index()].owner {
             Owner::ReplicaSet(id) => self.replica_sets[id.index()].deployment,
@@ -454,6 +455,7 @@ impl World {
         self.cluster_version += 1;
     }
 
+    #[inline(always)]
     fn push(&mut self, change: Change) {
         if change.moves_cluster() {
             self.touch_cluster();

@@ -15,15 +15,21 @@ pub struct OnTheWay {
 
 impl OnTheWay {
     /// False if it is on its way already.
+    #[inline(always)]
     pub fn insert(&mut self, wake: Wake) -> bool {
         let (about, word, bit) = place(wake);
         if about >= self.kinds.len() {
-            self.kinds.resize((about + 1).next_power_of_two(), [0; WORDS]);
+            self.grow(about);
         }
         let kinds = &mut self.kinds[about][word];
         let is_new = *kinds & bit == 0;
         *kinds |= bit;
         is_new
+    }
+
+    #[cold]
+    fn grow(&mut self, about: usize) {
+        self.kinds.resize((about + 1).next_power_of_two(), [0; WORDS]);
     }
 
     /// It has arrived.

@@ -408,6 +408,7 @@ impl Booked {
         }
     }
 
+    #[inline(always)]
     fn enter(&self, at: Time, terms: Terms, ledger: &mut Ledger) {
         if self.lost.is_empty() {
             ledger.book_without_loss(at, &self.tally);
@@ -425,6 +426,7 @@ impl Booked {
 }
 
 /// One pod over one stretch of constant rates within one second, in which it takes in `taken` micro-requests.
+#[inline(always)]
 fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Booked) {
     let before = lane.backlog;
     let able = (lane.capacity * micros + lane.carry).min(1e18);

@@ -139,7 +139,7 @@ impl<K: Ord + Copy> Storage<K> {
     }
 
     /// The point that the new one of `key` is measured against. A page mostly goes on where it did before.
-    #[inline]
+    #[inline(always)]
     fn earlier(&mut self, key: (K, u16), new: &Point, resolution: Span) -> Option<Point> {
         let age = new.timestamp.saturating_sub(new.start);
         if new.start < new.timestamp && age >= FRESH_AGE && age < nanos(resolution) {
