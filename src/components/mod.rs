@@ -313,6 +313,7 @@ impl Components {
 
     /// Hands an event to its component. What comes for a program that is down waits until it is back: it then looks at
     /// everything anew.
+    #[inline(always)]
     pub fn handle(&mut self, cx: &mut Cx, event: &Event) {
         if !cx.plan.faults.is_empty()
             && let Some(program) = program_of(*event)

@@ -129,42 +129,55 @@ impl<'p> Sim<'p> {
             }
             debug_assert!(now >= self.world.now, "time never goes back");
             self.world.now = now;
-            match next {
-                Next::Event => self.step(now, &event),
+            let is_over = match next {
+                Next::Event => false,
                 Next::Timer(timer) => match *self.queue.of_timer(timer) {
                     // Most often the next request of an application, or the next end of one at a pod.
                     Event::Traffic(Requests::Next(app)) => self.step_traffic(now, app),
                     Event::Service(Work::Work(pod)) => self.step_work(now, pod),
-                    other => self.step(now, &other),
+                    other => {
+                        event = other;
+                        false
+                    }
                 },
                 Next::Routed(Routed::Request(request)) => self.step_arrival(now, request),
-                Next::Routed(other) => self.step(now, &wiring::hand_over(other)),
+                Next::Routed(other) => {
+                    event = wiring::hand_over(other);
+                    false
+                }
+            };
+            if !is_over {
+                self.step(now, &event);
             }
             self.settle(now);
             self.verify_step(now);
         }
     }
 
+    /// Events of requests are handled without a look at what they are; true: the event is over.
     #[inline(always)]
-    fn step_traffic(&mut self, now: Time, app: AppId) {
+    fn step_traffic(&mut self, now: Time, app: AppId) -> bool {
         self.note_request(now, word_of(1, app.0));
         let (components, mut cx) = self.split(now);
         components.traffic.next(&mut cx, app);
+        true
     }
 
     #[inline(always)]
-    fn step_work(&mut self, now: Time, pod: PodId) {
+    fn step_work(&mut self, now: Time, pod: PodId) -> bool {
         self.note_request(now, word_of(3, pod.0));
         let (components, mut cx) = self.split(now);
         components.service.work_due(&mut cx, pod);
+        true
     }
 
     /// A request that its pod gets at once.
     #[inline(always)]
-    fn step_arrival(&mut self, now: Time, request: RequestId) {
+    fn step_arrival(&mut self, now: Time, request: RequestId) -> bool {
         self.note_request(now, word_of(2, request.0));
         let (components, mut cx) = self.split(now);
         components.service.arrive(&mut cx, request);
+        true
     }
 
     #[inline(always)]
@@ -177,6 +190,7 @@ impl<'p> Sim<'p> {
     }
 
     /// Events of single requests are no wakes and meet no program that is down, and one word says what they are.
+    #[inline(always)]
     fn step(&mut self, now: Time, event: &Event) {
         match of_requests(event) {
             Some(word) => self.note_request(now, word),
