@@ -28,6 +28,7 @@ use crate::engine::{Purpose, Queue, Random, Span, Time, TimerId};
 use crate::plan::{InForce, Plan, Program, Stage};
 use crate::record::Recorder;
 use crate::world::World;
+use std::hint::cold_path;
 
 /// Everything that can happen, by the component that handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -315,14 +316,16 @@ impl Components {
     /// everything anew.
     #[inline(always)]
     pub fn handle(&mut self, cx: &mut Cx, event: &Event) {
-        if !cx.plan.faults.is_empty()
-            && let Some(program) = program_of(*event)
-            && let Some(until) = InForce::new(cx.plan, &cx.world.faults).is_down(program)
-        {
-            if let Some(until) = until {
-                cx.at(until, *event);
+        if !cx.plan.faults.is_empty() {
+            cold_path();
+            if let Some(program) = program_of(*event)
+                && let Some(until) = InForce::new(cx.plan, &cx.world.faults).is_down(program)
+            {
+                if let Some(until) = until {
+                    cx.at(until, *event);
+                }
+                return;
             }
-            return;
         }
         match *event {
             Event::Hpa(event) => self.hpa.handle(cx, event),

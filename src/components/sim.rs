@@ -224,14 +224,12 @@ impl<'p> Sim<'p> {
     /// Records what changed and wakes who watches it.
     #[inline(never)]
     fn note_changes(&mut self, now: Time) {
-        let mut journal = std::mem::take(&mut self.journal);
-        self.world.take_journal(&mut journal);
-        for &change in &journal {
+        self.world.take_journal(&mut self.journal);
+        for &change in &self.journal {
             self.recorder.push(now, change, &self.world);
             self.wiring.wake(change, now, (self.plan, &self.world), self.random.as_ref(), &mut self.queue);
         }
-        journal.clear();
-        self.journal = journal;
+        self.journal.clear();
     }
 
     /// What clients and the load balancer hand over becomes events.

@@ -145,7 +145,8 @@ impl Recorder {
     pub fn new(detail: Detail) -> Recorder {
         Recorder {
             detail,
-            facts: Vec::new(),
+            // A short run has about so many: it need not move them as they come.
+            facts: Vec::with_capacity(1024),
             hpa_syncs: Vec::new(),
             refused_evictions: Vec::new(),
             shortfalls: Vec::new(),

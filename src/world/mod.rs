@@ -439,9 +439,13 @@ impl World {
         !self.journal.is_empty()
     }
 
-    /// Takes what has changed since the last call.
+    /// Takes what has changed since the last call; the memory of `into`, if that is empty, serves what changes next.
     pub fn take_journal(&mut self, into: &mut Vec<Change>) {
-        into.append(&mut self.journal);
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.journal);
+        } else {
+            into.append(&mut self.journal);
+        }
     }
 
     /// Counts the changes of pods, nodes, NodeClaims, NodePools and budgets: while it stays, so does all that can be said

@@ -10,6 +10,7 @@ use crate::components::Cx;
 use crate::engine::{Span, Time};
 use crate::plan::{App, AppId, Plan};
 use crate::world::PodId;
+use std::hint::cold_path;
 
 impl Service {
     /// On what terms a pod works: as its application does, and slower while it is cold.
@@ -21,9 +22,12 @@ impl Service {
     /// The same, where it is known how the application does.
     #[inline(always)]
     pub(super) fn terms_of(&self, work: Work, app: &App, pod: PodId, now: Time) -> Work {
-        let Some(warm_up) = &app.demand.warm_up else { return work };
-        let age = now.since(self.pods[pod.index()].answers_since);
-        Work { cpu_factor: work.cpu_factor * warm_up.factor(age), ..work }
+        if let Some(warm_up) = &app.demand.warm_up {
+            cold_path();
+            let age = now.since(self.pods[pod.index()].answers_since);
+            return Work { cpu_factor: work.cpu_factor * warm_up.factor(age), ..work };
+        }
+        work
     }
 
     /// Gives a pod's server its CPU, and those that share the node theirs if that changes them.

@@ -10,6 +10,7 @@ use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{App, AppId, TargetGroupId};
+use std::hint::cold_path;
 
 impl Service {
     pub(super) fn flow_through(&mut self, cx: &mut Cx, group: TargetGroupId) {
@@ -207,11 +208,14 @@ impl Course<'_> {
     #[inline(always)]
     fn cpu_of(&self, factor: f64, arriving: f64, cores: u64) -> (f64, Option<Span>) {
         let cpu = self.cpu * factor;
-        let Some(rise) = self.spec.demand.rise else { return (cpu, None) };
-        match crowd::steady(arriving, cpu, cores, rise) {
-            Some((cpu, time)) => (cpu, Some(time)),
-            None => (cpu * rise.factor(f64::from(self.spec.workers.max(1))), None),
+        if let Some(rise) = self.spec.demand.rise {
+            cold_path();
+            return match crowd::steady(arriving, cpu, cores, rise) {
+                Some((cpu, time)) => (cpu, Some(time)),
+                None => (cpu * rise.factor(f64::from(self.spec.workers.max(1))), None),
+            };
         }
+        (cpu, None)
     }
 }
 

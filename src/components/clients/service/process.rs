@@ -8,6 +8,7 @@ use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, AppId};
 use crate::world::{Loss, PodId, Process, World};
+use std::hint::cold_path;
 
 const START: Purpose = Purpose::named("app.start");
 const STOP: Purpose = Purpose::named("app.stop");
@@ -158,6 +159,7 @@ impl Standing {
     #[inline(always)]
     pub fn inlet(&self, app: &App) -> Inlet {
         if !self.alive || !self.exists {
+            cold_path();
             return Inlet::Unreachable;
         }
         match self.process {
