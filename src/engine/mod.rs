@@ -4,6 +4,7 @@
 //! and random draws that are keyed by what they are for instead of by the order in which they are made.
 
 pub mod ahead;
+mod few;
 pub mod hash;
 pub mod limit;
 pub mod logarithm;

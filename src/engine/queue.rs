@@ -7,11 +7,12 @@
 //! A bucket of the ring is only the number of a buffer, and buffers change hands: one that was served goes to the next
 //! bucket that needs one. So a new queue is 32 KiB of zeros, and a run allocates as many buffers as it ever fills at once.
 //!
-//! A run of few pods has some dozens of events to come, each in a bucket of its own: then all lie in one short sorted list,
-//! and the ring is not used before that is full.
+//! A run of few pods has some dozens of events to come, each in a bucket of its own: then all lie in one short sorted list
+//! (`few`), and the ring is not used before that is full.
 //!
 //! Beside it lie timers (`timers`): what is set anew far more often than it happens. They share the order of the queue.
 
+use super::few::Few;
 use super::time::Time;
 use super::timers::{TimerId, Timers};
 use std::cmp::Reverse;
@@ -26,7 +27,7 @@ const WIDTH_BITS: u32 = 10;
 /// Up to so many events lie in one sorted list, without the ring.
 const FEW: usize = if cfg!(test) { 8 } else { 256 };
 /// The bucket being served while they do: all others come before it.
-const ALL_NEAR: u64 = u64::MAX;
+const ALL_FEW: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
 struct Entry<E> {
@@ -60,7 +61,9 @@ impl<E> Ord for Entry<E> {
 
 /// Events to come. `E` should be small: it is copied on every push and pop.
 pub struct Queue<E> {
-    /// The bucket being served, latest first, so that the next event is popped from its end; everything, while it is little.
+    /// Everything, while it is little: then all else is empty.
+    few: Few<Entry<E>>,
+    /// The bucket being served, latest first, so that the next event is popped from its end.
     current: Vec<Entry<E>>,
     /// What was pushed into the bucket being served since it was entered.
     near: BinaryHeap<Reverse<Entry<E>>>,
@@ -76,7 +79,7 @@ pub struct Queue<E> {
     /// long the empty stretch before it.
     words: [u64; WORDS / 64],
     overflow: BinaryHeap<Reverse<Entry<E>>>,
-    /// Number of the bucket being served (time >> WIDTH_BITS), or [`ALL_NEAR`].
+    /// Number of the bucket being served (time >> WIDTH_BITS), or [`ALL_FEW`].
     cursor: u64,
     in_ring: usize,
     /// Nothing in the ring or the overflow is earlier than this; 0: it has to be looked up.
@@ -96,6 +99,7 @@ impl<E: Copy> Queue<E> {
     /// An empty queue.
     pub fn new() -> Queue<E> {
         Queue {
+            few: Few::new(),
             current: Vec::new(),
             near: BinaryHeap::new(),
             ring: Vec::new(),
@@ -104,7 +108,7 @@ impl<E: Copy> Queue<E> {
             occupied: Vec::new(),
             words: [0; WORDS / 64],
             overflow: BinaryHeap::new(),
-            cursor: ALL_NEAR,
+            cursor: ALL_FEW,
             in_ring: 0,
             horizon: 0,
             timers: Timers::default(),
@@ -122,7 +126,7 @@ impl<E: Copy> Queue<E> {
         let sequence = self.next_sequence();
         self.len += 1;
         let entry = Entry { at: at.micros(), sequence, event };
-        if self.cursor == ALL_NEAR {
+        if self.cursor == ALL_FEW {
             self.put_in_order(entry);
         } else if entry.at >> WIDTH_BITS > self.cursor {
             self.put_later(entry);
@@ -134,14 +138,8 @@ impl<E: Copy> Queue<E> {
     /// Adds to the one list, while everything lies there.
     #[inline(always)]
     fn put_in_order(&mut self, entry: Entry<E>) {
-        if self.current.last().is_none_or(|next| next.at > entry.at) {
-            // One event in four is the next.
-            self.current.push(entry);
-        } else {
-            let place = self.current.partition_point(|other| other.at > entry.at);
-            self.current.insert(place, entry);
-        }
-        if self.current.len() > FEW {
+        self.few.put(entry, |other| other.at <= entry.at);
+        if self.few.len() > FEW {
             self.begin_ring();
         }
     }
@@ -149,13 +147,13 @@ impl<E: Copy> Queue<E> {
     /// There is too much for one list: the ring begins at the earliest event.
     #[cold]
     fn begin_ring(&mut self) {
-        self.cursor = self.current.last().map_or(0, |first| first.at >> WIDTH_BITS);
+        let all = self.few.take_all();
+        self.cursor = all.first().map_or(0, |first| first.at >> WIDTH_BITS);
         self.ring.resize(BUCKETS, 0);
         self.occupied.resize(WORDS, 0);
-        let later = self.current.partition_point(|entry| entry.at >> WIDTH_BITS > self.cursor);
-        let all = std::mem::take(&mut self.current);
-        all[..later].iter().for_each(|&entry| self.put_later(entry));
-        self.current.extend_from_slice(&all[later..]);
+        let (now, later) = all.split_at(all.partition_point(|entry| entry.at >> WIDTH_BITS <= self.cursor));
+        self.current.extend(now.iter().rev());
+        later.iter().for_each(|&entry| self.put_later(entry));
     }
 
     /// Keeps what comes after the bucket being served.
@@ -206,6 +204,13 @@ impl<E: Copy> Queue<E> {
 
     #[inline(always)]
     fn pop_event_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
+        if let Some(entry) = self.few.first() {
+            let at = entry.at;
+            take(&entry.event);
+            self.few.drop_first();
+            self.len -= 1;
+            return Some(Time::from_micros(at));
+        }
         if self.current.is_empty() && self.near.is_empty() && !self.advance() {
             return None;
         }
@@ -245,6 +250,9 @@ impl<E: Copy> Queue<E> {
 
     /// The queue holds something that comes before that time and sequence.
     fn is_before(&mut self, key: (u64, u32)) -> bool {
+        if let Some(entry) = self.few.first() {
+            return entry.key() < key;
+        }
         if self.current.is_empty() && self.near.is_empty() {
             if self.horizon == 0 {
                 let far = self.overflow.peek().map(|Reverse(entry)| entry.at >> WIDTH_BITS);
@@ -265,6 +273,7 @@ impl<E: Copy> Queue<E> {
         // Buckets that have not been entered hold later instants only.
         let later = |at: Option<u64>| at.is_none_or(|at| at > now.micros());
         (now.micros() >> WIDTH_BITS <= self.cursor || self.horizon > now.micros())
+            && later(self.few.first().map(|entry| entry.at))
             && later(self.current.last().map(|entry| entry.at))
             && later(self.near.peek().map(|Reverse(entry)| entry.at))
             && later(self.timers.first().map(|(at, _)| at))
@@ -304,7 +313,7 @@ impl<E: Copy> Queue<E> {
             (None, Some(far)) => far,
             (None, None) => {
                 // What is pushed next may well be all that there is.
-                self.cursor = ALL_NEAR;
+                self.cursor = ALL_FEW;
                 return false;
             }
         };

@@ -4,6 +4,7 @@
 //! [`Span::from_seconds`] is the one place that rounds.
 
 use std::fmt;
+use std::hint::cold_path;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -90,6 +91,7 @@ impl Span {
     pub fn from_seconds(seconds: f64) -> Span {
         let micros = seconds * MICROS_PER_SECOND as f64;
         if micros >= Span::MAX.0 as f64 {
+            cold_path();
             return Span::MAX;
         }
         // What `round` does, without a call: from a half on upwards. Large numbers are whole already; NaN becomes zero.

@@ -317,12 +317,7 @@ impl Stream {
             let upto = if Some(index) == last { amount } else { upto(amount, cumulated) };
             let arrived = if lane.share > 0.0 { upto.saturating_sub(given) } else { 0 };
             given += arrived;
-            match lane.inlet {
-                Inlet::Open => {}
-                Inlet::Refused => booked.lose(lane, Loss::Refused, arrived),
-                Inlet::Unreachable => booked.unreachable.push((lane.place(), arrived)),
-            }
-            let taken = if lane.inlet == Inlet::Open { arrived } else { 0 };
+            let taken = if lane.inlet == Inlet::Open { arrived } else { turned_away(lane, arrived, booked) };
             if lane.serves_at_once(micros, taken) {
                 booked.left_all_as_it_was &= lane.carry == 0.0;
                 lane.carry = 0.0;
@@ -338,6 +333,17 @@ impl Stream {
             booked.lose_at(LossPlace::default(), Loss::NoTarget, amount);
         }
     }
+}
+
+/// What comes to a lane that takes nothing in; so much it takes.
+#[cold]
+fn turned_away(lane: &Lane, arrived: u64, booked: &mut Booked) -> u64 {
+    match lane.inlet {
+        Inlet::Open => return arrived,
+        Inlet::Refused => booked.lose_at(lane.place(), Loss::Refused, arrived),
+        Inlet::Unreachable => booked.unreachable.push((lane.place(), arrived)),
+    }
+    0
 }
 
 /// What of an amount goes to the first lanes, whose shares come to so much.
@@ -394,13 +400,6 @@ impl Booked {
         self.tally.latency += u128::from(amount) * u128::from(latency.micros());
     }
 
-    #[inline(always)]
-    fn lose(&mut self, lane: &Lane, loss: Loss, amount: u64) {
-        if amount > 0 {
-            self.lose_at(lane.place(), loss, amount);
-        }
-    }
-
     fn lose_at(&mut self, place: LossPlace, loss: Loss, amount: u64) {
         if amount > 0 {
             self.tally.lost[loss as usize] += amount;
@@ -454,12 +453,14 @@ fn pass(lane: &mut Lane, micros: f64, taken: u64, terms: Terms, booked: &mut Boo
         booked.serve(served, lane.latency + waited, terms);
         lane.waited = 0.0;
     }
-    if lane.overflow == Loss::TimedOut {
-        (lost, doomed) = (0, doomed + lost);
+    if lost | doomed > 0 {
+        if lane.overflow == Loss::TimedOut {
+            (lost, doomed) = (0, doomed + lost);
+        }
+        // In the order of the causes, as they are noted.
+        booked.lose_at(lane.place(), Loss::TimedOut, doomed);
+        booked.lose_at(lane.place(), lane.overflow, lost);
     }
-    // In the order of the causes, as they are noted.
-    booked.lose(lane, Loss::TimedOut, doomed);
-    booked.lose(lane, lane.overflow, lost);
 }
 
 /// The integral of the backlog while it goes from `before` to `after` within `micros`, with `taken` in and up to `able`
