@@ -2,6 +2,7 @@
 
 use super::change::{Change, DeleteCause};
 use super::ids::{NodeId, PodId, ReplicaSetId};
+use super::rollout::name_of;
 use super::{Condition, World};
 use crate::engine::{Span, Time};
 use crate::plan::{DaemonSetId, TemplateId};
@@ -593,7 +594,7 @@ impl World {
             return name.to_string();
         }
         match entry.owner {
-            Owner::ReplicaSet(id) => [&self.replica_set_name(id), "-", &entry.ordinal.to_string()].concat(),
+            Owner::ReplicaSet(id) => name_of(&self.replica_set_name(id), "-", entry.ordinal),
             Owner::DaemonSet(id) => format!("{}-{}", self.daemon_sets[id.index()].name, entry.ordinal),
             Owner::Bare => format!("pod-{}", entry.ordinal),
         }

@@ -432,10 +432,18 @@ impl World {
         let entry = &self.replica_sets[replica_set.index()];
         match (entry.deployment, &entry.given_name) {
             (_, Some(name)) => name.to_string(),
-            (Some(deployment), None) => {
-                [&self.deployments[deployment.index()].spec.name, "-r", &entry.revision.to_string()].concat()
-            }
+            (Some(deployment), None) => name_of(&self.deployments[deployment.index()].spec.name, "-r", entry.revision),
             (None, None) => format!("rs{}", entry.id.0 + 1),
         }
     }
+}
+
+/// The name of what belongs to another: it is made for each pod, and general formatting would be most of the cost.
+pub(super) fn name_of(owner: &str, between: &str, number: u32) -> String {
+    // Any such number has ten digits at most.
+    let mut name = String::with_capacity(owner.len() + between.len() + 10);
+    name.push_str(owner);
+    name.push_str(between);
+    name.push_str(&number.to_string());
+    name
 }

@@ -193,6 +193,12 @@ impl Alb {
         &mut self.targets[target.index()]
     }
 
+    /// A node's checks of a target, once its registration is known there.
+    #[inline]
+    fn state(&mut self, target: TargetId, node: usize) -> Option<&mut NodeChecks> {
+        self.targets.get_mut(target.index())?.nodes.get_mut(node)
+    }
+
     /// A target is going to be checked. One that stands for a pod is listed with it.
     fn list(&mut self, world: &World, target: TargetId) {
         let entry = &world.targets[target.index()];
@@ -243,7 +249,7 @@ impl Alb {
 
     fn check(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
         let now = cx.now;
-        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let Some(state) = self.state(target, node) else { return };
         let Some(due) = state.due.take_if(|due| *due <= now) else { return };
         state.grid = due;
         if !is_checked(cx.world, target) {
@@ -264,7 +270,8 @@ impl Alb {
         let number = u16::try_from(node).unwrap_or(u16::MAX);
         let app = if reaches { app_of(cx, pod) } else { None };
         let request = app.map(|app| cx.world.send_check(app, pod, target, number));
-        self.checks(target).nodes[node].waits = Some((cx.now, request));
+        let Some(state) = self.state(target, node) else { return };
+        state.waits = Some((cx.now, request));
         cx.after(check.timeout, crate::components::Event::Alb(Event::TimedOut(target, number)));
         self.arm(cx, target, node, check.interval);
     }
@@ -272,7 +279,7 @@ impl Alb {
     fn timed_out(&mut self, cx: &mut Cx, target: TargetId, number: u16) {
         let node = usize::from(number);
         // Mostly the answer has come: there is nothing to look up.
-        let Some(state) = self.checks(target).nodes.get_mut(node).filter(|state| state.waits.is_some()) else { return };
+        let Some(state) = self.state(target, node).filter(|state| state.waits.is_some()) else { return };
         let timeout = check_of(cx, cx.world.targets[target.index()].group).timeout;
         let Some((sent, request)) = state.waits.take_if(|(sent, _)| *sent + timeout <= cx.now) else { return };
         if let Some(request) = request {
@@ -283,7 +290,7 @@ impl Alb {
 
     fn answered(&mut self, cx: &mut Cx, target: TargetId, number: u16, answer: Result<(), CheckError>) {
         let node = usize::from(number);
-        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let Some(state) = self.state(target, node) else { return };
         if state.waits.take().is_some() {
             let reason = |error| match error {
                 CheckError::Status => TargetReason::ResponseCodeMismatch,
@@ -299,7 +306,7 @@ impl Alb {
             return;
         }
         let check = check_of(cx, cx.world.targets[target.index()].group);
-        let Some(state) = self.checks(target).nodes.get_mut(node) else { return };
+        let Some(state) = self.state(target, node) else { return };
         let before = *state;
         (state.view, state.streak) = judge(state.view, state.streak, result.is_ok(), check);
         state.reason = match (state.view, result) {
@@ -350,12 +357,8 @@ impl Alb {
 
     /// Schedules a node's next check, on its grid.
     fn arm(&mut self, cx: &mut Cx, target: TargetId, node: usize, interval: Span) {
-        let now = cx.now;
-        let state = &mut self.checks(target).nodes[node];
-        if state.due.is_some() {
-            return;
-        }
-        let tick = next_tick(state.grid, now, interval);
+        let Some(state) = self.state(target, node).filter(|state| state.due.is_none()) else { return };
+        let tick = next_tick(state.grid, cx.now, interval);
         state.due = Some(tick);
         let node = u16::try_from(node).unwrap_or(u16::MAX);
         cx.at(tick, crate::components::Event::Alb(Event::Check(target, node)));
@@ -378,8 +381,8 @@ impl Alb {
         }
         let success = outcome(cx, target) == Outcome::Success;
         let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
-        for node in 0..self.checks(target).nodes.len() {
-            let state = self.checks(target).nodes[node];
+        for node in 0.. {
+            let Some(state) = self.state(target, node) else { return };
             if !(success && state.view == View::Healthy && state.streak == 0) {
                 self.arm(cx, target, node, interval);
             }

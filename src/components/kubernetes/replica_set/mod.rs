@@ -207,7 +207,7 @@ impl ReplicaSetController {
         mut call: impl FnMut(&mut Cx, usize, Option<Time>) -> Option<FailureReason>,
     ) {
         self.memory(set).batches += 1;
-        let times = self.reserve(cx, calls);
+        let times: Vec<Time> = (0..calls).map(|_| self.reserve(cx)).collect();
         let (mut failure, mut waiting) = (None, 0);
         for (index, at) in times.into_iter().enumerate() {
             let at = Some(at).filter(|&at| at > cx.now);
@@ -226,10 +226,11 @@ impl ReplicaSetController {
         }
     }
 
-    fn reserve(&mut self, cx: &Cx, calls: usize) -> Vec<Time> {
+    /// When the client lets the next call through.
+    fn reserve(&mut self, cx: &Cx) -> Time {
         let flags = &cx.plan.flags.controllers;
         self.sink.post(cx.now, flags, &mut self.client);
-        (0..calls).map(|_| self.client.reserve(cx.now, flags.client_qps, flags.client_burst)).collect()
+        self.client.reserve(cx.now, flags.client_qps, flags.client_burst)
     }
 
     fn call_made(&mut self, cx: &mut Cx, set: ReplicaSetId, failure: Option<FailureReason>) {
@@ -270,7 +271,7 @@ impl ReplicaSetController {
         let (gone, min_ready) = (entry.gone.is_some(), entry.min_ready);
         let status = status_of(cx.world, set, seen, failure, cx.now);
         if !gone && entry.status != status {
-            self.reserve(cx, 1);
+            self.reserve(cx);
             cx.world.set_replica_set_status(set, status);
         }
         if failure.is_some() {
