@@ -428,6 +428,7 @@ fn node_lifecycle(change: Change, wakes: &mut Wakes) {
             Lifecycle::Conditions(node)
         }
         Change::NodeTaints(node) => Lifecycle::Taints(node),
+        Change::NodeLabels(node) => Lifecycle::Labels(node),
         Change::NodeGone(node) => Lifecycle::Gone(node),
         Change::PodBound(pod) => Lifecycle::PodBound(pod),
         Change::NodeAlive(node, _) => {

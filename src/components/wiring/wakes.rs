@@ -142,6 +142,7 @@ wakes! {
     PodDisruptionTarget: PodDisruption(kubernetes::pod_disruption::Event::Target(id)) about id.0;
     NodeLifecycleConditions: NodeLifecycle(kubernetes::node_lifecycle::Event::Conditions(id)) about id.0;
     NodeLifecycleTaints: NodeLifecycle(kubernetes::node_lifecycle::Event::Taints(id)) about id.0;
+    NodeLifecycleLabels: NodeLifecycle(kubernetes::node_lifecycle::Event::Labels(id)) about id.0;
     NodeLifecycleGone: NodeLifecycle(kubernetes::node_lifecycle::Event::Gone(id)) about id.0;
     NodeLifecyclePodBound: NodeLifecycle(kubernetes::node_lifecycle::Event::PodBound(id)) about id.0;
     NodeLifecycleAlive: NodeLifecycle(kubernetes::node_lifecycle::Event::Alive(id)) about id.0;

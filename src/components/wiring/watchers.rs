@@ -148,7 +148,7 @@ pub fn ask_watchers(change: Change, by: &mut impl Ask) {
         Change::NodeThrottled(..) => all!(Service),
         Change::NodeConditions(_) => all!(NodeLifecycle),
         Change::NodeTaints(_) => all!(DaemonSet, Scheduler, NodeClaim, NodeLifecycle, Provisioner, TargetGroup),
-        Change::NodeLabels(_) => all!(DaemonSet, Scheduler, TargetGroup),
+        Change::NodeLabels(_) => all!(DaemonSet, Scheduler, NodeLifecycle, TargetGroup),
         Change::NodeDeleting(_) => all!(Termination),
         Change::NodeGone(_) => all!(Scheduler, NodeLifecycle, Disruption, TargetGroup),
         Change::NodeAlive(..) => all!(MetricsServer, Kubelet, NodeLifecycle, Alb, Service),

@@ -70,10 +70,20 @@ impl Evictions {
         due
     }
 
+    /// Nothing is scheduled.
+    pub fn is_empty(&self) -> bool {
+        self.scheduled.is_empty()
+    }
+
     /// The pod is gone.
     pub fn forget(&mut self, pod: PodId) {
         self.scheduled.remove(&pod);
     }
+}
+
+/// Some taint may evict pods.
+pub fn is_any_evicting(taints: &[Taint]) -> bool {
+    taints.iter().any(|taint| taint.effect == TaintEffect::NoExecute)
 }
 
 /// How long a pod may stay under these taints: the smallest tolerationSeconds among the tolerations in use.

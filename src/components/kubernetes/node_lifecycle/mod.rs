@@ -19,7 +19,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::Plan;
 use crate::rules::taint::{Taint, TaintEffect};
 use crate::world::{DeleteCause, Node, NodeId, NodeReadiness, NodeSet, PodId, World};
-use eviction::{Evictions, Order, stay};
+use eviction::{Evictions, Order, is_any_evicting, stay};
 use health::{Grace, Health};
 use places::Places;
 use zones::{Turn, Zones};
@@ -32,6 +32,8 @@ const GARBAGE: Purpose = Purpose::named("pod_gc.pass");
 const TAINT_PERIOD: Span = Span::from_millis(100);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// How the keys of its own taints begin.
+const OWN_TAINTS: &str = "node.kubernetes.io/";
 
 /// Its memory.
 #[derive(Default)]
@@ -67,6 +69,8 @@ pub enum Event {
     Conditions(NodeId),
     /// Taints of a node changed: evictions follow.
     Taints(NodeId),
+    /// Labels of a node changed: it may be in another zone.
+    Labels(NodeId),
     /// A Node object vanished.
     Gone(NodeId),
     /// A pod was bound.
@@ -153,7 +157,7 @@ impl NodeLifecycle {
                 self.collect_later(cx, node);
             }
             Event::PodBound(pod) => self.pod_bound(cx, pod),
-            Event::Alive(_) => self.arm_pass(cx),
+            Event::Labels(_) | Event::Alive(_) => self.arm_pass(cx),
             Event::Pass => {
                 if self.pass == Some(cx.now) {
                     self.pass = None;
@@ -194,15 +198,25 @@ impl NodeLifecycle {
         if self.pass == Some(soon) {
             return;
         }
-        let present = || cx.world.nodes.iter().filter(|node| node.gone.is_none());
-        let looks = || present().filter_map(|node| self.next_look(cx.plan, node, cx.now)).min();
-        // Nothing comes sooner than the next pass.
-        let at = if self.touched { Some(soon) } else { looks().map(|at| at.max(soon)) };
+        let at = if self.touched { Some(soon) } else { self.next_change(cx, soon) };
         let Some(at) = at else { return };
         if self.pass.is_none_or(|pass| pass > at || pass < cx.now) {
             self.pass = Some(at);
             cx.at(at, event(Event::Pass));
         }
+    }
+
+    /// The first pass that can find some node otherwise than the last one left it; nothing comes sooner than the next pass.
+    fn next_change(&self, cx: &Cx, soon: Time) -> Option<Time> {
+        let mut first: Option<Time> = None;
+        for node in cx.world.nodes.iter().filter(|node| node.gone.is_none()) {
+            let Some(at) = self.next_look(cx.plan, node, cx.now) else { continue };
+            if at <= soon {
+                return Some(soon);
+            }
+            first = Some(first.map_or(at, |first| first.min(at)));
+        }
+        first
     }
 
     /// The first pass that can find a node otherwise than the last one left it; `None`: its lease is renewed for ever.
@@ -211,7 +225,7 @@ impl NodeLifecycle {
         let health = self.health_of(node.id).filter(|_| self.known.contains(node.id));
         let settled = |health: &&Health| {
             let lease = node.renewals.is_empty() || health.lease.is_some();
-            node.is_ready() && !has_execute_taint(node) && lease
+            lease && self.is_settled(node)
         };
         let Some(health) = health.filter(settled) else { return Some(Time::ZERO) };
         let begun = node.renewals.iter().filter(|renewals| renewals.first <= now);
@@ -221,6 +235,19 @@ impl NodeLifecycle {
         let last = begun.filter_map(|renewals| renewals.before(Time::MAX)).max().unwrap_or(Time::ZERO);
         let seen = if last > Time::ZERO { next_tick(self.origin, period, last) } else { Time::ZERO };
         Some(detection(health.probe.max(seen), self.origin, period, grace(plan).of(node)))
+    }
+
+    /// A pass that finds the conditions of a node as they are leaves its taints and its place in a queue as they are: it is Ready
+    /// and was found so, or not Ready, tainted and queued in its zone.
+    fn is_settled(&self, node: &Node) -> bool {
+        match (node.readiness, execute_taints(node)) {
+            (NodeReadiness::Ready, [false, false]) => true,
+            (NodeReadiness::NotReady, [true, false]) => {
+                let zone = self.places.known_zone(node);
+                node.status.ready_exists && zone.is_some_and(|zone| self.zones.has_queued(zone, node.id))
+            }
+            _ => false,
+        }
     }
 
     fn health_pass(&mut self, cx: &mut Cx) {
@@ -359,6 +386,9 @@ impl NodeLifecycle {
     }
 
     fn schedule_evictions(&mut self, cx: &mut Cx, node: NodeId) {
+        if self.evictions.is_empty() && !is_any_evicting(&cx.world.node(node).taints) {
+            return;
+        }
         for pod in cx.world.node(node).pods.clone() {
             self.schedule_eviction(cx, pod);
         }
@@ -369,7 +399,7 @@ impl NodeLifecycle {
         let entry = cx.world.pod(pod);
         let Some(node) = entry.node.filter(|_| entry.gone.is_none()) else { return self.evictions.forget(pod) };
         let node = cx.world.node(node);
-        if node.gone.is_some() {
+        if node.gone.is_some() || (self.evictions.is_empty() && !is_any_evicting(&node.taints)) {
             return;
         }
         let stay = stay(&node.taints, &cx.world.template_of(pod).tolerations);
@@ -429,10 +459,6 @@ fn execute_taints(node: &Node) -> [bool; 2] {
     [NOT_READY, UNREACHABLE].map(|key| node.has_taint_of(key, TaintEffect::NoExecute))
 }
 
-fn has_execute_taint(node: &Node) -> bool {
-    execute_taints(node).contains(&true)
-}
-
 /// NoSchedule taints follow the conditions and the cordon.
 fn follow_conditions(world: &mut World, node: NodeId) {
     let entry = world.node(node);
@@ -441,7 +467,8 @@ fn follow_conditions(world: &mut World, node: NodeId) {
     }
     let (status, readiness) = (entry.status, entry.readiness);
     let well = status.is_well() && readiness == NodeReadiness::Ready && !entry.unschedulable;
-    if well && entry.taints.is_empty() {
+    let is_own = |taint: &Taint| taint.effect == TaintEffect::NoSchedule && taint.key.starts_with(OWN_TAINTS);
+    if well && !entry.taints.iter().any(is_own) {
         return;
     }
     let wanted = [

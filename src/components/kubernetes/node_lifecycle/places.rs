@@ -50,6 +50,12 @@ impl Places {
         known.get_or_insert_with(|| Place::of(&node.labels, zones))
     }
 
+    /// The zone that a node is known to be in, unless its labels have changed since.
+    pub fn known_zone(&self, node: &Node) -> Option<usize> {
+        let known = self.places.get(node.id.index())?.as_ref()?;
+        Arc::ptr_eq(&known.labels, &node.labels).then_some(known.zone)
+    }
+
     /// The zone of a node.
     pub fn zone_of(&mut self, zones: &mut Zones, node: &Node) -> usize {
         self.of(zones, node).zone

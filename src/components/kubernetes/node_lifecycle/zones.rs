@@ -115,6 +115,11 @@ impl Zone {
         }
     }
 
+    /// A node was queued and not forgotten since.
+    fn has(&self, node: NodeId) -> bool {
+        self.members.contains(&node)
+    }
+
     /// Takes a node out of the queue.
     #[inline]
     pub fn forget(&mut self, node: NodeId) {
@@ -180,6 +185,11 @@ impl Zones {
     /// A zone by its number.
     pub fn get(&mut self, zone: usize) -> &mut Zone {
         &mut self.zones[zone]
+    }
+
+    /// A node was queued in a zone and not forgotten since.
+    pub fn has_queued(&self, zone: usize, node: NodeId) -> bool {
+        self.zones[zone].has(node)
     }
 
     /// How many there are.
