@@ -10,7 +10,7 @@
 //! `nodeclaim/lifecycle/termination.go`. Left out: rate limits of these queues, the 100 ms batching of
 //! TerminateInstances.
 
-use super::cluster::{disrupted_taint, forbids_disruption};
+use super::cluster::{DO_NOT_DISRUPT, disrupted_taint, forbids_disruption};
 use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{PdbId, Plan};
@@ -57,6 +57,8 @@ struct Drain {
     /// The next look that is scheduled.
     next: Time,
     drained: bool,
+    /// The version of the cluster in which pods hold it up and nothing is left to ask for, and until when that can be said.
+    rests: Option<(u64, Time)>,
     /// That it waits for volumes was told.
     told: bool,
 }
@@ -112,8 +114,13 @@ impl Termination {
             return;
         }
         let began = cx.now.whole_second();
-        let fresh = Drain { began, next: Time::ZERO, drained: false, told: false };
-        let is_drained = self.drain_of(id).get_or_insert(fresh).drained;
+        let fresh = Drain { began, next: Time::ZERO, drained: false, rests: None, told: false };
+        let &mut Drain { drained: is_drained, rests, .. } = self.drain_of(id).get_or_insert(fresh);
+        let same = |(version, until): (u64, Time)| version == cx.world.cluster_version() && cx.now < until;
+        let rests = rests.is_some_and(same) && deadline(cx.world, id).is_none();
+        if rests && !cfg!(debug_assertions) {
+            return self.look_again(cx, id, cx.plan.flags.karpenter.drain_period);
+        }
         let node = claim.node.filter(|&node| cx.world.node(node).gone.is_none());
         let (Some(node), Some(_)) = (node, claim.registered) else { return self.terminate(cx, id) };
         let instance = claim.instance.map(|instance| cx.world.instances[instance.index()].state);
@@ -130,7 +137,12 @@ impl Termination {
         if !cx.world.node(node).taints.contains(disrupted_taint()) {
             cx.world.add_taint(node, disrupted_taint().clone());
         }
+        let before = (cx.world.cluster_version(), self.evictions.len());
         self.drain(cx, id, node);
+        debug_assert!(
+            !rests || before == (cx.world.cluster_version(), self.evictions.len()),
+            "a drain would have done something while it rested"
+        );
     }
 
     /// One pass over the pods of the node.
@@ -160,6 +172,7 @@ impl Termination {
             }
         }
         let is_empty = pods.is_empty();
+        let rests_until = if deadline.is_some() { None } else { rests_until(cx, &pods) };
         self.pods = pods;
         let flags = &cx.plan.flags.karpenter;
         let least = if flags.version >= (1, 10) { flags.drain_min } else { Span::ZERO };
@@ -170,6 +183,10 @@ impl Termination {
             }
             cx.world.note_drained(id);
             return self.await_volumes(cx, id, node);
+        }
+        let version = cx.world.cluster_version();
+        if let Some(drain) = self.drain_of(id) {
+            drain.rests = rests_until.filter(|_| !is_empty).map(|until| (version, until));
         }
         self.look_again(cx, id, cx.plan.flags.karpenter.drain_period);
     }
@@ -378,10 +395,28 @@ fn is_drainable(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
 
 /// A pod holds up the drain if it does not tolerate it: it has not ended, and its end is not overdue.
 fn may_hold_up(plan: &Plan, world: &World, pod: PodId, now: Time) -> bool {
+    !world.pod(pod).is_finished() && overdue_after(plan, world, pod).is_none_or(|end| now <= end)
+}
+
+/// After which instant the end of a pod that is being deleted is overdue.
+fn overdue_after(plan: &Plan, world: &World, pod: PodId) -> Option<Time> {
     let entry = world.pod(pod);
-    let stuck = plan.flags.karpenter.stuck_pod;
-    let is_stuck = entry.deleting_since.is_some_and(|since| now > since.whole_second() + entry.grace + stuck);
-    !entry.is_finished() && !is_stuck
+    Some(entry.deleting_since?.whole_second() + entry.grace + plan.flags.karpenter.stuck_pod)
+}
+
+/// Until when the clock alone changes nothing about pods that hold up a drain; `None`: it may at any time.
+fn rests_until(cx: &Cx, pods: &[(u8, PodId)]) -> Option<Time> {
+    let mut until = Time::MAX;
+    for &(_, pod) in pods {
+        let annotation = cx.world.template_of(pod).annotations.get(DO_NOT_DISRUPT);
+        if annotation.is_some_and(|value| value != "true") {
+            return None;
+        }
+        if let Some(end) = overdue_after(cx.plan, cx.world, pod) {
+            until = until.min(end + Span::from_micros(1));
+        }
+    }
+    Some(until)
 }
 
 /// The order of a drain: workloads, daemons, critical workloads, critical daemons.
