@@ -54,7 +54,7 @@ impl World {
             AlbMetric::UnhealthyHosts => level(hosts, |count| count.unhealthy, statistic, from, to),
             metric => {
                 let targets = || hosts.iter().rev().find(|count| count.since < to).map_or(0, |count| count.healthy);
-                of_requests(metric, &self.requests_through(plan, group, from, to), targets)
+                of_requests(metric, &self.requests_through(plan, group, (from, to), counts_loss(metric)), targets)
             }
         }
     }
@@ -96,14 +96,19 @@ impl World {
         seconds.last().map(|&(latency, _)| latency.seconds())
     }
 
-    /// Requests through a target group within a period of whole seconds.
-    fn requests_through(&self, plan: &Plan, group: TargetGroupId, from: Time, to: Time) -> Tally {
+    /// Requests through a target group within a period of whole seconds; what was lost only where somebody asks.
+    fn requests_through(&self, plan: &Plan, group: TargetGroupId, (from, to): (Time, Time), losses: bool) -> Tally {
         let mut sum = Tally::default();
         let second = |at: Time| at.since(plan.start).whole_seconds() as usize;
         for (app, ledger) in plan.apps.iter().zip(&self.ledgers) {
             if app.target_group == Some(group) {
                 let end = second(to).min(ledger.bins.len());
-                ledger.bins.get(second(from)..end).unwrap_or(&[]).iter().for_each(|bin| sum += bin);
+                let bins = ledger.bins.get(second(from)..end).unwrap_or(&[]).iter();
+                if losses {
+                    bins.for_each(|bin| sum += bin);
+                } else {
+                    bins.for_each(|bin| sum.add_without_loss(bin));
+                }
             }
         }
         sum
@@ -128,6 +133,24 @@ fn level(history: &[HostCount], of: fn(&HostCount) -> u32, statistic: &str, from
         "Maximum" => most,
         _ => area / (to - from).seconds(),
     })
+}
+
+/// The metric counts requests that were lost.
+fn counts_loss(metric: AlbMetric) -> bool {
+    match metric {
+        AlbMetric::Requests
+        | AlbMetric::RequestsPerTarget
+        | AlbMetric::ResponseTime
+        | AlbMetric::Target2xx
+        | AlbMetric::HealthyHosts
+        | AlbMetric::UnhealthyHosts => false,
+        AlbMetric::Target5xx
+        | AlbMetric::Elb5xx
+        | AlbMetric::Elb502
+        | AlbMetric::Elb503
+        | AlbMetric::Elb504
+        | AlbMetric::ConnectionErrors => true,
+    }
 }
 
 /// A metric of requests; error counts and latencies are only reported when there are any.

@@ -106,7 +106,7 @@ impl Tally {
 impl Tally {
     /// Adds everything but what was lost.
     #[inline]
-    fn add_without_loss(&mut self, other: &Tally) {
+    pub fn add_without_loss(&mut self, other: &Tally) {
         self.offered += other.offered;
         self.served += other.served;
         self.slow += other.slow;
