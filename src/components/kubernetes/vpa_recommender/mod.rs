@@ -103,19 +103,24 @@ fn observe(workload: &mut Workload, deployment: DeploymentId, world: &World, fla
 /// Reads what the metrics API serves for a pod. What it served before is recognised by its time.
 fn observe_pod(workload: &mut Workload, pod: PodId, label_set: u32, world: &World, flags: &VpaFlags) {
     let containers = &world.template_of(pod).containers;
-    if !workload.knows(pod.0, containers.len()) {
+    let mut known = workload.place_of_pod(pod.0);
+    if known.is_none_or(|(_, known)| known != containers.len()) {
         for container in containers {
             workload.add_container(flags, pod.0, label_set, &container.name);
         }
+        known = workload.place_of_pod(pod.0);
     }
+    let Some((place, _)) = known else { return };
     let Some(metrics) = world.metrics_of(pod) else { return };
     for usage in &metrics.containers {
-        let Some(container) = containers.get(usize::from(usage.container)) else { continue };
+        let position = usize::from(usage.container);
+        let Some(container) = containers.get(position) else { continue };
         // The API serves nanocores; the recommender asks for millicores, which round up.
         let millicores = usage
             .cpu_nanocores
             .map(|nanocores| nanocores.div_euclid(1_000_000) + i64::from(nanocores.rem_euclid(1_000_000) != 0));
-        workload.add_usage(flags, pod.0, &container.name, metrics.timestamp, (millicores, usage.memory_bytes));
+        let usage = (millicores, usage.memory_bytes);
+        workload.add_usage(flags, place, (position, &container.name), metrics.timestamp, usage);
     }
 }
 

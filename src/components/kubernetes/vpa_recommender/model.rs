@@ -217,10 +217,10 @@ impl Workload {
         HistoryPlace { name: place, set }
     }
 
-    /// So many containers of a pod are known.
-    pub fn knows(&self, pod: u32, containers: usize) -> bool {
-        let known = self.pods.binary_search_by_key(&pod, |entry| entry.id);
-        known.is_ok_and(|place| self.pods[place].containers.len() == containers)
+    /// Where a pod is kept, with the number of its containers that are known.
+    pub fn place_of_pod(&self, pod: u32) -> Option<(usize, usize)> {
+        let place = self.pods.binary_search_by_key(&pod, |entry| entry.id).ok()?;
+        Some((place, self.pods[place].containers.len()))
     }
 
     /// How many pods are known.
@@ -244,9 +244,22 @@ impl Workload {
         self.container(pod, name).is_some_and(|(container, history)| container.add_memory(history, interval, at, bytes))
     }
 
-    /// A sample of both, as far as it has them: the container is looked up once.
-    pub fn add_usage(&mut self, flags: &VpaFlags, pod: u32, name: &str, at: Time, usage: (Option<i64>, Option<i64>)) {
-        let Some((container, history)) = self.container(pod, name) else { return };
+    /// A sample of both, as far as it has them, of a container of the pod at a place. Mostly it is known at its own position.
+    pub fn add_usage(
+        &mut self,
+        flags: &VpaFlags,
+        place: usize,
+        (position, name): (usize, &str),
+        at: Time,
+        usage: (Option<i64>, Option<i64>),
+    ) {
+        let Workload { histories, pods } = self;
+        let known = &mut pods[place].containers;
+        let is_named = |(history, _): &(HistoryPlace, Container)| histories[history.name].name == name;
+        let position =
+            if known.get(position).is_some_and(is_named) { Some(position) } else { known.iter().position(is_named) };
+        let Some((history, container)) = position.map(|position| &mut known[position]) else { return };
+        let history = &mut histories[history.name].sets[history.set].1;
         if let Some(millicores) = usage.0 {
             container.add_cpu(history, at, millicores);
         }
