@@ -16,7 +16,10 @@ use crate::engine::{Purpose, Time};
 use crate::plan::{CapacityType, FaultKind, InForce, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
 use crate::record::Decision;
 use crate::record::decision::{Launch, Offer};
-use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE};
+use crate::rules::requirement::NodeRequirement;
+use crate::rules::requirements::{
+    CAPACITY_TYPE, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE, normalized,
+};
 use crate::world::ec2_api::{self, Ec2Call};
 use crate::world::offering::{Wanted, avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
@@ -214,7 +217,13 @@ impl Fleet {
 
 /// What a call for a NodeClaim lists: one capacity type, types that are cheapest first, each zone that offers them.
 pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override> {
-    let requirements = Requirements::of(&claim.requirements);
+    // Of what a claim asks for, offerings differ in these only.
+    let mut requirements = Requirements::new();
+    let of_offerings =
+        |entry: &&NodeRequirement| [ZONE, CAPACITY_TYPE, RESERVATION_ID].contains(&normalized(&entry.key));
+    for entry in claim.requirements.iter().filter(of_offerings) {
+        requirements.add(&entry.key, Requirement::of(entry));
+    }
     let wanted = Wanted::of(plan, &requirements);
     // Mostly one for each zone.
     let mut all: Vec<Override> = Vec::with_capacity(claim.instance_types.len() * plan.zones.len());
@@ -230,7 +239,7 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
         }));
     }
     let exotic = |entry: &Override| plan.instance_type(entry.instance_type).is_exotic();
-    let flexible = !requirements.has_min_values() && claim.requirements.iter().all(|entry| entry.min_values.is_none());
+    let flexible = claim.requirements.iter().all(|entry| entry.min_values.is_none());
     if flexible && !all.iter().all(exotic) {
         all.retain(|entry| !exotic(entry));
     }
