@@ -220,6 +220,8 @@ pub struct World {
     cluster_version: u64,
     /// Changes so far of what EndpointSlices are made of.
     slices_version: u64,
+    /// How often the spec of a pod was replaced.
+    pod_edits: u64,
     journal: Vec<Change>,
 }
 
@@ -349,6 +351,7 @@ impl World {
             free_addresses: Vec::new(),
             cluster_version: 0,
             slices_version: 0,
+            pod_edits: 0,
             journal: Vec::new(),
         }
     }
@@ -452,6 +455,11 @@ impl World {
     /// of them at any one time.
     pub fn cluster_version(&self) -> u64 {
         self.cluster_version
+    }
+
+    /// Counts how often somebody has replaced a pod's spec: while it stays, every pod is of the template that it came with.
+    pub fn pod_edits(&self) -> u64 {
+        self.pod_edits
     }
 
     /// Something changed that the journal does not tell.

@@ -388,6 +388,7 @@ impl World {
             self.note_room(node);
         }
         self.count_pod(pod);
+        self.pod_edits += 1;
         self.touch_cluster();
         self.touch_slices();
     }

@@ -6,7 +6,7 @@ use super::claims::fits;
 use super::memo::{Keys, Memo};
 use super::packing::{Refusal, Work};
 use super::pools::Daemon;
-use super::preferences::{self, HostPort};
+use super::preferences::{self, HostPort, Wishes};
 use super::topology::Topology;
 use super::volumes::{self, Attached};
 use crate::components::karpenter::cluster::{StateNode, tolerates_all};
@@ -34,6 +34,8 @@ pub struct Existing<'a> {
     /// Volumes that it can attach, if it says so, and those that it has.
     limits: Option<&'a BTreeMap<String, usize>>,
     attached: Attached,
+    /// Wishes that its labels meet and that change nothing about them.
+    met: Option<Arc<Wishes>>,
     /// Its `consolidateAfter` does not run any more.
     pub settled: bool,
     /// New pods.
@@ -58,7 +60,7 @@ pub fn node<'a>(
     }
     let settled = is_settled(world, state, world.now);
     let (keys, requirements, ports, pods) = (keys.clone(), OnceCell::new(), OnceCell::new(), Vec::new());
-    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, settled, pods }
+    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, met: None, settled, pods }
 }
 
 /// What daemons that are still to come will take; `None`: nothing.
@@ -129,7 +131,9 @@ impl Existing<'_> {
         if !wishes.ports.is_empty() && preferences::any_clash(&wishes.ports, self.ports()) {
             return Err(Refusal::HostPort);
         }
-        if topology.is_free() && wishes.requirements.is_empty() && wishes.volumes.is_empty() {
+        let is_met =
+            || wishes.requirements.is_empty() || self.met.as_ref().is_some_and(|met| Arc::ptr_eq(met, &pod.wishes));
+        if topology.is_free() && wishes.volumes.is_empty() && is_met() {
             return Ok(None);
         }
         if !self.requirements().compatible(&wishes.requirements, false) {
@@ -162,6 +166,8 @@ impl Existing<'_> {
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
         if let Some(requirements) = requirements {
+            let stays = requirements.is_same(self.requirements());
+            self.met = stays.then(|| pod.wishes.clone());
             self.requirements = OnceCell::from(requirements);
         }
     }

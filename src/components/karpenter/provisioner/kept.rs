@@ -189,7 +189,7 @@ mod tests {
         for (number, change) in changes.into_iter().enumerate() {
             let mut world = world.clone();
             change(&mut world);
-            let (pods, _) = waiting(&world);
+            let (pods, _) = waiting(&world, &options.memo);
             let plan = kept.plan_of((&plan, &world, &catalog), &options.memo, &pods);
             assert!(plan.is_none(), "change {number}");
         }

@@ -5,8 +5,8 @@
 //! out anew. A memo belongs to one plan, as the catalogue does.
 
 use super::packing::asked_keys;
-use super::pools::{self, Daemon, Template};
-use super::preferences::Wishes;
+use super::pools::{self, AsWritten, Daemon, Template};
+use super::preferences::{self, Wishes};
 use super::volumes;
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, pool_type, zone_named};
 use crate::plan::{
@@ -14,7 +14,7 @@ use crate::plan::{
 };
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE, normalized};
-use crate::world::{NodeId, World};
+use crate::world::{ClaimId, NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -36,8 +36,13 @@ struct Known {
     wishes: BTreeMap<TemplateId, (Arc<PodTemplate>, Arc<Wishes>)>,
     keys: Option<(Vec<Arc<PodTemplate>>, Keys)>,
     pools: Option<Arc<Pools>>,
+    as_written: AsWritten,
     /// By node.
     labels: Vec<Option<(Arc<Labels>, Keys, Requirements)>>,
+    /// By claim that is launched and not registered.
+    coming: Vec<Option<(Keys, Requirements)>>,
+    /// What was found fit to be planned with last, with the volumes of then.
+    sound: Option<(Arc<PodTemplate>, Arc<Volumes>)>,
     /// By node.
     offerings: Vec<Option<(Arc<Labels>, NodeOffering)>>,
 }
@@ -121,8 +126,23 @@ impl Memo {
         keys
     }
 
-    /// What the labels of a node say, of those that anybody asks for. A node that is not registered yet is another matter:
-    /// its labels are those of its claim.
+    /// Why pods of a template are not planned with.
+    pub fn refusal(&self, volumes: &Arc<Volumes>, template: &Arc<PodTemplate>) -> Option<String> {
+        let is_known = |(known, with): &(Arc<PodTemplate>, Arc<Volumes>)| {
+            Arc::ptr_eq(known, template) && Arc::ptr_eq(with, volumes)
+        };
+        if self.known().sound.as_ref().is_some_and(is_known) {
+            return None;
+        }
+        let refusal = preferences::refusal(template).or_else(|| volumes::refusal(volumes, template));
+        if refusal.is_none() {
+            self.known().sound = Some((template.clone(), volumes.clone()));
+        }
+        refusal
+    }
+
+    /// What the labels of a node say, of those that anybody asks for. Until it is registered its labels are those of its claim,
+    /// which stay from the launch on.
     pub fn labels(
         &self,
         world: &World,
@@ -130,8 +150,11 @@ impl Memo {
         keys: &Keys,
         made: impl Fn() -> Requirements,
     ) -> Requirements {
-        let registered = state.claim.is_none_or(|claim| world.claim(claim).registered.is_some());
-        let Some(node) = state.node.filter(|_| registered) else { return made() };
+        let unregistered = state.claim.map(|id| world.claim(id)).filter(|claim| claim.registered.is_none());
+        if let Some(claim) = unregistered {
+            return if claim.launched.is_some() { self.labels_of_claim(claim.id, keys, made) } else { made() };
+        }
+        let Some(node) = state.node else { return made() };
         let mut known = self.known();
         if known.labels.len() <= node.index() {
             known.labels.resize(node.index() + 1, None);
@@ -146,6 +169,21 @@ impl Memo {
         let requirements = made();
         known.labels[node.index()] = Some((labels.clone(), keys.clone(), requirements.clone()));
         requirements
+    }
+
+    fn labels_of_claim(&self, claim: ClaimId, keys: &Keys, made: impl Fn() -> Requirements) -> Requirements {
+        let mut known = self.known();
+        if known.coming.len() <= claim.index() {
+            known.coming.resize(claim.index() + 1, None);
+        }
+        let entry = &mut known.coming[claim.index()];
+        match entry.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, keys)) {
+            Some((_, requirements)) => {
+                debug_assert_eq!(*requirements, made());
+                requirements.clone()
+            }
+            None => entry.insert((keys.clone(), made())).1.clone(),
+        }
     }
 
     /// What was bought for a node of a pool; a node keeps its pool.
@@ -171,8 +209,10 @@ impl Memo {
 
     /// The pools of this instant.
     pub fn pools(&self, plan: &Plan, world: &World, catalog: &Catalog, market: &Market) -> Arc<Pools> {
-        let examples = Daemon::examples(world);
         let mut known = self.known();
+        let written = known.as_written.holds(world);
+        let examples = if written { Daemon::as_written(world) } else { Daemon::examples(world) };
+        debug_assert!(!written || examples == Daemon::examples(world));
         let is_current = |pools: &&Arc<Pools>| {
             let alike = |known: &[Arc<PodTemplate>; 2], now: &[&Arc<PodTemplate>; 2]| {
                 known.iter().zip(now).all(|(one, two)| Arc::ptr_eq(one, two))

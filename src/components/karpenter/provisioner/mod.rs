@@ -43,8 +43,8 @@ pub struct Provisioner {
     batcher: Batcher,
     catalog: Option<Arc<Catalog>>,
     memo: Memo,
-    /// When each pod triggers again.
-    pods: BTreeMap<PodId, Time>,
+    /// By pod, when it triggers again.
+    pods: Vec<Option<Time>>,
     /// When each node triggers again.
     nodes: BTreeMap<NodeId, Time>,
     /// The plan of the pass that is being computed.
@@ -89,7 +89,7 @@ impl Provisioner {
     pub fn handle(&mut self, cx: &mut Cx, event: Event) {
         match event {
             Event::Pod(pod) => self.pod(cx, pod),
-            Event::PodAgain(pod) if self.pods.get(&pod).is_some_and(|&again| again <= cx.now) => self.pod(cx, pod),
+            Event::PodAgain(pod) if self.pod_again(pod).is_some_and(|again| again <= cx.now) => self.pod(cx, pod),
             Event::Node(node) => self.node(cx, node),
             Event::NodeAgain(node) if self.nodes.get(&node).is_some_and(|&again| again <= cx.now) => {
                 self.node(cx, node);
@@ -102,14 +102,23 @@ impl Provisioner {
 
     fn pod(&mut self, cx: &mut Cx, pod: PodId) {
         if cx.world.node_pools.is_empty() || !cluster::is_provisionable(cx.world, pod) {
-            self.pods.remove(&pod);
+            if let Some(again) = self.pods.get_mut(pod.index()) {
+                *again = None;
+            }
             return;
         }
         self.trigger(cx, u64::from(pod.0) << 1);
-        if let Some(again) = look_again(cx, self.pods.get(&pod)) {
-            self.pods.insert(pod, again);
+        if let Some(again) = look_again(cx, self.pod_again(pod)) {
+            if self.pods.len() <= pod.index() {
+                self.pods.resize(pod.index() + 1, None);
+            }
+            self.pods[pod.index()] = Some(again);
             cx.at(again, Any::Provisioner(Event::PodAgain(pod)));
         }
+    }
+
+    fn pod_again(&self, pod: PodId) -> Option<Time> {
+        self.pods.get(pod.index()).copied().flatten()
     }
 
     fn node(&mut self, cx: &mut Cx, node: NodeId) {
@@ -119,7 +128,7 @@ impl Provisioner {
             return;
         }
         self.trigger(cx, u64::from(node.0) << 1 | 1);
-        if let Some(again) = look_again(cx, self.nodes.get(&node)) {
+        if let Some(again) = look_again(cx, self.nodes.get(&node).copied()) {
             self.nodes.insert(node, again);
             cx.at(again, Any::Provisioner(Event::NodeAgain(node)));
         }
@@ -191,9 +200,9 @@ impl Provisioner {
 /// queue of controller-runtime 0.23 (`priorityqueue.go`, `lockedAddWithOpts`), in which an object is waiting once: news of it
 /// take the look to come with them, and the ten seconds begin anew. Before, the earliest look stayed (client-go
 /// `delaying_queue.go`, `insert`).
-fn look_again(cx: &Cx, ahead: Option<&Time>) -> Option<Time> {
+fn look_again(cx: &Cx, ahead: Option<Time>) -> Option<Time> {
     let karpenter = &cx.plan.flags.karpenter;
-    let stays = karpenter.version < (1, 13) && ahead.is_some_and(|&again| again > cx.now);
+    let stays = karpenter.version < (1, 13) && ahead.is_some_and(|again| again > cx.now);
     (!stays).then(|| cx.now + karpenter.retrigger)
 }
 
@@ -208,7 +217,7 @@ fn plan_pass(
     options: Options,
     kept: &mut Option<Kept>,
 ) -> (u32, Arc<Results>) {
-    let (mut pods, ignored) = waiting(world);
+    let (mut pods, ignored) = waiting(world, &options.memo);
     let waiting = pods.len();
     pods.extend(all_displaced(world));
     // Without a pool nothing is planned, and nobody is told why.

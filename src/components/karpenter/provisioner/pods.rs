@@ -2,13 +2,13 @@
 //!
 //! Source: core `pkg/controllers/provisioning/provisioner.go` (`GetPendingPods`, `Validate`), `Provisioner.Schedule`.
 
-use super::{preferences, volumes};
+use super::memo::Memo;
 use crate::components::karpenter::cluster::{self, StateNode};
 use crate::plan::TemplateId;
 use crate::world::{PodId, World};
 
 /// Pods that wait for a place, with refusals of validation.
-pub fn waiting(world: &World) -> (Vec<PodId>, Vec<(PodId, String)>) {
+pub fn waiting(world: &World, memo: &Memo) -> (Vec<PodId>, Vec<(PodId, String)>) {
     let mut ignored = Vec::new();
     let mut pods: Vec<PodId> = Vec::new();
     // Pods that wait are mostly of one template.
@@ -19,8 +19,7 @@ pub fn waiting(world: &World) -> (Vec<PodId>, Vec<(PodId, String)>) {
             pods.push(id);
             continue;
         }
-        let template = world.template(origin);
-        match preferences::refusal(template).or_else(|| volumes::refusal(&world.volumes, template)) {
+        match memo.refusal(&world.volumes, world.template(origin)) {
             None => {
                 sound = Some(origin);
                 pods.push(id);

@@ -5,7 +5,7 @@
 
 use super::preferences::{self, HostPort};
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, lacking_min_values};
-use crate::plan::{DaemonSetId, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
+use crate::plan::{DaemonSetId, DaemonSetSpec, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate};
 use crate::rules::requirements::{Requirement, Requirements};
 use crate::rules::resources::{ResourceList, Resources};
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
@@ -59,7 +59,39 @@ pub struct Daemon {
     ports: Vec<HostPort>,
 }
 
+/// Whether every pod of a DaemonSet is of its set's template, as a rule: only pods that are new are looked at.
+#[derive(Default)]
+pub struct AsWritten {
+    /// Of so many pods it is known, with these sets and so many edits.
+    pods: usize,
+    sets: Vec<Arc<DaemonSetSpec>>,
+    edits: u64,
+}
+
+impl AsWritten {
+    /// True where all are, those included that are gone.
+    pub fn holds(&mut self, world: &World) -> bool {
+        let same = self.sets.len() == world.daemon_sets.len()
+            && self.sets.iter().zip(&world.daemon_sets).all(|(one, two)| Arc::ptr_eq(one, two));
+        if !same || self.edits != world.pod_edits() || self.pods > world.pods.len() {
+            *self = AsWritten { pods: 0, sets: world.daemon_sets.clone(), edits: world.pod_edits() };
+        }
+        let is_as_written = |pod: &&Pod| match pod.owner {
+            Owner::DaemonSet(set) => world.daemon_sets.get(set.index()).is_none_or(|set| set.template == pod.template),
+            Owner::ReplicaSet(_) | Owner::Bare => true,
+        };
+        self.pods += world.pods[self.pods..].iter().take_while(is_as_written).count();
+        self.pods == world.pods.len()
+    }
+}
+
 impl Daemon {
+    /// What [`Daemon::examples`] finds where every pod is as its set says.
+    pub fn as_written(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
+        let written = |set: DaemonSetId| world.template(world.daemon_sets[set.index()].template);
+        world.present_daemon_sets().map(|set| [written(set), written(set)]).collect()
+    }
+
     /// Of every DaemonSet the template of its newest pod, and that of the set.
     pub fn examples(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
         let written = |set: DaemonSetId| world.template(world.daemon_sets[set.index()].template);
@@ -73,7 +105,7 @@ impl Daemon {
         };
         // As a rule no pod is of another template than its set.
         if pods.all(is_as_written) {
-            return world.present_daemon_sets().map(|set| [written(set), written(set)]).collect();
+            return Daemon::as_written(world);
         }
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
         for pod in world.living.iter().map(|pod| world.pod(pod)) {
