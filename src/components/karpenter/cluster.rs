@@ -7,8 +7,8 @@ mod catalog;
 
 use crate::engine::Span;
 use crate::plan::{
-    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, Plan, PodController, PodTemplate,
-    ZoneId,
+    CapacityType, InstanceType, InstanceTypeId, IntOrPercent, NodePoolId, Offering, PdbSpec, Plan, PodController,
+    PodTemplate, ZoneId,
 };
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
@@ -318,15 +318,35 @@ fn is_of_node(world: &World, pod: PodId) -> bool {
 
 /// As [`is_reschedulable`], and it could be evicted some day.
 pub fn is_currently_reschedulable(world: &World, pod: PodId) -> bool {
-    let held = world.pod(pod).is_active() && forbids_disruption(world, pod);
-    is_reschedulable(world, pod) && !held && eviction_hold(world, pod, Blocks::Forever).is_none()
+    if !is_reschedulable(world, pod) {
+        return false;
+    }
+    // Nobody would try to evict a pod that is on its way out.
+    !world.pod(pod).is_active() || (!forbids_disruption(world, pod) && !is_held_forever(world, pod))
+}
+
+/// As [`eviction_hold`] for ever; hardly any budget is like that.
+fn is_held_forever(world: &World, pod: PodId) -> bool {
+    let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| never_allows(&pdb.spec));
+    may_hold && eviction_hold(world, pod, Blocks::Forever).is_some()
+}
+
+/// Nothing unavailable, or all available.
+fn never_allows(budget: &PdbSpec) -> bool {
+    matches!(budget.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
+        || budget.min_available == Some(IntOrPercent::Percent(100))
+}
+
+/// What the annotation of a template's pods says of their disruption.
+#[inline]
+pub fn do_not_disrupt(template: &PodTemplate) -> Option<&str> {
+    template.annotations.get(DO_NOT_DISRUPT)
 }
 
 /// Its annotation forbids disruption: `true`, or a duration that has not passed since its start.
 #[inline]
 pub fn forbids_disruption(world: &World, pod: PodId) -> bool {
-    let written = world.template_of(pod).annotations.get(DO_NOT_DISRUPT);
-    written.is_some_and(|value| forbids_by(world, pod, value))
+    do_not_disrupt(world.template_of(pod)).is_some_and(|value| forbids_by(world, pod, value))
 }
 
 /// The annotation says so; hardly any pod has it.
@@ -415,10 +435,7 @@ pub fn holds<'w>(entry: &Pod, budget: Hold<'w>, when: Blocks) -> Option<Hold<'w>
     }
     let blocks = match when {
         Blocks::Now => pdb.disruptions_allowed == 0,
-        Blocks::Forever => {
-            matches!(pdb.spec.max_unavailable, Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)))
-                || pdb.spec.min_available == Some(IntOrPercent::Percent(100))
-        }
+        Blocks::Forever => never_allows(&pdb.spec),
     };
     blocks.then_some(budget)
 }

@@ -7,8 +7,8 @@ use super::balanced;
 use super::method::Method;
 use super::notes::{Notes, sentence};
 use crate::components::karpenter::cluster::{
-    Blocks, DO_NOT_DISRUPT, Hold, budget_block, eviction_budget, eviction_cost, eviction_hold, forbids_disruption,
-    holds, is_leaving, is_reschedulable,
+    Blocks, DO_NOT_DISRUPT, Hold, budget_block, do_not_disrupt, eviction_budget, eviction_cost, eviction_hold,
+    forbids_disruption, holds, is_leaving, is_reschedulable,
 };
 use crate::components::karpenter::provisioner::memo::{Memo, NodeOffering};
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, TemplateId, ZoneId};
@@ -77,7 +77,7 @@ pub fn candidates(
     notes: &mut Notes,
     matters: impl Fn(&NodeClaim, NodeId) -> bool,
 ) -> Vec<Candidate> {
-    let (mut found, mut holds) = (Vec::<Candidate>::new(), Holds::of(world));
+    let (mut found, mut holds) = (Vec::<Candidate>::new(), Holds::new(world));
     for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
         let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
         // Why it is held is only worth a sentence when somebody reads it.
@@ -113,14 +113,15 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method]) -> bool {
     // The totals of a Balanced pool are read from all of them.
     let counts_all = balanced::is_used(world);
-    let mut holds = Holds::of(world);
+    let mut holds = Holds::new(world);
     world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()).any(|claim| {
         if claim.initialized.is_none() || claim.nominated_until > world.now || held.contains(&claim.id) {
             return false;
         }
         let Some(node) = node_of(world, claim.id).filter(|&node| !is_leaving(world, node)) else { return false };
         let wanted = |&&method: &&Method| counts_all || method.may_accept(world, claim, node);
-        let mut wanting = methods.iter().filter(wanted).peekable();
+        // The last of them ask the least.
+        let mut wanting = methods.iter().rev().filter(wanted).peekable();
         if wanting.peek().is_none() {
             return false;
         }
@@ -180,12 +181,20 @@ struct Holds<'w> {
     world: &'w World,
     /// A budget that allows something holds nothing up, unless there are several.
     may_hold: bool,
-    /// By template, what the eviction of its pods has to reckon with; empty until somebody asks.
-    of_templates: Vec<Option<Option<Hold<'w>>>>,
+    /// By template; empty until somebody asks.
+    of_templates: Vec<Option<OfTemplate<'w>>>,
+}
+
+/// What the disruption of a template's pods has to reckon with.
+#[derive(Clone, Copy)]
+struct OfTemplate<'w> {
+    /// They have the annotation.
+    annotated: bool,
+    budget: Option<Hold<'w>>,
 }
 
 impl<'w> Holds<'w> {
-    fn of(world: &'w World) -> Holds<'w> {
+    fn new(world: &'w World) -> Holds<'w> {
         let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
         Holds { world, may_hold, of_templates: Vec::new() }
     }
@@ -198,20 +207,23 @@ impl<'w> Holds<'w> {
             if !entry.is_active() {
                 return false;
             }
-            if forbids_disruption(world, pod) {
-                return true;
-            }
-            let budget = if self.may_hold { self.budget_of(entry.template) } else { None };
-            budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
+            let OfTemplate { annotated, budget } = self.find(entry.template);
+            (annotated && forbids_disruption(world, pod))
+                || budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
         })
     }
 
-    fn budget_of(&mut self, template: TemplateId) -> Option<Hold<'w>> {
+    fn find(&mut self, template: TemplateId) -> OfTemplate<'w> {
         let world = self.world;
         if self.of_templates.len() < world.templates.len() {
             self.of_templates.resize(world.templates.len(), None);
         }
-        *self.of_templates[template.index()].get_or_insert_with(|| eviction_budget(world, world.template(template)))
+        let may_hold = self.may_hold;
+        *self.of_templates[template.index()].get_or_insert_with(|| {
+            let of = world.template(template);
+            let budget = if may_hold { eviction_budget(world, of) } else { None };
+            OfTemplate { annotated: do_not_disrupt(of).is_some(), budget }
+        })
     }
 }
 
@@ -237,8 +249,14 @@ fn weigh((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, node_id: Node
     let mut pods: Vec<PodId> = Vec::with_capacity(node.pods.len());
     // Sums begin where those of iterators do.
     let (mut moved, mut all) = (-0.0, -0.0);
+    // Neighbours are mostly of one template.
+    let mut known: Option<(TemplateId, f64)> = None;
     for &pod in &node.pods {
-        let cost = eviction_cost(world, pod);
+        let template = world.pod(pod).template;
+        let cost = match known {
+            Some((of, cost)) if of == template => cost,
+            _ => known.insert((template, eviction_cost(world, pod))).1,
+        };
         all += cost;
         if is_reschedulable(world, pod) {
             moved += cost.max(0.0);
