@@ -138,9 +138,10 @@ fn pass(plan: &Plan, world: &World, catalog: &Catalog) -> usize {
     let scene = Scene { plan, world, catalog, nodes: &nodes, held: &held, memo: &Default::default() };
     let mut moves = 0;
     for method in [Method::Emptiness, Method::MultiNode, Method::SingleNode] {
-        let found = prospect(scene, method, notes);
+        let mut found = prospect(scene, method, notes);
         let budgets = remaining(world, method.budget_reason(), notes);
-        moves += decide(scene, method, found, budgets, &BTreeSet::new(), notes).map_or(0, |found| found.moves.len());
+        moves +=
+            decide(scene, method, &mut found, budgets, &BTreeSet::new(), notes).map_or(0, |found| found.moves.len());
     }
     moves
 }
