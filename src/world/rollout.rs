@@ -438,7 +438,7 @@ impl World {
     }
 }
 
-/// The name of what belongs to another: it is made for each pod, and general formatting would be most of the cost.
+/// The name of what belongs to another, in one piece of memory: it is made for each pod.
 pub(super) fn name_of(owner: &str, between: &str, number: u32) -> String {
     // Any such number has ten digits at most.
     let mut name = String::with_capacity(owner.len() + between.len() + 10);

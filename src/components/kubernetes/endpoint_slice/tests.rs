@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::{Plan, PodTemplate, ServiceSpec};
 use crate::rules::labels::{LabelSelector, Labels};
-use crate::world::{DeleteCause, EndpointSlice as Slice, NewNode, NewPod, NodeId, Owner, SliceWrites};
+use crate::world::{DeleteCause, EndpointSlice as Slice, NewNode, NewPod, NodeId, Owner, PodPhase, SliceWrites};
 use reconcile::reconcile;
 use std::sync::Arc;
 
@@ -99,4 +99,24 @@ fn new_endpoints_fill_changed_slices_then_one_that_takes_them_all_then_new_ones(
     let (writes, _) = sync(&mut world, 4);
     assert_eq!(sizes(&world.slices[0]), [4, 3, 2], "the fullest that has room");
     assert_eq!((writes.create.len(), writes.update.len()), (0, 1));
+}
+
+#[test]
+fn changes_count_from_the_address_of_a_pod_on() {
+    let (mut world, pod) = world();
+    let before = world.slices_version();
+    world.set_pod_phase(pod, PodPhase::Running);
+    assert_eq!(world.slices_version(), before, "a pod without an address is in no slice");
+    let changes: [fn(&mut World, PodId); 5] = [
+        |world, pod| world.assign_address(pod),
+        |world, pod| world.set_pod_ready(pod, true),
+        |world, pod| world.delete_pod(pod, None, DeleteCause::User),
+        |world, pod| world.remove_pod(pod),
+        |world, _| world.remove_node(NodeId(0)),
+    ];
+    for change in changes {
+        let before = world.slices_version();
+        change(&mut world, pod);
+        assert!(world.slices_version() > before);
+    }
 }
