@@ -45,8 +45,9 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     Prospect { candidates, totals }
 }
 
-/// What a method does; several nodes at once leave the candidates as they were, but sorted. `first`: pools that single-node consolidation did not reach the last time, because it took longer
-/// than three minutes; where computing takes no time there are none.
+/// What a method does; several nodes at once leave the candidates as they were, but sorted. `first`: pools that single-node
+/// consolidation did not reach the last time, because it took longer than three minutes; where computing takes no time there
+/// are none.
 ///
 /// # Errors
 /// Nothing could be simulated: the pass ends.
