@@ -544,6 +544,9 @@ mod tests {
         assert_eq!(wrong("share(lost_share > -1%) <= 5%").0, 19);
         assert_eq!(bound("lost_share == 0"), Bound::Compare(Comparison::Equal, 0.0));
         assert_eq!(wrong("cost <= 3m"), (8, Some("$0.50".to_string())));
+        assert_eq!(wrong("cost <= 25c"), (8, Some("$0.25".to_string())));
+        assert_eq!(wrong("time_to_serve <= 3 m"), (17, Some("3m".to_string())));
+        assert_eq!(wrong("p95 time_to_serve <= 3m"), (0, Some("p95(time_to_serve)".to_string())));
         assert_eq!(wrong("time_to_serve <= 3m of stap 1"), (23, Some("step".to_string())));
         assert_eq!(wrong("lost_requests == 0 please").0, 19);
         assert_eq!(wrong("share(lost_requests) <= 1%"), (19, Some("share(lost_requests > 0)".to_string())));

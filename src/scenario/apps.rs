@@ -243,6 +243,12 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
                 continue;
             }
             if let Some(deployment) = find_deployment(&entry.key, entry.key_place, section, draft) {
+                if let Some((other, _)) = names.iter().find(|(_, known)| *known == deployment) {
+                    let message = format!("{section}: `{}` is the Deployment `{other}` as well", entry.key);
+                    let diagnostic = Diagnostic::error("E021", entry.key_place, message).label("named twice");
+                    draft.problems.push(diagnostic.help(format!("write `{other}` in all sections")));
+                    continue;
+                }
                 names.push((&*entry.key, deployment));
             } else {
                 unknown.push((section, entry));
@@ -263,6 +269,11 @@ pub(crate) fn read_apps(services: Option<&Node>, traffic: Option<&Node>, load: O
             say_hopeless(&app, service, &mut draft.problems);
         }
         if let Some(node) = load_node {
+            if traffic_node.is_some() {
+                let message = format!("load.{name}: its pods use these cores, and no request counts besides");
+                let warning = Diagnostic::warning("W165", node.place, message).label("it has traffic, too");
+                draft.problems.push(warning.help("leave out `load` to have the CPU follow from the requests"));
+            }
             let (path, window) = (format!("load.{name}"), draft.window());
             app.cores = curve::read(node, &path, &CORES, window, &mut draft.files, &mut draft.problems);
         }
@@ -540,18 +551,36 @@ fn warm_up(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<WarmUp> {
     Some(WarmUp { factor, lasts: lasts? })
 }
 
-/// The target group that a binding's Service leads to, if it selects the Deployment's pods.
+/// The target group that a binding's Service leads to, if it selects the Deployment's pods. A Service that selects nothing at
+/// all is taken to be meant for the one Deployment of its namespace that no Service selects, or for that of its own name: what
+/// its binding fills stays empty, and AWS answers with 503.
 fn bound_group(deployment: DeploymentId, draft: &Draft) -> Option<TargetGroupId> {
     let plan = &draft.plan;
-    let template = &plan.templates[plan.deployments[deployment.index()].template.index()];
-    let selects = |service: &ServiceSpec| {
-        service.namespace == template.namespace
-            && service.selector.as_ref().is_some_and(|selector| selector.matches(&template.labels))
+    let spec = &plan.deployments[deployment.index()];
+    let template = &plan.templates[spec.template.index()];
+    let service_of = |binding: &crate::plan::TargetGroupBindingSpec| {
+        let named = |service: &&Arc<ServiceSpec>| {
+            service.name == binding.service_name && service.namespace == binding.namespace
+        };
+        plan.services.iter().find(named)
     };
-    let binding = plan.bindings.iter().find(|binding| {
-        let named =
-            |service: &ServiceSpec| service.name == binding.service_name && service.namespace == binding.namespace;
-        plan.services.iter().any(|service| named(service) && selects(service))
-    })?;
+    let selecting =
+        || plan.bindings.iter().find(|one| service_of(one).is_some_and(|service| service.selects(template)));
+    let is_unselected = |template: &crate::plan::PodTemplate| !plan.services.iter().any(|one| one.selects(template));
+    let meant = || {
+        let alone = (plan.deployments.iter())
+            .map(|other| &plan.templates[other.template.index()])
+            .filter(|other| other.namespace == template.namespace && is_unselected(other));
+        let is_only_one = alone.count() == 1;
+        plan.bindings.iter().filter(|_| is_unselected(template)).find(|binding| {
+            let lonely = service_of(binding).filter(|service| {
+                service.namespace == template.namespace
+                    && service.selector.is_some()
+                    && !plan.templates.iter().any(|template| service.selects(template))
+            });
+            lonely.is_some_and(|service| is_only_one || service.name == spec.name)
+        })
+    };
+    let binding = selecting().or_else(meant)?;
     (binding.target_group.index() < plan.target_groups.len()).then_some(binding.target_group)
 }

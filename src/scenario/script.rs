@@ -52,6 +52,10 @@ pub(crate) fn read_faults(items: &[Node], draft: &mut Draft) {
         let until_node = fields.get("until");
         let mut until = until_node.and_then(|node| draft.instant(node, &fields.at("until")));
         if let Some(span) = fields.duration("for", &mut draft.problems) {
+            if let Some(node) = until_node {
+                let message = format!("{}: either `for` or `until` says when it ends", fields.path);
+                draft.problems.push(Diagnostic::error("E018", node.place, message).label("and `for` as well"));
+            }
             until = Some(at + span);
         }
         if until.is_some_and(|until| until <= at) {
@@ -341,6 +345,10 @@ fn set_load(fields: &mut Fields<'_>, at: Time, draft: &mut Draft) -> Option<Acti
     if closed != (measure.key == USERS.key) && measure.key != CORES.key {
         let of = if closed { "a closed loop: write `users`" } else { "no closed loop: write `rate`" };
         draft.problems.error("E018", node.place, format!("{path}: the traffic of this service is {of}"));
+    }
+    if measure.key == CORES.key && draft.plan.apps[app.index()].cores.is_none() {
+        let message = format!("{path}: this service has no `load`: its CPU follows from its requests");
+        draft.problems.push(Diagnostic::error("E018", node.place, message).label("write `rate`"));
     }
     let window = curve::Window { start: at, ..draft.window() };
     let path = fields.at(measure.key);

@@ -1,7 +1,9 @@
 //! Whole scenarios: the shipped ones become plans, mistakes become messages.
 
 use super::*;
-use crate::plan::{ActionKind, CapacityType, ConsolidationPolicy, FaultKind, PodCall, ProbeHandler, Stage};
+use crate::plan::{
+    ActionKind, CapacityType, ConsolidationPolicy, FaultKind, PodCall, ProbeHandler, Stage, TargetGroupId,
+};
 use std::fs;
 
 /// A folder named `scenarios` of its own for each test.
@@ -763,6 +765,58 @@ fn a_probe_on_a_port_that_its_container_lacks_is_warned_of() {
 
 const LONELY: &str =
     "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: wbe }, ports: [{ port: 80 }] }\n";
+
+/// What a Service that selects nothing leaves empty is what clients meet: AWS answers with 503. Not so where another Service
+/// leads to the pods.
+#[test]
+fn clients_of_a_lonely_service_meet_its_empty_target_group() {
+    let folder = Folder::new("lonely-group");
+    let binding = "apiVersion: elbv2.k8s.aws/v1beta1\nkind: TargetGroupBinding\nmetadata: { name: front }\nspec: { serviceRef: { name: web, \
+                   port: 80 }, targetGroupARN: front }\n";
+    let second = LONELY.replace("name: web", "name: inner").replace("wbe", "web");
+    let scenario = "manifests: [app.yaml]\ntarget_groups: { front: {} }\nservices: { web: { cpu_per_request: 10ms } }\n\
+                    traffic: { web: 5/s }\nrun: { until: 1m }\n";
+    for (manifests, group) in
+        [(format!("{DEPLOYMENT}---\n{LONELY}---\n{binding}"), Some(TargetGroupId::at(0))), (second, None)]
+    {
+        let all = if group.is_some() {
+            manifests
+        } else {
+            format!("{DEPLOYMENT}---\n{LONELY}---\n{binding}---\n{manifests}")
+        };
+        folder.write("app.yaml", all);
+        let path = folder.write("s.yaml", scenario);
+        let loaded =
+            load(&path, &LoadOptions::default()).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        assert_eq!(loaded.plan.apps[0].target_group, group);
+    }
+}
+
+#[test]
+fn what_says_a_thing_twice_is_told() {
+    let folder = Folder::new("twice");
+    folder.write("app.yaml", DEPLOYMENT);
+    let load_of = |text: &str| {
+        let path = folder.write("s.yaml", format!("manifests: [app.yaml]\n{text}run: {{ until: 9m }}\n"));
+        match load(&path, &LoadOptions::default()) {
+            Ok(loaded) => render_all(&loaded.warnings, &loaded.sources, false),
+            Err(problems) => problems.render(false),
+        }
+    };
+    let service = "services: { web: { cpu_per_request: 10ms } }\n";
+    let both = load_of(&format!("{service}traffic: {{ web: 5/s }}\nload: {{ web: 1 }}\n"));
+    assert!(both.contains("W165") && both.contains("no request counts besides"), "{both}");
+    let names = load_of("services: { default/web: { cpu_per_request: 10ms } }\ntraffic: { web: 5/s }\n");
+    assert!(names.contains("E021") && names.contains("write `default/web` in all sections"), "{names}");
+    let fault = load_of(&format!(
+        "{service}traffic: {{ web: 5/s }}\nfaults: [{{ at: 1m, for: 1m, until: 3m, slowdown: {{ service: web, factor: 2 }} }}]\n"
+    ));
+    assert!(fault.contains("E018") && fault.contains("either `for` or `until`"), "{fault}");
+    let cores = load_of(&format!(
+        "{service}traffic: {{ web: 5/s }}\nactions: [{{ at: 1m, set_load: {{ service: web, cores: 2 }} }}]\n"
+    ));
+    assert!(cores.contains("E018") && cores.contains("has no `load`"), "{cores}");
+}
 
 #[test]
 fn a_stage_is_named_with_its_dots_or_nested_as_a_setting_from_outside_leaves_it() {

@@ -86,6 +86,13 @@ pub fn duration(text: &str) -> Result<Span, UnitError> {
 /// Where the text is no rate.
 pub fn rate(text: &str) -> Result<f64, UnitError> {
     let Some((number, unit)) = text.split_once('/') else {
+        let trimmed = text.trim();
+        let short = [("rps", "s"), ("qps", "s"), ("rpm", "min"), ("qpm", "min")];
+        let meant = short.iter().find_map(|(name, unit)| Some((trimmed.strip_suffix(name)?, unit)));
+        if let Some((number, unit)) = meant.filter(|(number, _)| plain_number(number, 0).is_ok()) {
+            let start = text.find(trimmed).unwrap_or(0) + number.len();
+            return Err(UnitError::new(start, "unknown unit").help(format!("write {}/{unit}", number.trim())));
+        }
         return match plain_number(text, 0)? {
             0.0 => Ok(0.0),
             _ => Err(UnitError::new(0, "no unit").help(format!("write {}/s for so many a second", text.trim()))),
@@ -379,6 +386,7 @@ mod tests {
 
     #[test]
     fn rates_and_shares() {
+        assert_eq!(rate("10rps").map_err(|error| (error.offset, error.help)), Err((2, Some("write 10/s".to_string()))));
         assert_eq!(rate("480/min"), Ok(8.0));
         assert_eq!(rate("8/s"), Ok(8.0));
         assert_eq!(rate("0"), Ok(0.0));

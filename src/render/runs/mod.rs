@@ -11,6 +11,7 @@ use crate::analysis::observed::{Cut, Observed};
 use crate::analysis::runs::{Runs, sorted};
 use crate::analysis::statistics;
 use crate::analysis::summary::{VERSION, measured};
+use crate::engine::Span;
 use crate::plan::Plan;
 use crate::rules::expectation::{Expectation, Measure, Scope, Unit};
 use serde_json::{Map, Value, json};
@@ -278,11 +279,10 @@ fn budget(out: &mut String, plan: &Plan, runs: &Runs) {
     let minutes = mean(|budget| f64::from(budget.seconds_in_violation) / 60.0);
     let share = mean(|budget| budget.share) * 100.0;
     out.push('\n');
-    let (days, objective) =
-        (plan.error_budget.period.seconds() / 86_400.0, Unit::Share.show(plan.error_budget.objective));
+    let (period, objective) = (plan.error_budget.period, Unit::Share.show(plan.error_budget.objective));
     let words = format!(
         "{lost:.0} requests lost in {minutes:.1} min, {share:.2}% of what {objective} over {} allows (means of all runs)",
-        plural_days(days)
+        period_text(period)
     );
     line(out, "Error budget: ", &words);
     for (index, alert) in ALERTS.iter().enumerate() {
@@ -298,8 +298,13 @@ fn budget(out: &mut String, plan: &Plan, runs: &Runs) {
     }
 }
 
-fn plural_days(days: f64) -> String {
-    if days == 1.0 { "a day".to_string() } else { format!("{} days", measured(days)) }
+/// The period of a budget: in days where it is some, else as a duration.
+fn period_text(period: Span) -> String {
+    match (period.whole_seconds() / 86_400, period.whole_seconds() % 86_400) {
+        (1, 0) => "a day".to_string(),
+        (days, 0) => format!("{days} days"),
+        _ => Unit::Seconds.show(period.seconds()),
+    }
 }
 
 fn verdicts(out: &mut String, checks: &[(&Expectation, Gate)]) {

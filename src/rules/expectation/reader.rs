@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&mut self) -> (usize, &'a str) {
-        self.run(|character| character.is_alphanumeric() || matches!(character, '_' | '.'))
+        self.run(is_of_name)
     }
 
     fn subject(&mut self) -> Result<Subject, ExpectationError> {
@@ -136,6 +136,13 @@ impl<'a> Reader<'a> {
     fn measure(&self, start: usize, name: &str) -> Result<Measure, ExpectationError> {
         if name.is_empty() {
             return Err(self.error(start, "a measure is missing", Some("time_to_serve".to_string())));
+        }
+        // Two words of which the first is a statistic: `p95 time_to_serve`.
+        let next = self.rest().trim_start();
+        let next = &next[..next.find(|character: char| !is_of_name(character)).unwrap_or(next.len())];
+        if Measure::named(next).is_some() && self.statistic(start, name).is_ok() {
+            let message = format!("the measure of a statistic stands in parentheses: `{name}({next})`");
+            return Err(self.error(start, message, Some(format!("{name}({next})"))));
         }
         Measure::named(name).ok_or_else(|| {
             let guess = nearest(name, Measure::ALL.iter().map(|measure| measure.name()));
@@ -205,7 +212,13 @@ impl<'a> Reader<'a> {
     fn no_value(&self, unit: Unit, word: &str, start: usize) -> ExpectationError {
         let bare: Option<f64> = word.parse().ok();
         let (what, suggestion) = match unit {
-            Unit::Seconds if bare.is_some() => ("a duration needs a unit", Some(format!("{word}s"))),
+            Unit::Seconds if bare.is_some() => {
+                // A unit after a space was meant to stand beside the number.
+                let apart = self.rest().trim_start().split_whitespace().next().unwrap_or("");
+                let joined = format!("{word}{apart}");
+                let whole = if seconds(&joined).is_some() { joined } else { format!("{word}s") };
+                ("a duration needs a unit", Some(whole))
+            }
             Unit::Seconds => ("a duration is expected", Some("3m".to_string())),
             Unit::Count => ("a number is expected", None),
             Unit::Share => match (share(word), bare) {
@@ -216,7 +229,7 @@ impl<'a> Reader<'a> {
                 (None, Some(_)) => ("a share needs a `%`", Some(format!("{word}%"))),
                 (None, None) => ("a share is expected", Some("1%".to_string())),
             },
-            Unit::Dollars => ("an amount of dollars is expected", Some("$0.50".to_string())),
+            Unit::Dollars => ("an amount of dollars is expected", Some(dollars(word))),
         };
         self.error(start, if word.is_empty() { "a value is missing" } else { what }, suggestion)
     }
@@ -279,6 +292,20 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+    }
+}
+
+fn is_of_name(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '_' | '.')
+}
+
+/// How an amount is written that somebody wrote otherwise: `25c` for cents, or with the name of the currency.
+fn dollars(word: &str) -> String {
+    let digits = word.find(|character: char| !(character.is_ascii_digit() || character == '.')).unwrap_or(word.len());
+    match (word[..digits].parse::<f64>(), &word[digits..]) {
+        (Ok(cents), "c" | "ct" | "cent" | "cents") => format!("${:.2}", cents / 100.0),
+        (Ok(_), "USD" | "usd" | "dollars" | "dollar") => format!("${}", &word[..digits]),
+        _ => "$0.50".to_string(),
     }
 }
 
