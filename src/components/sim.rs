@@ -192,12 +192,12 @@ impl<'p> Sim<'p> {
     /// Events of single requests are no wakes and meet no program that is down, and one word says what they are.
     #[inline(always)]
     fn step(&mut self, now: Time, event: &Event) {
-        match of_requests(event) {
-            Some(word) => self.note_request(now, word),
-            None => {
-                self.note_event(now, event);
-                self.wiring.delivered(event);
-            }
+        match self.wiring.delivered(event) {
+            Some(wake) => self.note(now, wake.word()),
+            None => match of_requests(event) {
+                Some(word) => self.note_request(now, word),
+                None => self.note(now, event),
+            },
         }
         let (components, mut cx) = self.split(now);
         components.handle(&mut cx, event);
@@ -267,13 +267,15 @@ impl<'p> Sim<'p> {
         (&mut self.components, cx)
     }
 
-    fn note_event(&mut self, now: Time, event: &Event) {
+    /// What happens enters the hash, with its time: a wake by the word that tells it from others.
+    #[inline(always)]
+    fn note(&mut self, now: Time, what: impl Hash) {
         if !self.hashes {
             return;
         }
         let mut hasher = StableHasher::from(self.event_hash);
         now.micros().hash(&mut hasher);
-        event.hash(&mut hasher);
+        what.hash(&mut hasher);
         self.event_hash = hasher.finish();
     }
 

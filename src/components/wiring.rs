@@ -63,12 +63,12 @@ impl Wiring {
         Wiring { on_the_way: OnTheWay::default(), selections }
     }
 
-    /// A wake has arrived: the next change sends a new one.
-    #[inline]
-    pub fn delivered(&mut self, event: &Event) {
-        if let Some(wake) = Wake::of(event) {
-            self.on_the_way.remove(wake);
-        }
+    /// A wake has arrived: the next change sends a new one. `None`: the event is no wake.
+    #[inline(always)]
+    pub fn delivered(&mut self, event: &Event) -> Option<Wake> {
+        let wake = Wake::of(event)?;
+        self.on_the_way.remove(wake);
+        Some(wake)
     }
 
     /// Sends the wakes of one change.

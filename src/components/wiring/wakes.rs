@@ -90,6 +90,12 @@ macro_rules! wakes {
         pub(super) const KINDS: usize = [$(Kind::$kind),*].len();
 
         impl Wake {
+            /// A word that no other wake has.
+            #[inline]
+            pub fn word(self) -> u64 {
+                (self.kind as u64) << 32 | u64::from(self.about)
+            }
+
             /// What an event is as a wake; `None`: it is none, but one that only its own component schedules, such as requests,
             /// samples and health checks. They are most of all events, and nobody looks whether they are on their way.
             #[inline(always)]
