@@ -37,18 +37,18 @@ impl<'a> Wakes<'a> {
     /// It sees the change in this instant.
     #[inline(always)]
     pub fn at_once(&mut self, event: Event) {
-        debug_assert!(Wake::of(&event).is_some(), "{event:?} counts as none on its way");
-        if let Some(wake) = Wake::of(&event) {
-            self.send_at_once(wake, event);
+        match Wake::of(&event) {
+            Some(wake) => self.send_at_once(wake, event),
+            None => unlisted(event),
         }
     }
 
     /// It sees the change when its watch brings it.
     #[inline(always)]
     pub fn after_watch(&mut self, event: Event) {
-        debug_assert!(Wake::of(&event).is_some(), "{event:?} counts as none on its way");
-        if let Some(wake) = Wake::of(&event) {
-            self.send_after_watch(wake, event);
+        match Wake::of(&event) {
+            Some(wake) => self.send_after_watch(wake, event),
+            None => unlisted(event),
         }
     }
 
@@ -68,6 +68,12 @@ impl<'a> Wakes<'a> {
             self.queue.push(self.now + delay, event);
         }
     }
+}
+
+/// A wake that would be lost: a defect of this program.
+#[cold]
+fn unlisted(event: Event) -> ! {
+    panic!("{event:?} is sent as a wake, and the table of wakes does not list it")
 }
 
 /// What a wake is: its kind, and the number of what it is about.

@@ -2,7 +2,7 @@
 //!
 //! In: World::flows, processes, slowdowns. Out: what `fluid` books in the ledger.
 
-use super::fluid::{self, Lane, Rating, Terms};
+use super::fluid::{self, LINE, Lane, Rating, Terms};
 use super::inlet::inlet_through;
 use super::process::Standing;
 use super::server::Work;
@@ -218,6 +218,3 @@ impl Course<'_> {
         (cpu, None)
     }
 }
-
-/// A backlog of no more micro-requests is none.
-const LINE: u64 = 10;

@@ -9,6 +9,9 @@ use super::server::CORE;
 use crate::engine::{Span, Time};
 use crate::world::{Ledger, Loss, LossPlace, PodId, REQUEST, Tally, TargetId};
 
+/// A backlog of no more micro-requests is none.
+pub const LINE: u64 = 10;
+
 /// What a pod does with what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inlet {
@@ -171,7 +174,7 @@ impl Lane {
 
     /// When the backlog will be gone if `rate` requests a second go on arriving.
     pub fn empties(&self, now: Time, rate: f64) -> Option<Time> {
-        if self.backlog <= 10 {
+        if self.backlog <= LINE {
             return None;
         }
         let spare = self.capacity - self.arriving(rate);
