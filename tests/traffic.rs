@@ -1,6 +1,8 @@
 //! Recorded traffic and recorded latencies: every request is accounted for, and closed loops are as slow as measured.
 
 use crate::support::{root, shared, written};
+use kubelapse::analysis::analyze;
+use kubelapse::engine::Span;
 use kubelapse::plan::{Plan, TrafficMode};
 use kubelapse::scenario::{self, LoadOptions};
 use kubelapse::study::run_once;
@@ -144,5 +146,36 @@ fn closed_loops_are_as_slow_as_measured() {
     for (pods, measured) in hundred {
         close("100 users", pods, latency(&php_apache(pods, 100, "", 220)), measured, 0.25);
         close("100 users, demand rises", pods, latency(&php_apache(pods, 100, RISES, 220)), measured, 0.12);
+    }
+}
+
+/// Without a readiness probe a pod is Ready when its container has started, and requests that come then are refused: it serves
+/// when its application answers. Where a probe asks for that, both are one.
+#[test]
+fn a_pod_without_target_group_serves_when_its_application_answers() {
+    let manifests = |probe: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 1\n  selector: {{ matchLabels: {{ app: web }} }}\n  \
+             template:\n    metadata: {{ labels: {{ app: web }} }}\n    spec: {{ containers: [{{ name: c, {probe}resources: {{ requests: {{ cpu: 100m }} }} }}] }}\n\
+             ---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: [{{ port: 80 }}] }}\n"
+        )
+    };
+    let scenario = "manifests: [manifests.yaml]\ncluster: { nodes: [{ instance_type: m5.large, count: 1 }] }\nservices: { web: { cpu_per_request: 10ms, start: 20s } }\n\
+                    traffic: { web: 5/s }\nactions: [{ at: 1m, scale: { deployment: web, replicas: 2 } }]\nrun: { until: 4m }\n";
+    for probe in ["", "readinessProbe: { httpGet: { port: 80 }, periodSeconds: 1 }, "] {
+        let plan = written("answers", &manifests(probe), scenario);
+        let outcome = run_once(&plan, 0, false);
+        let analysis = analyze(&plan, &outcome.world, &outcome.recorder);
+        let pod = analysis.history.pods.iter().find(|pod| !pod.initial).expect("the second pod");
+        let (answering, ready) = (pod.answering.expect("it answers"), pod.ready.expect("it is Ready"));
+        assert_eq!(ready < answering, probe.is_empty(), "{ready:?} {answering:?}");
+        let serving = ready.max(answering);
+        assert_eq!(pod.serving, Some(serving));
+        let step = &analysis.steps[0];
+        let critical: Span =
+            step.pods[0].phases.iter().map(|phase| phase.length()).fold(Span::ZERO, |sum, span| sum + span);
+        assert_eq!(step.trigger + critical, serving, "the phases end when it serves");
+        let before = analysis.series.at(serving.back(Span::from_micros(1))).replicas[0].in_service;
+        assert_eq!((before, analysis.series.at(serving).replicas[0].in_service), (1, 2));
     }
 }

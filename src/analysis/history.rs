@@ -79,7 +79,7 @@ pub enum Serving {
     FirstRequest,
     /// Routable: it has a target group but nobody sends requests.
     Routable,
-    /// Ready: it has no target group.
+    /// Ready, and its application answers: it has no target group. Without a readiness probe it is Ready before that.
     Ready,
 }
 
@@ -197,7 +197,7 @@ pub fn read(plan: &Plan, world: &World, recorder: &Recorder) -> History {
         pod.first_request = Some(plan.start);
     }
     for pod in &mut pods {
-        finish_pod(plan, pod);
+        finish_pod(plan, world, pod);
     }
     let nodes = nodes(world, recorder, &pods);
     let mut of_node = vec![usize::MAX; world.nodes.len()];
@@ -348,14 +348,17 @@ fn first(slot: &mut Option<Time>, at: Time) {
     slot.get_or_insert(at);
 }
 
-fn finish_pod(plan: &Plan, pod: &mut PodHistory) {
+fn finish_pod(plan: &Plan, world: &World, pod: &mut PodHistory) {
     if pod.initial && pod.bound.is_some_and(|bound| bound <= plan.start) {
         pod.ready.get_or_insert(plan.start);
     }
     pod.serving = match pod.serving_by {
         Serving::FirstRequest => pod.first_request,
         Serving::Routable => pod.routable,
-        Serving::Ready => pod.ready,
+        Serving::Ready => match pod.answering {
+            Some(answering) => pod.ready.map(|ready| ready.max(answering)),
+            None => pod.ready.filter(|_| world.pod(pod.id).process != Process::Starting),
+        },
     };
 }
 

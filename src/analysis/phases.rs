@@ -3,7 +3,7 @@
 //! In: the milestones of a pod and of the node it came to. Out: one span per phase. A milestone that is missing, or
 //! earlier than the one before it, gives its phase no time; none is ever negative.
 
-use super::history::{History, PodHistory};
+use super::history::{History, PodHistory, Serving};
 use crate::engine::{Span, Time};
 use crate::rules::expectation::Measure;
 use crate::world::World;
@@ -191,6 +191,11 @@ fn milestones(history: &History, world: &World, pod: &PodHistory) -> Vec<(Phase,
         closed.filter(|&batch| in_vain || new.is_some() && claimed.is_none_or(|claimed| batch <= claimed))
     });
     let gated = !world.template_of(pod.id).readiness_gates.is_empty();
+    let ready = match pod.serving_by {
+        // Nobody asks whether its application answers but those who send requests.
+        Serving::Ready => pod.serving.or(pod.ready),
+        Serving::FirstRequest | Serving::Routable => pod.ready_for_endpoint(gated),
+    };
     vec![
         (Phase::ReplicaSet, Some(pod.created)),
         (Phase::Scheduling, if new.is_some() { pod.unschedulable } else { pod.bound.or(pod.unschedulable) }),
@@ -204,7 +209,7 @@ fn milestones(history: &History, world: &World, pod: &PodHistory) -> Vec<(Phase,
         (Phase::Sandbox, pod.address),
         (Phase::ImagePull, pod.pulled),
         (Phase::ContainerStart, pod.started),
-        (Phase::Readiness, pod.ready_for_endpoint(gated)),
+        (Phase::Readiness, ready),
         (Phase::Endpoint, pod.endpoint),
         (Phase::TargetRegistration, pod.registered),
         (Phase::HealthCheck, pod.healthy),

@@ -4,7 +4,7 @@ use super::history::{History, Serving};
 use crate::engine::Time;
 use crate::plan::{App, DeploymentId, Plan};
 use crate::record::Recorder;
-use crate::world::{Change, NodeReadiness, PodId, World};
+use crate::world::{Change, NodeReadiness, PodId, Process, World};
 
 /// Replicas of a Deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -73,6 +73,8 @@ struct PodState {
     ready: bool,
     routable: bool,
     first_request: bool,
+    /// Its application does not answer yet.
+    starting: bool,
 }
 
 impl PodState {
@@ -80,7 +82,7 @@ impl PodState {
         match serving {
             Serving::FirstRequest => self.routable && self.first_request,
             Serving::Routable => self.routable,
-            Serving::Ready => self.ready && self.active,
+            Serving::Ready => self.ready && self.active && !self.starting,
         }
     }
 }
@@ -268,6 +270,7 @@ impl<'a> Replay<'a> {
             }
             Change::PodCreated(pod) => self.pod(pod, |state| state.active = true),
             Change::PodReady(pod, ready) => self.pod(pod, |state| state.ready = ready),
+            Change::PodProcess(pod, process) => self.pod(pod, |state| state.starting = process == Process::Starting),
             Change::PodDeleting(pod, _) => self.pod(pod, |state| state.active = false),
             Change::PodGone(pod) => self.pod(pod, |state| *state = PodState::default()),
             Change::TargetRoutable(target, routable) => self.pod(pod_of(target), |state| state.routable = routable),

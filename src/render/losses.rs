@@ -32,9 +32,11 @@ pub fn page(plan: &Plan, world: &World, groups: &[LossGroup]) -> String {
     out
 }
 
-/// What the client saw and what that means.
-const fn meaning(loss: Loss) -> &'static str {
+/// What the client saw and what that means, with a load balancer between or without one.
+const fn meaning(loss: Loss, balanced: bool) -> &'static str {
     match loss {
+        Loss::NoTarget if !balanced => "The Service had no ready endpoint: kube-proxy refused them.",
+        Loss::TimedOut if !balanced => "The pod did not answer for as long as clients wait.",
         Loss::NoTarget => "The load balancer had nowhere to send them: it answered itself.",
         Loss::Refused => "They were sent to a pod on whose port nothing listened.",
         Loss::Cut => "They were being served when the process of their pod ended.",
@@ -59,7 +61,8 @@ fn section(out: &mut String, plan: &Plan, world: &World, group: &LossGroup) {
     let title =
         format!("{status} {}: {}{app}, {}{pods}", group.loss.name(), in_requests(group.amount), window(plan, from, to));
     line(out, "", &title);
-    line(out, "    ", meaning(group.loss));
+    let balanced = plan.apps[group.app.index()].target_group.is_some();
+    line(out, "    ", meaning(group.loss, balanced));
     for id in &group.faults {
         let fault = &plan.faults[id.index()];
         let until = fault.until.map(|until| format!(" until {}", clock(plan, until))).unwrap_or_default();
