@@ -121,7 +121,7 @@ fn timestamp(value: &Value) -> Option<Time> {
 
 fn milli(value: &Value) -> Result<i64, String> {
     let quantity = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    Quantity::parse(&quantity).map(Quantity::milli_ceil).map_err(|error| format!("{value}: {error:?}"))
+    Quantity::parse(&quantity).map(Quantity::milli_value).map_err(|error| format!("{value}: {error:?}"))
 }
 
 fn labels(value: &Value) -> Labels {

@@ -292,6 +292,6 @@ fn target_of(metric: &MetricSpec) -> String {
         | MetricSpec::External { target, .. } => target,
         MetricSpec::Unknown(_) => return String::new(),
     };
-    let amount = target.average_value.or(target.value).map(|amount| shown_milli(amount.milli_ceil()));
+    let amount = target.average_value.or(target.value).map(|amount| shown_milli(amount.milli_value()));
     amount.or(target.average_utilization.map(|percent| format!("{percent} %"))).unwrap_or_default()
 }

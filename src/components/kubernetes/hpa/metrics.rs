@@ -119,8 +119,8 @@ impl<'a> Reader<'a> {
         let flag = self.flags.tolerance;
         let mut tolerances = Tolerances { down: flag, up: flag, legacy: self.flags.legacy_tolerance_test };
         if let Some(behavior) = self.spec.behavior.as_ref().filter(|_| self.flags.configurable_tolerance) {
-            tolerances.down = behavior.scale_down.tolerance.map_or(flag, |tolerance| tolerance.as_f64());
-            tolerances.up = behavior.scale_up.tolerance.map_or(flag, |tolerance| tolerance.as_f64());
+            tolerances.down = behavior.scale_down.tolerance.map_or(flag, |tolerance| tolerance.as_approximate_f64());
+            tolerances.up = behavior.scale_up.tolerance.map_or(flag, |tolerance| tolerance.as_approximate_f64());
         }
         tolerances
     }
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         let tally = self.tally(resource, container, Tally::new(resource == "cpu", self.readiness(), requests));
         *samples = tally.as_ref().ok().and_then(Tally::ages);
         if let Some(average) = target.average_value {
-            self.per_pod().average_value(tally?, average.milli_ceil())
+            self.per_pod().average_value(tally?, average.milli_value())
         } else if let Some(percent) = target.average_utilization {
             self.per_pod().utilization(tally?, percent)
         } else {
@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
         let served = served.iter().filter(|(pod, _)| of_target(pod));
         let mut tally = Tally::new(false, self.readiness(), None);
         tally.join(self.pods(), served.map(|(&pod, &value)| (pod, sample(value))));
-        self.per_pod().average_value(tally, average.milli_ceil())
+        self.per_pod().average_value(tally, average.milli_value())
     }
 
     /// An object's target goes by its `type`.
@@ -240,9 +240,9 @@ impl<'a> Reader<'a> {
         let key = (object, metric.to_string(), selector.cloned());
         let value = self.world.custom_metrics.objects.get(&key).copied().ok_or(Invalid::NoMetrics);
         match (target.kind.as_str(), target.value, target.average_value) {
-            ("Value", Some(whole), _) => self.per_pod().whole_value(self.pods(), value?, whole.milli_ceil()),
+            ("Value", Some(whole), _) => self.per_pod().whole_value(self.pods(), value?, whole.milli_value()),
             ("AverageValue", _, Some(average)) => {
-                Ok(shared_value(value?, average.milli_ceil(), self.status_replicas, &self.tolerances()))
+                Ok(shared_value(value?, average.milli_value(), self.status_replicas, &self.tolerances()))
             }
             _ => Err(Invalid::Target),
         }
@@ -266,9 +266,10 @@ impl<'a> Reader<'a> {
             let added = |sum: i64, &value: &i64| Some(sum.wrapping_add(value)).filter(|sum| *sum >= 0);
             let sum = values.iter().try_fold(0i64, added);
             let (replicas, tolerances) = (self.status_replicas, self.tolerances());
-            let mut proposal = shared_value(sum.unwrap_or(i64::MAX), average.milli_ceil(), replicas, &tolerances);
+            let mut proposal = shared_value(sum.unwrap_or(i64::MAX), average.milli_value(), replicas, &tolerances);
             // Of an external metric the proposal is bounded before it is made whole.
-            if !proposal.tolerated && sum.unwrap_or(i64::MAX) as f64 / average.milli_ceil() as f64 > f64::from(i32::MAX)
+            if !proposal.tolerated
+                && sum.unwrap_or(i64::MAX) as f64 / average.milli_value() as f64 > f64::from(i32::MAX)
             {
                 proposal.replicas = i32::MAX;
             }
@@ -280,7 +281,7 @@ impl<'a> Reader<'a> {
         }
         let whole = target.value.ok_or(Invalid::Target)?;
         let sum = values.iter().fold(0i64, |sum, &value| sum.wrapping_add(value));
-        self.per_pod().whole_value(self.pods(), sum, whole.milli_ceil())
+        self.per_pod().whole_value(self.pods(), sum, whole.milli_value())
     }
 }
 
