@@ -205,7 +205,7 @@ impl History {
         let limits = rules.policies.iter().map(|policy| {
             let start = self.start_of(now, current, policy.period);
             if policy.percent {
-                (f64::from(start) * (1.0 - f64::from(policy.value) / 100.0)) as i32
+                ceil_replicas((f64::from(start) * (1.0 - f64::from(policy.value) / 100.0)).trunc())
             } else {
                 start.wrapping_sub(policy.value)
             }
@@ -235,7 +235,7 @@ impl History {
 }
 
 fn limit_legacy(desired: i32, bounds: Bounds) -> (i32, HpaReason) {
-    let growth = (SCALE_UP_LIMIT_FACTOR * f64::from(bounds.current)).max(SCALE_UP_LIMIT_MINIMUM) as i32;
+    let growth = ceil_replicas((SCALE_UP_LIMIT_FACTOR * f64::from(bounds.current)).max(SCALE_UP_LIMIT_MINIMUM));
     let (upper, reason) =
         if bounds.max > growth { (growth, HpaReason::ScaleUpLimit) } else { (bounds.max, HpaReason::TooManyReplicas) };
     if desired < bounds.min {
