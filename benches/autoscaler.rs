@@ -46,6 +46,7 @@ fn plan() -> Plan {
     plan.hpas.push(Arc::new(HpaSpec {
         namespace: "default".to_string(),
         name: "web".to_string(),
+        target_version: "apps/v1".to_string(),
         target_kind: "Deployment".to_string(),
         target_name: "web".to_string(),
         min_replicas: 1,

@@ -71,6 +71,7 @@ pub(crate) fn plan() -> Plan {
     plan.hpas.push(Arc::new(HpaSpec {
         namespace: "default".to_string(),
         name: "wordpress".to_string(),
+        target_version: "apps/v1".to_string(),
         target_kind: "Deployment".to_string(),
         target_name: "wordpress".to_string(),
         min_replicas: 2,

@@ -18,6 +18,7 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
     let mut fields = object.fields("spec", problems)?;
     fields.required("scaleTargetRef", problems)?;
     let mut target = fields.fields("scaleTargetRef", problems)?;
+    let target_version = target.text("apiVersion", problems).unwrap_or_default();
     let target_kind = target.required_text("kind", problems)?;
     let target_name = target.required_text("name", problems)?;
     fields.required("maxReplicas", problems)?;
@@ -35,6 +36,7 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
     Some(HpaSpec {
         namespace: metadata.namespace,
         name: metadata.name,
+        target_version,
         target_kind,
         target_name,
         min_replicas: min_replicas as i32,
@@ -205,6 +207,21 @@ mod tests {
                     minReplicas: 20000, maxReplicas: 2147483647}";
         let spec = read(text);
         assert_eq!((spec.min_replicas, spec.max_replicas), (20_000, i32::MAX));
+    }
+
+    #[test]
+    fn a_target_is_looked_for_in_its_group_and_not_in_its_version() {
+        let group = |version: &str| {
+            let target = format!("{{apiVersion: \"{version}\", kind: Deployment, name: w}}");
+            let spec = read(&format!("metadata: {{name: h}}\nspec: {{scaleTargetRef: {target}, maxReplicas: 5}}"));
+            spec.target_group().map(str::to_string)
+        };
+        assert_eq!(group("apps/v1").as_deref(), Some("apps"));
+        assert_eq!(group("apps/v1beta1").as_deref(), Some("apps"));
+        assert_eq!(group("extensions/v1beta1").as_deref(), Some("extensions"));
+        assert_eq!(group("v1").as_deref(), Some(""));
+        assert_eq!(group("").as_deref(), Some(""));
+        assert_eq!(group("apps/v1/v2"), None);
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct HpaSpec {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
+    /// `scaleTargetRef.apiVersion`.
+    pub target_version: String,
     /// `scaleTargetRef.kind`.
     pub target_kind: String,
     /// `scaleTargetRef.name`.
@@ -123,6 +125,28 @@ pub struct HpaSpec {
     /// `behavior`, both directions filled in by the API server as soon as any part of it is given; `None`: the legacy
     /// path without policies.
     pub behavior: Option<Behavior>,
+}
+
+impl HpaSpec {
+    /// The group that the target's kind is looked for in, whatever version of it is named; `None`: `apiVersion` is none.
+    /// Source: apimachinery `pkg/runtime/schema/group_version.go` (`ParseGroupVersion`).
+    pub fn target_group(&self) -> Option<&str> {
+        match self.target_version.split_once('/') {
+            None => Some(""),
+            Some((group, version)) => (!version.contains('/')).then_some(group),
+        }
+    }
+
+    /// Whether this is what it scales: a kind is known by its group, so `extensions/v1beta1` has no Deployment and
+    /// `apps/v1beta1` has. Source: `pkg/controller/podautoscaler/horizontal.go` (`reconcileAutoscaler`, `RESTMappings`).
+    pub fn scales(&self, spec: &DeploymentSpec) -> bool {
+        self.target_group() == Some("apps") && self.names(spec)
+    }
+
+    /// Whether this has the kind and the name of what it scales.
+    pub fn names(&self, spec: &DeploymentSpec) -> bool {
+        self.target_kind == spec.kind() && self.target_name == spec.name && self.namespace == spec.namespace
+    }
 }
 
 /// One metric of an HPA.

@@ -172,11 +172,16 @@ fn place_autoscalers(draft: &mut Draft) {
             let text =
                 format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
             problems.push(Diagnostic::warning("W150", target, text));
-        } else if !plan
-            .deployments
-            .iter()
-            .any(|d| d.kind() == hpa.target_kind && d.name == hpa.target_name && d.namespace == hpa.namespace)
-        {
+        } else if hpa.target_group() != Some("apps") {
+            let text = format!(
+                "HorizontalPodAutoscaler {} scales a {} of {}, which no cluster has: it fails with FailedGetScale",
+                hpa.name,
+                hpa.target_kind,
+                if hpa.target_version.is_empty() { "no apiVersion" } else { &hpa.target_version }
+            );
+            let help = "write scaleTargetRef: { apiVersion: apps/v1, ... }";
+            problems.push(Diagnostic::warning("W150", target, text).help(help));
+        } else if !plan.deployments.iter().any(|deployment| hpa.names(deployment)) {
             let message = format!(
                 "HorizontalPodAutoscaler {} scales {} `{}`, which is not in namespace {}",
                 hpa.name, hpa.target_kind, hpa.target_name, hpa.namespace

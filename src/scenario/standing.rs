@@ -40,10 +40,7 @@ pub(crate) fn begin(services: Option<&Node>, draft: &mut Draft) {
 }
 
 fn scaled(hpa: &HpaSpec, draft: &Draft) -> Option<DeploymentId> {
-    let is_scaled = |spec: &Arc<crate::plan::DeploymentSpec>| {
-        spec.kind() == hpa.target_kind && spec.name == hpa.target_name && spec.namespace == hpa.namespace
-    };
-    draft.plan.deployments.iter().position(is_scaled).map(DeploymentId::at)
+    draft.plan.deployments.iter().position(|spec| hpa.scales(spec)).map(DeploymentId::at)
 }
 
 /// Whether this run alone is given a number of replicas.
@@ -61,10 +58,7 @@ fn min_is_set(hpa: &HpaSpec, draft: &Draft) -> bool {
 
 /// Whether the manifest of what is scaled says how many replicas there are.
 fn says_replicas(hpa: &HpaSpec, draft: &Draft) -> bool {
-    let found = draft.objects.deployments.iter().find(|found| {
-        let spec = &found.value.0;
-        spec.kind() == hpa.target_kind && spec.name == hpa.target_name && spec.namespace == hpa.namespace
-    });
+    let found = draft.objects.deployments.iter().find(|found| hpa.scales(&found.value.0));
     found.is_some_and(|found| found.references.place_of("replicas").is_some())
 }
 

@@ -682,7 +682,7 @@ fn a_service_that_selects_nothing_is_warned_of() {
 fn workloads_begin_where_their_autoscaler_keeps_them() {
     let folder = Folder::new("standing");
     let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec: { minReplicas: 4, \
-               maxReplicas: 9, scaleTargetRef: { kind: Deployment, name: web } }\n";
+               maxReplicas: 9, scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web } }\n";
     let begin = |said: &str, services: &str, set: &[(&str, &str)]| {
         folder.write("app.yaml", format!("{}---\n{hpa}", DEPLOYMENT.replacen("spec:\n", &format!("spec:\n{said}"), 1)));
         let path = folder.write("s.yaml", format!("manifests: [app.yaml]\n{services}"));

@@ -277,11 +277,7 @@ impl World {
                     target: plan
                         .deployments
                         .iter()
-                        .position(|deployment| {
-                            spec.target_kind == deployment.kind()
-                                && deployment.name == spec.target_name
-                                && deployment.namespace == spec.namespace
-                        })
+                        .position(|deployment| spec.scales(deployment))
                         .map(crate::plan::DeploymentId::at),
                     created,
                     status: HpaStatus::default(),

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// A scalable object that is no Deployment or StatefulSet of the plan (Rollout, ...): somebody else makes its pods.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ScaleTarget {
+    /// Group of its API.
+    pub group: String,
     /// `spec.replicas`.
     pub replicas: i32,
     /// `status.replicas`.
@@ -93,9 +95,7 @@ pub enum ScaleError {
 impl World {
     /// The Deployment of the plan that a spec names.
     fn scale_deployment_of(&self, spec: &HpaSpec) -> Option<DeploymentId> {
-        let named = |name: &str, namespace: &str| name == spec.target_name && namespace == spec.namespace;
-        let mut deployments = self.deployments.iter().filter(|entry| spec.target_kind == entry.spec.kind());
-        deployments.find(|entry| named(&entry.spec.name, &entry.spec.namespace)).map(|entry| entry.id)
+        self.deployments.iter().find(|entry| spec.scales(&entry.spec)).map(|entry| entry.id)
     }
 
     /// Reads the scale of the target that an autoscaler's spec names; `None`: it cannot be read.
@@ -114,7 +114,7 @@ impl World {
             let (replicas, status_replicas) = (target.replicas, target.status.replicas);
             return Some(Scale { replicas, status_replicas, selector, version });
         }
-        let target = self.scales.targets.get(&key(spec))?;
+        let target = self.scales.targets.get(&key(spec)).filter(|target| spec.target_group() == Some(&target.group))?;
         let selector = match LabelSelector::parse(&target.selector) {
             _ if target.selector.is_empty() => ScaleSelector::Missing,
             None => ScaleSelector::Invalid,

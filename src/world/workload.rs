@@ -3,7 +3,6 @@
 use super::World;
 use super::change::Change;
 use super::ids::PodId;
-use super::rollout::Deployment;
 use crate::engine::{Span, Time};
 use crate::plan::{DeploymentId, HpaId, HpaSpec, PdbId, PdbSpec};
 use std::sync::Arc;
@@ -278,12 +277,7 @@ impl World {
     pub fn create_hpa(&mut self, spec: Arc<HpaSpec>) -> HpaId {
         let same = |hpa: &Hpa| hpa.spec.namespace == spec.namespace && hpa.spec.name == spec.name;
         let index = self.hpas.iter().position(same).unwrap_or(self.hpas.len());
-        let deployment = |entry: &Deployment| {
-            spec.target_kind == entry.spec.kind()
-                && entry.spec.name == spec.target_name
-                && entry.spec.namespace == spec.namespace
-        };
-        let target = self.deployments.iter().position(deployment).map(DeploymentId::at);
+        let target = self.deployments.iter().position(|entry| spec.scales(&entry.spec)).map(DeploymentId::at);
         let entry = Hpa {
             id: HpaId::at(index),
             spec,

@@ -258,6 +258,12 @@ impl<'p> Bench<'p> {
             return;
         }
         let entry = self.world.scales.targets.entry(key).or_default();
+        entry.group = match kind {
+            "ReplicationController" => "",
+            "Rollout" => "example.com",
+            _ => "apps",
+        }
+        .to_string();
         entry.version += 1;
         if let Some(replicas) = target["spec"]["replicas"].as_i64() {
             entry.replicas = replicas as i32;

@@ -59,6 +59,7 @@ pub fn plan(replicas: i32, most: i32, metric: MetricSpec) -> Plan {
     plan.hpas.push(Arc::new(HpaSpec {
         namespace: "default".to_string(),
         name: "web".to_string(),
+        target_version: "apps/v1".to_string(),
         target_kind: "Deployment".to_string(),
         target_name: "web".to_string(),
         min_replicas: 1,

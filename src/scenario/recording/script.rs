@@ -122,10 +122,7 @@ fn place_apps(loads: &[(i64, f64)], constants: &Constants, draft: &mut Draft) {
     let plan = &mut draft.plan;
     let scaled = |index: &usize| {
         let spec = &plan.deployments[*index];
-        let is_it = |hpa: &Arc<crate::plan::HpaSpec>| {
-            hpa.target_kind == spec.kind() && hpa.target_name == spec.name && hpa.namespace == spec.namespace
-        };
-        plan.hpas.iter().any(is_it)
+        plan.hpas.iter().any(|hpa| hpa.scales(spec))
     };
     let mut targets: Vec<usize> = (0..plan.deployments.len()).filter(scaled).collect();
     if targets.is_empty() {

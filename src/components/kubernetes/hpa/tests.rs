@@ -21,6 +21,7 @@ fn hpa_spec(metric: MetricSpec) -> HpaSpec {
     HpaSpec {
         namespace: "default".to_string(),
         name: "web".to_string(),
+        target_version: "apps/v1".to_string(),
         target_kind: "Deployment".to_string(),
         target_name: "web".to_string(),
         min_replicas: 1,
@@ -183,6 +184,24 @@ fn no_metrics_no_change_and_zero_switches_off() {
     let mut bench = Bench::new(&plan);
     bench.step();
     assert_eq!(bench.world.hpas[0].status.able_to_scale.unwrap().reason, HpaReason::FailedGetScale);
+}
+
+#[test]
+fn a_target_of_another_group_is_not_found() {
+    let able = |version: &str| {
+        let mut plan = plan(2, external(1));
+        plan.hpas = vec![Arc::new(HpaSpec { target_version: version.to_string(), ..hpa_spec(external(1)) })];
+        let mut bench = Bench::new(&plan);
+        bench.step();
+        assert_eq!(bench.world.hpas[0].target.is_some(), version.starts_with("apps/v"), "{version}");
+        bench.world.hpas[0].status.able_to_scale.unwrap().reason
+    };
+    for version in ["apps/v1", "apps/v1beta1"] {
+        assert_ne!(able(version), HpaReason::FailedGetScale, "any version of the group will do: {version}");
+    }
+    for version in ["extensions/v1beta1", "v1", "", "example.com/v1"] {
+        assert_eq!(able(version), HpaReason::FailedGetScale, "{version}");
+    }
 }
 
 #[test]
