@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
         let (what, suggestion) = match unit {
             Unit::Seconds if bare.is_some() => {
                 // A unit after a space was meant to stand beside the number.
-                let apart = self.rest().trim_start().split_whitespace().next().unwrap_or("");
+                let apart = self.rest().split_whitespace().next().unwrap_or("");
                 let joined = format!("{word}{apart}");
                 let whole = if seconds(&joined).is_some() { joined } else { format!("{word}s") };
                 ("a duration needs a unit", Some(whole))
