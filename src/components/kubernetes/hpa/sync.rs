@@ -189,7 +189,9 @@ impl Hpa {
         let memory = self.memory(hpa);
         let is_known = |(namespace, known): &(String, LabelSelector)| *namespace == spec.namespace && known == selector;
         if !memory.selector.as_ref().is_some_and(is_known) {
-            memory.selector = Some((spec.namespace.clone(), selector.clone()));
+            // One that was deleted since the sync began is not registered again, or it would be a rival for ever.
+            let exists = cx.world.hpas[hpa.index()].exists;
+            memory.selector = exists.then(|| (spec.namespace.clone(), selector.clone()));
             memory.selected = Selected::default();
         }
         if self.is_ambiguous(cx.world, hpa, spec, selector) {
@@ -198,16 +200,17 @@ impl Hpa {
         Ok(())
     }
 
-    /// Whether the selector of another autoscaler matches a pod that this one's matches.
+    /// Whether several autoscalers' selectors match pods that this one's matches. Its own is one of them if it is registered.
     fn is_ambiguous(&self, world: &World, hpa: HpaId, spec: &HpaSpec, selector: &LabelSelector) -> bool {
         let others = self.autoscalers.iter().enumerate().filter(|(index, _)| *index != hpa.index());
         let rivals = others.filter_map(|(_, memory): (usize, &Memory)| memory.selector.as_ref());
         let mut rivals = rivals.peekable();
+        let own_is_registered = self.autoscalers.get(hpa.index()).is_some_and(|memory| memory.selector.is_some());
         if rivals.peek().is_none() {
             return false;
         }
         let own = templates_selected(world, &spec.namespace, selector);
-        rivals.any(|(namespace, selector)| {
+        let matching = rivals.filter(|(namespace, selector)| {
             let both: Vec<bool> = templates_selected(world, namespace, selector)
                 .into_iter()
                 .zip(&own)
@@ -215,7 +218,8 @@ impl Hpa {
                 .collect();
             // Mostly no template is shared, and no pod needs to be looked at.
             both.contains(&true) && world.living.iter().any(|pod| both[world.pod(pod).template.index()])
-        })
+        });
+        matching.take(2).count() + usize::from(own_is_registered) > 1
     }
 
     /// The answer about one metric; the next one is asked for, or the sync decides.

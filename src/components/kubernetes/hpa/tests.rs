@@ -221,6 +221,32 @@ fn two_autoscalers_on_the_same_pods_stop() {
     assert_eq!(reasons, [HpaReason::AmbiguousSelector; 2]);
 }
 
+/// A deletion takes the selector away; a sync that was begun before goes on and does not bring it back.
+#[test]
+fn one_deleted_during_its_sync_is_no_rival_afterwards() {
+    let mut plan = plan(2, external(1));
+    plan.hpas.push(plan.hpas[0].clone());
+    plan.timings.set(Stage::HpaReadScale, crate::plan::Distribution::Constant(Span::from_millis(100)));
+    let mut bench = Bench::new(&plan);
+    bench.external(4);
+    let owner = crate::world::Owner::Bare;
+    let new = crate::world::NewPod { template: TemplateId(0), owner, ordinal: 1, pinned: None, name: None };
+    bench.world.create_pod(new);
+    // Both have begun; the first is deleted before it has read its scale.
+    for _ in 0..2 {
+        bench.step();
+    }
+    bench.world.delete_hpa(HpaId(0));
+    let now = bench.world.now;
+    bench.with(now, |hpa, cx| hpa.handle(cx, Event::Changed(HpaId(0))));
+    while bench.world.hpas[1].outcome.began == Time::ZERO {
+        bench.step();
+    }
+    let reason = bench.world.hpas[1].status.scaling_active.unwrap().reason;
+    assert_eq!(reason, HpaReason::ValidMetricFound, "nobody else has these pods");
+    assert_eq!(bench.world.deployments[0].replicas, 4);
+}
+
 #[test]
 fn a_broken_metric_blocks_scaling_down_and_never_up() {
     let proposal = |replicas| Proposal {
