@@ -234,7 +234,10 @@ fn lacking(row: &Row) -> Vec<NodeRequirement> {
     let rest = rest.iter().filter(|(_, lacks)| *lacks).map(|(name, _)| name);
     let absent = gpu.iter().chain(accelerator).chain(rest);
     let key = |name: &str| format!("karpenter.k8s.aws/instance-{name}");
-    let absent = absent.map(|name| NodeRequirement::new(&key(name), NodeOperator::DoesNotExist, &[]));
+    // Of what type a reservation is, only instances of reservations say.
+    let reservation = ["type", "interruptible"].map(|name| format!("karpenter.k8s.aws/capacity-reservation-{name}"));
+    let absent = absent.map(|name| key(name)).chain(reservation);
+    let absent = absent.map(|key| NodeRequirement::new(&key, NodeOperator::DoesNotExist, &[]));
     absent.chain([NodeRequirement::new(&key("tenancy"), NodeOperator::In, &["default", "dedicated"])]).collect()
 }
 

@@ -205,7 +205,7 @@ pub fn known_label(key: String) -> String {
 }
 
 /// Labels that nodes of Karpenter on AWS have. Source: karpenter `pkg/apis/v1/labels.go`, provider `pkg/apis/v1/labels.go`.
-pub const NODE_LABELS: [&str; 40] = [
+pub const NODE_LABELS: [&str; 39] = [
     "kubernetes.io/arch",
     "kubernetes.io/os",
     "kubernetes.io/hostname",
@@ -240,7 +240,6 @@ pub const NODE_LABELS: [&str; 40] = [
     "karpenter.k8s.aws/instance-local-nvme",
     "karpenter.k8s.aws/instance-memory",
     "karpenter.k8s.aws/instance-network-bandwidth",
-    "karpenter.k8s.aws/instance-nitro-enclaves-supported",
     "karpenter.k8s.aws/instance-size",
     "karpenter.k8s.aws/instance-tenancy",
     "karpenter.k8s.aws/instance-type",

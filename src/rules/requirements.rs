@@ -23,7 +23,8 @@ pub const NODE_CLASS: &str = "karpenter.k8s.aws/ec2nodeclass";
 /// A capacity reservation.
 pub const RESERVATION_ID: &str = "karpenter.k8s.aws/capacity-reservation-id";
 
-/// What is well known may be undefined on a node that does not exist yet.
+/// What is well known may be undefined on a node that does not exist yet. Source: core `pkg/apis/v1/labels.go`, AWS provider
+/// `pkg/apis/v1/labels.go`, both of 1.14.
 pub fn is_well_known(key: &str) -> bool {
     const NAMES: [&str; 9] = [
         NODE_POOL,
@@ -36,10 +37,16 @@ pub fn is_well_known(key: &str) -> bool {
         "kubernetes.io/os",
         "topology.k8s.aws/zone-id",
     ];
-    const INSTANCE: [&str; 23] = [
+    const AWS: [&str; 5] = [
+        "capacity-reservation-id",
+        "capacity-reservation-type",
+        "capacity-reservation-interruptible",
+        "placement-group-id",
+        "placement-group-partition",
+    ];
+    const INSTANCE: [&str; 22] = [
         "hypervisor",
         "encryption-in-transit-supported",
-        "nitro-enclaves-supported",
         "category",
         "capability-flex",
         "family",
@@ -61,9 +68,9 @@ pub fn is_well_known(key: &str) -> bool {
         "accelerator-count",
         "tenancy",
     ];
-    NAMES.contains(&key)
-        || key == RESERVATION_ID
-        || key.strip_prefix("karpenter.k8s.aws/instance-").is_some_and(|rest| INSTANCE.contains(&rest))
+    let is_of_aws =
+        |rest: &str| AWS.contains(&rest) || rest.strip_prefix("instance-").is_some_and(|rest| INSTANCE.contains(&rest));
+    NAMES.contains(&key) || key.strip_prefix("karpenter.k8s.aws/").is_some_and(is_of_aws)
 }
 
 /// A label that a pod may not ask for: Karpenter's own domains beyond the well-known names, and the host name.
@@ -516,5 +523,15 @@ mod tests {
         assert!(requirements.get(ZONE).is_some());
         assert!(is_restricted("karpenter.sh/other") && is_restricted(HOSTNAME) && is_restricted("x.karpenter.sh/y"));
         assert!(!is_restricted(CAPACITY_TYPE) && !is_restricted("team"));
+        for known in [
+            "capacity-reservation-type",
+            "capacity-reservation-interruptible",
+            "placement-group-id",
+            "instance-tenancy",
+        ] {
+            assert!(is_well_known(&format!("karpenter.k8s.aws/{known}")), "{known}");
+        }
+        let later = "karpenter.k8s.aws/instance-nitro-enclaves-supported";
+        assert!(!is_well_known(later) && is_restricted(later), "1.14 does not know it");
     }
 }
