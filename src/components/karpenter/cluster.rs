@@ -292,11 +292,12 @@ pub fn is_synced(world: &World) -> bool {
     !world.claims.iter().any(|claim| claim.gone.is_none() && claim.instance.is_none())
 }
 
-/// The scheduler has given up on it for now, and it is Karpenter's to find a place for it.
+/// The scheduler has given up on it for now, and it is Karpenter's to find a place for it: also if it is on its way out or
+/// has ended without a node. Source: core `pkg/utils/pod/scheduling.go` (`IsProvisionable`).
 pub fn is_provisionable(world: &World, pod: PodId) -> bool {
     let entry = world.pod(pod);
     entry.unschedulable
-        && entry.is_active()
+        && entry.gone.is_none()
         && entry.node.is_none()
         && entry.nominated.is_none()
         && !is_of_node(world, pod)

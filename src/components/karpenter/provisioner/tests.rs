@@ -182,6 +182,20 @@ fn volumes_pin_the_zone_of_the_node_that_is_bought() {
     assert_eq!(zone_of(&["either", "a"]).as_deref(), Some("a"), "where both can be had");
 }
 
+/// A pod without a node that is being deleted, or has ended, still gets a place, as long as the object exists.
+#[test]
+fn pods_on_their_way_out_without_a_node_are_provisioned_for() {
+    use crate::world::PodPhase;
+    let plan = small_plan();
+    let mut world = World::new(&plan);
+    let all = pods(&mut world, TemplateId(0), 3);
+    world.pods[all[0].index()].deleting_since = Some(world.now);
+    world.pods[all[1].index()].phase = PodPhase::Failed;
+    world.delete_pod(all[2], None, crate::world::DeleteCause::User);
+    let provisionable: Vec<bool> = all.iter().map(|&pod| cluster::is_provisionable(&world, pod)).collect();
+    assert_eq!(provisionable, [true, true, false]);
+}
+
 /// News of a pod that waits make Karpenter look at once. From 1.13 on they take the look to come with them; before, it stays.
 #[test]
 fn ten_seconds_begin_anew_when_there_is_news_of_a_pod() {
