@@ -5,7 +5,7 @@
 use super::claims::fits;
 use super::memo::{Keys, Memo};
 use super::packing::{Refusal, Work};
-use super::pools::Daemon;
+use super::pools::{self, Daemon};
 use super::preferences::{self, HostPort, Wishes};
 use super::topology::Topology;
 use super::volumes::{self, Attached};
@@ -84,11 +84,14 @@ fn expected(world: &World, state: &StateNode, daemons: &[Daemon]) -> Option<Reso
     Some(Resources::default().max(&expected))
 }
 
-/// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation.
+/// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation. The pools that are
+/// asked are those that nodes are created of, so nodes of static, deleted or not ready ones always may. Source: core
+/// `scheduling/scheduler.go` (`NewScheduler`), `pkg/utils/disruption/disruption.go` (`IsUnderConsolidateAfter`).
 pub fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
     let (Some(claim), Some(pool)) = (state.claim.map(|id| world.claim(id)), state.pool) else { return true };
     let spec = &world.node_pools[pool.index()];
-    let (Some(after), Some(initialized), false) = (spec.consolidate_after, claim.initialized, spec.v1beta1) else {
+    let is_asked = pools::is_eligible(spec) && !spec.v1beta1;
+    let (Some(after), Some(initialized), true) = (spec.consolidate_after, claim.initialized, is_asked) else {
         return true;
     };
     now >= claim.last_pod_event.unwrap_or_else(|| initialized.whole_second()) + after

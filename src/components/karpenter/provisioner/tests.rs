@@ -196,6 +196,24 @@ fn pods_on_their_way_out_without_a_node_are_provisioned_for() {
     assert_eq!(provisionable, [true, true, false]);
 }
 
+/// Only pools that nodes are created of keep their nodes from taking pods of a consolidation.
+#[test]
+fn nodes_of_static_and_unusable_pools_are_settled() {
+    use crate::plan::{CapacityType, NodePoolSpec};
+    let settled = |edit: fn(&mut NodePoolSpec)| {
+        let mut plan = small_plan();
+        fixture::edit_pool(&mut plan, |pool| pool.consolidate_after = Some(Span::from_secs(600)));
+        fixture::edit_pool(&mut plan, edit);
+        let mut world = World::new(&plan);
+        fixture::node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 1);
+        let nodes = crate::components::karpenter::cluster::state_nodes(&plan, &world);
+        existing::is_settled(&world, &nodes[0], world.now)
+    };
+    assert!(!settled(|_| {}), "its ten minutes run");
+    assert!(settled(|pool| pool.replicas = Some(1)));
+    assert!(settled(|pool| pool.usable = false));
+}
+
 /// News of a pod that waits make Karpenter look at once. From 1.13 on they take the look to come with them; before, it stays.
 #[test]
 fn ten_seconds_begin_anew_when_there_is_news_of_a_pod() {
