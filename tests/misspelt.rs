@@ -108,6 +108,12 @@ fn values_and_names_that_nothing_has_are_warned_of() {
         ("nodeSelector: {", "nodeSelector: { example.com/rck: a,", "W143", "did you mean `example.com/rack`?"),
         ("nodeSelector: {", "nodeSelector: { karpenter.sh/nodepool: genral,", "W143", "did you mean `general`?"),
         ("nodeSelector: {", "nodeSelector: { disk: ssd,", "W143", "give it to a NodePool"),
+        (
+            "nodeSelector: {",
+            "nodeSelector: { karpenter.sh/capacity-typ: spot,",
+            "W143",
+            "did you mean `karpenter.sh/capacity-type`?",
+        ),
         ("targetPort: http", "targetPort: htp", "W136", "did you mean `http`?"),
         ("{ name: web, port: 80 }", "{ name: web, port: 8080 }", "W137", "Service web has no port 8080"),
     ];
@@ -375,4 +381,20 @@ hold: [p95(time_to_serve) <= 3m]
     {
         assert_eq!(text.matches(said).count(), 1, "{said}\n{text}");
     }
+}
+
+/// The grace period is for the hook and the end of the process together.
+#[test]
+fn a_hook_that_takes_the_whole_grace_period_is_warned_of() {
+    let hook = |seconds: u32| format!("lifecycle: {{ preStop: {{ exec: {{ command: [sleep, '{seconds}'] }} }} }}");
+    let manifests = |seconds| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  selector: {{ matchLabels: {{ app: web }} }}\n  \
+             template:\n    metadata: {{ labels: {{ app: web }} }}\n    spec: {{ containers: [{{ name: c, {} }}] }}\n",
+            hook(seconds)
+        )
+    };
+    let long = said_of("long-hook", &manifests(30));
+    assert!(long.contains("W166") && long.contains("sleeps 30 s, and it is killed 30 s after"), "{long}");
+    assert!(!said_of("short-hook", &manifests(29)).contains("W166"));
 }

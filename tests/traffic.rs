@@ -154,14 +154,16 @@ fn closed_loops_are_as_slow_as_measured() {
 #[test]
 fn a_pod_without_target_group_serves_when_its_application_answers() {
     let manifests = |probe: &str| {
+        let container = format!("[{{ name: c, {probe}resources: {{ requests: {{ cpu: 100m }} }} }}]");
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 1\n  selector: {{ matchLabels: {{ app: web }} }}\n  \
-             template:\n    metadata: {{ labels: {{ app: web }} }}\n    spec: {{ containers: [{{ name: c, {probe}resources: {{ requests: {{ cpu: 100m }} }} }}] }}\n\
-             ---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: [{{ port: 80 }}] }}\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 1\n  \
+             selector: {{ matchLabels: {{ app: web }} }}\n  template:\n    metadata: {{ labels: {{ app: web }} }}\n    spec: {{ \
+             containers: {container} }}\n---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: [{{ port: 80 }}] }}\n"
         )
     };
-    let scenario = "manifests: [manifests.yaml]\ncluster: { nodes: [{ instance_type: m5.large, count: 1 }] }\nservices: { web: { cpu_per_request: 10ms, start: 20s } }\n\
-                    traffic: { web: 5/s }\nactions: [{ at: 1m, scale: { deployment: web, replicas: 2 } }]\nrun: { until: 4m }\n";
+    let scenario = "manifests: [manifests.yaml]\ncluster: { nodes: [{ instance_type: m5.large, count: 1 }] }\n\
+                    services: { web: { cpu_per_request: 10ms, start: 20s } }\ntraffic: { web: 5/s }\n\
+                    actions: [{ at: 1m, scale: { deployment: web, replicas: 2 } }]\nrun: { until: 4m }\n";
     for probe in ["", "readinessProbe: { httpGet: { port: 80 }, periodSeconds: 1 }, "] {
         let plan = written("answers", &manifests(probe), scenario);
         let outcome = run_once(&plan, 0, false);

@@ -103,6 +103,25 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     template.claims_devices = !fields.list("resourceClaims", problems).is_empty();
     template.node_name = fields.text("nodeName", problems).filter(|name| !name.is_empty());
     template.requests = template.count();
+    say_long_hooks(fields, template, problems);
+}
+
+/// A preStop hook that takes all of the grace period: the process is killed without having been asked to stop.
+fn say_long_hooks(fields: &mut Fields<'_>, template: &PodTemplate, problems: &mut Problems) {
+    let grace = template.termination_grace;
+    for container in &template.containers {
+        let Some(hook) = container.pre_stop.filter(|&hook| hook >= grace && !hook.is_zero()) else { continue };
+        let place = fields.get("terminationGracePeriodSeconds").map_or(fields.place(), |node| node.place);
+        let text = format!(
+            "container {}: its preStop hook sleeps {} s, and it is killed {} s after its deletion",
+            container.name,
+            hook.decimal(),
+            grace.decimal()
+        );
+        let help =
+            "terminationGracePeriodSeconds (30 s by default) is for the hook and the end of the process together";
+        problems.push(Diagnostic::warning("W166", place, text).help(help));
+    }
 }
 
 fn named_items(fields: &mut Fields<'_>, key: &'static str, name: &'static str, problems: &mut Problems) -> Vec<String> {

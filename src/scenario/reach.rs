@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Values that labels of nodes may have, by label.
 pub(crate) type LabelValues = BTreeMap<String, BTreeSet<String>>;
 
+/// What Karpenter writes on its nodes about itself.
+const RECORDS: [&str; 2] = ["karpenter.sh/registered", "karpenter.sh/initialized"];
+
 /// Warns of all of it.
 pub(crate) fn check(draft: &mut Draft) {
     let Draft { objects, problems, plan, label_values, .. } = draft;
@@ -208,8 +211,10 @@ impl<'p> OwnLabels<'p> {
         let terms = template.affinity.node_required.iter().flatten();
         let required = terms.clone().filter(|_| terms.clone().count() == 1).flat_map(|term| &term.expressions).cloned();
         let must_have = |one: &NodeRequirement| {
-            let own =
-                normalized(&one.key) == NODE_POOL || !(is_well_known(normalized(&one.key)) || is_restricted(&one.key));
+            let key = normalized(&one.key);
+            // In domains that belong to Karpenter nobody makes labels of his own: what is not one of its own is misspelt.
+            let is_made = key == HOSTNAME || NODE_LABELS.contains(&key) || RECORDS.contains(&key);
+            let own = key == NODE_POOL || !(is_well_known(key) || is_restricted(key) && is_made);
             own && matches!(one.operator, NodeOperator::In | NodeOperator::Exists)
         };
         for one in selected.chain(required).filter(must_have).filter(|_| self.has_nodes) {
@@ -224,7 +229,10 @@ impl<'p> OwnLabels<'p> {
                     }
                     one.values.first().and_then(|value| suggestion(value, known.iter().copied()))
                 }
-                None => nearest(&one.key, self.values.keys().copied()).map(|near| format!("did you mean `{near}`?")),
+                None => {
+                    let labels = self.values.keys().copied().chain(NODE_LABELS);
+                    nearest(&one.key, labels).map(|near| format!("did you mean `{near}`?"))
+                }
             };
             let value = one.values.join(" or ");
             let wanted = if value.is_empty() { one.key.clone() } else { format!("{}: {value}", one.key) };

@@ -771,8 +771,8 @@ const LONELY: &str =
 #[test]
 fn clients_of_a_lonely_service_meet_its_empty_target_group() {
     let folder = Folder::new("lonely-group");
-    let binding = "apiVersion: elbv2.k8s.aws/v1beta1\nkind: TargetGroupBinding\nmetadata: { name: front }\nspec: { serviceRef: { name: web, \
-                   port: 80 }, targetGroupARN: front }\n";
+    let binding = "apiVersion: elbv2.k8s.aws/v1beta1\nkind: TargetGroupBinding\nmetadata: { name: front }\nspec: { serviceRef: { \
+                   name: web, port: 80 }, targetGroupARN: front }\n";
     let second = LONELY.replace("name: web", "name: inner").replace("wbe", "web");
     let scenario = "manifests: [app.yaml]\ntarget_groups: { front: {} }\nservices: { web: { cpu_per_request: 10ms } }\n\
                     traffic: { web: 5/s }\nrun: { until: 1m }\n";
