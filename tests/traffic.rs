@@ -157,8 +157,9 @@ fn a_pod_without_target_group_serves_when_its_application_answers() {
         let container = format!("[{{ name: c, {probe}resources: {{ requests: {{ cpu: 100m }} }} }}]");
         format!(
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 1\n  \
-             selector: {{ matchLabels: {{ app: web }} }}\n  template:\n    metadata: {{ labels: {{ app: web }} }}\n    spec: {{ \
-             containers: {container} }}\n---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: [{{ port: 80 }}] }}\n"
+             selector: {{ matchLabels: {{ app: web }} }}\n  template:\n    metadata: {{ labels: {{ app: web }} }}\n    \
+             spec: {{ containers: {container} }}\n---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\n\
+             spec: {{ selector: {{ app: web }}, ports: [{{ port: 80 }}] }}\n"
         )
     };
     let scenario = "manifests: [manifests.yaml]\ncluster: { nodes: [{ instance_type: m5.large, count: 1 }] }\n\
