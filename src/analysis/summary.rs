@@ -94,6 +94,7 @@ fn stopped(plan: &Plan, limit: LimitReached) -> Value {
     let (what, at) = match limit {
         LimitReached::Events(at) => ("too many events", at),
         LimitReached::SameInstant(at) => ("too many events at one instant", at),
+        LimitReached::Pods(at) => ("too many pods", at),
     };
     json!({ "because": what, "at_s": at_seconds(plan, at) })
 }

@@ -151,6 +151,9 @@ impl<'p> Sim<'p> {
             }
             self.settle(now);
             self.verify_step(now);
+            if self.world.living.len() > self.plan.limits.pods_max {
+                return Some(LimitReached::Pods(now));
+            }
         }
     }
 

@@ -9,13 +9,16 @@ pub struct Limits {
     pub events_max: u64,
     /// Events at one instant: more means two components wake each other without delay.
     pub same_instant_events_max: u64,
+    /// Pods that exist at one time: autoscalers may ask for as many as they like.
+    pub pods_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         // Half an hour of request-level traffic at a few thousand requests a second is about 1e7 events; an instant
         // with more than a million events was a loop each time it was seen.
-        Limits { events_max: 4_000_000_000, same_instant_events_max: 1_000_000 }
+        // Kubernetes is built for 150 000 pods (kubernetes.io, "Considerations for large clusters").
+        Limits { events_max: 4_000_000_000, same_instant_events_max: 1_000_000, pods_max: 200_000 }
     }
 }
 
@@ -26,6 +29,8 @@ pub enum LimitReached {
     Events(Time),
     /// `same_instant_events_max` events were handled without time passing.
     SameInstant(Time),
+    /// More than `pods_max` pods existed at one time.
+    Pods(Time),
 }
 
 /// Counts events against [`Limits`].

@@ -58,6 +58,9 @@ pub fn describe_limit(plan: &Plan, limit: LimitReached) -> String {
             let most = plan.limits.same_instant_events_max;
             format!("{most} events happened at {} s without time passing", at.decimal_from(plan.start))
         }
+        LimitReached::Pods(at) => {
+            format!("more than {} pods existed at {} s", plan.limits.pods_max, at.decimal_from(plan.start))
+        }
     }
 }
 
