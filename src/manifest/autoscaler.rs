@@ -23,8 +23,7 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
     let target_name = target.required_text("name", problems)?;
     fields.required("maxReplicas", problems)?;
     let max_replicas = fields.integer_in("maxReplicas", 1, i32::MAX.into(), problems)?;
-    // As many as a run may begin with.
-    let min_replicas = fields.integer_in("minReplicas", 0, 10_000, problems).unwrap_or(1);
+    let min_replicas = fields.integer_in("minReplicas", 0, i32::MAX.into(), problems).unwrap_or(1);
     if min_replicas > max_replicas {
         let message = format!("minReplicas {min_replicas} is more than maxReplicas {max_replicas}");
         problems.error("E015", fields.place_at(&["minReplicas"]), message);
@@ -203,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn the_most_is_any_that_the_api_server_takes() {
+    fn sizes_are_any_that_the_api_server_takes() {
         let text = "metadata: {name: h}\nspec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: w}, \
-                    minReplicas: 2000, maxReplicas: 2147483647}";
+                    minReplicas: 20000, maxReplicas: 2147483647}";
         let spec = read(text);
-        assert_eq!((spec.min_replicas, spec.max_replicas), (2_000, i32::MAX));
+        assert_eq!((spec.min_replicas, spec.max_replicas), (20_000, i32::MAX));
     }
 
     #[test]

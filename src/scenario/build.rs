@@ -163,6 +163,11 @@ pub(crate) fn place_template(
     TemplateId::at(plan.templates.len() - 1)
 }
 
+/// Replicas of one workload that a run may begin with, and that it may ever want: a bound of memory, far above what Kubernetes is
+/// built for.
+const REPLICAS_AT_START_MAX: i32 = 10_000;
+const REPLICAS_MAX: i32 = 1_000_000;
+
 fn place_autoscalers(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
     for found in &objects.hpas {
@@ -195,6 +200,15 @@ fn place_autoscalers(draft: &mut Draft) {
             let help = "write minReplicas: 1, or controllers: { hpa.scale_to_zero: true } (on from Kubernetes 1.37)";
             let place = found.references.place_of("minReplicas").unwrap_or(found.place);
             problems.push(Diagnostic::error("E015", place, message).help(help));
+        }
+        for (field, value, most) in
+            [("minReplicas", hpa.min_replicas, REPLICAS_AT_START_MAX), ("maxReplicas", hpa.max_replicas, REPLICAS_MAX)]
+        {
+            if value > most {
+                let message = format!("HorizontalPodAutoscaler {}: no run goes beyond {field}: {most}", hpa.name);
+                let place = found.references.place_of(field).unwrap_or(found.place);
+                problems.push(Diagnostic::error("E015", place, message).label("more than is simulated"));
+            }
         }
         plan.hpas.push(Arc::new(hpa.clone()));
     }

@@ -792,6 +792,22 @@ fn clients_of_a_lonely_service_meet_its_empty_target_group() {
     }
 }
 
+/// What the API server takes, but no run could hold.
+#[test]
+fn an_autoscaler_without_bounds_is_refused() {
+    let folder = Folder::new("unbounded");
+    for (least, most, field) in [(20_000, 30_000, "minReplicas"), (2, i32::MAX, "maxReplicas")] {
+        let hpa = format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{ name: web }}\nspec: {{ minReplicas: {least}, \
+             maxReplicas: {most}, scaleTargetRef: {{ apiVersion: apps/v1, kind: Deployment, name: web }} }}\n"
+        );
+        folder.write("app.yaml", format!("{DEPLOYMENT}---\n{hpa}"));
+        let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
+        let problems = load(&path, &LoadOptions::default()).err().expect("too many").render(false);
+        assert!(problems.contains("E015") && problems.contains(&format!("no run goes beyond {field}")), "{problems}");
+    }
+}
+
 #[test]
 fn what_says_a_thing_twice_is_told() {
     let folder = Folder::new("twice");
