@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_loop_without_delay_is_caught_and_time_resets_the_count() {
-        let mut meter = Meter::new(Limits { events_max: 100, same_instant_events_max: 3 });
+        let mut meter = Meter::new(Limits { events_max: 100, same_instant_events_max: 3, pods_max: 9 });
         let (early, late) = (Time::from_unix_seconds(1), Time::from_unix_seconds(2));
         assert!((0..3).all(|_| meter.count(early).is_ok()));
         assert!((0..3).all(|_| meter.count(late).is_ok()));
