@@ -803,7 +803,7 @@ fn an_autoscaler_without_bounds_is_refused() {
         );
         folder.write("app.yaml", format!("{DEPLOYMENT}---\n{hpa}"));
         let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
-        let problems = load(&path, &LoadOptions::default()).err().expect("too many").render(false);
+        let problems = load(&path, &LoadOptions::default()).expect_err("too many").render(false);
         assert!(problems.contains("E015") && problems.contains(&format!("no run goes beyond {field}")), "{problems}");
     }
 }
