@@ -111,7 +111,8 @@ fn say_long_hooks(fields: &mut Fields<'_>, template: &PodTemplate, problems: &mu
     let grace = template.termination_grace;
     for container in &template.containers {
         let Some(hook) = container.pre_stop.filter(|&hook| hook >= grace && !hook.is_zero()) else { continue };
-        let place = fields.get("terminationGracePeriodSeconds").map_or(fields.place(), |node| node.place);
+        let said = fields.get("terminationGracePeriodSeconds").or_else(|| fields.get("containers"));
+        let place = said.map_or(fields.place(), |node| node.place);
         let text = format!(
             "container {}: its preStop hook sleeps {} s, and it is killed {} s after its deletion",
             container.name,
