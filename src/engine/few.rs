@@ -4,6 +4,9 @@
 //! taken, so an element is put in by moving whichever side is shorter: what comes soon has few before it, what comes late
 //! few behind it.
 
+/// So many are asked one after another.
+const SOON: usize = 6;
+
 /// Elements in order.
 #[derive(Clone, Debug)]
 pub(super) struct Few<T> {
@@ -37,17 +40,27 @@ impl<T: Copy> Few<T> {
         self.first = (self.first + 1).min(self.list.len());
     }
 
-    /// Puts one in, behind all those that come before it.
+    /// Puts one in, behind all those that come before it. Most come soon: the first few are asked one after another, and
+    /// only behind them is halved.
     #[inline]
     pub fn put(&mut self, element: T, comes_before: impl Fn(&T) -> bool) {
-        let before = self.list[self.first..].partition_point(comes_before);
-        let place = self.first + before;
-        if self.first > 0 && before <= self.list.len() - place {
-            self.list.copy_within(self.first..place, self.first - 1);
+        let held = &self.list[self.first..];
+        let soon = held.iter().take(SOON).position(|other| !comes_before(other)).unwrap_or(SOON.min(held.len()));
+        let before = if soon < SOON { soon } else { SOON + held[SOON..].partition_point(comes_before) };
+        if self.first > 0 && before <= held.len() - before {
             self.first -= 1;
-            self.list[place - 1] = element;
+            let moved = &mut self.list[self.first..=self.first + before];
+            // Of none or one there is nothing to call for.
+            match moved {
+                [place] => *place = element,
+                [place, behind] => (*place, *behind) = (*behind, element),
+                _ => {
+                    moved.copy_within(1.., 0);
+                    moved[before] = element;
+                }
+            }
         } else {
-            self.put_from_behind(place, element);
+            self.put_from_behind(self.first + before, element);
         }
     }
 
