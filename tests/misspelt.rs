@@ -398,3 +398,78 @@ fn a_hook_that_takes_the_whole_grace_period_is_warned_of() {
     assert!(long.contains("W166") && long.contains("sleeps 30 s, and it is killed 30 s after"), "{long}");
     assert!(!said_of("short-hook", &manifests(29)).contains("W166"));
 }
+
+/// An autoscaler that can read nothing is as silent in a cluster: a condition says it, and nobody looks.
+#[test]
+fn metrics_that_an_autoscaler_can_never_read_are_warned_of() {
+    let resource = |rest: &str| {
+        format!("type: Resource, resource: {{ {rest}, target: {{ type: Utilization, averageUtilization: 70 }} }}")
+    };
+    let of_container = |container: &str| {
+        let target = "target: { type: Utilization, averageUtilization: 70 }";
+        format!("type: ContainerResource, containerResource: {{ name: cpu, container: {container}, {target} }}")
+    };
+    let average = "target: { type: AverageValue, averageValue: 10 }";
+    let scenario = "manifests: [app.yaml]\nexternal_metrics: [{ name: queue_length, value: 5 }]\n";
+    let said = |test: &str, metric: &str, scenario: &str, requests: &str| {
+        let hpa = format!(
+            "---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{ name: web }}\nspec:\n  maxReplicas: 5\n  \
+             scaleTargetRef: {{ apiVersion: apps/v1, kind: Deployment, name: web }}\n  metrics: [{{ {metric} }}]\n"
+        );
+        said_of_scenario(test, scenario, &format!("{}{hpa}", SMALL.replace("{ cpu: 100m }", requests)))
+    };
+    let (cpu, none) = ("{ cpu: 100m, memory: 64Mi }", "{ memory: 64Mi }");
+    let fails = [
+        (resource("name: cpu"), none, "container web has no request for it"),
+        (resource("name: nvidia.com/gpu"), cpu, "metrics-server does not serve"),
+        (of_container("wbe"), cpu, "did you mean `web`?"),
+        (of_container("web"), none, "FailedGetContainerResourceMetric"),
+        (format!("type: Pods, pods: {{ metric: {{ name: rps }}, {average} }}"), cpu, "FailedGetPodsMetric"),
+        (
+            format!("type: External, external: {{ metric: {{ name: queue_lenght }}, {average} }}"),
+            cpu,
+            "did you mean `queue_length`?",
+        ),
+    ];
+    for (number, (metric, requests, expected)) in fails.iter().enumerate() {
+        let text = said(&format!("unread-{number}"), metric, scenario, requests);
+        assert!(text.contains("W167") && text.contains(expected), "{metric}: {expected}\n{text}");
+    }
+    let value = format!("type: Resource, resource: {{ name: cpu, {average} }}");
+    let external = format!("type: External, external: {{ metric: {{ name: queue_length }}, {average} }}");
+    for (number, (metric, requests)) in
+        [(resource("name: cpu"), cpu), (of_container("web"), cpu), (value, none), (external, none)].iter().enumerate()
+    {
+        let text = said(&format!("read-{number}"), metric, scenario, requests);
+        assert!(!text.contains("W167") && !text.contains("W168"), "{metric}\n{text}");
+    }
+    let memory = said("memory", &resource("name: memory"), scenario, cpu);
+    assert!(memory.contains("W168") && memory.contains("they are taken to use 64Mi each"), "{memory}");
+    let known =
+        format!("{scenario}services: {{ web: {{ cpu_per_request: 10ms, memory: 50Mi }} }}\ntraffic: {{ web: 5/s }}\n");
+    let memory = said("memory-known", &resource("name: memory"), &known, cpu);
+    assert!(!memory.contains("W168"), "{memory}");
+}
+
+/// Of v1 the API server knows no `metrics`, of v2 no percentage beside them.
+#[test]
+fn an_autoscaler_has_the_fields_of_its_version_only() {
+    let hpa = |version: &str, rest: &str| {
+        format!(
+            "{SMALL}---\napiVersion: autoscaling/{version}\nkind: HorizontalPodAutoscaler\nmetadata: {{ name: web }}\nspec:\n  \
+             maxReplicas: 5\n  scaleTargetRef: {{ apiVersion: apps/v1, kind: Deployment, name: web }}\n  {rest}\n"
+        )
+    };
+    let behavior = "behavior: { scaleDown: { stabilizationWindowSeconds: 60 } }";
+    let percent = "targetCPUUtilizationPercentage: 60";
+    for (test, version, rest, wrong) in [
+        ("v1-behavior", "v1", behavior, true),
+        ("v1-percent", "v1", percent, false),
+        ("v2-behavior", "v2", behavior, false),
+        ("v2-percent", "v2", percent, true),
+    ] {
+        let text = said_of(test, &hpa(version, rest));
+        let said = text.contains(&format!("autoscaling/{version} has no field"));
+        assert_eq!(said, wrong, "{version} {rest}\n{text}");
+    }
+}

@@ -6,7 +6,7 @@ use super::common::{metadata, selector};
 use crate::engine::Span;
 use crate::plan::{Behavior, HpaSpec, MetricSpec, MetricTarget, ScalingPolicy, ScalingRules, SelectPolicy};
 use crate::rules::labels::LabelSelector;
-use crate::scenario::diagnostic::Problems;
+use crate::scenario::diagnostic::{Diagnostic, Problems};
 use crate::scenario::reader::{self, Fields};
 use crate::scenario::yaml::Node;
 
@@ -16,6 +16,7 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
     let metadata = metadata(&mut object, problems)?;
     object.required("spec", problems)?;
     let mut fields = object.fields("spec", problems)?;
+    say_other_version(node.get("apiVersion").and_then(Node::text), fields.node(), problems);
     fields.required("scaleTargetRef", problems)?;
     let mut target = fields.fields("scaleTargetRef", problems)?;
     let target_version = target.text("apiVersion", problems).unwrap_or_default();
@@ -44,6 +45,23 @@ pub fn read_hpa(node: &Node, problems: &mut Problems) -> Option<HpaSpec> {
         metrics: if metrics.is_empty() { vec![cpu_utilization(80)] } else { metrics },
         behavior: fields.fields("behavior", problems).map(|behavior| read_behavior(behavior, problems)),
     })
+}
+
+/// v1 knows a percentage of CPU, everything since v2beta1 a list of metrics: of the other one's fields the API server says that it
+/// does not know them.
+fn say_other_version(version: Option<&str>, spec: &Node, problems: &mut Problems) {
+    let (foreign, help): (&[&str], _) = match version {
+        Some("autoscaling/v1") => (&["metrics", "behavior"], "write apiVersion: autoscaling/v2"),
+        Some("autoscaling/v2") => {
+            let help = "write metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 70 } } }]";
+            (&["targetCPUUtilizationPercentage"], help)
+        }
+        _ => return,
+    };
+    for entry in spec.entries().iter().filter(|entry| foreign.contains(&&*entry.key)) {
+        let message = format!("{} has no field `{}`", version.unwrap_or_default(), entry.key);
+        problems.push(Diagnostic::error("E010", entry.key_place, message).label("of another version").help(help));
+    }
 }
 
 fn cpu_utilization(percent: i32) -> MetricSpec {

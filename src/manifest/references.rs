@@ -20,6 +20,8 @@ const FIELDS: [&str; 8] = [
 ];
 /// Objects whose `name` is that of another object.
 const REFERENCES: [&str; 3] = ["scaleTargetRef", "nodeClassRef", "serviceRef"];
+/// Where an autoscaler names a metric (`metric`), and the container of which it counts one (`container`).
+const METRICS: [&str; 3] = ["resource", "containerResource", "metric"];
 
 /// Fields of one object with their values and places.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +60,8 @@ impl References {
                 for entry in entries {
                     match (&*entry.key, label) {
                         ("name", _) if REFERENCES.contains(&owner) => self.keep(owner, &entry.value),
+                        ("name", _) if METRICS.contains(&owner) => self.keep("metric", &entry.value),
+                        ("container", _) if owner == "containerResource" => self.keep("container", &entry.value),
                         ("port", _) if owner == "serviceRef" => self.keep("serviceRef.port", &entry.value),
                         ("values", Some(label)) => entry.value.items().iter().for_each(|item| self.keep(label, item)),
                         (label, _) if owner == "nodeSelector" => self.keep(label, &entry.value),

@@ -1,7 +1,7 @@
 //! Objects into the plan: ids assigned, names resolved, admission done.
 
-use super::Draft;
 use super::diagnostic::{Diagnostic, Place, Problems, nearest};
+use super::{Draft, autoscalers};
 use crate::engine::Span;
 use crate::manifest::common::Found;
 use crate::manifest::namespace::NAME_LABEL;
@@ -50,7 +50,7 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     }
     plan.services = draft.objects.services.iter().map(|found| Arc::new(found.value.clone())).collect();
     plan.node_classes = draft.objects.node_classes.iter().map(|found| Arc::new(found.value.clone())).collect();
-    place_autoscalers(draft);
+    autoscalers::place(draft);
     place_pools(draft);
     place_bindings(draft);
     place_alarms(draft);
@@ -161,57 +161,6 @@ pub(crate) fn place_template(
     }
     plan.templates.push(Arc::new(template));
     TemplateId::at(plan.templates.len() - 1)
-}
-
-/// Replicas of one workload that a run may begin with, and that it may ever want: a bound of memory, far above what Kubernetes is
-/// built for.
-const REPLICAS_AT_START_MAX: i32 = 10_000;
-const REPLICAS_MAX: i32 = 1_000_000;
-
-fn place_autoscalers(draft: &mut Draft) {
-    let Draft { plan, objects, problems, .. } = draft;
-    for found in &objects.hpas {
-        let hpa = &found.value;
-        let target = found.at("scaleTargetRef", &hpa.target_name);
-        if !["Deployment", "StatefulSet"].contains(&hpa.target_kind.as_str()) {
-            let text =
-                format!("HorizontalPodAutoscaler {} scales a {}, which is not modelled", hpa.name, hpa.target_kind);
-            problems.push(Diagnostic::warning("W150", target, text));
-        } else if hpa.target_group() != Some("apps") {
-            let text = format!(
-                "HorizontalPodAutoscaler {} scales a {} of {}, which no cluster has: it fails with FailedGetScale",
-                hpa.name,
-                hpa.target_kind,
-                if hpa.target_version.is_empty() { "no apiVersion" } else { &hpa.target_version }
-            );
-            let help = "write scaleTargetRef: { apiVersion: apps/v1, ... }";
-            problems.push(Diagnostic::warning("W150", target, text).help(help));
-        } else if !plan.deployments.iter().any(|deployment| hpa.names(deployment)) {
-            let message = format!(
-                "HorizontalPodAutoscaler {} scales {} `{}`, which is not in namespace {}",
-                hpa.name, hpa.target_kind, hpa.target_name, hpa.namespace
-            );
-            let same = plan.deployments.iter().filter(|deployment| deployment.kind() == hpa.target_kind);
-            let names = same.map(|deployment| deployment.name.as_str());
-            problems.push(Diagnostic::error("E016", target, message).suggest(&hpa.target_name, names).missing_object());
-        }
-        if hpa.min_replicas == 0 && !plan.flags.hpa.scale_to_zero {
-            let message = format!("HorizontalPodAutoscaler {}: minReplicas 0 needs the gate HPAScaleToZero", hpa.name);
-            let help = "write minReplicas: 1, or controllers: { hpa.scale_to_zero: true } (on from Kubernetes 1.37)";
-            let place = found.references.place_of("minReplicas").unwrap_or(found.place);
-            problems.push(Diagnostic::error("E015", place, message).help(help));
-        }
-        for (field, value, most) in
-            [("minReplicas", hpa.min_replicas, REPLICAS_AT_START_MAX), ("maxReplicas", hpa.max_replicas, REPLICAS_MAX)]
-        {
-            if value > most {
-                let message = format!("HorizontalPodAutoscaler {}: no run goes beyond {field}: {most}", hpa.name);
-                let place = found.references.place_of(field).unwrap_or(found.place);
-                problems.push(Diagnostic::error("E015", place, message).label("more than is simulated"));
-            }
-        }
-        plan.hpas.push(Arc::new(hpa.clone()));
-    }
 }
 
 fn place_pools(draft: &mut Draft) {

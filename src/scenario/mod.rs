@@ -8,6 +8,7 @@
 //! ```
 
 pub mod apps;
+mod autoscalers;
 pub mod build;
 pub mod cluster;
 pub mod controllers;
@@ -362,6 +363,7 @@ fn read_scenario(node: &Node, draft: &mut Draft, options: &LoadOptions) {
         apps::say_unused_groups(groups, draft);
     }
     external::read_metrics(fields.list("external_metrics", &mut draft.problems), draft);
+    autoscalers::check_metrics(draft);
     external::read_watched(fields.list("metrics", &mut draft.problems), draft);
     if let Some(activations) = fields.get("activations") {
         external::read_activations(activations, draft);
