@@ -82,6 +82,41 @@ pub struct SliceWrites {
     pub delete: Vec<usize>,
 }
 
+/// A write of a slice that changes some of its endpoints and leaves the others as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceEdit {
+    /// Places of endpoints that leave, in order.
+    pub leave: Vec<usize>,
+    /// Endpoints that change, by their place before anything leaves.
+    pub change: Vec<(usize, SliceEndpoint)>,
+    /// Endpoints that join, behind the others.
+    pub join: Vec<SliceEndpoint>,
+    /// [`EndpointSlice::headless`] from now on.
+    pub headless: bool,
+}
+
+impl SliceEdit {
+    /// It leaves the slice as it is.
+    pub fn is_empty(&self) -> bool {
+        self.leave.is_empty() && self.change.is_empty() && self.join.is_empty()
+    }
+
+    /// Forgets what it does.
+    pub fn clear(&mut self) {
+        self.leave.clear();
+        self.change.clear();
+        self.join.clear();
+    }
+
+    /// Does that to a slice; then it is empty.
+    pub fn apply_to(&mut self, slice: &mut EndpointSlice) {
+        slice.headless = self.headless;
+        self.change.drain(..).for_each(|(place, endpoint)| slice.endpoints[place] = endpoint);
+        self.leave.drain(..).rev().for_each(|place| drop(slice.endpoints.remove(place)));
+        slice.endpoints.append(&mut self.join);
+    }
+}
+
 /// Writes counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SliceWriteCounts {
@@ -126,31 +161,82 @@ impl World {
         self.set_endpoints(service, endpoints);
     }
 
+    /// Changes the only slice of a Service, one of IPv4, and its endpoints with it; `edit` is empty then.
+    pub fn edit_slice(&mut self, service: ServiceId, edit: &mut SliceEdit) {
+        let [slice] = &mut *self.slices[service.index()] else { return };
+        self.slices_version += 1;
+        self.slice_writes.updated += 1;
+        let endpoints = &mut self.endpoints[service.index()];
+        let place_of = |endpoints: &[Endpoint], pod| endpoints.binary_search_by_key(&pod, |endpoint| endpoint.pod);
+        for &place in &edit.leave {
+            if let Ok(place) = place_of(endpoints, slice.endpoints[place].pod) {
+                endpoints.remove(place);
+            }
+        }
+        for endpoint in edit.change.iter().map(|(_, endpoint)| endpoint).chain(&edit.join).filter_map(flat) {
+            match place_of(endpoints, endpoint.pod) {
+                Ok(place) => endpoints[place] = endpoint,
+                Err(place) => endpoints.insert(place, endpoint),
+            }
+        }
+        edit.apply_to(slice);
+        debug_assert!(
+            slice.endpoints.len() == endpoints.len()
+                && slice.endpoints.iter().filter_map(flat).all(|endpoint| endpoints.contains(&endpoint)),
+            "the endpoints are those of the slice"
+        );
+        self.push(Change::EndpointsChanged(service));
+    }
+
     /// Counts the changes of what EndpointSlices are made of, and of slices: of pods with addresses, of nodes as far as they
     /// count, of Services. While it stays, so do the slices that should be.
     pub fn slices_version(&self) -> u64 {
         self.slices_version
     }
 
-    pub(super) fn touch_slices(&mut self) {
-        self.slices_version += 1;
+    /// [`World::slices_version`] after the last change of that kind that was not of one pod alone.
+    pub fn slices_renewed(&self) -> u64 {
+        self.slices_renewed
     }
 
-    /// A change of something that EndpointSlices are made of; a pod without an address is in none.
+    /// Some of these pods that have changed since a [`World::slices_version`], in their order.
+    pub fn pods_moved_since(&self, version: u64, pods: &[PodId]) -> impl Iterator<Item = PodId> {
+        let moved = move |pod: &PodId| self.slices_moved.get(pod.index()).is_some_and(|&moved| moved > version);
+        pods.iter().copied().filter(moved)
+    }
+
+    pub(super) fn touch_slices(&mut self) {
+        self.slices_version += 1;
+        self.slices_renewed = self.slices_version;
+    }
+
+    fn touch_slices_of(&mut self, pod: PodId) {
+        self.slices_version += 1;
+        if self.slices_moved.len() <= pod.index() {
+            self.slices_moved.resize(pod.index() + 1, 0);
+        }
+        self.slices_moved[pod.index()] = self.slices_version;
+    }
+
+    /// Counts a change of something that EndpointSlices are made of; a pod without an address is in none.
     #[inline]
-    pub(super) fn moves_slices(&self, change: Change) -> bool {
-        let pod = match change {
-            Change::PodChanged(_) | Change::NodeLabels(_) | Change::NodeGone(_) => return true,
+    pub(super) fn note_for_slices(&mut self, change: Change) {
+        match change {
+            Change::NodeLabels(_) | Change::NodeGone(_) => self.touch_slices(),
+            Change::PodChanged(pod) => self.touch_slices_of(pod),
             Change::PodBound(pod)
             | Change::PodAddress(pod)
             | Change::PodPhase(pod, _)
             | Change::PodReady(pod, _)
             | Change::PodDeleting(pod, _)
-            | Change::PodGone(pod) => pod,
-            _ => return false,
-        };
-        let entry = self.pod(pod);
-        entry.address.is_some() || entry.ipv6.is_some()
+            | Change::PodGone(pod) => {
+                let entry = self.pod(pod);
+                if entry.address.is_some() || entry.ipv6.is_some() {
+                    self.touch_slices_of(pod);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// How often Services were created or changed.

@@ -17,6 +17,7 @@ pub mod custom_metrics;
 pub mod ec2_api;
 pub mod endpoint_slice;
 pub mod eviction;
+pub mod headcount;
 pub mod histogram;
 pub mod id_set;
 pub mod ids;
@@ -44,8 +45,11 @@ use cloud_metrics::HostCount;
 
 pub use change::{AlarmState, Change, DeleteCause, DisruptionReason, NodeReadiness};
 pub use custom_metrics::CustomMetrics;
-pub use endpoint_slice::{EndpointAddress, EndpointPort, EndpointSlice, SliceEndpoint, SliceWriteCounts, SliceWrites};
+pub use endpoint_slice::{
+    EndpointAddress, EndpointPort, EndpointSlice, SliceEdit, SliceEndpoint, SliceWriteCounts, SliceWrites,
+};
 pub use eviction::{Eviction, EvictionRequest};
+pub use headcount::Headcount;
 pub use histogram::Histogram;
 pub use id_set::{NodeSet, PodSet};
 pub use ids::*;
@@ -211,6 +215,7 @@ pub struct World {
     /// Selectors of controllers that run elsewhere (StatefulSets, lone ReplicaSets), by the pod they own.
     pub controller_selectors: std::collections::BTreeMap<PodId, crate::rules::labels::LabelSelector>,
     census: census::Census,
+    headcounts: headcount::Headcounts,
     services_version: u64,
     next_address: u32,
     /// How long an address rests; `None`: none is given twice.
@@ -220,6 +225,10 @@ pub struct World {
     cluster_version: u64,
     /// Changes so far of what EndpointSlices are made of.
     slices_version: u64,
+    /// That of the last change that was not of one pod alone.
+    slices_renewed: u64,
+    /// That of the last change of each pod; shorter than the list of pods.
+    slices_moved: Vec<u64>,
     /// How often the spec of a pod was replaced.
     pod_edits: u64,
     journal: Vec<Change>,
@@ -341,12 +350,15 @@ impl World {
             counts: Counts::default(),
             controller_selectors: std::collections::BTreeMap::new(),
             census: census::Census::default(),
+            headcounts: Default::default(),
             services_version: 0,
             next_address: 0x10,
             address_cooldown: plan.flags.kubelet.address_cooldown,
             free_addresses: Vec::new(),
             cluster_version: 0,
             slices_version: 0,
+            slices_renewed: 0,
+            slices_moved: Vec::new(),
             pod_edits: 0,
             journal: Vec::new(),
         }
@@ -467,7 +479,7 @@ impl World {
     fn push(&mut self, change: Change) {
         if change.moves_cluster() {
             self.touch_cluster();
-            self.slices_version += u64::from(self.moves_slices(change));
+            self.note_for_slices(change);
         }
         self.journal.push(change);
     }

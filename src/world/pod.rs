@@ -276,6 +276,7 @@ impl World {
             self.bind_pod(pod, node);
         }
         self.count_pod(pod);
+        self.count_member(pod);
         self.push(Change::PodChanged(pod));
     }
 
@@ -338,6 +339,7 @@ impl World {
             set.created_pods = set.created_pods.max(new.ordinal);
         }
         self.living.insert(id);
+        self.count_member(id);
         self.counts.pods_created += 1;
         self.push(Change::PodCreated(id));
         id
@@ -388,6 +390,7 @@ impl World {
             self.note_room(node);
         }
         self.count_pod(pod);
+        self.count_member(pod);
         self.pod_edits += 1;
         self.touch_cluster();
         self.touch_slices();
@@ -499,6 +502,7 @@ impl World {
     pub fn set_pod_ready(&mut self, pod: PodId, ready: bool) {
         let now = self.now;
         if self.pods[pod.index()].ready.set(ready, now) {
+            self.count_member(pod);
             self.push(Change::PodReady(pod, ready));
         }
     }
@@ -527,6 +531,7 @@ impl World {
         entry.preempted = cause == DeleteCause::Preemption;
         let vanishes = entry.node.is_none() || entry.is_finished();
         self.count_pod(pod);
+        self.count_member(pod);
         self.push(Change::PodDeleting(pod, cause));
         if vanishes {
             self.remove_pod(pod);
@@ -559,6 +564,7 @@ impl World {
             }
         }
         self.count_pod(pod);
+        self.count_member(pod);
         if let Owner::ReplicaSet(owner) = self.pods[pod.index()].owner {
             self.replica_sets[owner.index()].pods.retain(|&other| other != pod);
         }

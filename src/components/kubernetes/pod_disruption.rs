@@ -28,8 +28,8 @@ pub struct PodDisruption {
     checks: Vec<Option<Time>>,
     /// Templates that each budget matches, with the spec that says so.
     matched: Vec<Option<(Arc<PdbSpec>, Selected)>>,
-    /// Pods of the budget that was looked at last, and what owns them: only the memory is used again.
-    matching: Vec<PodId>,
+    /// The owners of the pods of the budget that was looked at last, and what gives those their size: only the memory is used again.
+    owners: Vec<Owner>,
     scaled: Vec<Scaled>,
 }
 
@@ -99,21 +99,27 @@ impl PodDisruption {
     }
 
     fn sync(&mut self, cx: &mut Cx, pdb: PdbId) {
-        let PodDisruption { matched, matching, scaled, .. } = self;
+        let PodDisruption { matched, owners, scaled, .. } = self;
         let selected = PodDisruption::matched(matched, cx.world, pdb);
         let entry = &cx.world.pdbs[pdb.index()];
         let (disrupted, recheck) = still_disrupted(cx.world, selected, &entry.disrupted, cx.now);
-        let mut healthy = 0;
-        matching.clear();
-        for pod in cx.world.living.iter() {
-            let one = cx.world.pod(pod);
-            if selected.has(one.template.index()) {
-                matching.push(pod);
-                healthy += usize::from(is_healthy(one, &disrupted, cx.now));
+        owners.clear();
+        let (mut matching, mut healthy) = (0, 0);
+        for (template, headcount) in cx.world.headcounts() {
+            if selected.has(template.index()) {
+                owners.push(headcount.owner);
+                matching += headcount.existing as usize;
+                healthy += headcount.healthy as usize;
             }
         }
-        let owners = || scale_of_owners(cx.world, matching, scaled);
-        let status = decide(&entry.spec, count(matching.len()), count(healthy), owners);
+        healthy -= held_back(cx.world, &disrupted, cx.now);
+        debug_assert_eq!(
+            (matching, healthy),
+            recount(cx.world, selected, &disrupted, cx.now),
+            "the headcounts are right"
+        );
+        let scale = || scale_of_owners(cx.world, owners, scaled);
+        let status = decide(&entry.spec, count(matching), count(healthy), scale);
         match status {
             // The records stay as they were, and nothing looks at their expiry.
             None => return cx.world.fail_pdb(pdb),
@@ -188,9 +194,26 @@ fn count(number: usize) -> i32 {
 }
 
 /// A record keeps a pod from counting as healthy until its timeout, that instant excluded.
-fn is_healthy(pod: &Pod, disrupted: &[(PodId, Time)], now: Time) -> bool {
-    let recorded = || disrupted.iter().any(|&(other, at)| other == pod.id && at + DELETION_TIMEOUT > now);
-    pod.is_ready() && pod.deleting_since.is_none() && !recorded()
+fn holds_back((_, at): (PodId, Time), now: Time) -> bool {
+    at + DELETION_TIMEOUT > now
+}
+
+/// Ready pods that do not count as healthy because of their records; those are of pods that match and are not to be deleted.
+fn held_back(world: &World, disrupted: &[(PodId, Time)], now: Time) -> usize {
+    let holds = |record: &&(PodId, Time)| holds_back(**record, now) && world.pod(record.0).is_ready();
+    let is_first = |(place, record): &(usize, &(PodId, Time))| {
+        let mut earlier = disrupted[..*place].iter();
+        !earlier.any(|other| other.0 == record.0 && holds_back(*other, now))
+    };
+    disrupted.iter().enumerate().filter(|(_, record)| holds(record)).filter(is_first).count()
+}
+
+/// Pods that match and those of them that are healthy, counted one by one.
+fn recount(world: &World, selected: &Selected, disrupted: &[(PodId, Time)], now: Time) -> (usize, usize) {
+    let recorded = |pod: &Pod| disrupted.iter().any(|&record| record.0 == pod.id && holds_back(record, now));
+    let is_healthy = |pod: &&Pod| pod.is_ready() && pod.deleting_since.is_none() && !recorded(pod);
+    let matching = || world.living.iter().map(|pod| world.pod(pod)).filter(|pod| selected.has(pod.template.index()));
+    (matching().count(), matching().filter(is_healthy).count())
 }
 
 /// Records of selected pods that exist without deletion and are not older than the timeout, and when the next one expires.
@@ -210,20 +233,18 @@ fn still_disrupted(
     (kept, next)
 }
 
-/// Sum of the scales of the pods' controllers, each once; pods without controller add nothing. `counted` is memory for it.
-fn scale_of_owners(world: &World, pods: &[PodId], counted: &mut Vec<Scaled>) -> Option<i32> {
-    // Few: looking through them is cheaper than a tree. Neighbours mostly share their owner.
+/// Sum of the scales of pods' controllers, each once; pods without controller add nothing. `counted` is memory for it.
+fn scale_of_owners(world: &World, owners: &[Owner], counted: &mut Vec<Scaled>) -> Option<i32> {
+    // Few: looking through them is cheaper than a tree.
     counted.clear();
-    let (mut last, mut total) = (None, 0i32);
-    for &pod in pods {
-        let id = match world.pod(pod).owner {
-            Owner::ReplicaSet(id) if last == Some(id) => continue,
+    let mut total = 0i32;
+    for owner in owners {
+        let id = match *owner {
             Owner::ReplicaSet(id) => id,
             Owner::Bare => continue,
             // A DaemonSet has no scale.
             Owner::DaemonSet(_) => return None,
         };
-        last = Some(id);
         let set = &world.replica_sets[id.index()];
         if set.gone.is_some() {
             return None;

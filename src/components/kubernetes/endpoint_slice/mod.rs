@@ -4,7 +4,7 @@
 //!  PodReady, PodAddress, PodDeleting, PodGone ─► Pod ─(batch period)─► Due ─┐
 //!  ServiceChanged ─► Service ──────────────────────────────────────────────►├─► Sync(service)
 //!                    a pod's node is missing: 1, 2, 4 ... s later ─► Due ───┘       │ reads pods, nodes, slices
-//!                                                                                   └► World::write_slices
+//!                                                                                   └► World::write_slices, edit_slice
 //! ```
 //!
 //! Source: `pkg/controller/endpointslice/endpointslice_controller.go`, staging `endpointslice`. Left out: topology mode
@@ -17,7 +17,8 @@ pub mod reconcile;
 use crate::components::{self, Cx};
 use crate::engine::{Span, Time};
 use crate::plan::{PodTemplate, ServiceId, ServiceSpec, TemplateId};
-use crate::world::{Address, EndpointSlice as Slice, Ipv6Address, PodId, SliceWrites, World};
+use crate::world::{Address, EndpointSlice as Slice, Ipv6Address, PodId, SliceEdit, SliceWrites, World};
+use one::{Look, reconcile_moved};
 use reconcile::is_listed;
 
 /// Retries of a sync that left out a pod whose node does not exist. Source: `maxRetries`.
@@ -30,6 +31,8 @@ const RETRY: (Span, Span) = (Span::from_secs(1), Span::from_secs(1000));
 struct Known {
     /// Selected pods whose objects exist, by id.
     pods: Vec<PodId>,
+    /// Pods that ceased to be such since the last sync.
+    left: Vec<PodId>,
     /// It waits for a worker.
     queued: bool,
     /// The one entry of the delaying queue; a later request does not move it.
@@ -71,6 +74,8 @@ pub struct EndpointSlice {
     selecting: Vec<Vec<ServiceId>>,
     /// Changes of Services until then.
     services_version: u64,
+    /// What a sync does to a slice: only the memory is used again.
+    edit: SliceEdit,
 }
 
 /// Why it may be woken.
@@ -182,12 +187,18 @@ impl EndpointSlice {
         let Some(known) = self.services.get_mut(service.index()) else { return };
         let before = known.pods.len();
         match known.pods.binary_search(&pod) {
-            Ok(place) if !is => drop(known.pods.remove(place)),
-            Err(place) if is => known.pods.insert(place, pod),
+            Ok(place) if !is => known.left.push(known.pods.remove(place)),
+            Err(place) if is => {
+                known.pods.insert(place, pod);
+                known.left.retain(|&other| other != pod);
+            }
             _ => {}
         }
         if known.pods.len() != before && is_listed(cx.world.pod(pod)) {
             known.settled = None;
+        }
+        if known.settled.is_none() {
+            known.left.clear();
         }
         if changed || was != is {
             self.pod_changed_for(cx, service);
@@ -243,11 +254,30 @@ impl EndpointSlice {
             self.services[service.index()].retries = 0;
             return;
         }
+        if let Some(missing) =
+            known.settled.and_then(|since| edit_for_moved(cx, spec, known, slices, since, &mut self.edit))
+        {
+            debug_assert_eq!(
+                decide(),
+                (as_writes(self.edit.clone(), slices), missing),
+                "the short way is the long way"
+            );
+            if !self.edit.is_empty() {
+                cx.world.edit_slice(service, &mut self.edit);
+            }
+            return self.synced(cx, service, missing, true);
+        }
         let (writes, missing) = decide();
-        let settles = !missing && leaves_nothing(spec, slices, &writes);
+        let settles = leaves_nothing(spec, slices, &writes);
         cx.world.write_slices(service, writes);
+        self.synced(cx, service, missing, settles);
+    }
+
+    /// A sync is over; the same again would write nothing if `settles`, unless a node was missing: then it is tried again.
+    fn synced(&mut self, cx: &mut Cx, service: ServiceId, missing: bool, settles: bool) {
         let known = &mut self.services[service.index()];
-        known.settled = settles.then(|| cx.world.slices_version());
+        known.left.clear();
+        known.settled = (settles && !missing).then(|| cx.world.slices_version());
         if !missing || known.retries >= RETRIES_MAX {
             known.retries = 0;
             return;
@@ -257,6 +287,35 @@ impl EndpointSlice {
         known.retries += 1;
         self.queue_after(cx, service, delay);
     }
+}
+
+/// What a sync does where only pods have changed since the last one, put into `edit`, and whether one of them is left out; `None`:
+/// everything has to be looked at.
+fn edit_for_moved(
+    cx: &Cx,
+    service: &ServiceSpec,
+    known: &Known,
+    slices: &[Slice],
+    since: u64,
+    edit: &mut SliceEdit,
+) -> Option<bool> {
+    let [slice] = slices else { return None };
+    if cx.world.slices_renewed() > since {
+        return None;
+    }
+    edit.clear();
+    let most = (cx.plan.flags.controllers.endpoints_per_slice as usize).max(1);
+    let mut look = Look::new(&cx.plan.zones, cx.world, service, slice, &known.pods);
+    let moved = known.left.iter().copied().chain(cx.world.pods_moved_since(since, &known.pods));
+    reconcile_moved(&mut look, moved, most, edit)
+}
+
+/// A write of the first slice as a whole.
+fn as_writes(mut edit: SliceEdit, slices: &[Slice]) -> SliceWrites {
+    let Some(slice) = slices.first().filter(|_| !edit.is_empty()) else { return SliceWrites::default() };
+    let mut slice = slice.clone();
+    edit.apply_to(&mut slice);
+    SliceWrites { update: vec![(0, slice)], ..SliceWrites::default() }
 }
 
 /// The same sync again would write nothing. The only slice that is written as a whole is as it should be; of several, and of

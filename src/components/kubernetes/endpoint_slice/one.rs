@@ -5,10 +5,13 @@
 
 use super::reconcile::{Conditions, endpoint, has_right_hints, is_listed, ports_are, set_hints_of, zone_of};
 use crate::plan::{PodTemplate, ServiceSpec, TemplateId};
-use crate::world::{EndpointAddress, EndpointSlice, Node, Pod, PodId, SliceEndpoint, SliceWrites, World};
+use crate::world::{EndpointAddress, EndpointSlice, Node, Pod, PodId, SliceEdit, SliceEndpoint, SliceWrites, World};
+
+/// So many pods that moved are few.
+const FEW: usize = 16;
 
 /// How one looks at pods.
-struct Look<'l> {
+pub struct Look<'l> {
     zones: &'l [String],
     world: &'l World,
     service: &'l ServiceSpec,
@@ -64,7 +67,7 @@ pub fn reconcile(
     if !service.families.ipv4 || service.families.ipv6 || slice.ipv6 || *slice.labels != service.labels {
         return None;
     }
-    let mut look = Look { zones, world, service, slice, pods, template: None, missing: false };
+    let mut look = Look::new(zones, world, service, slice, pods);
     let found = look.at_slice()?;
     let mut joining = Vec::new();
     if found.count < pods.len() {
@@ -84,7 +87,65 @@ pub fn reconcile(
     Some((SliceWrites { update, ..SliceWrites::default() }, look.missing))
 }
 
+/// The same where the slice was as it should be and only pods have changed since, few of them: those are looked at, and what
+/// is to be done to the slice is put into `edit`. Whether one of them was left out.
+pub fn reconcile_moved(
+    look: &mut Look,
+    moved: impl Iterator<Item = PodId>,
+    most: usize,
+    edit: &mut SliceEdit,
+) -> Option<bool> {
+    let (slice, service) = (look.slice, look.service);
+    if !service.families.ipv4 || service.families.ipv6 || slice.ipv6 || service.prefer_close || service.prefer_node {
+        return None;
+    }
+    for (count, id) in moved.enumerate() {
+        // Many are found faster in one walk.
+        if count == FEW {
+            return None;
+        }
+        let wanted = look.at_anew(id)?;
+        let mut joining = wanted;
+        if let Some(place) = slice.endpoints.iter().position(|present| present.pod == id) {
+            let present = &slice.endpoints[place];
+            match wanted.filter(|wanted| is_of(present, wanted)) {
+                None => edit.leave.push(place),
+                Some(wanted) => {
+                    joining = None;
+                    if !look.is_as_it_should_be(present, wanted) {
+                        edit.change.push((place, look.endpoint(&wanted)?));
+                    }
+                }
+            }
+        }
+        if let Some(wanted) = joining {
+            edit.join.push(look.endpoint(&wanted)?);
+        }
+    }
+    edit.leave.sort_unstable();
+    let (stay, join) = (slice.endpoints.len() - edit.leave.len(), edit.join.len());
+    let changed = !edit.leave.is_empty() || !edit.change.is_empty();
+    edit.headless = if changed { service.headless } else { slice.headless };
+    (!(changed && stay == 0) && stay + join <= most && join < most).then_some(look.missing)
+}
+
+/// An endpoint stands for a pod as it should be listed.
+fn is_of(present: &SliceEndpoint, wanted: &Wanted) -> bool {
+    wanted.pod.address.map(EndpointAddress::Ipv4) == Some(present.address) && present.hostname.is_none()
+}
+
 impl<'l> Look<'l> {
+    /// How one looks at the pods of a Service with this slice.
+    pub fn new(
+        zones: &'l [String],
+        world: &'l World,
+        service: &'l ServiceSpec,
+        slice: &'l EndpointSlice,
+        pods: &'l [PodId],
+    ) -> Look<'l> {
+        Look { zones, world, service, slice, pods, template: None, missing: false }
+    }
+
     /// Which endpoints of the slice stay.
     fn at_slice(&mut self) -> Option<Found> {
         let slice = self.slice;
@@ -98,10 +159,7 @@ impl<'l> Look<'l> {
                     return None;
                 }
                 let wanted = self.at(present.pod)?;
-                let same = |wanted: &Wanted| {
-                    wanted.pod.address.map(EndpointAddress::Ipv4) == Some(present.address) && present.hostname.is_none()
-                };
-                if let Some(wanted) = wanted.filter(same) {
+                if let Some(wanted) = wanted.filter(|wanted| is_of(present, wanted)) {
                     found.stays[place] = true;
                     found.count += 1;
                     next = place + 1;
@@ -160,23 +218,30 @@ impl<'l> Look<'l> {
             && present.zone == wanted.node.and_then(|node| zone_of(self.zones, node))
     }
 
+    /// The endpoint of a pod, without hints.
+    fn endpoint(&self, wanted: &Wanted) -> Option<SliceEndpoint> {
+        endpoint(self.zones, self.service, wanted.template, wanted.pod, wanted.node, false)
+    }
+
     /// The slice as it is to be: those that stay, then those that join.
     fn changed_slice(&mut self, found: &Found, joining: &[Wanted]) -> Option<EndpointSlice> {
-        let Look { zones, service, slice, .. } = *self;
-        let endpoint = |wanted: &Wanted| endpoint(zones, service, wanted.template, wanted.pod, wanted.node, false);
+        let Look { service, slice, .. } = *self;
         let mut endpoints = Vec::with_capacity(found.count + joining.len());
         for (present, fate) in slice.endpoints.iter().zip(&found.fates) {
             match fate {
                 Fate::Leaves => {}
                 Fate::Stays => endpoints.push(present.clone()),
-                Fate::Changes => endpoints.push(endpoint(&self.at_anew(present.pod)??)?),
+                Fate::Changes => {
+                    let wanted = self.at_anew(present.pod)??;
+                    endpoints.push(self.endpoint(&wanted)?);
+                }
             }
         }
         if found.changed && service.prefer_close {
             // Those that only see others join them keep the hints that they have.
             endpoints.iter_mut().for_each(|endpoint| (endpoint.zone_hint, endpoint.node_hint) = (None, None));
         }
-        endpoints.extend(joining.iter().filter_map(endpoint));
+        endpoints.extend(joining.iter().filter_map(|wanted| self.endpoint(wanted)));
         endpoints.iter_mut().for_each(|endpoint| set_hints_of(service, endpoint));
         let headless = if found.changed { service.headless } else { slice.headless };
         Some(EndpointSlice {
