@@ -473,3 +473,27 @@ fn an_autoscaler_has_the_fields_of_its_version_only() {
         assert_eq!(said, wrong, "{version} {rest}\n{text}");
     }
 }
+
+/// What is meant is known: it is said once, with what to write.
+#[test]
+fn a_wrong_value_of_an_autoscaler_or_a_strategy_is_told_once_with_what_to_write() {
+    let hpa = |target: &str| {
+        format!(
+            "{SMALL}---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{ name: web }}\nspec:\n  maxReplicas: 5\n  \
+             scaleTargetRef: {{ apiVersion: apps/v1, kind: Deployment, name: web }}\n  metrics: [{{ type: Resource, resource: {{ \
+             name: cpu, target: {{ type: Utilization, {target} }} }} }}]\n"
+        )
+    };
+    let text = said_of("part", &hpa("averageUtilization: 0.7"));
+    assert!(text.contains("write 70 for 70 %") && text.ends_with("\n1 error\n"), "{text}");
+    let text = said_of("quoted", &hpa("averageUtilization: '70'"));
+    assert!(text.contains("write it without quotes: 70") && text.ends_with("\n1 error\n"), "{text}");
+    let strategy = "spec:\n  strategy: { type: Recreate, rollingUpdate: { maxSurge: 1 } }\n";
+    let text = said_of("recreate", &SMALL.replacen("spec:\n", strategy, 1));
+    assert!(text.contains("may not be said when `type` is Recreate") && text.ends_with("\n1 error\n"), "{text}");
+    let null = strategy.replace("{ maxSurge: 1 }", "null");
+    assert!(!said_of("recreate-null", &SMALL.replacen("spec:\n", &null, 1)).contains("error"));
+    let cluster = "cluster: { region: us-east1, zones: [us-east-1a, us-east-1b] }\n";
+    let text = said_of_scenario("region", &format!("manifests: [app.yaml]\n{cluster}"), SMALL);
+    assert!(text.contains("did you mean `us-east-1`?") && !text.contains("W139"), "{text}");
+}

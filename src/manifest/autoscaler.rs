@@ -91,8 +91,11 @@ fn metric(node: &Node, path: String, problems: &mut Problems) -> Option<MetricSp
     fields.required(key, problems)?;
     let mut source = fields.fields(key, problems)?;
     source.required("target", problems)?;
-    let target = target(source.fields("target", problems)?, problems);
-    let has = (target.average_utilization.is_some(), target.average_value.is_some(), target.value.is_some());
+    let aims = source.fields("target", problems)?;
+    // One that is there and wrong has been told already.
+    let said = |key| aims.node().get(key).is_some_and(|node| !node.is_null());
+    let has = (said("averageUtilization"), said("averageValue"), said("value"));
+    let target = target(aims, problems);
     let lacks = match (key, has) {
         ("resource" | "containerResource", (false, false, _)) => Some("`averageUtilization` or `averageValue`"),
         ("pods", (_, false, _)) => Some("`averageValue`"),
@@ -138,12 +141,23 @@ fn identifier(source: &mut Fields<'_>, problems: &mut Problems) -> Option<(Strin
 fn target(mut fields: Fields<'_>, problems: &mut Problems) -> MetricTarget {
     MetricTarget {
         kind: fields.required_text("type", problems).unwrap_or_default(),
-        average_utilization: fields
-            .integer_in("averageUtilization", 1, i32::MAX.into(), problems)
-            .map(|percent| percent as i32),
+        average_utilization: utilization(&mut fields, problems),
         average_value: fields.quantity("averageValue", problems),
         value: fields.quantity("value", problems),
     }
+}
+
+/// A percentage: nearly everybody has once written 0.7 for it.
+fn utilization(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<i32> {
+    let node = fields.get("averageUtilization")?;
+    let part = node.text().and_then(|text| text.parse::<f64>().ok()).filter(|part| 0.0 < *part && *part < 1.0);
+    let Some(part) = part else {
+        return fields.integer_in("averageUtilization", 1, i32::MAX.into(), problems).map(|percent| percent as i32);
+    };
+    let message = format!("{}: expected percent, found `{part}`", fields.at("averageUtilization"));
+    let help = format!("write {:.0} for {:.0} %", part * 100.0, part * 100.0);
+    problems.push(Diagnostic::error("E012", node.place, message).label("expected a whole number").help(help));
+    None
 }
 
 /// `spec.behavior`: as soon as any of it is given, both directions are filled in.

@@ -109,6 +109,12 @@ fn strategy(fields: &mut Fields<'_>, problems: &mut Problems) -> Strategy {
     let default = Strategy::RollingUpdate { max_surge: quarter, max_unavailable: quarter };
     let Some(mut inner) = fields.fields("strategy", problems) else { return default };
     if inner.choice("type", &[("RollingUpdate", false), ("Recreate", true)], problems) == Some(true) {
+        if inner.get("rollingUpdate").is_some_and(|rolling| !rolling.is_null()) {
+            let place = inner.place_at(&["rollingUpdate"]);
+            let message = format!("{}: may not be said when `type` is Recreate", inner.at("rollingUpdate"));
+            let help = "leave one of the two out: Recreate ends all pods before it makes new ones";
+            problems.push(Diagnostic::error("E015", place, message).label("the API server refuses it").help(help));
+        }
         return Strategy::Recreate;
     }
     let Some(mut rolling) = inner.fields("rollingUpdate", problems) else { return default };

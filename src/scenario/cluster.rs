@@ -133,6 +133,11 @@ fn check_region(node: &Node, region: &str, has_factor: bool, problems: &mut supe
 /// A zone that lies in another region, or whose name is nearly that of one in this region.
 fn check_zone(node: &Node, region: &str, is_said: bool, problems: &mut super::Problems) {
     let Some(zone) = node.text().filter(|zone| !zone.starts_with(region)) else { return };
+    // A misspelt region is told at its own place, not at each of its zones.
+    let meant = if region::REGIONS.contains(&region) { None } else { nearest(region, region::REGIONS) };
+    if meant.is_some_and(|meant| zone.starts_with(meant)) {
+        return;
+    }
     let of_other = region::REGIONS.into_iter().find(|other| {
         zone.strip_prefix(other).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '-'))
     });

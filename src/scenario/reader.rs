@@ -195,6 +195,18 @@ pub fn wrong_type(node: &Node, path: &str, expected: &str, problems: &mut Proble
     );
 }
 
+/// The same for a number, which in quotes is a text.
+fn wrong_number(node: &Node, path: &str, expected: &str, problems: &mut Problems) {
+    let said = Diagnostic::error("E012", node.place, format!("{path}: expected {expected}, found {}", node.describe()));
+    let said = said.label(format!("expected {expected}"));
+    problems.push(match node.text().filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite)) {
+        Some(text) if matches!(&node.value, Value::Scalar(scalar) if scalar.quoted) => {
+            said.help(format!("write it without quotes: {text}"))
+        }
+        _ => said,
+    });
+}
+
 /// The items of a list.
 pub fn list<'n>(node: &'n Node, path: &str, problems: &mut Problems) -> &'n [Node] {
     match &node.value {
@@ -247,7 +259,7 @@ pub fn integer(node: &Node, path: &str, problems: &mut Problems) -> Option<i64> 
         Value::Null | Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => None,
     };
     if found.is_none() {
-        wrong_type(node, path, "a whole number", problems);
+        wrong_number(node, path, "a whole number", problems);
     }
     found
 }
@@ -277,7 +289,7 @@ pub fn number(node: &Node, path: &str, problems: &mut Problems) -> Option<f64> {
         Value::Null | Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => None,
     };
     if found.is_none() {
-        wrong_type(node, path, "a number", problems);
+        wrong_number(node, path, "a number", problems);
     }
     found
 }

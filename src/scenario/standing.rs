@@ -26,6 +26,10 @@ pub(crate) fn begin(services: Option<&Node>, draft: &mut Draft) {
             Arc::make_mut(&mut draft.plan.deployments[deployment.index()]).replicas = hpa.min_replicas;
             continue;
         }
+        // With errors, what the Deployment says may not have been read.
+        if draft.problems.has_errors() {
+            continue;
+        }
         let place = place_of(&hpa, draft);
         let text = format!(
             "{} {name} begins with {replicas} replicas, below minReplicas {} of its autoscaler: the run begins with that step",

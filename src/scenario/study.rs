@@ -177,6 +177,12 @@ fn read(document: &Node, stem: String, files: &Files, problems: &mut Problems) -
     let hold = statements("hold", fields.list("hold", problems), parse_hold, problems);
     let minimise = fields.get("minimise").map(std::slice::from_ref).unwrap_or_default();
     let minimise = statements("minimise", minimise, expectation::parse_quantity, problems);
+    for key in ["maximise", "maximize"] {
+        let Some(node) = fields.get(key) else { continue };
+        let message = format!("{key}: a study looks for the least of something");
+        let help = "put what must be large under hold:, such as hold: [share(time_to_serve <= 3m) >= 95%]";
+        problems.push(Diagnostic::error("E010", node.place, message).label("unknown field").help(help));
+    }
     if measure.is_empty() && hold.is_empty() && !problems.has_errors() {
         problems.error("E011", fields.place(), "the study measures nothing: write measure: or hold:");
     }

@@ -289,7 +289,7 @@ pub(crate) mod tests {
         let reports = [report];
         let notice = format!("::warning file=scenarios/shop.yaml,title=remark::{remark}\n");
         assert!(github::render(&reports).contains(&notice), "{}", github::render(&reports));
-        assert!(markdown::render(&reports).ends_with(&format!("| shop | | remark | {remark} | |\n")));
+        assert!(markdown::render(&reports).contains(&format!("\n| shop | | remark | {remark} | |\n")));
         assert!(junit::render(&reports).contains(&format!("<system-out>{remark}</system-out>")));
     }
 
