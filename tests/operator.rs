@@ -279,3 +279,25 @@ fn names_that_nothing_could_have_are_warned_of() {
         "a Deployment's pods have its revision in their name"
     );
 }
+
+/// A budget that lets nobody go does not stop EC2: the page says what it did to the pods that it kept.
+#[test]
+fn pods_that_a_budget_keeps_on_an_interrupted_node_are_remarked() {
+    let remarks = |most: &str| {
+        let set =
+            Setting { field: "PodDisruptionBudget/wordpress.spec.maxUnavailable".to_string(), value: most.to_string() };
+        let options = LoadOptions { set: vec![set], ..LoadOptions::default() };
+        let loaded = scenario::load(&root().join("scenarios/spot-replacement.yaml"), &options);
+        let plan = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false))).plan;
+        let outcome = run_once(&plan, 0, false);
+        kubelapse::analysis::analyze(&plan, &outcome.world, &outcome.recorder).remarks
+    };
+    let kept = remarks("0");
+    let told =
+        "PodDisruptionBudget wordpress refused the eviction of 3 pods of node wordpress-nodepool-initial-01 from 5m";
+    assert!(
+        kept.len() == 1 && kept[0].starts_with(told) && kept[0].contains("; they ended with the machine at 7m"),
+        "{kept:?}"
+    );
+    assert_eq!(remarks("1"), Vec::<String>::new(), "refused at first, and let go in time");
+}

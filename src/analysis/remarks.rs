@@ -1,11 +1,13 @@
-//! What a user should know of his own actions after a run: those that found nothing, that did not end, or that were undone.
+//! What a user should know after a run: of his own actions, those that found nothing, that did not end, or that were undone; and
+//! pods that budgets kept on a node until its end.
 //!
 //! In: the plan and the record. Out: sentences, for the screen and `summary.json`.
 
 use crate::engine::Time;
 use crate::plan::{DeploymentId, Plan};
 use crate::record::Recorder;
-use crate::world::{Change, World};
+use crate::world::{Change, DeleteCause, NodeId, PodId, World};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The remarks on a finished run.
 pub fn remarks(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String> {
@@ -18,7 +20,54 @@ pub fn remarks(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String> {
         let words = plan.faults[id.index()].words(plan);
         format!("fault at {}, {words}: it found nothing that it could hit", at(*when))
     });
-    actions.chain(faults).chain(taken_back(plan, world, recorder)).collect()
+    actions.chain(faults).chain(taken_back(plan, world, recorder)).chain(kept_on_nodes(plan, world, recorder)).collect()
+}
+
+/// Pods of nodes that Karpenter drained whose eviction was refused, and never granted. Of a drain by hand its action says so.
+fn kept_on_nodes(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String> {
+    if recorder.refused_evictions.is_empty() {
+        return Vec::new();
+    }
+    let (mut left, mut stopped) = (BTreeSet::new(), BTreeMap::new());
+    for fact in &recorder.facts {
+        match fact.change {
+            Change::PodDeleting(_, DeleteCause::NodeGone | DeleteCause::Forced) => {}
+            Change::PodDeleting(pod, _) => {
+                left.insert(pod);
+            }
+            Change::NodeAlive(node, false) => {
+                stopped.entry(node).or_insert(fact.at);
+            }
+            _ => {}
+        }
+    }
+    let mut kept: BTreeMap<NodeId, (Time, BTreeSet<PodId>)> = BTreeMap::new();
+    for &(at, pod) in recorder.refused_evictions.iter().filter(|(_, pod)| !left.contains(pod)) {
+        if let Some(node) = world.pod(pod).node.filter(|&node| world.node(node).deleting_since.is_some()) {
+            kept.entry(node).or_insert_with(|| (at, BTreeSet::new())).1.insert(pod);
+        }
+    }
+    let since = |at: Time| at.since(plan.start);
+    let told = |(node, (first, pods)): (NodeId, (Time, BTreeSet<PodId>))| {
+        let budgets = world.pdbs.iter().filter(|pdb| pods.iter().any(|&pod| pdb.spec.matches(world.template_of(pod))));
+        let budgets: Vec<&str> = budgets.map(|pdb| &*pdb.spec.name).collect();
+        let (count, they, were, are) = match pods.len() {
+            1 => ("a pod".to_string(), "it", "was", "is"),
+            count => (format!("{count} pods"), "they", "were", "are"),
+        };
+        let end = match stopped.get(&node) {
+            Some(&at) => format!("{they} ended with the machine at {}", since(at)),
+            None if pods.iter().all(|&pod| world.pod(pod).deleting_since.is_some()) => {
+                format!("{they} {were} deleted by force")
+            }
+            None => format!("{they} {are} there to the end of the run"),
+        };
+        let (budgets, name, first) = (budgets.join(" and "), &world.node(node).name, since(first));
+        format!(
+            "PodDisruptionBudget {budgets} refused the eviction of {count} of node {name} from {first} on; they {end}"
+        )
+    };
+    kept.into_iter().map(told).collect()
 }
 
 /// Sizes that a user wrote and that an autoscaler replaced in the other direction.
