@@ -218,11 +218,19 @@ impl World {
         self.slices_moved[pod.index()] = self.slices_version;
     }
 
+    /// A node changes the endpoints of its pods.
+    fn touch_slices_on(&mut self, node: NodeId) {
+        self.slices_version += 1;
+        for place in 0..self.node(node).pods.len() {
+            self.touch_slices_of(self.node(node).pods[place]);
+        }
+    }
+
     /// Counts a change of something that EndpointSlices are made of; a pod without an address is in none.
     #[inline]
     pub(super) fn note_for_slices(&mut self, change: Change) {
         match change {
-            Change::NodeLabels(_) | Change::NodeGone(_) => self.touch_slices(),
+            Change::NodeLabels(node) | Change::NodeGone(node) => self.touch_slices_on(node),
             Change::PodChanged(pod) => self.touch_slices_of(pod),
             Change::PodBound(pod)
             | Change::PodAddress(pod)

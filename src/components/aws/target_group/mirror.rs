@@ -6,7 +6,7 @@ use super::objects::{Condition, Endpoint, EndpointSet, Endpoints, Kind, Name, No
 use super::targets::{Health, Known, Target};
 use super::text::Text;
 use crate::engine::StableState;
-use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort, TemplateId};
+use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort};
 use crate::world::{self, Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -22,6 +22,8 @@ pub struct Names {
     addresses: Vec<Option<(Address, Text)>>,
     /// The endpoint of each pod as it was shown last, and its address.
     endpoints: Vec<Option<(Address, Rc<Endpoint>)>>,
+    /// Pods that were shown as an endpoint for the first time lately.
+    appeared: Vec<PodId>,
     by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Rc<str>>,
@@ -94,16 +96,25 @@ impl Names {
     }
 
     /// A pod as an endpoint: the one that was shown before, while nothing of it has changed.
+    #[inline]
     fn endpoint(&mut self, world: &World, entry: &world::Endpoint) -> Rc<Endpoint> {
-        let place = entry.pod.index();
-        if self.endpoints.len() <= place {
-            self.endpoints.resize(place + 1, None);
-        }
-        if let Some((address, shown)) = &self.endpoints[place] {
+        if let Some(Some((address, shown))) = self.endpoints.get(entry.pod.index()) {
             let conditions = (Some(entry.ready), entry.terminating);
             if *address == entry.address && (shown.ready, shown.terminating) == conditions {
                 return shown.clone();
             }
+        }
+        self.new_endpoint(world, entry)
+    }
+
+    #[inline(never)]
+    fn new_endpoint(&mut self, world: &World, entry: &world::Endpoint) -> Rc<Endpoint> {
+        let place = entry.pod.index();
+        if self.endpoints.len() <= place {
+            self.endpoints.resize(place + 1, None);
+        }
+        if self.endpoints[place].is_none() {
+            self.appeared.push(entry.pod);
         }
         let endpoint = Rc::new(Endpoint {
             address: Some(self.address(entry.pod, entry.address)),
@@ -113,6 +124,11 @@ impl Names {
         });
         self.endpoints[place] = Some((entry.address, endpoint.clone()));
         endpoint
+    }
+
+    /// Pods that were shown as an endpoint for the first time since the last call.
+    pub fn take_appeared(&mut self) -> Vec<PodId> {
+        std::mem::take(&mut self.appeared)
     }
 
     /// A target by address or instance id, and port.
@@ -313,16 +329,13 @@ pub fn endpoints(plan: &Plan, world: &World, names: &mut Names, id: ServiceId) -
     let spec = &plan.services[id.index()];
     let entries = &world.endpoints[id.index()];
     // Most Services have one set, and their pods one template.
-    let (mut sets, mut last) = (Vec::with_capacity(1), None::<(TemplateId, usize)>);
-    for entry in entries {
-        let template = world.pod(entry.pod).template;
-        let known = last.filter(|(known, _)| *known == template);
-        let (_, set) = *last.insert(known.unwrap_or_else(|| {
-            let service = names.service(spec, id);
-            let ports = service.ports_of(spec, &world.templates[template.index()]);
-            (template, set_with(&mut sets, ports, entries.len(), &service.nothing))
-        }));
-        sets[set].endpoints.push(names.endpoint(world, entry));
+    let template = |entry: &world::Endpoint| world.pod(entry.pod).template;
+    let mut sets = Vec::with_capacity(1);
+    for alike in entries.chunk_by(|one, next| template(one) == template(next)) {
+        let service = names.service(spec, id);
+        let ports = service.ports_of(spec, &world.templates[template(&alike[0]).index()]);
+        let set = set_with(&mut sets, ports, entries.len(), &service.nothing);
+        sets[set].endpoints.extend(alike.iter().map(|entry| names.endpoint(world, entry)));
     }
     sets.sort_by(|one, other| one.ports.cmp(&other.ports));
     let ServiceNames { name, nothing, .. } = names.service(spec, id);

@@ -228,15 +228,17 @@ impl TargetGroupController {
     }
 
     fn write_endpoints(&mut self, cx: &mut Cx, service: ServiceId) {
-        for endpoint in &cx.world.endpoints[service.index()] {
-            if !self.written.contains(endpoint.pod) && cx.world.pod(endpoint.pod).gone.is_none() {
-                self.written.insert(endpoint.pod);
-                let pod = mirror::pod(cx.world, &mut self.names, endpoint.pod);
+        let endpoints = mirror::endpoints(cx.plan, cx.world, &mut self.names, service);
+        for appeared in self.names.take_appeared() {
+            if cx.world.pod(appeared).gone.is_none() && self.written.insert(appeared) {
+                let pod = mirror::pod(cx.world, &mut self.names, appeared);
                 self.write(cx, Object::Pod(Rc::new(pod)));
             }
         }
-        let endpoints = mirror::endpoints(cx.plan, cx.world, &mut self.names, service);
         self.write(cx, Object::Endpoints(Rc::new(endpoints)));
+        if self.waiting_nodes.is_empty() {
+            return;
+        }
         for (binding, registration) in std::mem::take(&mut self.waiting_nodes) {
             self.register(cx, binding, &registration);
         }

@@ -14,7 +14,9 @@
 
 use super::checkpoint::{self, Deferred};
 use super::gates;
-use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
+use super::objects::{
+    Binding, BindingPatch, CHECKPOINT, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType,
+};
 use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
 use super::resolutions::Resolutions;
 use super::resolver::{Unresolved, Wanted};
@@ -147,7 +149,13 @@ impl Reconcile {
     /// Begins the reconcile of a binding.
     pub fn begin(name: &Name, work: &mut Work) -> (Option<Reconcile>, Next) {
         work.outside.note(name, Note::Start);
-        let Some(binding) = work.copies.bindings.get(name).cloned() else { return (None, Next::End(Outcome::Ok)) };
+        let copies = work.copies;
+        let Some(binding) = copies.bindings.get(name) else { return (None, Next::End(Outcome::Ok)) };
+        if is_done(binding, work) {
+            skip(name, work);
+            return (None, Next::End(Outcome::Ok));
+        }
+        let binding = binding.clone();
         let checkpoint = binding.checkpoint();
         let mut reconcile = Reconcile {
             goal: if binding.deleting { Goal::Deletion } else { Goal::Targets },
@@ -284,22 +292,15 @@ impl Reconcile {
         self.after = resolved.checkpoint;
         self.potentially_ready = resolved.potentially_ready;
         self.wanted = resolved.wanted;
-        if self.before == self.after && !self.potentially_ready && !self.has_gate_to_flip(work.flags) {
-            let name = &self.binding.name;
-            work.outside.note(name, Note::Skip);
-            let (delay, jitter) = work.flags.deferral;
-            let delay = delay + work.outside.deferral_jitter(name, jitter);
-            work.deferred.skipped(name, work.now, delay, work.flags.sync_period);
+        let pods = self.wanted.iter().filter_map(Wanted::pod);
+        if self.before == self.after
+            && !self.potentially_ready
+            && !has_gate_to_flip(pods, &self.binding.gate, work.flags)
+        {
+            skip(&self.binding.name, work);
             return Next::End(Outcome::Ok);
         }
         self.list(work)
-    }
-
-    /// From 3.4 on a gate that was written and is not True keeps a reconcile from being skipped.
-    fn has_gate_to_flip(&self, flags: &LoadBalancerFlags) -> bool {
-        let flips =
-            |pod: &Pod| pod.condition(&self.binding.gate).is_some_and(|condition| condition.status != Status::True);
-        flags.watches_pods && self.wanted.iter().filter_map(Wanted::pod).any(|pod| flips(pod))
     }
 
     fn list(&mut self, work: &mut Work) -> Next {
@@ -586,6 +587,32 @@ impl Work<'_> {
             if of_pod { self.zones.of_node(&pod.node, self.copies, self.now, self.flags.zone_memory)? } else { None };
         Ok(Some(zone.unwrap_or_else(|| "all".into())))
     }
+}
+
+/// What was resolved for a binding is what its checkpoint says already: its reconcile would be skipped. Mostly it was woken by
+/// the checkpoint that its last reconcile wrote.
+fn is_done(binding: &Binding, work: &mut Work) -> bool {
+    if binding.deleting || !binding.finalizer {
+        return false;
+    }
+    let Some(checkpoint) = binding.annotations.get(CHECKPOINT) else { return false };
+    let Some(known) = work.resolutions.known(work.copies, binding, work.flags) else { return false };
+    let pods = known.wanted.iter().filter_map(Wanted::pod);
+    known.checkpoint == *checkpoint && !known.potentially_ready && !has_gate_to_flip(pods, &binding.gate, work.flags)
+}
+
+/// From 3.4 on a gate that was written and is not True keeps a reconcile from being skipped.
+fn has_gate_to_flip<'p>(mut pods: impl Iterator<Item = &'p Rc<Pod>>, gate: &str, flags: &LoadBalancerFlags) -> bool {
+    let flips = |pod: &Pod| pod.condition(gate).is_some_and(|condition| condition.status != Status::True);
+    flags.watches_pods && pods.any(|pod| flips(pod))
+}
+
+/// A reconcile has nothing to do.
+fn skip(name: &Name, work: &mut Work) {
+    work.outside.note(name, Note::Skip);
+    let (delay, jitter) = work.flags.deferral;
+    let delay = delay + work.outside.deferral_jitter(name, jitter);
+    work.deferred.skipped(name, work.now, delay, work.flags.sync_period);
 }
 
 fn message(error: &AwsError) -> String {

@@ -69,6 +69,14 @@ impl Resolutions {
         }
     }
 
+    /// What should be the targets of a binding, if that has been kept up with.
+    pub fn known(&mut self, copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Option<&Resolution> {
+        let kept = self.0.iter_mut().find(|kept| kept.name == binding.name && kept.spec == binding.spec)?;
+        let resolution = kept.resolution(flags);
+        debug_assert_eq!(resolve(copies, binding, flags).as_ref(), Ok(resolution));
+        Some(resolution)
+    }
+
     /// What should be the targets of a binding; nothing if it has no type of targets.
     ///
     /// # Errors
@@ -79,11 +87,8 @@ impl Resolutions {
         binding: &Binding,
         flags: &LoadBalancerFlags,
     ) -> Result<Resolution, Unresolved> {
-        let known = self.0.iter().position(|kept| kept.name == binding.name);
-        if let Some(kept) = known.map(|place| &mut self.0[place]).filter(|kept| kept.spec == binding.spec) {
-            let resolution = kept.resolution(flags);
-            debug_assert_eq!(resolve(copies, binding, flags).as_ref(), Ok(&resolution));
-            return Ok(resolution);
+        if let Some(resolution) = self.known(copies, binding, flags) {
+            return Ok(resolution.clone());
         }
         let resolution = resolve(copies, binding, flags)?;
         let kept = Kept {
@@ -93,8 +98,8 @@ impl Resolutions {
             resolution: resolution.clone(),
             parts: Parts::of(copies, binding, &resolution.wanted, flags),
         };
-        match known {
-            Some(place) => self.0[place] = kept,
+        match self.0.iter_mut().find(|other| other.name == binding.name) {
+            Some(other) => *other = kept,
             None => self.0.push(kept),
         }
         Ok(resolution)
@@ -110,14 +115,14 @@ fn resolve(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> Re
 }
 
 impl Kept {
-    fn resolution(&mut self, flags: &LoadBalancerFlags) -> Resolution {
+    fn resolution(&mut self, flags: &LoadBalancerFlags) -> &Resolution {
         if let Some(parts) = &mut self.parts {
             self.resolution.potentially_ready = parts.potentially_ready > 0 && !flags.watches_pods;
             if std::mem::take(&mut parts.stale) {
                 self.resolution.checkpoint = parts.sums.checkpoint(&self.spec, self.resolution.wanted.len());
             }
         }
-        self.resolution.clone()
+        &self.resolution
     }
 
     /// Follows a change; `None`: this has to be forgotten.

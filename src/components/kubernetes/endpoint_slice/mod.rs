@@ -157,28 +157,22 @@ impl EndpointSlice {
             (None, None) => return,
             _ => true,
         };
-        let same_labels = before.map(|seen| seen.template) == now.map(|seen| seen.template);
-        if !changed && same_labels {
+        let (template_before, template) = (before.map(|seen| seen.template), now.map(|seen| seen.template));
+        if !changed && template_before == template {
             return;
         }
         self.refresh(cx.world);
-        if let Some(seen) = now.filter(|_| same_labels) {
-            // Mostly: it stays where it is.
-            for index in 0..self.selecting[seen.template.index()].len() {
-                let service = self.selecting[seen.template.index()][index];
-                self.joins_or_leaves(cx, pod, service, (true, true), changed);
-            }
-            return;
-        }
-        let services_of = |seen: Option<Seen>| seen.map_or(&[][..], |seen| &self.selecting[seen.template.index()]);
-        let (had, has) = (services_of(before), services_of(now));
-        let mut concerned: Vec<ServiceId> =
-            had.iter().chain(has.iter().filter(|id| !had.contains(id))).copied().collect();
-        concerned.sort_unstable();
-        let moves: Vec<(ServiceId, bool, bool)> =
-            concerned.into_iter().map(|id| (id, had.contains(&id), has.contains(&id))).collect();
-        for (service, was, is) in moves {
-            self.joins_or_leaves(cx, pod, service, (was, is), changed);
+        let mut last = None;
+        loop {
+            // Mostly there is one Service, and the pod stays where it is.
+            let next_of = |template: TemplateId| {
+                let mut services = self.selecting[template.index()].iter().copied();
+                services.find(|&service| Some(service) > last)
+            };
+            let (had, has) = (template_before.and_then(next_of), template.and_then(next_of));
+            let Some(service) = had.into_iter().chain(has).min() else { return };
+            self.joins_or_leaves(cx, pod, service, (had == Some(service), has == Some(service)), changed);
+            last = Some(service);
         }
     }
 

@@ -179,9 +179,15 @@ impl Worker {
         }
     }
 
-    /// The next instant at which something happens or a look can change something. `answers` is what an attempt would
+    /// The next instant at which something happens or a look can change something. `answers` tells what an attempt would
     /// find; `None`: that is not known beforehand.
-    pub fn next(&self, shown: Option<&Shown>, probe: &Probe, answers: Option<bool>, now: Time) -> Option<Time> {
+    pub fn next(
+        &self,
+        shown: Option<&Shown>,
+        probe: &Probe,
+        answers: impl FnOnce() -> Option<bool>,
+        now: Time,
+    ) -> Option<Time> {
         match self.state {
             State::Sleeping(until) => Some(until),
             State::Probing(attempt) => Some(attempt.ends),
@@ -194,7 +200,7 @@ impl Worker {
     }
 
     /// From when on a look can change something.
-    fn matters_from(&self, shown: &Shown, probe: &Probe, answers: Option<bool>) -> Option<Time> {
+    fn matters_from(&self, shown: &Shown, probe: &Probe, answers: impl FnOnce() -> Option<bool>) -> Option<Time> {
         if self.known != Some(shown.run) {
             return Some(Time::ZERO);
         }
@@ -202,10 +208,9 @@ impl Worker {
             return None;
         }
         let Some(since) = shown.running else { return (self.value != Some(false)).then_some(Time::ZERO) };
-        let at_rest =
-            answers.is_some_and(|answer| self.value == Some(answer) && (self.last == answer || self.count == 0));
         let active = (self.kind == Kind::Startup) != shown.started;
-        (active && !at_rest).then(|| since + probe.initial_delay)
+        let rests_with = |answer| self.value == Some(answer) && (self.last == answer || self.count == 0);
+        (active && !answers().is_some_and(rests_with)).then(|| since + probe.initial_delay)
     }
 
     /// A sync pokes it: true if it looks at once; otherwise the poke waits.
@@ -392,7 +397,7 @@ mod tests {
         assert_eq!(worker.look(Some(&shown(0)), &rule, at(10.0)), Look { set: vec![Some(true)], probe: true });
         assert!(!worker.count(&rule, false) && worker.count(&rule, false));
         assert!(!worker.look(Some(&shown(0)), &rule, at(20.0)).probe, "on hold");
-        assert_eq!(worker.next(Some(&shown(0)), &rule, None, at(20.0)), None);
+        assert_eq!(worker.next(Some(&shown(0)), &rule, || None, at(20.0)), None);
         assert!(worker.look(Some(&shown(1)), &rule, at(30.0)).probe);
         assert!(!worker.count(&rule, false) && worker.count(&rule, false), "the count was zeroed");
     }
@@ -404,15 +409,19 @@ mod tests {
         let shown = Shown { run: 0, running: Some(at(0.0)), started: true, ready: false };
         assert!(worker.look(Some(&shown), &rule, at(10.0)).probe);
         worker.begin(at(10.0), (Outcome::Ok, Span::from_secs(25)));
-        assert_eq!(worker.next(Some(&shown), &rule, None, at(10.0)), Some(at(35.0)));
+        assert_eq!(worker.next(Some(&shown), &rule, || None, at(10.0)), Some(at(35.0)));
         assert_eq!(worker.end(&rule, Outcome::Ok), Some(Some(true)));
         assert!(worker.settle(at(35.0)), "of the ticks at 20 and 30 one was kept");
         worker.look(Some(&shown), &rule, at(35.0));
-        assert_eq!(worker.next(Some(&shown), &rule, None, at(35.0)), Some(at(40.0)));
+        assert_eq!(worker.next(Some(&shown), &rule, || None, at(35.0)), Some(at(40.0)));
         assert!(worker.poke(at(36.5)));
         worker.look(Some(&shown), &rule, at(36.5));
-        assert_eq!(worker.next(Some(&shown), &rule, None, at(36.5)), Some(at(46.5)));
-        assert_eq!(worker.next(Some(&shown), &rule, Some(true), at(36.5)), None, "success again would change nothing");
+        assert_eq!(worker.next(Some(&shown), &rule, || None, at(36.5)), Some(at(46.5)));
+        assert_eq!(
+            worker.next(Some(&shown), &rule, || Some(true), at(36.5)),
+            None,
+            "success again would change nothing"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Drives the probe workers of a pod.
 
+use super::prober::Worker;
 use super::{Deed, Kind, Note, Outcome, PodWorker, Shared, nth_container, probe_of};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
@@ -17,16 +18,17 @@ impl PodWorker {
     /// When a worker is next due.
     #[inline]
     pub(super) fn next_look(&self, cx: &Cx) -> Option<Time> {
-        let answers = cx.world.pod(self.pod).process == Process::Answering;
-        let next = |index: usize| {
-            let worker = &self.workers[index];
-            let container = nth_container(cx.world.template_of(self.pod), worker.container);
-            let probe = probe_of(container, worker.kind)?;
-            // A rehearsed answer changes without anybody saying so, and so does that of an application with too much to do.
-            let open = self.kept[worker.container].rehearsal.is_some() || self.waits(cx, probe).is_some();
-            worker.next(self.shown[worker.container].as_ref(), probe, (!open).then_some(answers), cx.now)
+        let template = cx.world.template_of(self.pod);
+        let next = |worker: &Worker| {
+            let probe = probe_of(nth_container(template, worker.container), worker.kind)?;
+            let answers = || {
+                // A rehearsed answer changes without anybody saying so, and so does that of an application with too much to do.
+                let open = self.kept[worker.container].rehearsal.is_some() || self.waits(cx, probe).is_some();
+                (!open).then(|| cx.world.pod(self.pod).process == Process::Answering)
+            };
+            worker.next(self.shown[worker.container].as_ref(), probe, answers, cx.now)
         };
-        (0..self.workers.len()).filter_map(next).min()
+        self.workers.iter().filter_map(next).min()
     }
 
     /// Workers that are due: attempts that end, ticks.

@@ -20,9 +20,9 @@ impl PodWorker {
         let mut pokes = std::mem::take(&mut shared.pokes);
         pokes.clear();
         pokes.extend((0..next.len()).filter(|&index| poked(&next[index])));
-        let restarts: u32 = cx.world.pod(self.pod).containers.iter().map(|status| status.restarts).sum();
-        let key = cx.world.pod(self.pod).key().wrapping_add(u64::from(restarts) << 48);
-        let written_first = cx.chance(FIRST_PROBE, key, cx.plan.flags.kubelet.first_probe_at_relist);
+        // Who is the first matters only to workers that are poked and to what was asked for meanwhile.
+        let matters = !pokes.is_empty() || self.requests > 0;
+        let written_first = matters && self.is_written_first(cx);
         if !written_first {
             self.poke(cx, shared, &pokes);
             // What a faster worker asks for is one request with what is pending; a slower one comes after the sync.
@@ -38,6 +38,13 @@ impl PodWorker {
             self.poke(cx, shared, &pokes);
         }
         shared.pokes = pokes;
+    }
+
+    /// The status is written before poked workers read it.
+    fn is_written_first(&self, cx: &Cx) -> bool {
+        let restarts: u32 = cx.world.pod(self.pod).containers.iter().map(|status| status.restarts).sum();
+        let key = cx.world.pod(self.pod).key().wrapping_add(u64::from(restarts) << 48);
+        cx.chance(FIRST_PROBE, key, cx.plan.flags.kubelet.first_probe_at_relist)
     }
 
     fn poke(&mut self, cx: &mut Cx, shared: &mut Shared, containers: &[usize]) {
