@@ -63,9 +63,7 @@ fn kept_on_nodes(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String>
             None => format!("{they} {are} there to the end of the run"),
         };
         let (budgets, name, first) = (budgets.join(" and "), &world.node(node).name, since(first));
-        format!(
-            "PodDisruptionBudget {budgets} refused the eviction of {count} of node {name} from {first} on; they {end}"
-        )
+        format!("PodDisruptionBudget {budgets} refused the eviction of {count} of node {name} from {first} on; {end}")
     };
     kept.into_iter().map(told).collect()
 }
