@@ -114,6 +114,8 @@ pub struct Census {
     pub(super) cordoned: NodeSet,
     /// How often each node changed.
     versions: Vec<u32>,
+    /// And all of them.
+    changes: u64,
     generation: u64,
 }
 
@@ -205,7 +207,14 @@ impl Census {
         &self.versions
     }
 
+    /// Changes whenever the version of some node does.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn touch(&mut self, node: NodeId) {
+        self.changes += 1;
         if self.versions.len() <= node.index() {
             self.versions.resize(node.index() + 1, 0);
         }
