@@ -55,8 +55,32 @@ pub struct PodClass {
     pub owner: Owner,
     /// The nodes that hold some, gone ones included.
     pub nodes: NodeSet,
-    /// By kind of node; without nodes that are gone.
-    kinds: BTreeMap<u32, PodCount>,
+    /// By kind of node, in their order; without nodes that are gone. Pods of a class are on nodes of few kinds at a time.
+    kinds: Vec<(u32, PodCount)>,
+}
+
+impl PodClass {
+    fn place_of(&self, kind: u32) -> Result<usize, usize> {
+        self.kinds.binary_search_by_key(&kind, |&(kind, _)| kind)
+    }
+
+    /// More of its pods are on nodes of a kind.
+    fn add_of_kind(&mut self, kind: u32, count: PodCount) {
+        match self.place_of(kind) {
+            Ok(place) => self.kinds[place].1.add(count),
+            Err(place) => self.kinds.insert(place, (kind, count)),
+        }
+    }
+
+    /// Fewer are.
+    fn take_of_kind(&mut self, kind: u32, count: PodCount) {
+        if let Ok(place) = self.place_of(kind) {
+            self.kinds[place].1.take(count);
+            if self.kinds[place].1.pods == 0 {
+                self.kinds.remove(place);
+            }
+        }
+    }
 }
 
 /// What a node holds of one class.
@@ -114,6 +138,8 @@ pub struct Census {
     pub(super) cordoned: NodeSet,
     /// How often each node changed.
     versions: Vec<u32>,
+    /// And all of them.
+    changes: u64,
     generation: u64,
 }
 
@@ -173,12 +199,13 @@ impl Census {
 
     /// Pods of a class on the nodes of a kind.
     pub fn of_kind(&self, class: u32, kind: u32) -> PodCount {
-        self.classes[class as usize].kinds.get(&kind).copied().unwrap_or_default()
+        let class = &self.classes[class as usize];
+        class.place_of(kind).map_or_else(|_| PodCount::default(), |place| class.kinds[place].1)
     }
 
     /// Pods of a class by kind of node.
     pub fn by_kind(&self, class: u32) -> impl Iterator<Item = (u32, PodCount)> + '_ {
-        self.classes[class as usize].kinds.iter().map(|(&kind, &count)| (kind, count))
+        self.classes[class as usize].kinds.iter().copied()
     }
 
     /// Nodes that exist and have an image.
@@ -205,7 +232,14 @@ impl Census {
         &self.versions
     }
 
+    /// Changes whenever the version of some node does.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn touch(&mut self, node: NodeId) {
+        self.changes += 1;
         if self.versions.len() <= node.index() {
             self.versions.resize(node.index() + 1, 0);
         }
@@ -223,7 +257,7 @@ impl Census {
         }
         let class = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
         known.push(class);
-        self.classes.push(PodClass { template, owner, nodes: NodeSet::new(), kinds: BTreeMap::new() });
+        self.classes.push(PodClass { template, owner, nodes: NodeSet::new(), kinds: Vec::new() });
         class
     }
 
@@ -243,7 +277,7 @@ impl Census {
             }
         }
         if let Some(kind) = self.kind_of[at.node.index()] {
-            class.kinds.entry(kind).or_default().add(one);
+            class.add_of_kind(kind, one);
         }
     }
 
@@ -260,7 +294,7 @@ impl Census {
             }
         }
         if let Some(kind) = self.kind_of[at.node.index()] {
-            take_of_kind(class, kind, one);
+            class.take_of_kind(kind, one);
         }
     }
 
@@ -316,8 +350,8 @@ impl Census {
         kind.into_iter().for_each(|kind| self.kinds[kind as usize].nodes += 1);
         for held in self.on_node.get(node.index()).into_iter().flatten() {
             let class = &mut self.classes[held.class as usize];
-            before.into_iter().for_each(|kind| take_of_kind(class, kind, held.count));
-            kind.into_iter().for_each(|kind| class.kinds.entry(kind).or_default().add(held.count));
+            before.into_iter().for_each(|kind| class.take_of_kind(kind, held.count));
+            kind.into_iter().for_each(|kind| class.add_of_kind(kind, held.count));
         }
     }
 }
@@ -335,14 +369,6 @@ fn compare_as_kinds_know(one: &Labels, other: &Labels) -> Ordering {
         }
     }
     if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
-}
-
-fn take_of_kind(class: &mut PodClass, kind: u32, count: PodCount) {
-    let there = class.kinds.entry(kind).or_default();
-    there.take(count);
-    if there.pods == 0 {
-        class.kinds.remove(&kind);
-    }
 }
 
 impl World {
@@ -438,7 +464,7 @@ impl World {
             }
         }
         let counted = (0..).zip(&census.classes);
-        let kept = counted.flat_map(|(id, class)| class.kinds.iter().map(move |(&kind, &count)| ((id, kind), count)));
+        let kept = counted.flat_map(|(id, class)| class.kinds.iter().map(move |&(kind, count)| ((id, kind), count)));
         if kept.collect::<BTreeMap<(u32, u32), PodCount>>() != by_kind {
             return Err("the census by kind of node is not the sum of its nodes".to_string());
         }

@@ -195,12 +195,27 @@ pub enum Change {
 }
 
 impl Change {
-    /// Whether it may concern pods, nodes, NodeClaims, NodePools or budgets as Karpenter sees them. What is not named here
-    /// does.
+    /// Whether it may give Karpenter's disruption or termination something to do. What is not named here may; what is named
+    /// concerns neither, or only protects a node: that a claim is not consolidatable any more, or a pod that has no node yet.
     pub(super) const fn moves_cluster(self) -> bool {
         !matches!(
             self,
-            Change::DeploymentScaled { .. }
+            Change::PodCreated(_)
+                | Change::PodUnschedulable(_)
+                | Change::PodUnschedulableMessage(_)
+                | Change::PodAddress(_)
+                | Change::PodSandboxFailed(_)
+                | Change::ImagePulling(_)
+                | Change::ImagePulled(_)
+                | Change::ContainerStarted(..)
+                | Change::ContainerStopped(..)
+                | Change::PodProcess(..)
+                | Change::PodPhase(_, PodPhase::Pending | PodPhase::Running)
+                | Change::PodContainersReady(..)
+                | Change::ClaimConsolidatable(_, false)
+                | Change::ClaimPodEvent(_)
+                | Change::BatchClosed(_)
+                | Change::DeploymentScaled { .. }
                 | Change::DeploymentStatus(..)
                 | Change::ReplicaSetScaled { .. }
                 | Change::ReplicaSetStatus(_)

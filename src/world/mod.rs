@@ -459,8 +459,8 @@ impl World {
         }
     }
 
-    /// Counts the changes of pods, nodes, NodeClaims, NodePools and budgets: while it stays, so does all that can be said
-    /// of them at any one time.
+    /// Counts the changes of pods, nodes, NodeClaims, NodePools and budgets that Karpenter's disruption and termination may act
+    /// upon: while it stays, neither finds more to do at any one time than it found before.
     pub fn cluster_version(&self) -> u64 {
         self.cluster_version
     }
@@ -479,8 +479,8 @@ impl World {
     fn push(&mut self, change: Change) {
         if change.moves_cluster() {
             self.touch_cluster();
-            self.note_for_slices(change);
         }
+        self.note_for_slices(change);
         self.journal.push(change);
     }
 }

@@ -594,7 +594,6 @@ impl World {
     pub fn nominate_claim(&mut self, claim: ClaimId, until: Time) {
         let entry = &mut self.claims[claim.index()];
         entry.nominated_until = entry.nominated_until.max(until);
-        self.touch_cluster();
     }
 
     /// A disruption command takes (or gives back) a claim.

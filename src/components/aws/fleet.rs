@@ -238,9 +238,11 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
             price: world.prices.known(id, offering),
         }));
     }
-    let exotic = |entry: &Override| plan.instance_type(entry.instance_type).is_exotic();
+    let types = claim.instance_types.iter().copied();
+    let exotics: Vec<InstanceTypeId> = types.filter(|&id| plan.instance_type(id).is_exotic()).collect();
+    let exotic = |entry: &Override| exotics.contains(&entry.instance_type);
     let flexible = claim.requirements.iter().all(|entry| entry.min_values.is_none());
-    if flexible && !all.iter().all(exotic) {
+    if flexible && !exotics.is_empty() && !all.iter().all(exotic) {
         all.retain(|entry| !exotic(entry));
     }
     let of = |kind: CapacityType| all.iter().filter(move |entry| entry.capacity_type == kind);

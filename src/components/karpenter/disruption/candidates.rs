@@ -86,7 +86,7 @@ pub fn candidates(
         }
         if !notes.are_kept() {
             let node = node_of(world, claim.id).filter(|&node| matters(claim, node));
-            if node.is_none_or(|node| !lenient && holds.any(&world.node(node).pods)) {
+            if node.is_none_or(|node| !lenient && holds.any(node)) {
                 continue;
             }
         }
@@ -110,7 +110,11 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 }
 
 /// Whether one of some methods may have a candidate: false only where none has one, and cheap to ask. `held` as above.
-pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method]) -> bool {
+pub fn are_possible(
+    world: &World,
+    held: &BTreeSet<ClaimId>,
+    methods: impl DoubleEndedIterator<Item = Method> + Clone,
+) -> bool {
     // The totals of a Balanced pool are read from all of them.
     let counts_all = balanced::is_used(world);
     let mut holds = Holds::new(world);
@@ -119,15 +123,15 @@ pub fn are_possible(world: &World, held: &BTreeSet<ClaimId>, methods: &[Method])
             return false;
         }
         let Some(node) = node_of(world, claim.id).filter(|&node| !is_leaving(world, node)) else { return false };
-        let wanted = |&&method: &&Method| counts_all || method.may_accept(world, claim, node);
+        let wanted = |method: &Method| counts_all || method.may_accept(world, claim, node);
         // The last of them ask the least.
-        let mut wanting = methods.iter().rev().filter(wanted).peekable();
+        let mut wanting = methods.clone().rev().filter(wanted).peekable();
         if wanting.peek().is_none() {
             return false;
         }
         let lenient =
             claim.termination_grace_period.is_some() && wanting.any(|method| method.class() == Class::Eventual);
-        lenient || !holds.any(&world.node(node).pods)
+        lenient || !holds.any(node)
     })
 }
 
@@ -199,10 +203,15 @@ impl<'w> Holds<'w> {
         Holds { world, may_hold, of_templates: Vec::new() }
     }
 
-    /// Whether some of these pods do.
-    fn any(&mut self, pods: &[PodId]) -> bool {
+    /// Whether some pods of a node do. Most classes of pods forbid nothing, whatever becomes of each pod.
+    fn any(&mut self, node: NodeId) -> bool {
         let world = self.world;
-        pods.iter().any(|&pod| {
+        let mut held = world.census().on(node).iter();
+        let may_hold = |of: OfTemplate| of.annotated || of.budget.is_some();
+        if !held.any(|held| held.count.staying() > 0 && may_hold(self.find(held.template))) {
+            return false;
+        }
+        world.node(node).pods.iter().any(|&pod| {
             let entry = world.pod(pod);
             if !entry.is_active() {
                 return false;

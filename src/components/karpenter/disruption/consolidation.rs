@@ -133,11 +133,12 @@ pub fn multi_node(
     totals: &BTreeMap<NodePoolId, Totals>,
     notes: &mut Notes,
 ) -> Result<(Option<Move>, bool), Failure> {
-    let chosen: Vec<Candidate> = sorted.iter().filter(|one| budgets.take(one.pool)).cloned().collect();
+    let chosen: Vec<&Candidate> = sorted.iter().filter(|one| budgets.take(one.pool)).collect();
     let constrained = chosen.len() < sorted.len();
     if chosen.len() < 2 {
         return Ok((None, constrained));
     }
+    let chosen: Vec<Candidate> = chosen.into_iter().take(MULTI_NODE_MAX + 1).cloned().collect();
     let (mut low, mut high) = (1_usize, MULTI_NODE_MAX.min(chosen.len() - 1));
     let (mut saved, bound) = (None, Bound::default());
     while low <= high {

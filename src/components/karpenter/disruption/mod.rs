@@ -188,7 +188,7 @@ impl Disruption {
     fn moved(&mut self, now: Time) {
         self.state += 1;
         self.state_since = now;
-        self.calm = None;
+        self.calm = self.calm.filter(|calm| !calm.recalls);
     }
 
     /// The present state: a new one whenever nothing has moved for five minutes.
@@ -223,13 +223,14 @@ impl Disruption {
             self.finish(cx, cx.plan.flags.karpenter.disruption_period);
         }
         let spares = !self.weighed && !cx.recorder.explains() && self.error.is_none();
-        self.calm = if spares { Calm::of(cx.plan, cx.world) } else { None };
+        let recalls = || methods(cx).any(|method| self.remembers(cx, method));
+        self.calm = if spares { Calm::of(cx.plan, cx.world, recalls()) } else { None };
     }
 
     /// A pass would find as little as the last one did.
     fn is_calm(&mut self, cx: &Cx) -> bool {
         let fresh = cx.now.since(self.state_since) < cx.plan.flags.karpenter.memo;
-        let calm = fresh && self.calm.is_some_and(|calm| calm.holds(cx.world));
+        let calm = self.calm.is_some_and(|calm| (fresh || !calm.recalls) && calm.holds(cx.world));
         debug_assert!(!calm || self.would_rest(cx), "the cluster changed, and its version did not");
         calm
     }
@@ -248,9 +249,9 @@ impl Disruption {
         if cx.recorder.explains() {
             return true;
         }
-        let order = Method::order(cx.plan.flags.karpenter.version).iter().copied();
-        let looking: Vec<Method> = order.filter(|&method| !self.rests(cx, method)).collect();
-        are_possible(cx.world, &self.commands.held(), &looking)
+        let mut looks = [false; Method::COUNT];
+        methods(cx).for_each(|method| looks[method as usize] = !self.rests(cx, method));
+        are_possible(cx.world, &self.commands.held(), methods(cx).filter(|&method| looks[method as usize]))
     }
 
     /// Nodes that no command holds lose the taint that a failed start has left on them.
@@ -530,13 +531,20 @@ impl Disruption {
 
     /// The queue looks at the commands that are due; where each of them stands.
     pub fn look_at_commands(&mut self, cx: &mut Cx) -> Vec<(u64, Standing)> {
+        let under_way = self.commands.under_way().len();
         let standings = self.commands.look(cx);
-        self.calm = None;
+        // Claims that no command holds any more may be candidates again.
+        self.calm = self.calm.filter(|_| self.commands.under_way().len() == under_way);
         if let Some(next) = self.commands.next() {
             cx.at(next, Any::Disruption(Event::Queue));
         }
         standings
     }
+}
+
+/// The methods in their order.
+fn methods(cx: &Cx) -> impl DoubleEndedIterator<Item = Method> + Clone {
+    Method::order(cx.plan.flags.karpenter.version).iter().copied()
 }
 
 /// A command goes into the record, if somebody reads it.

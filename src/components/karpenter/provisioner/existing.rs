@@ -36,8 +36,10 @@ pub struct Existing<'a> {
     attached: Attached,
     /// Wishes that its labels meet and that change nothing about them.
     met: Option<Arc<Wishes>>,
-    /// Its `consolidateAfter` does not run any more.
-    pub settled: bool,
+    /// New pods have added to its requirements.
+    narrowed: bool,
+    /// Its `consolidateAfter` does not run any more; found out when a simulation asks.
+    settled: OnceCell<bool>,
     /// New pods.
     pub pods: Vec<PodId>,
 }
@@ -58,9 +60,9 @@ pub fn node<'a>(
     if let Some(expected) = expected(world, state, daemons) {
         free -= &expected;
     }
-    let settled = is_settled(world, state, world.now);
     let (keys, requirements, ports, pods) = (keys.clone(), OnceCell::new(), OnceCell::new(), Vec::new());
-    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, met: None, settled, pods }
+    let (met, narrowed, settled) = (None, false, OnceCell::new());
+    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, met, narrowed, settled, pods }
 }
 
 /// What daemons that are still to come will take; `None`: nothing.
@@ -108,6 +110,11 @@ impl Existing<'_> {
         self.requirements.get_or_init(|| self.memo.labels(self.world, self.state, &self.keys, made))
     }
 
+    /// Its `consolidateAfter` does not run any more.
+    pub fn is_settled(&self) -> bool {
+        *self.settled.get_or_init(|| is_settled(self.world, self.state, self.world.now))
+    }
+
     fn ports(&self) -> &Vec<HostPort> {
         let world = self.world;
         let running = || self.state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished());
@@ -134,8 +141,11 @@ impl Existing<'_> {
         if !wishes.ports.is_empty() && preferences::any_clash(&wishes.ports, self.ports()) {
             return Err(Refusal::HostPort);
         }
-        let is_met =
-            || wishes.requirements.is_empty() || self.met.as_ref().is_some_and(|met| Arc::ptr_eq(met, &pod.wishes));
+        let is_met = || {
+            wishes.requirements.is_empty()
+                || self.met.as_ref().is_some_and(|met| Arc::ptr_eq(met, &pod.wishes))
+                || (!self.narrowed && self.memo.are_met(self.world, self.state, &self.keys, &pod.wishes))
+        };
         if topology.is_free() && wishes.volumes.is_empty() && is_met() {
             return Ok(None);
         }
@@ -171,6 +181,10 @@ impl Existing<'_> {
         if let Some(requirements) = requirements {
             let stays = requirements.is_same(self.requirements());
             self.met = stays.then(|| pod.wishes.clone());
+            if stays && !self.narrowed {
+                self.memo.note_met(self.world, self.state, &self.keys, &pod.wishes);
+            }
+            self.narrowed |= !stays;
             self.requirements = OnceCell::from(requirements);
         }
     }

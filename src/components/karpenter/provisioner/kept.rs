@@ -2,23 +2,25 @@
 //! and between two of them mostly nothing has changed that a plan depends on.
 //!
 //! In: what a pass looks at. Out: the plan of the last pass, if that looked at the same. Nodes are compared by the count of
-//! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; whatever else may
-//! be replaced by the very memory that was looked at. Not kept are plans that buy machines (prices order their types), and
+//! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; of those that leave
+//! nothing is read but the pods that need another place, unless pods have rules about others. Whatever else may be replaced is
+//! compared by the very memory that was looked at. Not kept are plans that buy machines (prices order their types), and
 //! those of a time in which offerings are avoided.
 //!
 //! [`Census::versions`]: crate::world::census::Census::versions
 
 use super::memo::{Memo, Pools};
 use super::packing::{Refusal, Results};
+use super::topology::{may_repel, topology_keys};
 use crate::components::karpenter::cluster::{
     Catalog, Market, is_claim_leaving, is_leaving, lasting_taints, on_their_way,
 };
-use crate::plan::{Plan, PodTemplate, Volumes};
+use crate::plan::{Plan, PodTemplate, TemplateId, Volumes};
 use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::Taint;
 use crate::world::census::Held;
-use crate::world::{ClaimId, Node, NodeId, PodId, World};
+use crate::world::{ClaimId, Node, NodeClaim, NodeId, PodId, World};
 use std::sync::Arc;
 
 /// A node, or a machine on its way, by what tells that anything about it has changed.
@@ -36,6 +38,8 @@ struct Machine {
 enum State {
     /// A launched claim without a node stays as it is.
     Launched,
+    /// Nothing is planned on a node that leaves, and no rule asks for its pods.
+    Leaving,
     /// A node, by the count of its changes.
     Version(u32),
     /// A node that is not initialised yet changes much that no pass reads: taints that pass by themselves.
@@ -64,6 +68,25 @@ impl<T> PartialEq for Memory<T> {
 }
 
 impl State {
+    /// It is still that of a node.
+    fn is_of(&self, world: &World, node: &Node) -> bool {
+        let claim = node.claim.map(|id| world.claim(id)).filter(|claim| claim.initialized.is_none());
+        let same = match (self, claim) {
+            (State::Version(version), None) => *version == world.census().versions()[node.id.index()],
+            (State::Coming(coming), Some(claim)) => {
+                coming.registered == claim.registered.is_some()
+                    && Arc::ptr_eq(&coming.labels.0, &node.labels)
+                    && coming.requested == node.requested
+                    && coming.allocatable == node.allocatable
+                    && coming.held == world.census().on(node.id)
+                    && coming.taints == *lasting_taints(node, Some(claim), false)
+            }
+            _ => false,
+        };
+        debug_assert_eq!(same, *self == State::of(world, node));
+        same
+    }
+
     fn of(world: &World, node: &Node) -> State {
         let Some(claim) = node.claim.map(|id| world.claim(id)).filter(|claim| claim.initialized.is_none()) else {
             return State::Version(world.census().versions()[node.id.index()]);
@@ -79,11 +102,24 @@ impl State {
     }
 }
 
-/// The machines that a pass plans with, in the order of their objects.
-fn machines(world: &World) -> impl Iterator<Item = Machine> {
+/// Some of these pods have rules about others, or some pod keeps others away: then the pods of all nodes count.
+fn have_rules(world: &World, pods: &[PodId]) -> bool {
+    let mut plain: Option<TemplateId> = None;
+    let mut has_rules = |&pod: &PodId| {
+        let template = world.pod(pod).template;
+        let is_plain = plain == Some(template) || topology_keys(world.template(template)).next().is_none();
+        plain = is_plain.then_some(template);
+        !is_plain
+    };
+    may_repel(world) || pods.iter().any(&mut has_rules)
+}
+
+/// The machines that a pass plans with, in the order of their objects. `rules`: the pods of all nodes count.
+fn machines(world: &World, rules: bool) -> impl Iterator<Item = Machine> {
     let nodes = world.nodes.iter().filter(|node| node.gone.is_none());
-    let of_nodes = nodes.map(|node| {
-        let (leaving, state) = (is_leaving(world, node.id), State::of(world, node));
+    let of_nodes = nodes.map(move |node| {
+        let leaving = is_leaving(world, node.id);
+        let state = if leaving && !rules { State::Leaving } else { State::of(world, node) };
         Machine { node: Some(node.id), claim: node.claim, leaving, state }
     });
     let launched = on_their_way(world).filter(|claim| claim.instance.is_some());
@@ -94,14 +130,28 @@ fn machines(world: &World) -> impl Iterator<Item = Machine> {
 }
 
 /// The machines of now are those.
-fn machines_are(world: &World, known: &[Machine]) -> bool {
+fn machines_are(world: &World, rules: bool, known: &[Machine]) -> bool {
     let mut known = known.iter();
-    machines(world).all(|machine| known.next() == Some(&machine)) && known.next().is_none()
+    let mut nodes = world.nodes.iter().filter(|node| node.gone.is_none());
+    let mut launched = on_their_way(world).filter(|claim| claim.instance.is_some());
+    let is_node = |machine: &Machine, node: &Node| {
+        let leaving = is_leaving(world, node.id);
+        (machine.node, machine.claim, machine.leaving) == (Some(node.id), node.claim, leaving)
+            && if leaving && !rules { machine.state == State::Leaving } else { machine.state.is_of(world, node) }
+    };
+    let is_claim = |machine: &Machine, claim: &NodeClaim| {
+        (machine.node, machine.claim, machine.leaving) == (None, Some(claim.id), is_claim_leaving(claim))
+    };
+    nodes.all(|node| known.next().is_some_and(|machine| is_node(machine, node)))
+        && launched.all(|claim| known.next().is_some_and(|machine| is_claim(machine, claim)))
+        && known.next().is_none()
 }
 
 /// A plan, with all that it was made from.
 pub struct Kept {
     pods: Vec<(PodId, Memory<PodTemplate>)>,
+    /// The pods of all nodes counted.
+    rules: bool,
     machines: Vec<Machine>,
     pools: Arc<Pools>,
     volumes: Arc<Volumes>,
@@ -116,9 +166,11 @@ impl Kept {
         if is_avoided || !results.claims.is_empty() || results.errors.iter().any(|(_, refusals)| by_price(refusals)) {
             return None;
         }
+        let rules = have_rules(world, pods);
         Some(Kept {
+            rules,
             pods: pods.iter().map(|&pod| (pod, Memory(world.template_of(pod).clone()))).collect(),
-            machines: machines(world).collect(),
+            machines: machines(world, rules).collect(),
             pools: memo.last_pools()?,
             volumes: world.volumes.clone(),
             results: results.clone(),
@@ -137,7 +189,8 @@ impl Kept {
         };
         let holds = self.pods.len() == pods.len()
             && self.pods.iter().zip(pods).all(is_same)
-            && machines_are(world, &self.machines)
+            && self.rules == have_rules(world, pods)
+            && machines_are(world, self.rules, &self.machines)
             && Arc::ptr_eq(&self.volumes, &world.volumes)
             && !world.unavailable_offerings.is_any_avoided(world.now)
             && Arc::ptr_eq(&self.pools, &memo.pools(plan, world, catalog, &Market::of(plan, world, catalog)));
@@ -193,5 +246,37 @@ mod tests {
             let plan = kept.plan_of((&plan, &world, &catalog), &options.memo, &pods);
             assert!(plan.is_none(), "change {number}");
         }
+    }
+
+    #[test]
+    fn what_runs_on_a_node_that_leaves_concerns_nobody_but_pods_with_rules() {
+        let plan = small_plan();
+        let catalog = Catalog::of(&plan);
+        let mut world = World::new(&plan);
+        node(&plan, &mut world, "t3.xlarge", CapacityType::OnDemand, 1);
+        let claim = node(&plan, &mut world, "t3.xlarge", CapacityType::OnDemand, 0);
+        let leaving = world.claim(claim).node.expect("the fixture made it");
+        world.delete_claim(claim, crate::world::DisruptionReason::Empty);
+        let pods = pods(&mut world, TemplateId(0), 2);
+        let keeps = |world: &mut World| {
+            let (options, mut kept) = (Options::default(), None);
+            let (_, before) = plan_pass((&plan, world, &catalog), options.clone(), &mut kept);
+            world.add_taint(leaving, Taint::new("soft", TaintEffect::PreferNoSchedule));
+            let (waiting, _) = waiting(world, &options.memo);
+            assert_eq!(waiting, pods);
+            let kept = kept.expect("it buys nothing");
+            let after = kept.plan_of((&plan, world, &catalog), &options.memo, &waiting);
+            after.is_some_and(|after| Arc::ptr_eq(&before, after))
+        };
+        assert!(keeps(&mut world.clone()));
+        let mut apart = crate::components::karpenter::fixture::template(500, 256);
+        apart.affinity.anti_required.push(crate::plan::PodAffinityTerm {
+            selector: None,
+            topology_key: "topology.kubernetes.io/zone".to_string(),
+            namespaces: Default::default(),
+            namespace_selector: None,
+        });
+        world.templates.push(Arc::new(apart));
+        assert!(!keeps(&mut world));
     }
 }

@@ -14,7 +14,7 @@ use crate::plan::{
 };
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, Requirements, ZONE, normalized};
-use crate::world::{ClaimId, NodeId, World};
+use crate::world::{NodeClaim, NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -38,13 +38,22 @@ struct Known {
     pools: Option<Arc<Pools>>,
     as_written: AsWritten,
     /// By node.
-    labels: Vec<Option<(Arc<Labels>, Keys, Requirements)>>,
+    labels: Vec<Option<(Arc<Labels>, Asked)>>,
     /// By claim that is launched and not registered.
-    coming: Vec<Option<(Keys, Requirements)>>,
+    coming: Vec<Option<Asked>>,
     /// What was found fit to be planned with last, with the volumes of then.
     sound: Option<(Arc<PodTemplate>, Arc<Volumes>)>,
     /// By node.
     offerings: Vec<Option<(Arc<Labels>, NodeOffering)>>,
+}
+
+/// What labels say, of those that anybody asks for.
+#[derive(Clone)]
+struct Asked {
+    keys: Keys,
+    requirements: Requirements,
+    /// Wishes that these meet and that add nothing to them: the last that were found to.
+    met: Option<Arc<Wishes>>,
 }
 
 /// What the labels of a node say of what was bought.
@@ -85,6 +94,33 @@ pub struct Pools {
     pub templates: Vec<Template>,
     /// Daemons, as looking for types that they run on has left them.
     pub daemons: Vec<Daemon>,
+}
+
+impl Known {
+    /// What the labels of a node say, if that is known of those that it has.
+    fn asked(&mut self, world: &World, state: &StateNode, keys: &Keys) -> Option<&mut Asked> {
+        let asked = match (unregistered(world, state), state.node) {
+            (Some(claim), _) if claim.launched.is_some() => self.coming.get_mut(claim.id.index())?.as_mut()?,
+            (Some(_), _) | (None, None) => return None,
+            (None, Some(node)) => {
+                let (labels, asked) = self.labels.get_mut(node.index())?.as_mut()?;
+                Arc::ptr_eq(labels, &world.node(node).labels).then_some(asked)?
+            }
+        };
+        Arc::ptr_eq(&asked.keys, keys).then_some(asked)
+    }
+}
+
+/// The claim of a node that is not registered yet: its labels count.
+fn unregistered<'w>(world: &'w World, state: &StateNode) -> Option<&'w NodeClaim> {
+    state.claim.map(|id| world.claim(id)).filter(|claim| claim.registered.is_none())
+}
+
+fn put<T: Clone>(all: &mut Vec<Option<T>>, index: usize, entry: T) {
+    if all.len() <= index {
+        all.resize(index + 1, None);
+    }
+    all[index] = Some(entry);
 }
 
 fn are_same<T>(one: &[Arc<T>], two: &[Arc<T>]) -> bool {
@@ -150,39 +186,32 @@ impl Memo {
         keys: &Keys,
         made: impl Fn() -> Requirements,
     ) -> Requirements {
-        let unregistered = state.claim.map(|id| world.claim(id)).filter(|claim| claim.registered.is_none());
-        if let Some(claim) = unregistered {
-            return if claim.launched.is_some() { self.labels_of_claim(claim.id, keys, made) } else { made() };
-        }
-        let Some(node) = state.node else { return made() };
         let mut known = self.known();
-        if known.labels.len() <= node.index() {
-            known.labels.resize(node.index() + 1, None);
-        }
-        let labels = &world.node(node).labels;
-        let is_current =
-            |of: &&(Arc<Labels>, Keys, Requirements)| Arc::ptr_eq(&of.0, labels) && Arc::ptr_eq(&of.1, keys);
-        if let Some((_, _, requirements)) = known.labels[node.index()].as_ref().filter(is_current) {
-            debug_assert_eq!(*requirements, made());
-            return requirements.clone();
+        if let Some(asked) = known.asked(world, state, keys) {
+            debug_assert_eq!(asked.requirements, made());
+            return asked.requirements.clone();
         }
         let requirements = made();
-        known.labels[node.index()] = Some((labels.clone(), keys.clone(), requirements.clone()));
+        let asked = Asked { keys: keys.clone(), requirements: requirements.clone(), met: None };
+        match (unregistered(world, state), state.node) {
+            (Some(claim), _) if claim.launched.is_some() => put(&mut known.coming, claim.id.index(), asked),
+            (Some(_), _) | (None, None) => {}
+            (None, Some(node)) => put(&mut known.labels, node.index(), (world.node(node).labels.clone(), asked)),
+        }
         requirements
     }
 
-    fn labels_of_claim(&self, claim: ClaimId, keys: &Keys, made: impl Fn() -> Requirements) -> Requirements {
+    /// The labels of a node are known to meet these wishes, which add nothing to them.
+    pub fn are_met(&self, world: &World, state: &StateNode, keys: &Keys, wishes: &Arc<Wishes>) -> bool {
         let mut known = self.known();
-        if known.coming.len() <= claim.index() {
-            known.coming.resize(claim.index() + 1, None);
-        }
-        let entry = &mut known.coming[claim.index()];
-        match entry.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, keys)) {
-            Some((_, requirements)) => {
-                debug_assert_eq!(*requirements, made());
-                requirements.clone()
-            }
-            None => entry.insert((keys.clone(), made())).1.clone(),
+        let met = known.asked(world, state, keys).and_then(|asked| asked.met.as_ref());
+        met.is_some_and(|met| Arc::ptr_eq(met, wishes))
+    }
+
+    /// They do.
+    pub fn note_met(&self, world: &World, state: &StateNode, keys: &Keys, wishes: &Arc<Wishes>) {
+        if let Some(asked) = self.known().asked(world, state, keys) {
+            asked.met = Some(wishes.clone());
         }
     }
 

@@ -463,7 +463,7 @@ impl<'a> Scheduler<'a> {
     fn add_to_existing(&mut self, pod: &Work) -> bool {
         let exempt = self.exempt.is_none_or(|exempt| exempt.contains(&pod.id));
         for node in &mut self.existing {
-            if !exempt && !node.settled {
+            if !exempt && !node.is_settled() {
                 self.asking.iter_mut().for_each(|asking| asking.nodes.push(Refusal::Unsettled));
                 continue;
             }

@@ -56,6 +56,15 @@ impl Decision {
         plugins
     }
 
+    /// It says the same as another one of a pod that no node takes.
+    pub fn is_same(&self, other: &Decision) -> bool {
+        let plain = |one: &Decision| (one.conflict, one.ruled_out, one.evaluated, one.next_start, one.nodes);
+        self.feasible.is_empty()
+            && other.feasible.is_empty()
+            && self.refused == other.refused
+            && plain(self) == plain(other)
+    }
+
     /// A number for [`Decision::message`], equal for equal messages of one pod: of the refusals only how many there are of
     /// each kind matters.
     pub fn message_number(&self) -> u64 {
@@ -134,16 +143,19 @@ pub fn decide_for(view: &View, pod: PodId, start: usize, tells: bool) -> Decisio
     if nominated_passes(view, &filters, pod, &mut decision) {
         return decision;
     }
-    let appraisal = Appraisal::new(view, pod);
-    let search = Search { view, filters: &filters, appraisal: &appraisal, pod };
-    let standings = search.find_feasible(&candidates, start, &mut decision);
+    let search = Search { view, filters: &filters, pod };
+    search.find_feasible(&candidates, start, &mut decision);
     if decision.nodes > 0 {
         decision.next_start = (start + decision.evaluated) % decision.nodes;
     }
     match decision.feasible.len() {
         0 => {}
         1 => decision.best = decision.feasible.clone(),
-        _ => choose(view, pod, appraisal, &standings, &mut decision),
+        _ => {
+            let appraisal = Appraisal::new(view, pod);
+            let standings = search.standings(&appraisal, &decision.feasible);
+            choose(view, pod, appraisal, &standings, &mut decision);
+        }
     }
     decision
 }
@@ -152,45 +164,40 @@ pub fn decide_for(view: &View, pod: PodId, start: usize, tells: bool) -> Decisio
 struct Search<'s, 'a> {
     view: &'s View<'a>,
     filters: &'s Filters<'a>,
-    appraisal: &'s Appraisal<'a>,
     pod: PodId,
 }
 
-impl Search<'_, '_> {
-    /// Tries nodes until enough are feasible; how these stand.
-    fn find_feasible(&self, candidates: &[NodeId], start: usize, decision: &mut Decision) -> Vec<Standing> {
+impl<'a> Search<'_, 'a> {
+    /// Tries nodes until enough are feasible.
+    fn find_feasible(&self, candidates: &[NodeId], start: usize, decision: &mut Decision) {
         let count = candidates.len();
         let target = feasible_target(count, self.view.plan.flags.scheduler.percentage_of_nodes_to_score);
         let (feasible, refused) = (&mut decision.feasible, &mut decision.refused);
-        let mut found = Found { target, most: target.min(count), feasible, refused, standings: Vec::new() };
+        let mut found = Found { target, most: target.min(count), feasible, refused };
         let (before, after) = candidates.split_at(if count > 0 { start % count } else { 0 });
         let mut kept = self.view.standings(self.pod);
         match &mut kept {
             Some(kept) => found.is_full(self, after, kept) || found.is_full(self, before, kept),
-            // The only node that may be taken is not compared with any other.
-            None if count == 1 => found.has_enough(candidates[0], self.check_only(candidates[0])),
             None => after.iter().chain(before).any(|&node| found.has_enough(node, self.check(node))),
         };
-        let standings = found.standings;
         decision.evaluated = decision.feasible.len() + decision.refused.len();
-        standings
     }
 
     /// A node of which nothing is kept.
-    fn check(&self, node: NodeId) -> Result<Standing, Refusal> {
-        check_nominated(self.view, self.filters, self.pod, node)?;
-        let standing = self.appraisal.appraise(self.filters, node);
-        standing.refusal.map_or(Ok(()), Err)?;
-        self.filters.check_place(node)?;
-        Ok(standing)
-    }
-
-    /// The same without looking at how well it would do.
-    fn check_only(&self, node: NodeId) -> Result<Standing, Refusal> {
+    fn check(&self, node: NodeId) -> Result<(), Refusal> {
         check_nominated(self.view, self.filters, self.pod, node)?;
         self.filters.check_node(node)?;
-        self.filters.check_place(node)?;
-        Ok(Standing::default())
+        self.filters.check_place(node)
+    }
+
+    /// How feasible nodes stand: asked only where there are several.
+    fn standings(&self, appraisal: &Appraisal<'a>, feasible: &[NodeId]) -> Vec<Standing> {
+        let versions = self.view.world.census().versions();
+        let nodes = feasible.iter();
+        match &mut self.view.standings(self.pod) {
+            Some(kept) => nodes.map(|&node| kept.of(self.filters, appraisal, node, versions[node.index()])).collect(),
+            None => nodes.map(|&node| appraisal.appraise(self.filters, node)).collect(),
+        }
     }
 }
 
@@ -201,16 +208,15 @@ struct Found<'d> {
     most: usize,
     feasible: &'d mut Vec<NodeId>,
     refused: &'d mut Vec<(NodeId, Refusal)>,
-    standings: Vec<Standing>,
 }
 
 impl Found<'_> {
     /// Adds what a node said; true if it is feasible and there were enough before.
     #[inline]
-    fn has_enough(&mut self, node: NodeId, said: Result<Standing, Refusal>) -> bool {
+    fn has_enough(&mut self, node: NodeId, said: Result<(), Refusal>) -> bool {
         match said {
-            Ok(_) if self.feasible.len() == self.target => return true,
-            Ok(standing) => self.admit(node, standing),
+            Ok(()) if self.feasible.len() == self.target => return true,
+            Ok(()) => self.admit(node),
             Err(refusal) => self.refused.push((node, refusal)),
         }
         false
@@ -218,13 +224,11 @@ impl Found<'_> {
 
     /// Many pods find no node at all: room is made for the first that is found.
     #[inline]
-    fn admit(&mut self, node: NodeId, standing: Standing) {
+    fn admit(&mut self, node: NodeId) {
         if self.feasible.is_empty() {
             self.feasible.reserve_exact(self.most);
-            self.standings.reserve_exact(self.most);
         }
         self.feasible.push(node);
-        self.standings.push(standing);
     }
 
     /// Most pods are refused by no node or by many.
@@ -237,7 +241,7 @@ impl Found<'_> {
 
     /// Tries nodes of which is known how they stood; true if there are enough.
     fn is_full(&mut self, search: &Search, nodes: &[NodeId], kept: &mut Standings) -> bool {
-        let (filters, appraisal) = (search.filters, search.appraisal);
+        let filters = search.filters;
         let versions = search.view.world.census().versions();
         let (is_nominated, has_place) = (!search.view.nominated.is_empty(), filters.has_place());
         for &node in nodes {
@@ -245,8 +249,7 @@ impl Found<'_> {
                 self.refused.push((node, refusal));
                 continue;
             }
-            let standing = kept.of(filters, appraisal, node, versions[node.index()]);
-            if let Some(refusal) = standing.refusal {
+            if let Some(refusal) = kept.refusal(filters, node, versions[node.index()]) {
                 self.refuse(node, refusal, nodes.len());
                 continue;
             }
@@ -257,7 +260,7 @@ impl Found<'_> {
             if self.feasible.len() == self.target {
                 return true;
             }
-            self.admit(node, *standing);
+            self.admit(node);
         }
         false
     }

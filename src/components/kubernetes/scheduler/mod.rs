@@ -19,6 +19,7 @@ pub mod inter_pod;
 pub mod preemption;
 pub mod queue;
 pub mod reading;
+mod repeated;
 pub mod scores;
 pub mod spread;
 pub mod standing;
@@ -34,6 +35,7 @@ use decide::{Decision, decide_for};
 use filters::Plugins;
 use hints::{Happening, Seen, useful};
 use queue::{Place, SchedulingQueue};
+use repeated::{Inputs, Refused};
 use std::collections::{BTreeMap, BTreeSet};
 use view::{Assumed, Cluster, View};
 
@@ -47,6 +49,8 @@ struct Attempt {
     began: Time,
     /// `None`: the pod has left the queue, and nothing was looked at yet.
     decision: Option<Decision>,
+    /// What that was made from, as far as it can be kept.
+    inputs: Option<Inputs>,
     /// What happened since the pod left the queue.
     happenings: Vec<Happening>,
 }
@@ -76,6 +80,8 @@ pub enum TriedResult {
 pub struct Scheduler {
     queue: SchedulingQueue,
     attempt: Option<Attempt>,
+    /// The last decision, if it found no node.
+    refused: Option<Refused>,
     /// The condition of a pod is being written: the next attempt waits for the answer.
     writing: bool,
     /// Pods whose binding is on its way.
@@ -323,7 +329,7 @@ impl Scheduler {
             && !self.writing
             && let Some(pod) = self.queue.pop(&cx.plan.flags.scheduler)
         {
-            self.attempt = Some(Attempt { pod, began: cx.now, decision: None, happenings: Vec::new() });
+            self.attempt = Some(Attempt { pod, began: cx.now, decision: None, inputs: None, happenings: Vec::new() });
             cx.at(cx.now, components::Event::Scheduler(Event::Attempt));
         }
     }
@@ -341,12 +347,21 @@ impl Scheduler {
         }
         self.refresh(cx);
         let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
-        let decision = decide_for(&view, pod, self.start_index, cx.recorder.explains());
+        let (start, tells) = (self.start_index, cx.recorder.explains());
+        let inputs = if tells { None } else { Inputs::of(&view, pod, start) };
+        let decision = match self.refused.take().filter(|refused| Some(&refused.inputs) == inputs.as_ref()) {
+            Some(Refused { decision, .. }) => {
+                debug_assert!(decision.is_same(&decide_for(&view, pod, start, tells)), "a node changed unnoticed");
+                decision
+            }
+            None => decide_for(&view, pod, start, tells),
+        };
         self.start_index = decision.next_start;
         let span = cx.delay(Stage::SchedulerAttempt, self.attempt_key(cx, pod));
         if let Some(attempt) = &mut self.attempt {
             attempt.began = cx.now;
             attempt.decision = Some(decision);
+            attempt.inputs = inputs;
         }
         cx.after(span, components::Event::Scheduler(Event::Outcome));
     }
@@ -358,7 +373,9 @@ impl Scheduler {
 
     /// The attempt is over: assume and bind, or back to the queue.
     fn outcome(&mut self, cx: &mut Cx) {
-        let Some(Attempt { pod, began, decision: Some(decision), happenings }) = self.attempt.take() else { return };
+        let Some(Attempt { pod, began, decision: Some(decision), inputs, happenings }) = self.attempt.take() else {
+            return;
+        };
         if decision.best.is_empty()
             && let Some(history) = &mut self.history
         {
@@ -375,6 +392,7 @@ impl Scheduler {
             self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
         } else if decision.best.is_empty() {
             self.unschedulable(cx, (pod, began), &decision, &happenings);
+            self.refused = Refused::of(inputs, decision);
         } else {
             let key = cx.world.pod(pod).key();
             let node = decision.best[cx.pick(TIE, key, decision.best.len())];

@@ -10,7 +10,7 @@ use crate::engine::{Span, Time};
 use crate::plan::flags::SchedulerFlags;
 use crate::world::PodId;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Where a pending pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,37 @@ impl Waiting {
 /// Order of the active queue: priority, then timestamp.
 type Rank = (Reverse<i32>, Time, u64);
 
+/// Pods that wait, by their ids.
+#[derive(Clone, Debug, Default)]
+struct Pods {
+    entries: Vec<Option<Waiting>>,
+}
+
+impl Pods {
+    fn get(&self, pod: PodId) -> Option<&Waiting> {
+        self.entries.get(pod.index())?.as_ref()
+    }
+
+    fn get_mut(&mut self, pod: PodId) -> Option<&mut Waiting> {
+        self.entries.get_mut(pod.index())?.as_mut()
+    }
+
+    fn get_or_insert(&mut self, pod: PodId, new: Waiting) -> &mut Waiting {
+        if self.entries.len() <= pod.index() {
+            self.entries.resize(pod.index() + 1, None);
+        }
+        self.entries[pod.index()].get_or_insert(new)
+    }
+
+    fn remove(&mut self, pod: PodId) -> Option<Waiting> {
+        self.entries.get_mut(pod.index())?.take()
+    }
+}
+
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub struct SchedulingQueue {
-    pods: BTreeMap<PodId, Waiting>,
+    pods: Pods,
     active: Heap<Rank>,
     backoff: Heap<(Time, Rank)>,
     errors: Heap<Time>,
@@ -89,7 +116,7 @@ impl SchedulingQueue {
     /// A pod without node appears, or its gates are gone.
     pub fn add(&mut self, flags: &SchedulerFlags, pod: PodId, priority: i32, gated: bool, now: Time) {
         let arrival = self.arrive(flags);
-        let entry = self.pods.entry(pod).or_insert(Waiting {
+        let new = Waiting {
             priority,
             timestamp: now,
             arrival,
@@ -98,7 +125,8 @@ impl SchedulingQueue {
             errors: 0,
             plugins: Plugins::default(),
             place: Place::Gated,
-        });
+        };
+        let entry = self.pods.get_or_insert(pod, new);
         if entry.place == Place::Gated && !gated {
             entry.timestamp = entry.created;
             entry.place = Place::Active;
@@ -113,12 +141,12 @@ impl SchedulingQueue {
 
     /// Where a pod is; `None`: it does not wait.
     pub fn place(&self, pod: PodId) -> Option<Place> {
-        self.pods.get(&pod).map(|entry| entry.place)
+        self.pods.get(pod).map(|entry| entry.place)
     }
 
     /// Attempts of a pod that failed so far, errors included.
     pub fn attempts(&self, pod: PodId) -> u32 {
-        self.pods.get(&pod).map_or(0, |entry| entry.failures + entry.errors)
+        self.pods.get(pod).map_or(0, |entry| entry.failures + entry.errors)
     }
 
     /// True when no pod is in the pool.
@@ -133,14 +161,14 @@ impl SchedulingQueue {
             None if flags.pop_from_backoff => self.backoff.pop()?.1,
             None => return None,
         };
-        self.pods.get_mut(&pod)?.place = Place::InFlight;
+        self.pods.get_mut(pod)?.place = Place::InFlight;
         Some(pod)
     }
 
     /// The attempt found no node. `useful`: an event during the attempt may have changed that.
     pub fn failed(&mut self, flags: &SchedulerFlags, pod: PodId, plugins: Plugins, useful: bool, now: Time) {
         let arrival = self.arrive(flags);
-        let Some(entry) = self.pods.get_mut(&pod) else { return };
+        let Some(entry) = self.pods.get_mut(pod) else { return };
         (entry.timestamp, entry.arrival) = (now, arrival);
         entry.failures += 1;
         entry.errors = 0;
@@ -155,7 +183,7 @@ impl SchedulingQueue {
     /// The attempt, or the binding, ended in an error.
     pub fn error(&mut self, flags: &SchedulerFlags, pod: PodId, now: Time) {
         let arrival = self.arrive(flags);
-        let Some(entry) = self.pods.get_mut(&pod) else { return };
+        let Some(entry) = self.pods.get_mut(pod) else { return };
         (entry.timestamp, entry.arrival) = (now, arrival);
         entry.errors += 1;
         let end = backoff_end(flags, now, entry.errors);
@@ -165,7 +193,7 @@ impl SchedulingQueue {
 
     /// The pod was bound, or vanished.
     pub fn forget(&mut self, pod: PodId) {
-        let Some(entry) = self.pods.remove(&pod) else { return };
+        let Some(entry) = self.pods.remove(pod) else { return };
         match entry.place {
             Place::Active => self.active.remove(pod),
             Place::Backoff(_) => self.backoff.remove(pod),
@@ -179,7 +207,9 @@ impl SchedulingQueue {
 
     /// Something happened: pods of the pool for which it is useful go to the active queue, or to backoff.
     pub fn move_useful(&mut self, flags: &SchedulerFlags, now: Time, mut useful: impl FnMut(PodId, Plugins) -> bool) {
-        let moved: Vec<PodId> = self.pool.iter().copied().filter(|pod| useful(*pod, self.pods[pod].plugins)).collect();
+        let pods = &self.pods;
+        let is_useful = |&pod: &PodId| pods.get(pod).is_some_and(|entry| useful(pod, entry.plugins));
+        let moved: Vec<PodId> = self.pool.iter().copied().filter(is_useful).collect();
         for pod in moved {
             self.activate(flags, pod, now);
         }
@@ -187,7 +217,8 @@ impl SchedulingQueue {
 
     /// The flush: pods that have been in the pool for too long are moved as by a useful event.
     pub fn flush(&mut self, flags: &SchedulerFlags, now: Time) {
-        let old = |pod: &PodId| now.since(self.pods[pod].timestamp) > flags.unschedulable_max;
+        let since = |pod: &PodId| self.pods.get(*pod).map_or(now, |entry| entry.timestamp);
+        let old = |pod: &PodId| now.since(since(pod)) > flags.unschedulable_max;
         let moved: Vec<PodId> = self.pool.iter().copied().filter(old).collect();
         for pod in moved {
             self.activate(flags, pod, now);
@@ -196,7 +227,7 @@ impl SchedulingQueue {
 
     /// From the pool to the active queue, or to backoff if that is not over.
     fn activate(&mut self, flags: &SchedulerFlags, pod: PodId, now: Time) {
-        let Some(entry) = self.pods.get_mut(&pod) else { return };
+        let Some(entry) = self.pods.get_mut(pod) else { return };
         self.pool.remove(&pod);
         let end = backoff_end(flags, entry.timestamp, entry.failures);
         if is_over(flags, end, now) {
@@ -218,7 +249,7 @@ impl SchedulingQueue {
             released.extend(self.errors.pop().map(|(_, pod)| pod));
         }
         for pod in released {
-            if let Some(entry) = self.pods.get_mut(&pod) {
+            if let Some(entry) = self.pods.get_mut(pod) {
                 entry.place = Place::Active;
                 self.active.push(entry.rank(), pod);
             }

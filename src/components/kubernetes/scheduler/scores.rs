@@ -85,17 +85,13 @@ impl<'a> Appraisal<'a> {
         self.spread.get_or_init(|| SoftSpread::new(view, self.pod))
     }
 
-    /// How a node stands.
+    /// How a node that takes the pod stands.
     pub fn appraise(&self, filters: &Filters<'a>, node: NodeId) -> Standing {
-        if let Err(refusal) = filters.check_node(node) {
-            return Standing { refusal: Some(refusal), ..Standing::default() };
-        }
         let view = &filters.view;
         let used = self.requested(view, node);
         let least = if view.cluster.any_surplus { self.filled(view, node, used) } else { used };
         let narrow = |score: i64| i32::try_from(score).unwrap_or(i32::MAX);
         Standing {
-            refusal: None,
             least: narrow(least_allocated_score(&least)),
             preferred: narrow(preferred_affinity(self.template, view.world, node)),
             held: self.spread(view).held(view, node),

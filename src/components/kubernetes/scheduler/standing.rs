@@ -12,11 +12,9 @@ use super::filters::{Filters, Refusal};
 use super::scores::Appraisal;
 use crate::world::{NodeId, Owner};
 
-/// How one node stands to a pod.
+/// How one node that takes a pod stands to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Standing {
-    /// Why it does not take the pod.
-    pub refusal: Option<Refusal>,
     /// LeastAllocated, 0..100.
     pub least: i32,
     /// Sum of the weights of preferred node affinity that match.
@@ -29,8 +27,16 @@ pub struct Standing {
     pub balanced: i32,
 }
 
-/// What is kept of one node, and the version of the node for which it holds; 0: none.
-type Kept = (u32, Standing);
+/// What is kept of one node, each with the version of the node for which it holds; 0: none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    asked: u32,
+    /// Why it does not take the pod.
+    refusal: Option<Refusal>,
+    appraised: u32,
+    /// Worked out only where several nodes take the pod.
+    standing: Standing,
+}
 
 /// The standings of all nodes to the pods of one template and controller.
 #[derive(Clone, Debug, Default)]
@@ -51,34 +57,45 @@ impl Standings {
         }
     }
 
-    /// How a node stands now that it has a version.
+    /// Why a node does not take the pod now that it has a version.
     #[inline]
-    pub fn of<'a>(
-        &mut self,
-        filters: &Filters<'a>,
-        appraisal: &Appraisal<'a>,
-        node: NodeId,
-        version: u32,
-    ) -> &Standing {
+    pub fn refusal(&mut self, filters: &Filters, node: NodeId, version: u32) -> Option<Refusal> {
         let kept = &mut self.nodes[node.index()];
-        if kept.0 != version {
-            *kept = renewed(filters, appraisal, node, version);
+        if kept.asked != version {
+            kept.ask(filters, node, version);
         }
-        &kept.1
+        kept.refusal
+    }
+
+    /// How a node that takes the pod stands now that it has a version.
+    #[inline]
+    pub fn of<'a>(&mut self, filters: &Filters<'a>, appraisal: &Appraisal<'a>, node: NodeId, version: u32) -> Standing {
+        let kept = &mut self.nodes[node.index()];
+        if kept.appraised != version {
+            kept.standing = appraisal.appraise(filters, node);
+            kept.appraised = lasting(filters, node, version);
+        }
+        kept.standing
     }
 
     /// Nodes that pods are assumed on are worked out anew.
     pub fn doubt(&mut self, nodes: impl Iterator<Item = NodeId>) {
-        nodes.for_each(|node| self.nodes[node.index()].0 = 0);
+        nodes.for_each(|node| (self.nodes[node.index()].asked, self.nodes[node.index()].appraised) = (0, 0));
     }
 }
 
-#[cold]
-#[inline(never)]
-fn renewed<'a>(filters: &Filters<'a>, appraisal: &Appraisal<'a>, node: NodeId, version: u32) -> Kept {
-    // What pods have a part in that the world does not know on the node yet holds for once only.
-    let lasts = !filters.view.assumed.is_on(node);
-    (if lasts { version } else { 0 }, appraisal.appraise(filters, node))
+impl Kept {
+    #[cold]
+    #[inline(never)]
+    fn ask(&mut self, filters: &Filters, node: NodeId, version: u32) {
+        self.refusal = filters.check_node(node).err();
+        self.asked = lasting(filters, node, version);
+    }
+}
+
+/// What pods have a part in that the world does not know on the node yet holds for once only.
+fn lasting(filters: &Filters, node: NodeId, version: u32) -> u32 {
+    if filters.view.assumed.is_on(node) { 0 } else { version }
 }
 
 #[cfg(test)]

@@ -122,6 +122,40 @@ impl Column {
         }
     }
 
+    /// The column of a key for these nodes; what is known of their kinds stays as long as values are of the same domains.
+    fn renew(&mut self, world: &World, order: &[NodeId], key: &str) {
+        let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut labelled = 0;
+        self.domain.clear();
+        self.domain.resize(world.nodes.len(), NO_DOMAIN);
+        for &node in order {
+            if let Some(value) = world.node(node).labels.get(key) {
+                let next = known.len() as u32;
+                labelled += 1;
+                self.domain[node.index()] = *known.entry(value).or_insert(next);
+            }
+        }
+        self.count = known.len();
+        (self.single, self.whole) = (self.count == labelled, labelled == order.len());
+        self.by_host = key == HOSTNAME_LABEL;
+        // Kinds of nodes know no names of hosts.
+        let named = if self.by_host { BTreeMap::new() } else { known };
+        let are_same = |((one, at), (two, other)): ((&String, &u32), (&&str, &u32))| one == two && at == other;
+        if self.values.len() != named.len() || !self.values.iter().zip(&named).all(are_same) {
+            self.values = named.into_iter().map(|(value, domain)| (value.to_string(), domain)).collect();
+            self.of_kind.clear();
+        }
+        self.learn_kinds(world.census(), key);
+    }
+
+    /// Kinds of nodes that came since.
+    fn learn_kinds(&mut self, census: &Census, key: &str) {
+        for kind in &census.all_kinds()[self.of_kind.len()..] {
+            let domain = self.find_kind(kind, key);
+            self.of_kind.push(domain);
+        }
+    }
+
     fn find_kind(&self, kind: &NodeKind, key: &str) -> u32 {
         // No name of a host is known by kind.
         let value = if self.by_host { None } else { kind.labels.get(key) };
@@ -156,14 +190,16 @@ impl Cluster {
         self.order = node_order(world);
         self.listed = vec![false; world.nodes.len()];
         self.order.iter().for_each(|node| self.listed[node.index()] = true);
-        self.labels = world.nodes.iter().map(|node| node.labels.clone()).collect();
+        let new = self.labels.len().min(world.nodes.len());
+        self.learn_labels(world);
+        self.labels.extend(world.nodes[new..].iter().map(|node| node.labels.clone()));
         self.generation = world.census().generation();
-        self.columns.clear();
+        let mut before = std::mem::take(&mut self.columns);
         for key in world.templates.iter().flat_map(|template| topology_keys(template)) {
-            self.add_column(world, key);
+            self.add_column(world, key, &mut before);
         }
-        self.add_column(world, ZONE_LABEL);
-        self.add_column(world, HOSTNAME_LABEL);
+        self.add_column(world, ZONE_LABEL, &mut before);
+        self.add_column(world, HOSTNAME_LABEL, &mut before);
     }
 
     /// The same nodes are where they were when this was taken, whatever other labels they have got.
@@ -185,17 +221,17 @@ impl Cluster {
 
     /// Kinds of nodes that came since, where every node is in its place.
     fn learn_kinds(&mut self, world: &World) {
-        let census = world.census();
-        self.generation = census.generation();
+        self.generation = world.census().generation();
+        self.learn_labels(world);
+        self.columns.iter_mut().for_each(|(key, column)| column.learn_kinds(world.census(), key));
+    }
+
+    /// Labels of nodes that were there when this was taken.
+    fn learn_labels(&mut self, world: &World) {
         for (known, node) in
             self.labels.iter_mut().zip(&world.nodes).filter(|(known, node)| !Arc::ptr_eq(known, &node.labels))
         {
             known.clone_from(&node.labels);
-        }
-        for (key, column) in &mut self.columns {
-            let new = census.all_kinds().iter().skip(column.of_kind.len());
-            let domains: Vec<u32> = new.map(|kind| column.find_kind(kind, key)).collect();
-            column.of_kind.extend(domains);
         }
     }
 
@@ -232,28 +268,17 @@ impl Cluster {
         self.columns.iter().find(|(name, _)| name == key).map_or(&EMPTY, |(_, column)| column)
     }
 
-    fn add_column(&mut self, world: &World, key: &str) {
+    /// Adds the column of a key, made of that among those of `before`.
+    fn add_column(&mut self, world: &World, key: &str, before: &mut Vec<(String, Column)>) {
         if self.columns.iter().any(|(name, _)| name == key) {
             return;
         }
-        let mut known: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut labelled = 0;
-        let mut domain = vec![NO_DOMAIN; world.nodes.len()];
-        for &node in &self.order {
-            if let Some(value) = world.node(node).labels.get(key) {
-                let next = known.len() as u32;
-                labelled += 1;
-                domain[node.index()] = *known.entry(value).or_insert(next);
-            }
-        }
-        let count = known.len();
-        let (single, whole, by_host) = (count == labelled, labelled == self.order.len(), key == HOSTNAME_LABEL);
-        // Kinds of nodes know no names of hosts.
-        let named = if by_host { BTreeMap::new() } else { known };
-        let values = named.into_iter().map(|(value, domain)| (value.to_string(), domain)).collect();
-        let mut column = Column { domain, count, values, single, whole, by_host, of_kind: Vec::new() };
-        column.of_kind = world.census().all_kinds().iter().map(|kind| column.find_kind(kind, key)).collect();
-        self.columns.push((key.to_string(), column));
+        let (name, mut column) = match before.iter().position(|(name, _)| name == key) {
+            Some(position) => before.swap_remove(position),
+            None => (key.to_string(), Column::default()),
+        };
+        column.renew(world, &self.order, key);
+        self.columns.push((name, column));
     }
 }
 
