@@ -6,10 +6,12 @@
 //! with their age), no pass is spared; of a nomination it is known when it ends, and one that comes later makes nothing a
 //! candidate.
 
+use super::balanced;
+use super::method::Method;
 use crate::components::karpenter::cluster::DO_NOT_DISRUPT;
 use crate::engine::Time;
 use crate::plan::Plan;
-use crate::world::World;
+use crate::world::{NodeClaim, World};
 
 /// A cluster in which there was nothing to disrupt.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +36,16 @@ impl Calm {
         if scheduled || world.templates.iter().any(|template| lasting(template)) {
             return None;
         }
-        let nominated = world.claims.iter().filter(|claim| claim.gone.is_none()).map(|claim| claim.nominated_until);
-        let until = nominated.filter(|&until| until > world.now).min().unwrap_or(Time::MAX);
+        // The end of a nomination makes no candidate of a claim that no method looks at; the totals of a Balanced pool look at all.
+        let methods = Method::order(plan.flags.karpenter.version);
+        let matters = |claim: &&NodeClaim| {
+            let concerned = || methods.iter().any(|method| method.concerns(world, claim));
+            claim.nominated_until > world.now
+                && claim.initialized.is_some()
+                && (balanced::is_used(world) || concerned())
+        };
+        let nominated = world.claims.iter().filter(|claim| claim.gone.is_none()).filter(matters);
+        let until = nominated.map(|claim| claim.nominated_until).min().unwrap_or(Time::MAX);
         Some(Calm { version: world.cluster_version(), recalls, until })
     }
 
