@@ -304,6 +304,13 @@ fn what_a_broken_manifest_would_hold_is_not_said_to_be_missing() {
 fn a_region_that_aws_does_not_have_is_warned_of() {
     let said = |cluster: &str| said_of_scenario("region", &format!("cluster: {cluster}\n"), "");
     let text = said("{ region: eu-wst-1 }");
+    assert!(
+        text.contains("error[E016]") && text.contains("did you mean `eu-west-1`?"),
+        "nobody has said its zones\n{text}"
+    );
+    let text = said("{ region: eu-wst-1, nodes: [{ instance_type: m5.large, zone: eu-west-1a }] }");
+    assert!(text.ends_with("\n1 error\n"), "{text}");
+    let text = said("{ region: eu-wst-1, zones: [eu-wst-1a] }");
     assert!(text.contains("warning[W138]") && text.contains("did you mean `eu-west-1`?"), "{text}");
     let text = said("{ region: lab, zones: [lab-a, rack-2], price_factor: 2 }");
     assert!(text.contains("warning[W138]") && !text.contains("W139") && !text.contains("did you"), "{text}");
@@ -496,4 +503,28 @@ fn a_wrong_value_of_an_autoscaler_or_a_strategy_is_told_once_with_what_to_write(
     let cluster = "cluster: { region: us-east1, zones: [us-east-1a, us-east-1b] }\n";
     let text = said_of_scenario("region", &format!("manifests: [app.yaml]\n{cluster}"), SMALL);
     assert!(text.contains("did you mean `us-east-1`?") && !text.contains("W139"), "{text}");
+}
+
+/// Units that are legal and nearly always a slip, and a budget that holds up every drain.
+#[test]
+fn what_kubernetes_takes_and_nobody_means_is_warned_of() {
+    let requests = |requests: &str| said_of("units", &SMALL.replace("{ cpu: 100m }", requests));
+    assert!(requests("{ memory: 512m }").contains("did you mean `512Mi`?"));
+    assert!(requests("{ cpu: 400M }").contains("did you mean `400m`?"));
+    for right in ["{ memory: 512Mi, cpu: 400m }", "{ memory: 1.5Gi, cpu: 0.5 }", "{ memory: 512e6, cpu: 1k }"] {
+        assert!(!requests(right).contains("W169"), "{right}");
+    }
+    let budget = |limits: &str| {
+        let selector = "selector: { matchLabels: { app: web } }";
+        let pdb = format!(
+            "---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {{ name: web }}\nspec: {{ {limits}, {selector} }}\n"
+        );
+        said_of("blocks", &format!("{}{pdb}", SMALL.replacen("spec:\n", "spec:\n  replicas: 3\n", 1)))
+    };
+    for never in ["maxUnavailable: 0", "maxUnavailable: 0%", "minAvailable: 100%", "minAvailable: 3"] {
+        assert!(budget(never).contains("never allows an eviction of web"), "{never}: {}", budget(never));
+    }
+    for sometimes in ["maxUnavailable: 1", "maxUnavailable: 1%", "minAvailable: 99%", "minAvailable: 2"] {
+        assert!(!budget(sometimes).contains("W170"), "{sometimes}");
+    }
 }

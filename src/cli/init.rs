@@ -38,8 +38,14 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
         None => common_folder(&arguments.from)?,
     };
     free(&folder, &[SCENARIO])?;
+    let was_there = folder.exists();
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
-    let manifests = named(&folder, &arguments.from)?;
+    let manifests = named(&folder, &arguments.from).inspect_err(|_| {
+        // Only an empty folder can be removed so, and one that stays harms nobody.
+        if !was_there {
+            let _ = fs::remove_dir(&folder);
+        }
+    })?;
     let starter = starter::derive(&folder.join(SCENARIO), &manifests)
         // Of what is judged before region and zones are known only errors are certain.
         .map_err(|problems| Failure::Input(problems.render_errors(look()) + &counted(problems.error_count())))?;

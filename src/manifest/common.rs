@@ -4,7 +4,7 @@ use super::references::References;
 use crate::engine::Span;
 use crate::plan::{IntOrPercent, PodTemplate, Protocol};
 use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
-use crate::rules::quantity::{Bytes, Millicores};
+use crate::rules::quantity::{Bytes, Millicores, Quantity};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
 use crate::rules::resources::ResourceList;
 use crate::rules::taint::{Taint, TaintEffect, Toleration, TolerationOperator};
@@ -145,6 +145,7 @@ pub fn resources_of(node: &Node, path: &str, problems: &mut Problems) -> Resourc
             reader::out_of_range(&entry.value, &path, "from 0 to 9e12 (9P for bytes)", problems);
             continue;
         }
+        say_slip(&entry.key, &entry.value, quantity, &path, problems);
         match &*entry.key {
             "cpu" => list.cpu = Some(Millicores(quantity.milli_ceil())),
             "memory" => list.memory = Some(Bytes(quantity.units_ceil())),
@@ -156,6 +157,21 @@ pub fn resources_of(node: &Node, path: &str, problems: &mut Problems) -> Resourc
         }
     }
     list
+}
+
+/// Thousandths of a byte and millions of CPUs: `m` for `Mi`, and `M` for `m`. Of the first the API server warns as well.
+fn say_slip(resource: &str, node: &Node, quantity: Quantity, path: &str, problems: &mut Problems) {
+    let (Some(text), of_bytes) = (node.text(), ["memory", "ephemeral-storage"].contains(&resource)) else { return };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (label, unit) = if of_bytes && quantity.nanos() % 1_000_000_000 != 0 {
+        ("a fraction of a byte", "Mi")
+    } else if resource == "cpu" && quantity.units_ceil() >= 1_000_000 && text != digits {
+        ("more CPUs than there are", "m")
+    } else {
+        return;
+    };
+    let warning = Diagnostic::warning("W169", node.place, format!("{path}: {resource} of {text}")).label(label);
+    problems.push(warning.help(format!("did you mean `{digits}{unit}`?")));
 }
 
 const NODE_OPERATORS: [(&str, NodeOperator); 8] = [

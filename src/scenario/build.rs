@@ -9,8 +9,8 @@ use crate::manifest::node_class::{AUTO_MODE, auto_class};
 use crate::manifest::pod::SYSTEM_CLASSES;
 use crate::manifest::{admit, admit_daemon};
 use crate::plan::{
-    HealthCheck, Image, InitialPod, NodeClassId, Plan, PodTemplate, RoutingAlgorithm, TargetGroup, TargetGroupId,
-    TemplateId,
+    DeploymentSpec, HealthCheck, Image, InitialPod, IntOrPercent, NodeClassId, Plan, PodTemplate, RoutingAlgorithm,
+    TargetGroup, TargetGroupId, TemplateId,
 };
 use crate::rules::labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
 use crate::rules::quantity::Bytes;
@@ -56,6 +56,7 @@ pub(crate) fn place_objects(draft: &mut Draft) {
     place_alarms(draft);
     say_lonely_services(draft);
     say_lonely_budgets(draft);
+    say_blocking_budgets(draft);
 }
 
 /// A Service that selects no pod of any template is legal, and nearly always a misspelt label.
@@ -84,6 +85,33 @@ fn say_lonely_budgets(draft: &mut Draft) {
         let help = near_label(budget.selector.as_ref(), &budget.namespace, plan)
             .unwrap_or_else(|| "its selector must match labels of the pod template, in the same namespace".to_string());
         problems.push(Diagnostic::warning("W142", *place, text).label("it protects nothing").help(help));
+    }
+}
+
+/// A PodDisruptionBudget that never allows an eviction is legal, and holds up whatever drains nodes.
+fn say_blocking_budgets(draft: &mut Draft) {
+    let Draft { plan, objects, problems, .. } = draft;
+    for Found { value: budget, place, .. } in &objects.pdbs {
+        let counted = || plan.deployments.iter().filter(|spec| budget.matches(&plan.templates[spec.template.index()]));
+        let most = |spec: &DeploymentSpec| {
+            let scaling = plan.hpas.iter().filter(|hpa| hpa.scales(spec)).map(|hpa| hpa.max_replicas);
+            scaling.max().unwrap_or(0).max(spec.replicas)
+        };
+        let replicas: i32 = counted().map(|spec| most(spec)).fold(0, i32::saturating_add);
+        let said = match (budget.max_unavailable, budget.min_available) {
+            (Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)), _) => "maxUnavailable is 0".to_string(),
+            (_, Some(IntOrPercent::Percent(100..))) => "minAvailable is 100%".to_string(),
+            (_, Some(IntOrPercent::Int(least))) if least >= replicas => {
+                format!("minAvailable is {least}, and there are never more than {replicas}")
+            }
+            _ => continue,
+        };
+        // One that counts nothing is told as that.
+        let Some(one) = counted().next() else { continue };
+        let text = format!("PodDisruptionBudget {} never allows an eviction of {}: {said}", budget.name, one.name);
+        let help = "no drain ends before its nodes do: no consolidation or drift of them, and a spot node goes down with its pods; \
+                    write maxUnavailable: 1";
+        problems.push(Diagnostic::warning("W170", *place, text).label("it allows nothing").help(help));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::manifest::common;
 use crate::plan::flags::{CreditMode, FixedStages};
 use crate::plan::{
     AmiFamily, CapacityType, InitialNode, InstanceType, InstanceTypeId, NodeClassId, NodeClassSpec, NodePoolId,
-    NodePoolSpec, ZoneId,
+    NodePoolSpec, Plan, ZoneId,
 };
 use crate::rules::labels::Labels;
 use crate::rules::quantity::Bytes;
@@ -76,7 +76,7 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         cluster.market.price_factor = factor.unwrap_or(1.0).clamp(1e-6, 1e3);
         let region = fields.get("region");
         if let Some(node) = region {
-            check_region(node, &plan.region, factor.is_some(), problems);
+            check_region(node, plan, factor.is_some(), problems);
         }
         let zones = fields.get("zones").map_or(&[][..], Node::items);
         zones.iter().for_each(|zone| check_zone(zone, &plan.region, region.is_some(), problems));
@@ -112,7 +112,8 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
 }
 
 /// A region that AWS does not have, or one whose prices are not known.
-fn check_region(node: &Node, region: &str, has_factor: bool, problems: &mut super::Problems) {
+fn check_region(node: &Node, plan: &Plan, has_factor: bool, problems: &mut super::Problems) {
+    let region = &*plan.region;
     if region::is_region(region) {
         if !has_factor && region != "us-east-1" {
             let text = format!("prices of {region} are not known: those of us-east-1 are taken");
@@ -120,6 +121,12 @@ fn check_region(node: &Node, region: &str, has_factor: bool, problems: &mut supe
             problems.push(Diagnostic::note("N102", node.place, text).help(help));
         }
         return;
+    }
+    // Nobody names a region of his own like one of AWS and leaves its zones to us.
+    if plan.zones.is_empty() && nearest(region, region::REGIONS).is_some() {
+        let message = format!("cluster.region: there is no region `{region}`");
+        let said = Diagnostic::error("E016", node.place, message).label("unknown region");
+        return problems.push(said.suggest(region, region::REGIONS));
     }
     let prices = if has_factor { "" } else { "; prices are those of us-east-1" };
     let text = format!("no region `{region}` of AWS is known here: it is taken as one of your own{prices}");

@@ -27,8 +27,12 @@ pub fn render(reports: &[Report]) -> String {
             };
             let cause = one.cause.as_deref().unwrap_or_default().replace(" of the tail is", "");
             let (name, check) = (cell(&report.name), one.check.replace('|', "\\|"));
-            let (measured, cause) = (cell(&one.interval), cell(&cause));
-            let _ = writeln!(out, "| {name} | `{check}` | {answer} | {measured}{runs} | {cause} |");
+            // What is undecided says how many runs would settle it.
+            let measured = match one.verdict {
+                Verdict::Undecided => cell(&one.explanation),
+                Verdict::Holds | Verdict::Fails => format!("{}{runs}", cell(&one.interval)),
+            };
+            let _ = writeln!(out, "| {name} | `{check}` | {answer} | {measured} | {} |", cell(&cause));
         }
         for remark in &report.remarks {
             let _ = writeln!(out, "| {} | | remark | {} | |", cell(&report.name), cell(remark));
@@ -60,6 +64,7 @@ fn summary(reports: &[Report]) -> String {
     if unread > 0 {
         said.push(format!("**{unread} of {} scenarios could not be judged.**", reports.len()));
     }
+    let open = lines.iter().filter(|line| outcome(line) == "undecided").count();
     match (lines.len(), others) {
         (0, _) => {}
         (1, 0) => said.push("The one check came out as expected.".to_string()),
@@ -68,7 +73,15 @@ fn summary(reports: &[Report]) -> String {
             let (hold, fail) = (verb(all - failing, "holds", "hold"), verb(failing, "fails", "fail"));
             said.push(format!("All {all} checks came out as expected: {hold}, {fail}."));
         }
-        (all, _) => said.push(format!("**{others} of {all} checks did not come out as expected.**")),
+        (all, _) => {
+            let wrong = others - open;
+            if wrong > 0 {
+                said.push(format!("**{wrong} of {all} checks did not come out as expected.**"));
+            }
+            if open > 0 {
+                said.push(format!("**{open} of {all} checks are undecided.**"));
+            }
+        }
     }
     if said.is_empty() { String::new() } else { said.join(" ") + "\n\n" }
 }
@@ -95,7 +108,10 @@ mod tests {
         let bars = |line: &str| line.replace("\\|", "").matches('|').count();
         assert!(table.lines().skip(2).all(|line| bars(line) == 6), "{text}");
         assert!(text.contains("**fails**, expected holds"), "{text}");
-        assert!(text.starts_with("**2 of 3 checks did not come out as expected.**\n\n| scenario "), "{text}");
+        assert!(
+            text.starts_with("**1 of 3 checks did not come out as expected.** **1 of 3 checks are undecided.**\n\n| "),
+            "{text}"
+        );
         assert_eq!(claims, "- shop, `p95(pod_termination) <= 1s`: \"quick\" \\| &lt;immediate>\n");
     }
 
