@@ -135,8 +135,8 @@ impl<E: Copy> Queue<E> {
         }
     }
 
-    /// Adds to the one list, while everything lies there.
-    #[inline(always)]
+    /// Adds to the one list, while everything lies there. Out of line: it needs more registers than the ring does.
+    #[inline(never)]
     fn put_in_order(&mut self, entry: Entry<E>) {
         self.few.put(entry, |other| other.at <= entry.at);
         if self.few.len() > FEW {
