@@ -53,7 +53,8 @@ fn say_other_version(version: Option<&str>, spec: &Node, problems: &mut Problems
     let (foreign, help): (&[&str], _) = match version {
         Some("autoscaling/v1") => (&["metrics", "behavior"], "write apiVersion: autoscaling/v2"),
         Some("autoscaling/v2") => {
-            let help = "write metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 70 } } }]";
+            let help = "write metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, \
+                        averageUtilization: 70 } } }]";
             (&["targetCPUUtilizationPercentage"], help)
         }
         _ => return,

@@ -76,7 +76,9 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         cluster.market.price_factor = factor.unwrap_or(1.0).clamp(1e-6, 1e3);
         let region = fields.get("region");
         if let Some(node) = region {
-            check_region(node, plan, factor.is_some(), problems);
+            if let Some(meant) = check_region(node, plan, factor.is_some(), problems) {
+                plan.region = meant.to_string();
+            }
         }
         let zones = fields.get("zones").map_or(&[][..], Node::items);
         zones.iter().for_each(|zone| check_zone(zone, &plan.region, region.is_some(), problems));
@@ -111,8 +113,9 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
     cluster
 }
 
-/// A region that AWS does not have, or one whose prices are not known.
-fn check_region(node: &Node, plan: &Plan, has_factor: bool, problems: &mut super::Problems) {
+/// A region that AWS does not have, or one whose prices are not known. The one that is meant by one that is nearly it, so that
+/// nothing else is said of its zones.
+fn check_region(node: &Node, plan: &Plan, has_factor: bool, problems: &mut super::Problems) -> Option<&'static str> {
     let region = &*plan.region;
     if region::is_region(region) {
         if !has_factor && region != "us-east-1" {
@@ -120,13 +123,14 @@ fn check_region(node: &Node, plan: &Plan, has_factor: bool, problems: &mut super
             let help = "set cluster.price_factor or cluster.prices";
             problems.push(Diagnostic::note("N102", node.place, text).help(help));
         }
-        return;
+        return None;
     }
     // Nobody names a region of his own like one of AWS and leaves its zones to us.
-    if plan.zones.is_empty() && nearest(region, region::REGIONS).is_some() {
+    if let Some(meant) = nearest(region, region::REGIONS).filter(|_| plan.zones.is_empty()) {
         let message = format!("cluster.region: there is no region `{region}`");
         let said = Diagnostic::error("E016", node.place, message).label("unknown region");
-        return problems.push(said.suggest(region, region::REGIONS));
+        problems.push(said.suggest(region, region::REGIONS));
+        return Some(meant);
     }
     let prices = if has_factor { "" } else { "; prices are those of us-east-1" };
     let text = format!("no region `{region}` of AWS is known here: it is taken as one of your own{prices}");
@@ -135,6 +139,7 @@ fn check_region(node: &Node, plan: &Plan, has_factor: bool, problems: &mut super
         None => "the zones are those that `zones` names; set cluster.price_factor or cluster.prices".to_string(),
     };
     problems.push(Diagnostic::warning("W138", node.place, text).label("unknown region").help(help));
+    None
 }
 
 /// A zone that lies in another region, or whose name is nearly that of one in this region.
