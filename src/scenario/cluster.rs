@@ -75,10 +75,10 @@ pub(crate) fn read<'n>(node: Option<&'n Node>, draft: &mut Draft) -> Cluster<'n>
         }
         cluster.market.price_factor = factor.unwrap_or(1.0).clamp(1e-6, 1e3);
         let region = fields.get("region");
-        if let Some(node) = region {
-            if let Some(meant) = check_region(node, plan, factor.is_some(), problems) {
-                plan.region = meant.to_string();
-            }
+        if let Some(node) = region
+            && let Some(meant) = check_region(node, plan, factor.is_some(), problems)
+        {
+            plan.region = meant.to_string();
         }
         let zones = fields.get("zones").map_or(&[][..], Node::items);
         zones.iter().for_each(|zone| check_zone(zone, &plan.region, region.is_some(), problems));
