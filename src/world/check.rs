@@ -42,6 +42,7 @@ impl World {
         self.check_pods()?;
         self.check_nodes()?;
         self.check_census()?;
+        self.check_headcounts()?;
         self.check_requests()?;
         for ledger in &self.ledgers {
             let mut sum = super::Tally::default();

@@ -4,7 +4,7 @@
 //!  a pod appears, vanishes, becomes Ready or not, is to be deleted, gets another spec ─► count_member ─► Headcount
 //! ```
 
-use super::{Owner, PodId, World};
+use super::{Owner, Pod, PodId, World};
 use crate::plan::TemplateId;
 
 /// The pods of one template and one controller that exist.
@@ -24,6 +24,13 @@ struct Member {
     template: TemplateId,
     owner: Owner,
     healthy: bool,
+}
+
+impl Member {
+    fn of(pod: &Pod) -> Member {
+        let healthy = pod.is_ready() && pod.deleting_since.is_none();
+        Member { template: pod.template, owner: pod.owner, healthy }
+    }
 }
 
 /// The headcounts of a world.
@@ -61,6 +68,11 @@ impl Headcounts {
     }
 }
 
+/// Those of a template, which may have none yet.
+fn of(counts: &[Vec<Headcount>], template: usize) -> &[Headcount] {
+    counts.get(template).map_or(&[], Vec::as_slice)
+}
+
 impl World {
     /// The pods that exist, by template and controller.
     pub fn headcounts(&self) -> impl Iterator<Item = (TemplateId, &Headcount)> {
@@ -68,12 +80,27 @@ impl World {
         by_template.flat_map(|(template, counts)| counts.iter().map(move |count| (TemplateId::at(template), count)))
     }
 
+    /// The headcounts are what counting the pods gives.
+    ///
+    /// # Errors
+    /// Where they are not.
+    pub(super) fn check_headcounts(&self) -> Result<(), String> {
+        let mut anew = Headcounts::default();
+        let exist = self.pods.iter().filter(|pod| pod.gone.is_none());
+        exist.for_each(|pod| anew.add(Member::of(pod)));
+        // Their order is that in which controllers came and went.
+        let (anew, kept) = (anew.of_template, &self.headcounts.of_template);
+        let same = (0..anew.len().max(kept.len())).all(|template| {
+            let (anew, kept) = (of(&anew, template), of(kept, template));
+            anew.len() == kept.len() && anew.iter().all(|count| kept.contains(count))
+        });
+        if same { Ok(()) } else { Err("the headcounts are not those of the pods".to_string()) }
+    }
+
     /// After every change of a pod that may change as what it is counted.
     pub(super) fn count_member(&mut self, pod: PodId) {
         let entry = &self.pods[pod.index()];
-        let healthy = entry.is_ready() && entry.deleting_since.is_none();
-        let member = Member { template: entry.template, owner: entry.owner, healthy };
-        let now = entry.gone.is_none().then_some(member);
+        let now = entry.gone.is_none().then(|| Member::of(entry));
         let counts = &mut self.headcounts;
         if counts.members.len() <= pod.index() {
             counts.members.resize(pod.index() + 1, None);
@@ -83,5 +110,38 @@ impl World {
             before.into_iter().for_each(|member| counts.take(member));
             now.into_iter().for_each(|member| counts.add(member));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::kubernetes::testbed::{self, Testbed, node, plan, template};
+    use crate::engine::Span;
+    use crate::world::{DeleteCause, PodPhase};
+
+    #[test]
+    fn pods_are_counted_as_they_come_become_ready_and_go() {
+        let mut world = World::new(&plan(vec![template(10)]));
+        let node = Testbed::ready_node(&mut world, node("a", 1000, "x"));
+        let pods = [0; 3].map(|_| {
+            let pod = testbed::new_pod(&mut world, 0);
+            world.bind_pod(pod, node);
+            world.set_pod_phase(pod, PodPhase::Running);
+            pod
+        });
+        let counts = |world: &World| -> Vec<(u32, u32)> {
+            world.headcounts().map(|(_, count)| (count.existing, count.healthy)).collect()
+        };
+        assert_eq!(counts(&world), [(3, 0)]);
+        pods.iter().for_each(|&pod| world.set_pod_ready(pod, true));
+        assert_eq!(counts(&world), [(3, 3)]);
+        world.delete_pod(pods[0], Some(Span::from_secs(30)), DeleteCause::User);
+        world.set_pod_ready(pods[1], false);
+        assert_eq!(counts(&world), [(3, 1)], "one leaves, and one is not Ready");
+        world.remove_pod(pods[0]);
+        assert_eq!((counts(&world), world.check_headcounts()), (vec![(2, 1)], Ok(())));
+        world.pods[pods[1].index()].ready.status = Some(true);
+        assert!(world.check_headcounts().is_err(), "a change behind its back is found");
     }
 }
