@@ -377,6 +377,7 @@ fn a_scenario_for_manifests_that_are_there_runs_and_checks_green() {
     assert!(!desk.0.join("torn/scenario.yaml").exists());
     assert!(desk.says(&["init", "--from", "k8s"]).err.contains("scenario.yaml is there already"));
     assert!(desk.says(&["init", "other", "--from", "k8s"]).err.contains("lies outside of"));
+    assert!(!desk.0.join("other").exists(), "what is refused leaves nothing");
     desk.write("broken/web.yaml", &WEB.replace("selector:", "selectr:"));
     let said = desk.says(&["init", "broken", "--from", "broken/web.yaml"]);
     assert!(

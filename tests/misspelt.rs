@@ -528,3 +528,22 @@ fn what_kubernetes_takes_and_nobody_means_is_warned_of() {
         assert!(!budget(sometimes).contains("W170"), "{sometimes}");
     }
 }
+
+/// A study has one direction: `maximise` is not nearly `minimise`, but its contrary.
+#[test]
+fn a_study_that_looks_for_the_most_is_told_to_hold_it() {
+    let folder = std::env::temp_dir().join(format!("kubelapse-misspelt-most-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("study.yaml");
+    let text =
+        "base: base.yaml\nvary: [{ field: run.seed, values: [1, 2] }]\nmeasure: [mean(cost)]\nmaximise: mean(cost)\n";
+    std::fs::write(&path, text).unwrap();
+    std::fs::write(folder.join("base.yaml"), "run: { until: 1m }\n").unwrap();
+    let problems = study::load(&path, None).err().map(|problems| problems.render(false)).unwrap_or_default();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(
+        problems.contains("put what must be large under hold:") && !problems.contains("did you mean"),
+        "{problems}"
+    );
+    assert!(problems.ends_with("\n1 error\n"), "{problems}");
+}

@@ -51,6 +51,10 @@ fn kept_on_nodes(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String>
     let told = |(node, (first, pods)): (NodeId, (Time, BTreeSet<PodId>))| {
         let budgets = world.pdbs.iter().filter(|pdb| pods.iter().any(|&pod| pdb.spec.matches(world.template_of(pod))));
         let budgets: Vec<&str> = budgets.map(|pdb| &*pdb.spec.name).collect();
+        // The deletion behind an eviction may fail as well.
+        if budgets.is_empty() {
+            return None;
+        }
         let (count, they, were, are) = match pods.len() {
             1 => ("a pod".to_string(), "it", "was", "is"),
             count => (format!("{count} pods"), "they", "were", "are"),
@@ -63,9 +67,11 @@ fn kept_on_nodes(plan: &Plan, world: &World, recorder: &Recorder) -> Vec<String>
             None => format!("{they} {are} there to the end of the run"),
         };
         let (budgets, name, first) = (budgets.join(" and "), &world.node(node).name, since(first));
-        format!("PodDisruptionBudget {budgets} refused the eviction of {count} of node {name} from {first} on; {end}")
+        Some(format!(
+            "PodDisruptionBudget {budgets} refused the eviction of {count} of node {name} from {first} on; {end}"
+        ))
     };
-    kept.into_iter().map(told).collect()
+    kept.into_iter().filter_map(told).collect()
 }
 
 /// Sizes that a user wrote and that an autoscaler replaced in the other direction.

@@ -40,12 +40,17 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     free(&folder, &[SCENARIO])?;
     let was_there = folder.exists();
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
-    let manifests = named(&folder, &arguments.from).inspect_err(|_| {
+    write_for(&folder, &arguments.from).inspect_err(|_| {
         // Only an empty folder can be removed so, and one that stays harms nobody.
         if !was_there {
             let _ = fs::remove_dir(&folder);
         }
-    })?;
+    })
+}
+
+/// Derives a scenario for these manifests and writes it to a folder that is there.
+fn write_for(folder: &Path, paths: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let manifests = named(folder, paths)?;
     let starter = starter::derive(&folder.join(SCENARIO), &manifests)
         // Of what is judged before region and zones are known only errors are certain.
         .map_err(|problems| Failure::Input(problems.render_errors(look()) + &counted(problems.error_count())))?;
@@ -65,9 +70,9 @@ pub fn init(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let mut files = vec![(SCENARIO, starter.text.as_str())];
     files.extend(starter.assumed.iter().map(|(name, text)| (*name, text.as_str())));
-    write_new(&folder, &files)?;
+    write_new(folder, &files)?;
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
-    print(&next(&folder, &names));
+    print(&next(folder, &names));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -188,17 +188,18 @@ impl<'n> Fields<'n> {
 
 /// The problem that a node is of another type.
 pub fn wrong_type(node: &Node, path: &str, expected: &str, problems: &mut Problems) {
+    problems.push(of_wrong_type(node, path, expected));
+}
+
+fn of_wrong_type(node: &Node, path: &str, expected: &str) -> Diagnostic {
     let path = if path.is_empty() { "the file" } else { path };
-    problems.push(
-        Diagnostic::error("E012", node.place, format!("{path}: expected {expected}, found {}", node.describe()))
-            .label(format!("expected {expected}")),
-    );
+    Diagnostic::error("E012", node.place, format!("{path}: expected {expected}, found {}", node.describe()))
+        .label(format!("expected {expected}"))
 }
 
 /// The same for a number, which in quotes is a text.
 fn wrong_number(node: &Node, path: &str, expected: &str, problems: &mut Problems) {
-    let said = Diagnostic::error("E012", node.place, format!("{path}: expected {expected}, found {}", node.describe()));
-    let said = said.label(format!("expected {expected}"));
+    let said = of_wrong_type(node, path, expected);
     problems.push(match node.text().filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite)) {
         Some(text) if matches!(&node.value, Value::Scalar(scalar) if scalar.quoted) => {
             said.help(format!("write it without quotes: {text}"))
