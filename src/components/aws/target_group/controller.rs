@@ -77,9 +77,7 @@ impl Controller {
     pub fn deliver(&mut self, delivery: Delivery) {
         let (kind, name) = delivery.key();
         let name = name.clone();
-        for woken in copies::deliver(&mut self.copies, delivery, &self.flags) {
-            self.queue.add(&woken);
-        }
+        copies::deliver(&mut self.copies, delivery, &self.flags, &mut |woken| self.queue.add(woken));
         self.resolutions.follow(&self.copies, kind, &name);
     }
 

@@ -8,6 +8,7 @@ use super::objects::{Binding, Endpoints, Kind, Name, Node, Object, Objects, Pod,
 use crate::plan::flags::LoadBalancerFlags;
 use crate::rules::labels::Labels;
 use crate::rules::taint::{Taint, TaintEffect};
+use std::rc::Rc;
 
 /// Prefixes of gates that name a binding. Source: `pkg/targetgroupbinding/utils.go`.
 const GATE_PREFIXES: [&str; 2] = ["target-health.elbv2.k8s.aws/", "target-health.alb.ingress.k8s.aws/"];
@@ -19,29 +20,30 @@ const EXCLUDED: [&str; 3] = [
     "alpha.service-controller.kubernetes.io/exclude-balancer",
 ];
 
-/// Takes a delivery into the copies; the bindings that it puts into the queue, in order.
-pub fn deliver(copies: &mut Objects, delivery: Delivery, flags: &LoadBalancerFlags) -> Vec<Name> {
-    let (kind, name, new) = match delivery {
-        Delivery::Written(object) => {
-            let (kind, name) = object.key();
-            (kind, name.clone(), Some(object))
+/// Takes a delivery into the copies; `wake` is told the bindings that it puts into the queue, in order.
+pub fn deliver(copies: &mut Objects, delivery: Delivery, flags: &LoadBalancerFlags, wake: &mut impl FnMut(&Name)) {
+    let (kind, old, new) = match delivery {
+        Delivery::Written(object) => (object.key().0, copies.put(object.clone()), Some(object)),
+        Delivery::Gone(kind, name) => {
+            let old = copies.remove(kind, &name);
+            if kind == Kind::Binding {
+                wake(&name);
+            }
+            (kind, old, None)
         }
-        Delivery::Gone(kind, name) => (kind, name, None),
-    };
-    let old = match &new {
-        Some(object) => copies.put(object.clone()),
-        None => copies.remove(kind, &name),
     };
     match (kind, old, new) {
-        (Kind::Binding, ..) => vec![name],
-        (Kind::Service, old, new) => after_service(copies, as_service(&old), as_service(&new)),
+        (Kind::Binding, _, new) => new.iter().for_each(|new| wake(new.key().1)),
+        (Kind::Service, old, new) => after_service(copies, as_service(&old), as_service(&new), wake),
         (Kind::EndpointSlice | Kind::Endpoints, old, new) => {
             let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
-            if kind == read { after_endpoints(copies, as_endpoints(&old), as_endpoints(&new)) } else { Vec::new() }
+            if kind == read {
+                after_endpoints(copies, as_endpoints(&old), as_endpoints(&new), wake);
+            }
         }
-        (Kind::Node, old, new) => after_node(copies, as_node(&old), as_node(&new)),
-        (Kind::Pod, old, new) if flags.watches_pods => after_pod(as_pod(&old), as_pod(&new)),
-        (Kind::Pod, ..) => Vec::new(),
+        (Kind::Node, old, new) => after_node(copies, as_node(&old), as_node(&new), wake),
+        (Kind::Pod, old, new) if flags.watches_pods => after_pod(as_pod(&old), as_pod(&new), wake),
+        (Kind::Pod, ..) => {}
     }
 }
 
@@ -61,37 +63,37 @@ fn as_pod(object: &Option<Object>) -> Option<&Pod> {
     if let Some(Object::Pod(pod)) = object { Some(pod) } else { None }
 }
 
-/// Bindings of a type that refer to a Service.
-fn bindings_of(copies: &Objects, namespace: &str, service: &str, kind: TargetType) -> Vec<Name> {
+/// Wakes the bindings of a type that refer to a Service.
+fn wake_bindings_of(copies: &Objects, namespace: &str, service: &str, kind: TargetType, wake: &mut impl FnMut(&Name)) {
     let of = |binding: &Binding| {
         &*binding.name.namespace == namespace
             && &*binding.spec.service == service
             && binding.spec.target_type == Some(kind)
     };
-    copies.bindings.values().filter(|binding| of(binding)).map(|binding| binding.name.clone()).collect()
+    copies.bindings.values().filter(|binding| of(binding)).for_each(|binding| wake(&binding.name));
 }
 
 /// Services wake instance bindings: created, deleted, other ports.
-fn after_service(copies: &Objects, old: Option<&Service>, new: Option<&Service>) -> Vec<Name> {
-    let Some(service) = new.or(old) else { return Vec::new() };
+fn after_service(copies: &Objects, old: Option<&Service>, new: Option<&Service>, wake: &mut impl FnMut(&Name)) {
+    let Some(service) = new.or(old) else { return };
     if old.zip(new).is_some_and(|(old, new)| old.ports == new.ports) {
-        return Vec::new();
+        return;
     }
-    bindings_of(copies, &service.name.namespace, &service.name.name, TargetType::Instance)
+    wake_bindings_of(copies, &service.name.namespace, &service.name.name, TargetType::Instance, wake);
 }
 
 /// Endpoints wake ip bindings: created, deleted, other ports or endpoints.
-fn after_endpoints(copies: &Objects, old: Option<&Endpoints>, new: Option<&Endpoints>) -> Vec<Name> {
-    let Some(endpoints) = new.or(old) else { return Vec::new() };
+fn after_endpoints(copies: &Objects, old: Option<&Endpoints>, new: Option<&Endpoints>, wake: &mut impl FnMut(&Name)) {
+    let Some(endpoints) = new.or(old) else { return };
     if old.zip(new).is_some_and(|(old, new)| old.sets == new.sets) {
-        return Vec::new();
+        return;
     }
-    let Some(service) = &endpoints.service else { return Vec::new() };
-    bindings_of(copies, &endpoints.name.namespace, service, TargetType::Ip)
+    let Some(service) = &endpoints.service else { return };
+    wake_bindings_of(copies, &endpoints.name.namespace, service, TargetType::Ip, wake);
 }
 
 /// Nodes wake instance bindings when that can change their targets.
-fn after_node(copies: &Objects, old: Option<&Node>, new: Option<&Node>) -> Vec<Name> {
+fn after_node(copies: &Objects, old: Option<&Node>, new: Option<&Node>, wake: &mut impl FnMut(&Name)) {
     let status = |node: Option<&Node>| node.and_then(|node| node.ready).unwrap_or(Status::False);
     let wakes = |binding: &Binding| {
         let suits = |node: Option<&Node>| node.is_some_and(|node| is_selected(node, binding) && is_suitable(node));
@@ -102,20 +104,21 @@ fn after_node(copies: &Objects, old: Option<&Node>, new: Option<&Node>) -> Vec<N
             (false, true) => status(new) != Status::False,
         }
     };
-    let bindings = copies.bindings.values();
-    let bindings = bindings.filter(|binding| binding.spec.target_type == Some(TargetType::Instance) && wakes(binding));
-    bindings.map(|binding| binding.name.clone()).collect()
+    let of_instances = |binding: &&Rc<Binding>| binding.spec.target_type == Some(TargetType::Instance);
+    let woken = copies.bindings.values().filter(of_instances).filter(|binding| wakes(binding));
+    woken.for_each(|binding| wake(&binding.name));
 }
 
 /// From 3.4 on pods wake the bindings that their gates name.
-fn after_pod(old: Option<&Pod>, new: Option<&Pod>) -> Vec<Name> {
-    let Some(pod) = new.or(old) else { return Vec::new() };
+fn after_pod(old: Option<&Pod>, new: Option<&Pod>, wake: &mut impl FnMut(&Name)) {
+    let Some(pod) = new.or(old) else { return };
     let unread = |old: &Pod, new: &Pod| Pod { other: new.other.clone(), ..old.clone() } == *new;
     if old.zip(new).is_some_and(|(old, new)| unread(old, new)) {
-        return Vec::new();
+        return;
     }
     let names = pod.gates.iter().filter_map(|gate| GATE_PREFIXES.iter().find_map(|prefix| gate.strip_prefix(prefix)));
-    names.filter(|name| is_subdomain(name)).map(|name| Name::new(pod.name.namespace.clone(), name)).collect()
+    let names = names.filter(|name| is_subdomain(name));
+    names.for_each(|name| wake(&Name::new(pod.name.namespace.clone(), name)));
 }
 
 /// A name that an object can have (RFC 1123).

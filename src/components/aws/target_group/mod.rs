@@ -31,6 +31,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod resolutions;
 pub mod resolver;
+mod skip;
 pub mod targets;
 #[cfg(test)]
 mod tests;

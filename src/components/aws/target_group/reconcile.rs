@@ -14,12 +14,11 @@
 
 use super::checkpoint::{self, Deferred};
 use super::gates;
-use super::objects::{
-    Binding, BindingPatch, CHECKPOINT, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType,
-};
+use super::objects::{Binding, BindingPatch, Name, Objects, Pod, ReadyCondition, Refused, Status, TargetType};
 use super::outside::{Action, Answer, AwsError, Call, EventReason, Note, Outcome, Outside};
 use super::resolutions::Resolutions;
 use super::resolver::{Unresolved, Wanted};
+use super::skip::{has_gate_to_flip, is_done, skip};
 use super::targets::{Health, Known, Question, Registration, Target, TargetCache, sort_by_key};
 use super::text::Text;
 use super::zones::Zones;
@@ -587,32 +586,6 @@ impl Work<'_> {
             if of_pod { self.zones.of_node(&pod.node, self.copies, self.now, self.flags.zone_memory)? } else { None };
         Ok(Some(zone.unwrap_or_else(|| "all".into())))
     }
-}
-
-/// What was resolved for a binding is what its checkpoint says already: its reconcile would be skipped. Mostly it was woken by
-/// the checkpoint that its last reconcile wrote.
-fn is_done(binding: &Binding, work: &mut Work) -> bool {
-    if binding.deleting || !binding.finalizer {
-        return false;
-    }
-    let Some(checkpoint) = binding.annotations.get(CHECKPOINT) else { return false };
-    let Some(known) = work.resolutions.known(work.copies, binding, work.flags) else { return false };
-    let pods = known.wanted.iter().filter_map(Wanted::pod);
-    known.checkpoint == *checkpoint && !known.potentially_ready && !has_gate_to_flip(pods, &binding.gate, work.flags)
-}
-
-/// From 3.4 on a gate that was written and is not True keeps a reconcile from being skipped.
-fn has_gate_to_flip<'p>(mut pods: impl Iterator<Item = &'p Rc<Pod>>, gate: &str, flags: &LoadBalancerFlags) -> bool {
-    let flips = |pod: &Pod| pod.condition(gate).is_some_and(|condition| condition.status != Status::True);
-    flags.watches_pods && pods.any(|pod| flips(pod))
-}
-
-/// A reconcile has nothing to do.
-fn skip(name: &Name, work: &mut Work) {
-    work.outside.note(name, Note::Skip);
-    let (delay, jitter) = work.flags.deferral;
-    let delay = delay + work.outside.deferral_jitter(name, jitter);
-    work.deferred.skipped(name, work.now, delay, work.flags.sync_period);
 }
 
 fn message(error: &AwsError) -> String {
