@@ -424,6 +424,15 @@ impl Requirements {
         })
     }
 
+    /// Whether labels have a value for each of these, and one that suits: to add these to the labels would change nothing.
+    pub fn are_said_by(&self, labels: &Labels) -> bool {
+        let says = |(key, requirement): &(Arc<str>, Requirement)| {
+            requirement.min_values.is_none()
+                && matches!(value_of(labels, key), Some(Ok(value)) if requirement.has(value))
+        };
+        self.entries.iter().all(says)
+    }
+
     /// Whether a node with these labels can take a pod that asks so.
     pub fn met_by_labels(&self, labels: &Labels) -> bool {
         self.entries.iter().all(|(key, requirement)| match value_of(labels, key) {

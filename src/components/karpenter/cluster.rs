@@ -84,18 +84,29 @@ pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requir
         .unwrap_or(f64::MAX)
 }
 
-/// Sorts types by the price of the cheapest offering that can be had, keeping the order of equals.
-pub fn order_by_price(plan: &Plan, world: &World, types: &mut Vec<InstanceTypeId>, requirements: &Requirements) {
-    let wanted = Wanted::of(plan, requirements);
-    let cheapest = |id: InstanceTypeId| {
-        let entry = plan.instance_type(id);
-        let offered = entry.offerings.iter().filter(|offering| wanted.allows(offering));
-        let offered = offered.filter(|offering| is_available(world, entry, offering));
-        offered.map(|offering| world.prices.known(id, offering).dollars()).fold(f64::MAX, f64::min)
+/// Sorts types by the price of the cheapest offering that can be had, keeping the order of equals; for each capacity type,
+/// whether any of it can be had.
+pub fn order_by_price(
+    plan: &Plan,
+    world: &World,
+    types: &mut Vec<InstanceTypeId>,
+    requirements: &Requirements,
+) -> [bool; CapacityType::ALL.len()] {
+    let (wanted, mut kinds) = (Wanted::of(plan, requirements), [false; CapacityType::ALL.len()]);
+    let mut cheapest = |id: InstanceTypeId| {
+        let (entry, mut least) = (plan.instance_type(id), f64::MAX);
+        for offering in entry.offerings.iter().filter(|offering| wanted.allows(offering)) {
+            if is_available(world, entry, offering) {
+                kinds[offering.capacity_type as usize] = true;
+                least = least.min(world.prices.known(id, offering).dollars());
+            }
+        }
+        least
     };
     let mut priced: Vec<(f64, InstanceTypeId)> = types.iter().map(|&id| (cheapest(id), id)).collect();
     priced.sort_by(|one, two| one.0.total_cmp(&two.0));
-    *types = priced.into_iter().map(|(_, id)| id).collect();
+    types.iter_mut().zip(priced).for_each(|(place, (_, id))| *place = id);
+    kinds
 }
 
 /// Whether the types left still have as many distinct values as `minValues` asks for; else the labels that fall short
@@ -458,7 +469,11 @@ pub fn budget_block(world: &World, pod: PodId, when: Blocks) -> Option<String> {
 /// What it costs to evict a pod: 1, more with a deletion cost or priority, within -10 and 10.
 #[inline]
 pub fn eviction_cost(world: &World, pod: PodId) -> f64 {
-    let template = world.template_of(pod);
+    cost_of_eviction(world.template_of(pod))
+}
+
+/// The same of a template's pods.
+pub fn cost_of_eviction(template: &PodTemplate) -> f64 {
     let written = template.annotations.get(DELETION_COST).map_or(0.0, written_cost);
     let cost = 1.0 + written / 2f64.powi(27) + f64::from(template.priority) / 2f64.powi(25);
     cost.clamp(-10.0, 10.0)

@@ -10,7 +10,7 @@ use super::simulation::Scene;
 use crate::components::karpenter::cluster::{StateNode, is_currently_reschedulable};
 use crate::components::karpenter::provisioner::existing::is_settled;
 use crate::components::karpenter::provisioner::{claims, pools, topology};
-use crate::plan::{CapacityType, NodePoolId, PodTemplate};
+use crate::plan::{CapacityType, NodePoolId, PodTemplate, TemplateId};
 use crate::rules::requirements::CAPACITY_TYPE;
 use crate::world::PodPhase;
 use std::cell::OnceCell;
@@ -64,16 +64,22 @@ fn lacks_room(scene: Scene, candidates: &[Candidate]) -> bool {
     let stays = || nodes.iter().filter(|node| !node.leaving && !goes(node));
     let (mut count, mut smallest, mut all_picky) = (0, [i64::MAX; 4], true);
     let moving = candidates.iter().flat_map(|one| &one.pods).copied();
+    // Neighbours are mostly alike: what was found of one goes for the next.
+    let mut before: Option<(TemplateId, bool)> = None;
     for pod in moving.filter(|&pod| is_currently_reschedulable(world, pod)) {
-        let requests = &world.template_of(pod).requests;
         let picky = plan.flags.karpenter.version >= (1, 14) && world.pod(pod).phase != PodPhase::Pending;
+        count += 1;
+        let kind = (world.pod(pod).template, picky);
+        if before.replace(kind) == Some(kind) {
+            continue;
+        }
+        let requests = &world.template_of(pod).requests;
         let has_room =
             |node: &&StateNode| claims::fits(requests, &node.free) && (!picky || is_settled(world, node, world.now));
         if !stays().any(|node| has_room(&node)) {
             return true;
         }
         all_picky &= picky;
-        count += 1;
         smallest.iter_mut().zip(claims::amounts(requests)).for_each(|(least, asked)| *least = (*least).min(asked));
     }
     let takers = stays().filter(|node| !all_picky || is_settled(world, node, world.now));

@@ -6,12 +6,12 @@
 use super::balanced;
 use super::method::Method;
 use super::notes::{Notes, sentence};
+use crate::components::karpenter::burdens::{Burden, Burdens};
 use crate::components::karpenter::cluster::{
-    Blocks, DO_NOT_DISRUPT, Hold, budget_block, do_not_disrupt, eviction_budget, eviction_cost, eviction_hold,
-    forbids_disruption, holds, is_leaving, is_reschedulable,
+    Blocks, DO_NOT_DISRUPT, budget_block, eviction_hold, forbids_disruption, holds, is_leaving, is_reschedulable,
 };
 use crate::components::karpenter::provisioner::memo::{Memo, NodeOffering};
-use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, TemplateId, ZoneId};
+use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, ZoneId};
 use crate::rules::requirements::NODE_POOL;
 use crate::world::{ClaimId, NodeClaim, NodeId, PodId, World};
 use std::collections::BTreeSet;
@@ -75,9 +75,10 @@ pub fn candidates(
     held: &BTreeSet<ClaimId>,
     class: Class,
     notes: &mut Notes,
-    matters: impl Fn(&NodeClaim, NodeId) -> bool,
+    matters: impl Fn(&NodeClaim, NodeId, &Burdens) -> bool,
 ) -> Vec<Candidate> {
-    let (mut found, mut holds) = (Vec::<Candidate>::new(), Holds::new(world));
+    let burdens = memo.burdens(world);
+    let (mut found, holds) = (Vec::<Candidate>::new(), Holds::new(world, &burdens));
     for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
         let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
         // Why it is held is only worth a sentence when somebody reads it.
@@ -85,14 +86,14 @@ pub fn candidates(
             continue;
         }
         if !notes.are_kept() {
-            let node = node_of(world, claim.id).filter(|&node| matters(claim, node));
+            let node = node_of(world, claim.id).filter(|&node| matters(claim, node, &burdens));
             if node.is_none_or(|node| !lenient && holds.any(node)) {
                 continue;
             }
         }
         // Without notes the pods were asked above.
         let asks_pods = notes.are_kept() && !lenient;
-        match judged((plan, memo), world, claim.id, asks_pods) {
+        match judged((plan, memo, &burdens), world, claim.id, asks_pods) {
             Ok(candidate) => found.push(candidate),
             Err(block) => {
                 if let Some(node) = node_of(world, claim.id) {
@@ -112,18 +113,19 @@ fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
 /// Whether one of some methods may have a candidate: false only where none has one, and cheap to ask. `held` as above.
 pub fn are_possible(
     world: &World,
+    burdens: &Burdens,
     held: &BTreeSet<ClaimId>,
     methods: impl DoubleEndedIterator<Item = Method> + Clone,
 ) -> bool {
     // The totals of a Balanced pool are read from all of them.
     let counts_all = balanced::is_used(world);
-    let mut holds = Holds::new(world);
+    let holds = Holds::new(world, burdens);
     world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()).any(|claim| {
         if claim.initialized.is_none() || claim.nominated_until > world.now || held.contains(&claim.id) {
             return false;
         }
         let Some(node) = node_of(world, claim.id).filter(|&node| !is_leaving(world, node)) else { return false };
-        let wanted = |method: &Method| counts_all || method.may_accept(world, claim, node);
+        let wanted = |method: &Method| counts_all || method.may_accept(world, burdens, claim, node);
         // The last of them ask the least.
         let mut wanting = methods.clone().rev().filter(wanted).peekable();
         if wanting.peek().is_none() {
@@ -141,10 +143,16 @@ pub fn are_possible(
 /// The first thing that blocks its disruption, in the words of Karpenter's events.
 pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Result<Candidate, String> {
     let lenient = class == Class::Eventual && world.claim(id).termination_grace_period.is_some();
-    judged((plan, &Memo::default()), world, id, !lenient)
+    let memo = Memo::default();
+    judged((plan, &memo, &memo.burdens(world)), world, id, !lenient)
 }
 
-fn judged((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, asks_pods: bool) -> Result<Candidate, String> {
+fn judged(
+    known @ (plan, ..): (&Plan, &Memo, &Burdens),
+    world: &World,
+    id: ClaimId,
+    asks_pods: bool,
+) -> Result<Candidate, String> {
     let claim = world.claim(id);
     let pool = &world.node_pools[claim.pool.index()].name;
     let node_id = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
@@ -170,69 +178,43 @@ fn judged((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, asks_pods: b
     if let Some(block) = asks_pods.then(|| pod_block(world, &node.pods)).flatten() {
         return Err(block);
     }
-    Ok(weigh((plan, memo), world, id, node_id))
+    Ok(weigh(known, world, id, node_id))
 }
 
 /// Whether a node is not empty for sure, in the sense of any version of [`Candidate::is_empty`]: cheap to ask.
-pub fn is_occupied(world: &World, node: NodeId) -> bool {
+pub fn is_occupied(world: &World, burdens: &Burdens, node: NodeId) -> bool {
     let mut pods = world.node(node).pods.iter();
-    pods.any(|&pod| is_reschedulable(world, pod) && eviction_cost(world, pod) >= 0.5)
+    pods.any(|&pod| is_reschedulable(world, pod) && burdens.of(world.pod(pod).template).cost >= 0.5)
 }
 
-/// Whether the pods of nodes forbid something: as [`pod_block`], without a word. What follows from a template alone is found
-/// out once.
+/// Whether the pods of nodes forbid something: as [`pod_block`], without a word.
 struct Holds<'w> {
     world: &'w World,
+    burdens: &'w Burdens,
     /// A budget that allows something holds nothing up, unless there are several.
     may_hold: bool,
-    /// By template; empty until somebody asks.
-    of_templates: Vec<Option<OfTemplate<'w>>>,
-}
-
-/// What the disruption of a template's pods has to reckon with.
-#[derive(Clone, Copy)]
-struct OfTemplate<'w> {
-    /// They have the annotation.
-    annotated: bool,
-    budget: Option<Hold<'w>>,
 }
 
 impl<'w> Holds<'w> {
-    fn new(world: &'w World) -> Holds<'w> {
+    fn new(world: &'w World, burdens: &'w Burdens) -> Holds<'w> {
         let may_hold = world.pdbs.len() > 1 || world.pdbs.iter().any(|pdb| pdb.disruptions_allowed == 0);
-        Holds { world, may_hold, of_templates: Vec::new() }
+        Holds { world, burdens, may_hold }
     }
 
     /// Whether some pods of a node do. Most classes of pods forbid nothing, whatever becomes of each pod.
-    fn any(&mut self, node: NodeId) -> bool {
-        let world = self.world;
+    fn any(&self, node: NodeId) -> bool {
+        let Holds { world, burdens, may_hold } = *self;
+        let budget = |burden: &Burden| if may_hold { burden.budget(world) } else { None };
+        let weighs = |burden: &Burden| burden.annotated || budget(burden).is_some();
         let mut held = world.census().on(node).iter();
-        let may_hold = |of: OfTemplate| of.annotated || of.budget.is_some();
-        if !held.any(|held| held.count.staying() > 0 && may_hold(self.find(held.template))) {
-            return false;
-        }
-        world.node(node).pods.iter().any(|&pod| {
-            let entry = world.pod(pod);
-            if !entry.is_active() {
-                return false;
-            }
-            let OfTemplate { annotated, budget } = self.find(entry.template);
-            (annotated && forbids_disruption(world, pod))
-                || budget.is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some())
-        })
-    }
-
-    fn find(&mut self, template: TemplateId) -> OfTemplate<'w> {
-        let world = self.world;
-        if self.of_templates.len() < world.templates.len() {
-            self.of_templates.resize(world.templates.len(), None);
-        }
-        let may_hold = self.may_hold;
-        *self.of_templates[template.index()].get_or_insert_with(|| {
-            let of = world.template(template);
-            let budget = if may_hold { eviction_budget(world, of) } else { None };
-            OfTemplate { annotated: do_not_disrupt(of).is_some(), budget }
-        })
+        let any = held.any(|held| held.count.staying() > 0 && weighs(burdens.of(held.template)))
+            && world.node(node).pods.iter().any(|&pod| {
+                let (entry, burden) = (world.pod(pod), burdens.of(world.pod(pod).template));
+                let by_budget = || budget(burden).is_some_and(|budget| holds(entry, budget, Blocks::Now).is_some());
+                entry.is_active() && ((burden.annotated && forbids_disruption(world, pod)) || by_budget())
+            });
+        debug_assert_eq!(any, pod_block(world, &world.node(node).pods).is_some());
+        any
     }
 }
 
@@ -251,21 +233,15 @@ fn pod_block(world: &World, pods: &[PodId]) -> Option<String> {
 }
 
 /// Prices and costs of a managed node, whether or not it may be disrupted.
-fn weigh((plan, memo): (&Plan, &Memo), world: &World, id: ClaimId, node_id: NodeId) -> Candidate {
+fn weigh((plan, memo, burdens): (&Plan, &Memo, &Burdens), world: &World, id: ClaimId, node_id: NodeId) -> Candidate {
     let (claim, node) = (world.claim(id), world.node(node_id));
     let NodeOffering { instance_type, zone, capacity_type, has_capacity_type, has_zone } =
         memo.offering(plan, world, claim.pool, node_id);
     let mut pods: Vec<PodId> = Vec::with_capacity(node.pods.len());
     // Sums begin where those of iterators do.
     let (mut moved, mut all) = (-0.0, -0.0);
-    // Neighbours are mostly of one template.
-    let mut known: Option<(TemplateId, f64)> = None;
     for &pod in &node.pods {
-        let template = world.pod(pod).template;
-        let cost = match known {
-            Some((of, cost)) if of == template => cost,
-            _ => known.insert((template, eviction_cost(world, pod))).1,
-        };
+        let cost = burdens.of(world.pod(pod).template).cost;
         all += cost;
         if is_reschedulable(world, pod) {
             moved += cost.max(0.0);

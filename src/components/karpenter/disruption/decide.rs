@@ -10,6 +10,7 @@ use super::method::Method;
 use super::notes::Notes;
 use super::simulation::{Failure, Move, Scene, Simulation, simulate};
 use super::static_drift;
+use crate::components::karpenter::burdens::Burdens;
 use crate::plan::NodePoolId;
 use crate::record::Reason;
 use crate::world::NodeClaim;
@@ -38,7 +39,8 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     let version = scene.plan.flags.karpenter.version;
     // The totals of a Balanced pool count all candidates.
     let counts_all = method.consolidates(version) && balanced::is_used(scene.world);
-    let may_accept = |claim: &NodeClaim, node| counts_all || method.may_accept(scene.world, claim, node);
+    let may_accept =
+        |claim: &NodeClaim, node, burdens: &Burdens| counts_all || method.may_accept(scene.world, burdens, claim, node);
     let all = candidates((scene.plan, scene.memo), scene.world, scene.held, method.class(), notes, may_accept);
     let totals = if method.consolidates(version) { balanced::totals(scene, &all) } else { BTreeMap::new() };
     let candidates = all.into_iter().filter(|one| method.accepts(scene.world, version, one, notes)).collect();

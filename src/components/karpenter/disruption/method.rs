@@ -4,6 +4,7 @@
 
 use super::candidates::{Candidate, Class, is_occupied};
 use super::notes::Notes;
+use crate::components::karpenter::burdens::Burdens;
 use crate::plan::ConsolidationPolicy;
 use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
@@ -103,9 +104,9 @@ impl Method {
     }
 
     /// As [`Method::concerns`], with what runs on the claim's node: where this says no, the filter of the method does.
-    pub fn may_accept(self, world: &World, claim: &NodeClaim, node: NodeId) -> bool {
+    pub fn may_accept(self, world: &World, burdens: &Burdens, claim: &NodeClaim, node: NodeId) -> bool {
         let wants_empty = matches!(self, Method::Emptiness | Method::EmptyNodes);
-        self.concerns(world, claim) && !(wants_empty && is_occupied(world, node))
+        self.concerns(world, claim) && !(wants_empty && is_occupied(world, burdens, node))
     }
 
     /// The filter of the method.

@@ -251,7 +251,8 @@ impl Disruption {
         }
         let mut looks = [false; Method::COUNT];
         methods(cx).for_each(|method| looks[method as usize] = !self.rests(cx, method));
-        are_possible(cx.world, &self.commands.held(), methods(cx).filter(|&method| looks[method as usize]))
+        let (burdens, held) = (self.passes.burdens(cx.world), self.commands.held());
+        are_possible(cx.world, &burdens, &held, methods(cx).filter(|&method| looks[method as usize]))
     }
 
     /// Nodes that no command holds lose the taint that a failed start has left on them.

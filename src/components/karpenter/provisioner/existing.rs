@@ -34,10 +34,6 @@ pub struct Existing<'a> {
     /// Volumes that it can attach, if it says so, and those that it has.
     limits: Option<&'a BTreeMap<String, usize>>,
     attached: Attached,
-    /// Wishes that its labels meet and that change nothing about them.
-    met: Option<Arc<Wishes>>,
-    /// New pods have added to its requirements.
-    narrowed: bool,
     /// Its `consolidateAfter` does not run any more; found out when a simulation asks.
     settled: OnceCell<bool>,
     /// New pods.
@@ -61,8 +57,8 @@ pub fn node<'a>(
         free -= &expected;
     }
     let (keys, requirements, ports, pods) = (keys.clone(), OnceCell::new(), OnceCell::new(), Vec::new());
-    let (met, narrowed, settled) = (None, false, OnceCell::new());
-    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, met, narrowed, settled, pods }
+    let settled = OnceCell::new();
+    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, settled, pods }
 }
 
 /// What daemons that are still to come will take; `None`: nothing.
@@ -141,12 +137,9 @@ impl Existing<'_> {
         if !wishes.ports.is_empty() && preferences::any_clash(&wishes.ports, self.ports()) {
             return Err(Refusal::HostPort);
         }
-        let is_met = || {
-            wishes.requirements.is_empty()
-                || self.met.as_ref().is_some_and(|met| Arc::ptr_eq(met, &pod.wishes))
-                || (!self.narrowed && self.memo.are_met(self.world, self.state, &self.keys, &pod.wishes))
-        };
-        if topology.is_free() && wishes.volumes.is_empty() && is_met() {
+        // Mostly a look at the labels tells that they stay as they are.
+        if topology.is_free() && wishes.volumes.is_empty() && wishes.requirements.are_said_by(self.state.labels) {
+            debug_assert!(self.would_stay(wishes), "wishes that the labels meet would change them");
             return Ok(None);
         }
         if !self.requirements().compatible(&wishes.requirements, false) {
@@ -169,6 +162,13 @@ impl Existing<'_> {
         Err(last)
     }
 
+    /// Its requirements would take these wishes, and stay as they are.
+    fn would_stay(&self, wishes: &Wishes) -> bool {
+        let mut base = self.requirements().clone();
+        base.add_all(&wishes.requirements);
+        self.requirements().compatible(&wishes.requirements, false) && base == *self.requirements()
+    }
+
     /// The pod is on it.
     pub fn add(&mut self, pod: &Work, requirements: Option<Requirements>) {
         self.free -= &pod.wishes.template.requests;
@@ -179,12 +179,6 @@ impl Existing<'_> {
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
         if let Some(requirements) = requirements {
-            let stays = requirements.is_same(self.requirements());
-            self.met = stays.then(|| pod.wishes.clone());
-            if stays && !self.narrowed {
-                self.memo.note_met(self.world, self.state, &self.keys, &pod.wishes);
-            }
-            self.narrowed |= !stays;
             self.requirements = OnceCell::from(requirements);
         }
     }

@@ -8,6 +8,7 @@ use super::packing::asked_keys;
 use super::pools::{self, AsWritten, Daemon, Template};
 use super::preferences::{self, Wishes};
 use super::volumes;
+use crate::components::karpenter::burdens::Burdens;
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, pool_type, zone_named};
 use crate::plan::{
     CapacityType, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes, ZoneId,
@@ -45,6 +46,7 @@ struct Known {
     sound: Option<(Arc<PodTemplate>, Arc<Volumes>)>,
     /// By node.
     offerings: Vec<Option<(Arc<Labels>, NodeOffering)>>,
+    burdens: Arc<Burdens>,
 }
 
 /// What labels say, of those that anybody asks for.
@@ -52,8 +54,6 @@ struct Known {
 struct Asked {
     keys: Keys,
     requirements: Requirements,
-    /// Wishes that these meet and that add nothing to them: the last that were found to.
-    met: Option<Arc<Wishes>>,
 }
 
 /// What the labels of a node say of what was bought.
@@ -96,14 +96,31 @@ pub struct Pools {
     pub daemons: Vec<Daemon>,
 }
 
+impl Pools {
+    /// They were made from the pools and the daemons of now. `written`: every pod of a DaemonSet is as its set says.
+    fn are_of(&self, world: &World, written: bool) -> bool {
+        let alike = |known: &[Arc<PodTemplate>; 2], now: &[&Arc<PodTemplate>; 2]| {
+            known.iter().zip(now).all(|(one, two)| Arc::ptr_eq(one, two))
+        };
+        let mut known = self.examples.iter();
+        let mut is_next = |now: [&Arc<PodTemplate>; 2]| known.next().is_some_and(|known| alike(known, &now));
+        let all_are = if written {
+            Daemon::as_written(world).all(&mut is_next)
+        } else {
+            Daemon::examples(world).into_iter().all(&mut is_next)
+        };
+        all_are && known.next().is_none() && are_same(&self.specs, &world.node_pools)
+    }
+}
+
 impl Known {
     /// What the labels of a node say, if that is known of those that it has.
-    fn asked(&mut self, world: &World, state: &StateNode, keys: &Keys) -> Option<&mut Asked> {
+    fn asked(&self, world: &World, state: &StateNode, keys: &Keys) -> Option<&Asked> {
         let asked = match (unregistered(world, state), state.node) {
-            (Some(claim), _) if claim.launched.is_some() => self.coming.get_mut(claim.id.index())?.as_mut()?,
+            (Some(claim), _) if claim.launched.is_some() => self.coming.get(claim.id.index())?.as_ref()?,
             (Some(_), _) | (None, None) => return None,
             (None, Some(node)) => {
-                let (labels, asked) = self.labels.get_mut(node.index())?.as_mut()?;
+                let (labels, asked) = self.labels.get(node.index())?.as_ref()?;
                 Arc::ptr_eq(labels, &world.node(node).labels).then_some(asked)?
             }
         };
@@ -192,27 +209,13 @@ impl Memo {
             return asked.requirements.clone();
         }
         let requirements = made();
-        let asked = Asked { keys: keys.clone(), requirements: requirements.clone(), met: None };
+        let asked = Asked { keys: keys.clone(), requirements: requirements.clone() };
         match (unregistered(world, state), state.node) {
             (Some(claim), _) if claim.launched.is_some() => put(&mut known.coming, claim.id.index(), asked),
             (Some(_), _) | (None, None) => {}
             (None, Some(node)) => put(&mut known.labels, node.index(), (world.node(node).labels.clone(), asked)),
         }
         requirements
-    }
-
-    /// The labels of a node are known to meet these wishes, which add nothing to them.
-    pub fn are_met(&self, world: &World, state: &StateNode, keys: &Keys, wishes: &Arc<Wishes>) -> bool {
-        let mut known = self.known();
-        let met = known.asked(world, state, keys).and_then(|asked| asked.met.as_ref());
-        met.is_some_and(|met| Arc::ptr_eq(met, wishes))
-    }
-
-    /// They do.
-    pub fn note_met(&self, world: &World, state: &StateNode, keys: &Keys, wishes: &Arc<Wishes>) {
-        if let Some(asked) = self.known().asked(world, state, keys) {
-            asked.met = Some(wishes.clone());
-        }
     }
 
     /// What was bought for a node of a pool; a node keeps its pool.
@@ -231,6 +234,15 @@ impl Memo {
         }
     }
 
+    /// What the disruption of pods has to reckon with.
+    pub fn burdens(&self, world: &World) -> Arc<Burdens> {
+        let burdens = &mut self.known().burdens;
+        if !burdens.are_of(world) {
+            Arc::make_mut(burdens).refresh(world);
+        }
+        burdens.clone()
+    }
+
     /// The pools of the last pass in which nothing was sold out.
     pub fn last_pools(&self) -> Option<Arc<Pools>> {
         self.known().pools.clone()
@@ -240,19 +252,12 @@ impl Memo {
     pub fn pools(&self, plan: &Plan, world: &World, catalog: &Catalog, market: &Market) -> Arc<Pools> {
         let mut known = self.known();
         let written = known.as_written.holds(world);
-        let examples = if written { Daemon::as_written(world) } else { Daemon::examples(world) };
-        debug_assert!(!written || examples == Daemon::examples(world));
-        let is_current = |pools: &&Arc<Pools>| {
-            let alike = |known: &[Arc<PodTemplate>; 2], now: &[&Arc<PodTemplate>; 2]| {
-                known.iter().zip(now).all(|(one, two)| Arc::ptr_eq(one, two))
-            };
-            are_same(&pools.specs, &world.node_pools)
-                && pools.examples.len() == examples.len()
-                && pools.examples.iter().zip(&examples).all(|(known, now)| alike(known, now))
-        };
-        if let Some(pools) = known.pools.as_ref().filter(|pools| market.is_whole() && is_current(pools)) {
+        debug_assert!(!written || Daemon::as_written(world).eq(Daemon::examples(world)));
+        if let Some(pools) = known.pools.as_ref().filter(|pools| market.is_whole() && pools.are_of(world, written)) {
             return pools.clone();
         }
+        let examples: Vec<[&Arc<PodTemplate>; 2]> =
+            if written { Daemon::as_written(world).collect() } else { Daemon::examples(world) };
         let mut daemons = Daemon::all(&examples);
         let templates = pools::templates(plan, world, (catalog, market), &mut daemons);
         let examples = examples.into_iter().map(|example| example.map(Arc::clone)).collect();

@@ -17,7 +17,7 @@ use super::memo::Memo;
 use super::pools::{self, Template};
 use super::preferences::{self, Wishes};
 use super::topology::{self, Topology, Universe};
-use crate::components::karpenter::cluster::{Catalog, Market, StateNode, Wanted, is_available, order_by_price};
+use crate::components::karpenter::cluster::{Catalog, Market, StateNode, order_by_price};
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
 use crate::rules::labels::Labels;
 use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, INSTANCE_TYPE, Requirement, Requirements, normalized};
@@ -167,16 +167,8 @@ impl NewNode {
     /// The claim to create: its types in order of price, and with which capacity types they can be had.
     pub fn claim(&self, plan: &Plan, world: &World) -> NewClaim {
         let mut types = self.types.clone();
-        order_by_price(plan, world, &mut types, &self.requirements);
-        let wanted = Wanted::of(plan, &self.requirements);
-        let offered = |kind: &CapacityType| {
-            let entries = types.iter().map(|&id| plan.instance_type(id));
-            let mut offerings = entries.flat_map(|entry| entry.offerings.iter().map(move |offering| (entry, offering)));
-            offerings.any(|(entry, offering)| {
-                offering.capacity_type == *kind && wanted.allows(offering) && is_available(world, entry, offering)
-            })
-        };
-        let kinds = CapacityType::ALL.into_iter().filter(offered);
+        let offered = order_by_price(plan, world, &mut types, &self.requirements);
+        let kinds = CapacityType::ALL.into_iter().filter(|&kind| offered[kind as usize]);
         let kinds: Vec<&str> = kinds.map(CapacityType::name).collect();
         let mut requirements = self.requirements.clone();
         if !kinds.is_empty() {

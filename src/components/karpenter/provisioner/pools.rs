@@ -87,9 +87,9 @@ impl AsWritten {
 
 impl Daemon {
     /// What [`Daemon::examples`] finds where every pod is as its set says.
-    pub fn as_written(world: &World) -> Vec<[&Arc<PodTemplate>; 2]> {
+    pub fn as_written(world: &World) -> impl Iterator<Item = [&Arc<PodTemplate>; 2]> {
         let written = |set: DaemonSetId| world.template(world.daemon_sets[set.index()].template);
-        world.present_daemon_sets().map(|set| [written(set), written(set)]).collect()
+        world.present_daemon_sets().map(move |set| [written(set), written(set)])
     }
 
     /// Of every DaemonSet the template of its newest pod, and that of the set.
@@ -105,7 +105,7 @@ impl Daemon {
         };
         // As a rule no pod is of another template than its set.
         if pods.all(is_as_written) {
-            return Daemon::as_written(world);
+            return Daemon::as_written(world).collect();
         }
         let mut newest: Vec<Option<PodId>> = vec![None; world.daemon_sets.len()];
         for pod in world.living.iter().map(|pod| world.pod(pod)) {

@@ -18,7 +18,7 @@ fn sorted(plan: &Plan, world: &World) -> Vec<Candidate> {
         &BTreeSet::new(),
         Class::Graceful,
         &mut Notes::default(),
-        |_, _| true,
+        |_, _, _| true,
     );
     Method::SingleNode.sort(world, plan.flags.karpenter.version, &mut found);
     found
