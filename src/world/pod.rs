@@ -161,8 +161,9 @@ pub struct Ipv6Address(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Address(pub u32);
 
-impl std::fmt::Display for Address {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Address {
+    /// Does something with its text.
+    pub fn with_text<T>(self, act: impl FnOnce(&str) -> T) -> T {
         // Addresses are made into texts for each pod: general formatting would be most of the cost.
         let (mut text, mut length) = ([b'.'; 16], 0);
         for byte in self.0.to_be_bytes() {
@@ -175,7 +176,13 @@ impl std::fmt::Display for Address {
             text[length] = b'.';
             length += 1;
         }
-        formatter.write_str(std::str::from_utf8(&text[..length - 1]).unwrap_or_default())
+        act(std::str::from_utf8(&text[..length - 1]).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.with_text(|text| formatter.write_str(text))
     }
 }
 

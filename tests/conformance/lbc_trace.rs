@@ -78,7 +78,7 @@ pub fn replay(case: &Case) -> Result<(), String> {
             controller.answer(now, &call.binding, answer, &mut around);
         }
         controller.run(now, &mut around);
-        for (binding, call) in controller.take_calls() {
+        while let Some((binding, call)) = controller.next_call() {
             let (takes, error) = elbv2.begin(now, &call);
             pending.push(Pending { began: now, ends: now + takes, binding, call, error });
         }
@@ -423,7 +423,7 @@ fn with_noop(mut entry: Value, changed: bool) -> Value {
 fn called(call: &Pending, error: Option<&AwsError>) -> Value {
     let mut entry = json!({"do": action_name(&call.call.action)});
     let mut targets: Vec<String> = match &call.call.action {
-        Action::Describe(targets) => targets.iter().flatten().map(Target::key).collect(),
+        Action::Describe(targets) => targets.iter().flat_map(|targets| targets.iter()).map(Target::key).collect(),
         Action::Deregister(targets) => targets.iter().map(Target::key).collect(),
         Action::Register(targets) => {
             let zone = |zone: &Option<Rc<str>>| zone.as_ref().map(|zone| format!("@{zone}")).unwrap_or_default();

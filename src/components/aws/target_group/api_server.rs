@@ -66,22 +66,20 @@ impl ApiServer {
 
     /// Somebody writes an object as a whole; its delivery takes `latency`.
     pub fn write(&mut self, now: Time, latency: Span, object: Object) {
-        let (kind, name) = object.key();
-        let before = self.stored.get(kind, name);
-        if before.as_ref() == Some(&object) {
+        if self.stored.holds(&object) {
             return;
         }
-        let object = match (object, before) {
-            (Object::Binding(binding), before) => {
+        let object = match object {
+            Object::Binding(binding) => {
                 let mut binding = Rc::unwrap_or_clone(binding);
-                if let Some(Object::Binding(before)) = before {
+                if let Some(before) = self.stored.bindings.get(&binding.name) {
                     binding.generation = before.generation + i64::from(before.spec.text != binding.spec.text);
                 }
                 self.version += 1;
                 binding.version = self.version;
                 Object::Binding(Rc::new(binding))
             }
-            (object, _) => object,
+            object => object,
         };
         self.stored.put(object.clone());
         self.send(now, latency, Delivery::Written(object));
@@ -127,7 +125,9 @@ impl ApiServer {
         }
         let mut after = (*before).clone();
         after.finalizer = patch.finalizer.unwrap_or(after.finalizer);
-        after.annotations.extend(patch.annotations.iter().cloned());
+        let annotations = &mut after.annotations;
+        annotations.checkpoint = patch.checkpoint.clone().or_else(|| annotations.checkpoint.take());
+        annotations.written = patch.written.clone().or_else(|| annotations.written.take());
         after.observed = patch.observed.or(after.observed);
         after.ready = patch.ready.clone().or(after.ready);
         self.version += 1;

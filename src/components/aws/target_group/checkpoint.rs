@@ -6,7 +6,8 @@
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/utils.go` (`calculateTGBReconcileCheckpoint`),
 //! `controllers/elbv2/targetgroupbinding_deferred_reconciler.go`. The real checkpoint is SHA-256 of the sorted targets.
 
-use super::objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, CHECKPOINT_TIMESTAMP, Name};
+use super::annotations::Second;
+use super::objects::{Binding, BindingPatch, BindingSpec, Name};
 use super::resolver::Wanted;
 use crate::engine::{Span, StableHasher, Time};
 use std::collections::BTreeMap;
@@ -84,17 +85,6 @@ fn eight_digits(value: u32) -> [u8; 8] {
     (digits + u64::from(b'0') * ONES + u64::from(b'a' - b'0' - 10) * letters).to_be_bytes()
 }
 
-/// The digits of a number, in the memory of `digits`.
-fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &str {
-    let mut first = digits.len();
-    while first == digits.len() || value > 0 {
-        first -= 1;
-        digits[first] = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
-    std::str::from_utf8(&digits[first..]).unwrap_or_default()
-}
-
 /// Every bit moves every other, so that sums do not cancel (the finaliser of splitmix64).
 fn stir(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -104,17 +94,12 @@ fn stir(value: u64) -> u64 {
 
 /// The patch that saves a checkpoint; its timestamp has whole seconds.
 pub fn save(copy: &Binding, checkpoint: &Rc<str>, now: Time) -> BindingPatch {
-    let mut annotations = Vec::with_capacity(2);
-    let mut digits = [0; 20];
-    let second = decimal(now.micros() / 1_000_000, &mut digits);
-    for (name, value, shared) in [(CHECKPOINT, &**checkpoint, Some(checkpoint)), (CHECKPOINT_TIMESTAMP, second, None)] {
-        let known = copy.annotations.find(name);
-        if known.is_none_or(|(_, before)| **before != *value) {
-            let name = known.map_or_else(|| name.into(), |(name, _)| name.clone());
-            annotations.push((name, shared.map_or_else(|| value.into(), Rc::clone)));
-        }
+    let (known, second) = (&copy.annotations, Second::Number(now.micros() / 1_000_000));
+    BindingPatch {
+        checkpoint: (known.checkpoint.as_ref() != Some(checkpoint)).then(|| checkpoint.clone()),
+        written: (known.written.as_ref() != Some(&second)).then_some(second),
+        ..BindingPatch::default()
     }
-    BindingPatch { annotations, ..BindingPatch::default() }
 }
 
 /// Bindings whose full reconcile is deferred, and those that were reconciled or deferred lately.
@@ -126,10 +111,10 @@ pub struct Deferred {
 
 impl Deferred {
     /// A reconcile was skipped: a full one follows `delay` later, unless there was one within `memory`.
-    pub fn skipped(&mut self, name: &Name, now: Time, delay: Span, memory: Span) {
+    pub fn skipped(&mut self, name: &Name, now: Time, delay: impl FnOnce() -> Span, memory: Span) {
         if !self.is_processed(name, now) {
             self.processed.insert(name.clone(), now + memory);
-            let due = now + delay;
+            let due = now + delay();
             self.due.entry(name.clone()).and_modify(|at| *at = due.min(*at)).or_insert(due);
         }
     }
@@ -192,7 +177,7 @@ mod tests {
                 conditions: Vec::new(),
                 other: "".into(),
             };
-            Wanted { id: id.into(), port, behind: Behind::Pod(Rc::new(pod)) }
+            Wanted { id: id.into(), port, is_gated: false, behind: Behind::Pod(Rc::new(pod)) }
         };
         let (one, two) = (want("10.0.0.1", 80, 1_000), want("10.0.0.2", 80, 2_000));
         let both = checkpoint(&binding, &[one.clone(), two.clone()]);
@@ -206,10 +191,6 @@ mod tests {
             checkpoint(&with("another spec"), &[one, two]),
         ];
         assert!(others.iter().all(|other| *other != both), "{others:?}");
-        assert_eq!(
-            [0, 7, 1_234_567_890, u64::MAX].map(|value| decimal(value, &mut [0; 20]).parse()),
-            [Ok(0_u64), Ok(7), Ok(1_234_567_890), Ok(u64::MAX)]
-        );
         assert_eq!(&hexadecimal([0x0123_4567_89ab_cdef, 1]), b"0123456789abcdef0000000000000001");
     }
 }

@@ -21,7 +21,7 @@ use super::targets::TargetCache;
 use super::zones::Zones;
 use crate::engine::Time;
 use crate::plan::flags::LoadBalancerFlags;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The controller's process.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,8 @@ pub struct Controller {
     sleeping: BTreeMap<Name, Time>,
     /// No reconcile begins before this.
     begins: Option<Time>,
-    calls: Vec<(Name, Call)>,
+    /// To be made now.
+    calls: VecDeque<(Name, Call)>,
 }
 
 impl Controller {
@@ -111,15 +112,15 @@ impl Controller {
         if self.queue.is_empty() {
             return false;
         }
-        self.queue.ripen(now);
         if self.begins.is_some() || self.queue.running() >= self.flags.workers.max(1) as usize {
+            self.queue.ripen(now);
             return false;
         }
         let Some(name) = self.queue.next(now) else { return false };
         let (reconcile, next) = self.with(now, outside, |work| Reconcile::begin(&name, work));
         // Many end at once: nothing has changed for them.
         if let Some(reconcile) = reconcile.filter(|_| !matches!(next, Next::End(_))) {
-            self.running.push((name.clone(), Box::new(reconcile)));
+            self.running.push((name.clone(), reconcile));
         }
         self.follow(now, &name, next, outside);
         true
@@ -155,7 +156,7 @@ impl Controller {
 
     fn follow(&mut self, now: Time, name: &Name, next: Next, outside: &mut dyn Outside) {
         match next {
-            Next::Call(call) => self.calls.push((name.clone(), call)),
+            Next::Call(call) => self.calls.push_back((name.clone(), call)),
             Next::Lock | Next::Answer => {}
             Next::Sleep(span) => {
                 self.sleeping.insert(name.clone(), now + span);
@@ -188,27 +189,26 @@ impl Controller {
         }
     }
 
-    /// It makes calls now.
-    pub fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
-    }
-
-    /// The calls that it makes now.
-    pub fn take_calls(&mut self) -> Vec<(Name, Call)> {
-        std::mem::take(&mut self.calls)
+    /// The next of the calls that it makes now.
+    pub fn next_call(&mut self) -> Option<(Name, Call)> {
+        self.calls.pop_front()
     }
 
     /// When it wants to be run again, if nothing else happens before.
     pub fn due(&self) -> Option<Time> {
-        let earlier = |one: Option<Time>, other: Option<Time>| match (one, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
         let mut due = earlier(self.queue.due(), self.begins);
         // Mostly nobody sleeps.
         if !self.sleeping.is_empty() {
             due = earlier(due, self.sleeping.values().copied().min());
         }
         earlier(due, self.deferred.due())
+    }
+}
+
+/// The earlier of two times, if there is any.
+pub(super) fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -51,6 +51,9 @@ pub fn hinder(cx: &Cx, call: &Call, key: u64) -> Hindrance {
     }
     let share = in_force.throttled();
     let mut hindrance = Hindrance::default();
+    if share <= 0.0 {
+        return hindrance;
+    }
     // Without noise as often as on average.
     let expected = if share < 1.0 { (share / (1.0 - share)).round() as u64 } else { u64::MAX };
     let fails = |attempt: u64| match cx.random {

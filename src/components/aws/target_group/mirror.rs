@@ -88,7 +88,7 @@ impl Names {
         match &self.addresses[pod.index()] {
             Some((known, text)) if *known == address => text.clone(),
             _ => {
-                let text = Text::from(address.to_string());
+                let text = address.with_text(|text| Text::from(text));
                 self.addresses[pod.index()] = Some((address, text.clone()));
                 text
             }
@@ -158,11 +158,11 @@ impl Names {
         })
     }
 
-    /// What DescribeTargetHealth says of a target.
-    pub fn known(&mut self, world: &World, id: TargetId) -> Known {
+    /// What DescribeTargetHealth says of a target that is registered so.
+    pub fn known(&mut self, world: &World, target: &Target, id: TargetId) -> Known {
         let entry = &world.targets[id.index()];
         let health = self.health(entry.state, entry.reason);
-        Known { target: self.target(world, id), health: Some(health) }
+        Known { target: target.clone(), health: Some(health) }
     }
 
     /// The newest registration of each target of a group.
@@ -182,7 +182,7 @@ impl Names {
             of_these.retain(|id| left.next_if_eq(&id).is_some());
             if of_these.len() < all.0.len() {
                 // Ids ascend in the order of registration.
-                all.0.retain(|(_, id)| of_these.binary_search(id).is_ok());
+                all.0.retain(|registered| of_these.binary_search(&registered.id).is_ok());
             }
         }
         // Where one stood before another of the same target, that may show again: all of them are looked at.
@@ -242,38 +242,56 @@ impl ServiceNames {
 
 /// Registrations in the order of their targets.
 #[derive(Clone, Debug, Default)]
-pub struct Registrations(Vec<(Target, TargetId)>);
+pub struct Registrations(Vec<Registered>);
+
+/// A registration. The beginning of its target's id tells it from most others.
+#[derive(Clone, Debug)]
+struct Registered {
+    beginning: u128,
+    target: Target,
+    id: TargetId,
+}
 
 impl Registrations {
     /// A registration that is newer than all others.
     fn put(&mut self, target: Target, id: TargetId) {
-        match self.0.binary_search_by(|(other, _)| other.order(&target)) {
-            Ok(place) => self.0[place] = (target, id),
-            Err(place) => self.0.insert(place, (target, id)),
+        let place = self.place_of(&target);
+        let new = Registered { beginning: target.id.beginning(), target, id };
+        match place {
+            Ok(place) => self.0[place] = new,
+            Err(place) => self.0.insert(place, new),
         }
+    }
+
+    fn place_of(&self, target: &Target) -> Result<usize, usize> {
+        let beginning = target.id.beginning();
+        self.0.binary_search_by(|other| {
+            let differ = other.beginning != beginning && other.beginning != 0 && beginning != 0;
+            if differ { other.beginning.cmp(&beginning) } else { other.target.order(target) }
+        })
     }
 
     /// The registration of a target.
     pub fn get(&self, target: &Target) -> Option<TargetId> {
-        let place = self.0.binary_search_by(|(other, _)| other.order(target)).ok()?;
-        Some(self.0[place].1)
+        let place = self.place_of(target).ok()?;
+        Some(self.0[place].id)
     }
 
     /// All of them.
-    pub fn ids(&self) -> impl Iterator<Item = TargetId> {
-        self.0.iter().map(|&(_, id)| id)
+    pub fn iter(&self) -> impl Iterator<Item = (&Target, TargetId)> {
+        self.0.iter().map(|registered| (&registered.target, registered.id))
     }
 
     /// Their targets.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter().map(|(target, _)| target)
+        self.0.iter().map(|registered| &registered.target)
     }
 }
 
 /// A pod's object; its gates as the world has them.
 pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
     let (entry, template) = (world.pod(id), world.template_of(id));
-    let (nothing, ready) = (names.word(""), names.word("ContainersReady"));
+    let (name, nothing, ready) = (names.of_pod(world, id), names.word(""), names.word("ContainersReady"));
     let gates: Vec<Rc<str>> = template.readiness_gates.iter().map(|gate| names.word(gate)).collect();
     let condition = |kind: &Rc<str>, value: bool| Condition {
         kind: kind.clone(),
@@ -285,13 +303,14 @@ pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
     let written = gates.iter().zip(&entry.gate_conditions);
     let written = written.filter_map(|(gate, value)| Some(condition(gate, (*value)?)));
     Pod {
-        name: names.of_pod(world, id),
-        uid: id.0.to_string().into(),
+        // No other pod has the same generated name.
+        uid: if entry.bare_name.is_none() { name.name.clone() } else { id.0.to_string().into() },
         created: entry.created.whole_second(),
         node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name.clone()),
         conditions: std::iter::once(condition(&ready, entry.containers_ready.is_true())).chain(written).collect(),
         gates,
         other: nothing,
+        name,
     }
 }
 

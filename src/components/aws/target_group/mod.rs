@@ -43,10 +43,10 @@ use crate::engine::{Purpose, Span, Time, TokenBucket};
 use crate::plan::{BindingId, InForce, Plan, Program, ServiceId, Stage, TargetGroupBindingSpec};
 use crate::world::{NodeId, PodId, PodSet, TargetReason, TargetState, World};
 use api_server::ApiServer;
-use controller::Controller;
+use controller::{Controller, earlier};
 use hindrance::hinder;
 use mirror::{Names, Registrations};
-use objects::{Binding, BindingPatch, BindingSpec, CHECKPOINT, GatePatch, Name, Object, Patched, Pod, Refused, Status};
+use objects::{Binding, BindingPatch, BindingSpec, GatePatch, Name, Object, Patched, Pod, Refused, Status};
 use outside::{Action, AwsError, Call, EventReason, Note, Outside};
 use resolver::Resolved;
 use std::rc::Rc;
@@ -74,6 +74,8 @@ pub struct TargetGroupController {
     down: bool,
     /// When it will be woken.
     wake: Option<Time>,
+    /// When the next delivery comes or the controller has something to do, as far as is known.
+    due: Option<Time>,
 }
 
 /// Of one binding.
@@ -137,7 +139,7 @@ impl TargetGroupController {
             binding.gate = self.names.word(&binding.gate);
             (binding.finalizer, binding.observed) = (true, Some(1));
             match self.steady(cx, &binding, spec) {
-                Some(checkpoint) => binding.annotations.insert(CHECKPOINT.into(), checkpoint),
+                Some(checkpoint) => binding.annotations.checkpoint = Some(checkpoint),
                 None => due.push(name),
             }
             self.write(cx, Object::Binding(Rc::new(binding)));
@@ -183,7 +185,10 @@ impl TargetGroupController {
                 }
             }
         }
-        if !self.down {
+        // Many changes of pods are of none that was written.
+        let is_due = |due: Option<Time>| due.is_some_and(|due| due <= cx.now);
+        let concerns = !matches!(event, Event::Pod(_)) || is_due(self.api.due()) || is_due(self.due);
+        if !self.down && concerns {
             self.settle(cx);
         }
     }
@@ -223,8 +228,12 @@ impl TargetGroupController {
             return;
         }
         // Nothing of it changes but its first condition; what was written about gates is in the stored object.
+        let status = Status::of(cx.world.pod(id).containers_ready.is_true());
+        if stored.conditions[0].status == status {
+            return;
+        }
         let mut pod = Pod::clone(stored);
-        pod.conditions[0].status = Status::of(cx.world.pod(id).containers_ready.is_true());
+        pod.conditions[0].status = status;
         self.write(cx, Object::Pod(Rc::new(pod)));
     }
 
@@ -253,17 +262,15 @@ impl TargetGroupController {
             }
             let TargetGroupController { controller, api, names, bindings, .. } = self;
             controller.run(cx.now, &mut Surroundings { cx, api, names, bindings });
-            if self.controller.has_calls() {
-                for (name, call) in self.controller.take_calls() {
-                    self.call(cx, &name, call);
-                }
+            while let Some((name, call)) = self.controller.next_call() {
+                self.call(cx, &name, call);
             }
             if self.api.due().is_none_or(|due| due > cx.now) {
                 break;
             }
         }
-        let due = [self.api.due(), self.controller.due()].into_iter().flatten().min();
-        if let Some(due) = due.filter(|&due| self.wake.is_none_or(|wake| due < wake)) {
+        self.due = earlier(self.api.due(), self.controller.due());
+        if let Some(due) = self.due.filter(|&due| self.wake.is_none_or(|wake| due < wake)) {
             self.wake = Some(due);
             cx.at(due, components::Event::TargetGroup(Event::Wake));
         }
@@ -324,7 +331,7 @@ impl TargetGroupController {
         match &call.action {
             Action::Describe(asked) => self.describe(cx.world, id, &present, asked.as_deref()),
             Action::Register(registrations) => {
-                for registration in registrations {
+                for registration in registrations.iter() {
                     let target = present.get(&registration.target).map(|target| &cx.world.targets[target.index()]);
                     // An address that drains cannot be registered again before that is over; the call itself succeeds (ELB user
                     // guide, "Deregistration delay"; recorded reconciles go on asking).
@@ -359,18 +366,18 @@ impl TargetGroupController {
         world: &World,
         id: BindingId,
         present: &Registrations,
-        asked: Option<&[Target]>,
+        asked: Option<&Vec<Target>>,
     ) -> Vec<Known> {
         let TargetGroupController { names, waiting_nodes, .. } = self;
         let waiting = || waiting_nodes.iter().filter(|(binding, _)| *binding == id).map(|(_, node)| &node.target);
         let registering =
             |target: &Target| Known { target: target.clone(), health: Some(Health::registering().into()) };
         let Some(asked) = asked else {
-            let registered = present.ids().map(|target| names.known(world, target));
+            let registered = present.iter().map(|(target, id)| names.known(world, target, id));
             return registered.chain(waiting().map(registering)).collect();
         };
         let describe = |target: &Target| match present.get(target) {
-            Some(id) => names.known(world, id),
+            Some(id) => names.known(world, target, id),
             None if waiting().any(|node| node == target) => registering(target),
             None => mirror::unknown(target.clone()),
         };

@@ -5,7 +5,7 @@
 //! Source: aws-load-balancer-controller `apis/elbv2/v1beta1/targetgroupbinding_types.go`, `pkg/k8s/pod_info.go`;
 //! controller-runtime `pkg/client/patch.go` (merge patches, optimistic lock).
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, Second};
 use super::text::{Text, hash_of_text};
 use crate::engine::{StableHasher, StableState, Time};
 use crate::plan::{ServiceSpec, TargetGroupBindingSpec};
@@ -16,12 +16,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
-
-/// Annotation with the checkpoint of the last full reconcile. Source: `pkg/annotations/constants.go`.
-pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
-
-/// Annotation with the second in which that was written.
-pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 
 /// Namespace and name, shared: names are handed on and compared far more often than they are made.
 #[derive(Clone, Debug)]
@@ -44,6 +38,11 @@ impl Name {
         let (namespace, name) = (namespace.into(), name.into());
         let hash = hash_of_text(StableHasher::default(), &name).finish();
         Name(Rc::new(Parts { namespace, name, hash }))
+    }
+
+    /// A number that names that are alike have in common.
+    pub fn hash_value(&self) -> u64 {
+        self.hash
     }
 }
 
@@ -228,7 +227,7 @@ impl Binding {
 
     /// The checkpoint; empty where there is none.
     pub fn checkpoint(&self) -> Rc<str> {
-        self.annotations.get(CHECKPOINT).cloned().unwrap_or_else(|| "".into())
+        self.annotations.checkpoint.clone().unwrap_or_else(|| "".into())
     }
 }
 
@@ -451,8 +450,10 @@ pub struct Objects {
     pub bindings: BTreeMap<Name, Rc<Binding>>,
     /// Services.
     pub services: BTreeMap<Name, Rc<Service>>,
-    /// EndpointSlices and Endpoints.
-    pub endpoints: BTreeMap<(Kind, Name), Rc<Endpoints>>,
+    /// EndpointSlices.
+    pub slices: BTreeMap<Name, Rc<Endpoints>>,
+    /// Endpoints.
+    pub endpoints: BTreeMap<Name, Rc<Endpoints>>,
     /// Nodes.
     pub nodes: BTreeMap<Rc<str>, Rc<Node>>,
     /// Pods. Who walks through them sorts them.
@@ -465,9 +466,8 @@ impl Objects {
         match kind {
             Kind::Binding => self.bindings.get(name).cloned().map(Object::Binding),
             Kind::Service => self.services.get(name).cloned().map(Object::Service),
-            Kind::EndpointSlice | Kind::Endpoints => {
-                self.endpoints.get(&(kind, name.clone())).cloned().map(Object::Endpoints)
-            }
+            Kind::EndpointSlice => self.slices.get(name).cloned().map(Object::Endpoints),
+            Kind::Endpoints => self.endpoints.get(name).cloned().map(Object::Endpoints),
             Kind::Node => self.nodes.get(&name.name).cloned().map(Object::Node),
             Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
         }
@@ -475,15 +475,34 @@ impl Objects {
 
     /// Puts an object in the place of the one of its name; that is returned.
     pub fn put(&mut self, object: Object) -> Option<Object> {
-        let (kind, name) = object.key();
-        let name = name.clone();
         match object {
-            Object::Binding(binding) => self.bindings.insert(name, binding).map(Object::Binding),
-            Object::Service(service) => self.services.insert(name, service).map(Object::Service),
-            Object::Endpoints(endpoints) => self.endpoints.insert((kind, name), endpoints).map(Object::Endpoints),
-            Object::Node(node) => self.nodes.insert(name.name.clone(), node).map(Object::Node),
-            Object::Pod(pod) => self.pods.insert(name, pod).map(Object::Pod),
+            Object::Binding(new) => exchange(&mut self.bindings, |binding| &binding.name, new).map(Object::Binding),
+            Object::Service(new) => exchange(&mut self.services, |service| &service.name, new).map(Object::Service),
+            Object::Endpoints(new) => {
+                let same_kind = if new.kind == Kind::Endpoints { &mut self.endpoints } else { &mut self.slices };
+                exchange(same_kind, |endpoints| &endpoints.name, new).map(Object::Endpoints)
+            }
+            Object::Node(new) => exchange(&mut self.nodes, |node| &node.name.name, new).map(Object::Node),
+            Object::Pod(pod) => self.pods.insert(pod.name.clone(), pod).map(Object::Pod),
         }
+    }
+
+    /// The object of its kind and name is like this one.
+    pub fn holds(&self, object: &Object) -> bool {
+        match object {
+            Object::Binding(other) => self.bindings.get(&other.name).is_some_and(|binding| binding == other),
+            Object::Service(other) => self.services.get(&other.name).is_some_and(|service| service == other),
+            Object::Endpoints(other) => {
+                self.endpoints_of(other.kind).get(&other.name).is_some_and(|endpoints| endpoints == other)
+            }
+            Object::Node(other) => self.nodes.get(&other.name.name).is_some_and(|node| node == other),
+            Object::Pod(other) => self.pods.get(&other.name).is_some_and(|pod| pod == other),
+        }
+    }
+
+    /// The objects of one of the two kinds that say which endpoints a Service has.
+    pub fn endpoints_of(&self, kind: Kind) -> &BTreeMap<Name, Rc<Endpoints>> {
+        if kind == Kind::Endpoints { &self.endpoints } else { &self.slices }
     }
 
     /// Takes an object away.
@@ -491,12 +510,19 @@ impl Objects {
         match kind {
             Kind::Binding => self.bindings.remove(name).map(Object::Binding),
             Kind::Service => self.services.remove(name).map(Object::Service),
-            Kind::EndpointSlice | Kind::Endpoints => {
-                self.endpoints.remove(&(kind, name.clone())).map(Object::Endpoints)
-            }
+            Kind::EndpointSlice => self.slices.remove(name).map(Object::Endpoints),
+            Kind::Endpoints => self.endpoints.remove(name).map(Object::Endpoints),
             Kind::Node => self.nodes.remove(&name.name).map(Object::Node),
             Kind::Pod => self.pods.remove(name).map(Object::Pod),
         }
+    }
+}
+
+/// Puts an object in the place of the one of its name: mostly there is one.
+fn exchange<K: Ord + Clone, T>(objects: &mut BTreeMap<K, Rc<T>>, name: impl Fn(&T) -> &K, new: Rc<T>) -> Option<Rc<T>> {
+    match objects.get_mut(name(&new)) {
+        Some(place) => Some(std::mem::replace(place, new)),
+        None => objects.insert(name(&new).clone(), new),
     }
 }
 
@@ -507,8 +533,10 @@ pub struct BindingPatch {
     pub version: Option<u64>,
     /// Adds or takes away the finalizer.
     pub finalizer: Option<bool>,
-    /// Annotations.
-    pub annotations: Vec<(Rc<str>, Rc<str>)>,
+    /// Annotation with the checkpoint.
+    pub checkpoint: Option<Rc<str>>,
+    /// Annotation that says when that was written.
+    pub written: Option<Second>,
     /// `status.observedGeneration`.
     pub observed: Option<i64>,
     /// Condition Ready.
@@ -519,7 +547,8 @@ impl BindingPatch {
     /// A binding is another after it.
     pub fn changes(&self, binding: &Binding) -> bool {
         self.finalizer.is_some_and(|finalizer| finalizer != binding.finalizer)
-            || self.annotations.iter().any(|(name, value)| binding.annotations.get(name) != Some(value))
+            || self.checkpoint.is_some() && self.checkpoint != binding.annotations.checkpoint
+            || self.written.is_some() && self.written != binding.annotations.written
             || self.observed.is_some() && self.observed != binding.observed
             || self.ready.is_some() && self.ready != binding.ready
     }

@@ -46,11 +46,11 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// DescribeTargetHealth; `None`: of the whole group.
-    Describe(Option<Vec<Target>>),
+    Describe(Option<Rc<Vec<Target>>>),
     /// RegisterTargets.
-    Register(Vec<Registration>),
+    Register(Rc<Vec<Registration>>),
     /// DeregisterTargets.
-    Deregister(Vec<Target>),
+    Deregister(Rc<Vec<Target>>),
 }
 
 impl std::fmt::Display for Action {

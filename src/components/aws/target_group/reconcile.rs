@@ -112,11 +112,11 @@ enum Step {
     /// The lock, to list targets.
     List,
     Describe(Question),
-    Deregister(Vec<Target>),
+    Deregister(Rc<Vec<Target>>),
     /// Deregistered; the lock keeps it from being remembered.
-    Deregistered(Vec<Target>),
-    Register(Vec<Registration>),
-    Registered(Vec<Registration>),
+    Deregistered(Rc<Vec<Target>>),
+    Register(Rc<Vec<Registration>>),
+    Registered(Rc<Vec<Registration>>),
     RemoveFinalizer,
 }
 
@@ -136,17 +136,19 @@ pub struct Reconcile {
     networking_failed: bool,
     /// Pods with a gate and the health of their targets, in the order in which their gates are written.
     gated: Vec<(Rc<Pod>, Option<Rc<Health>>)>,
-    deregister: VecDeque<Vec<Target>>,
+    /// What is left to deregister.
+    deregister: Vec<Target>,
     coming: Vec<Wanted>,
     /// All targets that were listed.
     listed: usize,
-    register: VecDeque<Vec<Registration>>,
+    /// What is left to register.
+    register: Vec<Registration>,
     with_zones: bool,
 }
 
 impl Reconcile {
     /// Begins the reconcile of a binding.
-    pub fn begin(name: &Name, work: &mut Work) -> (Option<Reconcile>, Next) {
+    pub fn begin(name: &Name, work: &mut Work) -> (Option<Box<Reconcile>>, Next) {
         work.outside.note(name, Note::Start);
         let copies = work.copies;
         let Some(binding) = copies.bindings.get(name) else { return (None, Next::End(Outcome::Ok)) };
@@ -156,7 +158,7 @@ impl Reconcile {
         }
         let binding = binding.clone();
         let checkpoint = binding.checkpoint();
-        let mut reconcile = Reconcile {
+        let mut reconcile = Box::new(Reconcile {
             goal: if binding.deleting { Goal::Deletion } else { Goal::Targets },
             binding,
             step: Step::AddFinalizer,
@@ -167,12 +169,12 @@ impl Reconcile {
             potentially_ready: false,
             networking_failed: false,
             gated: Vec::new(),
-            deregister: VecDeque::new(),
+            deregister: Vec::new(),
             coming: Vec::new(),
             listed: 0,
-            register: VecDeque::new(),
+            register: Vec::new(),
             with_zones: false,
-        };
+        });
         let next = match reconcile.goal {
             Goal::Deletion if !reconcile.binding.finalizer => Next::End(Outcome::Ok),
             Goal::Deletion => reconcile.list(work),
@@ -340,7 +342,7 @@ impl Reconcile {
     /// The targets are known, and which of them have to leave: the others become what is wanted.
     fn listed(&mut self, work: &mut Work, leaving: Vec<Target>) -> Next {
         if self.is_cleanup() {
-            self.deregister = chunks(leaving, work.flags.chunk);
+            self.deregister = leaving;
             return self.deregister_next(work);
         }
         if !work.outside.networking_succeeds() {
@@ -359,7 +361,7 @@ impl Reconcile {
         {
             return self.fail(work, "checkpoint");
         }
-        self.deregister = chunks(leaving, work.flags.chunk);
+        self.deregister = leaving;
         self.deregister_next(work)
     }
 
@@ -380,22 +382,16 @@ impl Reconcile {
                 Err(_) => leaving.push(known.target.clone()),
             }
         }
-        for (want, known) in wanted.iter().zip(present) {
-            let Some(known) = known else {
-                self.coming.push(want.clone());
-                continue;
-            };
-            if let Some(pod) = self.gated_pod(want) {
-                self.gated.push((pod.clone(), known.health.clone()));
+        // Mostly all are there, and pods without gates.
+        let concerned = wanted.iter().zip(present).filter(|(want, known)| want.is_gated || known.is_none());
+        for (want, known) in concerned {
+            match known {
+                Some(known) => self.gated.extend(want.gated_pod().map(|pod| (pod.clone(), known.health.clone()))),
+                None => self.coming.push(want.clone()),
             }
         }
         sort_by_key(&mut leaving, |target| (&target.id, target.port));
         leaving
-    }
-
-    /// The pod behind a target, if it has a gate of this binding.
-    fn gated_pod<'w>(&self, want: &'w Wanted) -> Option<&'w Rc<Pod>> {
-        want.pod().filter(|pod| pod.has_gate(&self.binding.gate))
     }
 
     /// Saves a checkpoint, if it is another than the one that was read at the beginning.
@@ -412,7 +408,7 @@ impl Reconcile {
     }
 
     fn deregister_next(&mut self, work: &mut Work) -> Next {
-        if let Some(targets) = self.deregister.pop_front() {
+        if let Some(targets) = next_chunk(&mut self.deregister, work.flags.chunk) {
             let group = self.binding.spec.target_group.clone();
             self.step = Step::Deregister(targets.clone());
             return Next::Call(Call { group, action: Action::Deregister(targets) });
@@ -423,7 +419,7 @@ impl Reconcile {
         }
     }
 
-    fn deregistered(&mut self, work: &mut Work, targets: Vec<Target>) -> Next {
+    fn deregistered(&mut self, work: &mut Work, targets: Rc<Vec<Target>>) -> Next {
         if !work.lock.is_free(&self.binding.name) {
             self.step = Step::Deregistered(targets);
             return Next::Lock;
@@ -434,8 +430,11 @@ impl Reconcile {
 
     /// Registers what is missing, within the limit of targets.
     fn register(&mut self, work: &mut Work) -> Next {
+        if self.coming.is_empty() {
+            return self.write_gates(work);
+        }
         let max = work.flags.max_targets as usize;
-        if !self.coming.is_empty() && max > 0 && self.coming.len() + self.listed > max {
+        if max > 0 && self.coming.len() + self.listed > max {
             // More targets than the limit: upstream cuts a slice at a negative index.
             let Some(room) = max.checked_sub(self.listed) else { return Next::End(Outcome::Panic) };
             self.coming.truncate(room);
@@ -455,18 +454,18 @@ impl Reconcile {
                 Err(message) => return self.fail(work, message),
             }
         }
-        self.register = chunks(registrations, work.flags.chunk);
+        self.register = registrations;
         self.register_next(work)
     }
 
     fn register_next(&mut self, work: &mut Work) -> Next {
-        let Some(targets) = self.register.pop_front() else { return self.write_gates(work) };
+        let Some(targets) = next_chunk(&mut self.register, work.flags.chunk) else { return self.write_gates(work) };
         let group = self.binding.spec.target_group.clone();
         self.step = Step::Register(targets.clone());
         Next::Call(Call { group, action: Action::Register(targets) })
     }
 
-    fn registered(&mut self, work: &mut Work, targets: Vec<Registration>) -> Next {
+    fn registered(&mut self, work: &mut Work, targets: Rc<Vec<Registration>>) -> Next {
         if !work.lock.is_free(&self.binding.name) {
             self.step = Step::Registered(targets);
             return Next::Lock;
@@ -478,7 +477,7 @@ impl Reconcile {
     /// Writes the gates of all pods that have one and count, and ends: again later, or done.
     fn write_gates(&mut self, work: &mut Work) -> Next {
         let coming = std::mem::take(&mut self.coming);
-        let mut coming = coming.iter().filter_map(|want| self.gated_pod(want)).peekable();
+        let mut coming = coming.iter().filter_map(Wanted::gated_pod).peekable();
         if coming.peek().is_some() {
             let health = Rc::new(Health::registering());
             let coming: Vec<_> = coming.map(|pod| (pod.clone(), Some(health.clone()))).collect();
@@ -592,16 +591,12 @@ fn message(error: &AwsError) -> String {
     format!("{}: {}", error.code, error.text)
 }
 
-/// Lists of at most so many.
-fn chunks<T>(items: Vec<T>, size: u32) -> VecDeque<Vec<T>> {
-    let mut chunks = VecDeque::new();
-    if items.len() <= size.max(1) as usize {
-        chunks.extend((!items.is_empty()).then_some(items));
-        return chunks;
+/// Takes the first of what is left, so many at most; mostly that is all of it.
+fn next_chunk<T>(left: &mut Vec<T>, size: u32) -> Option<Rc<Vec<T>>> {
+    if left.is_empty() {
+        return None;
     }
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        chunks.push_back(items.by_ref().take(size.max(1) as usize).collect());
-    }
-    chunks
+    let size = size.max(1) as usize;
+    let rest = if left.len() > size { left.split_off(size) } else { Vec::new() };
+    Some(Rc::new(std::mem::replace(left, rest)))
 }

@@ -9,7 +9,7 @@
 
 use super::checkpoint::Sums;
 use super::objects::{Binding, BindingSpec, Endpoint, Endpoints, Kind, Name, Objects, Pod};
-use super::resolver::{self, Behind, Resolved, Standing, Unresolved, Wanted, judge};
+use super::resolver::{self, Resolved, Standing, Unresolved, Wanted, judge};
 use super::targets::sort_by_key;
 use super::text::Text;
 use crate::plan::flags::LoadBalancerFlags;
@@ -49,12 +49,28 @@ struct Parts {
     /// The port of every target.
     port: u16,
     /// How the endpoints stand, in their order.
-    standings: Vec<Standing>,
+    places: Vec<Place>,
     /// How many are potentially ready.
     potentially_ready: usize,
     sums: Sums,
     /// The checkpoint is of other sums.
     stale: bool,
+}
+
+/// How an endpoint stands, and what says whether a change of a pod or node concerns it: most are passed by unseen.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    standing: Standing,
+    is_ready: bool,
+    /// Hash of its pod's name.
+    pod: u64,
+}
+
+impl Place {
+    fn new(endpoint: &Endpoint, standing: Standing) -> Place {
+        let pod = endpoint.pod.as_ref().map_or(0, |name| name.hash_value());
+        Place { standing, is_ready: endpoint.is_ready(), pod }
+    }
 }
 
 impl Resolutions {
@@ -132,7 +148,7 @@ impl Kept {
         match kind {
             Kind::Binding | Kind::Service => {}
             Kind::EndpointSlice | Kind::Endpoints => {
-                let new = copies.endpoints.get(&(kind, name.clone()));
+                let new = copies.endpoints_of(kind).get(name);
                 if (kind, name) == (parts.object.kind, &parts.object.name) {
                     parts.move_to(copies, gate, wanted, new?)?;
                 } else if new.is_some_and(|new| new.service.as_ref() == Some(&spec.service)) {
@@ -142,11 +158,14 @@ impl Kept {
             Kind::Node => {
                 // A node is looked at only for what is not ready.
                 let is_there = |pod: &Name| copies.pods.get(pod).is_some_and(|pod| pod.node == name.name);
-                let concerns =
-                    |endpoint: &Endpoint| !endpoint.is_ready() && endpoint.pod.as_ref().is_some_and(is_there);
-                parts.judge_anew(copies, gate, wanted, concerns)?;
+                let concerns = |endpoint: &Endpoint| endpoint.pod.as_ref().is_some_and(is_there);
+                parts.judge_anew(copies, gate, wanted, |place| !place.is_ready, concerns)?;
             }
-            Kind::Pod => parts.judge_anew(copies, gate, wanted, |endpoint| endpoint.pod.as_ref() == Some(name))?,
+            Kind::Pod => {
+                let hash = name.hash_value();
+                let concerns = |endpoint: &Endpoint| endpoint.pod.as_ref() == Some(name);
+                parts.judge_anew(copies, gate, wanted, |place| place.pod == hash, concerns)?;
+            }
         }
         // Without anything that counts, what else there is may count.
         (!wanted.is_empty()).then_some(())
@@ -159,36 +178,41 @@ impl Parts {
         let (object, port) = resolver::only_endpoints(copies, binding, flags)?;
         let judge = |endpoint: &Rc<Endpoint>| {
             endpoint.address.as_ref()?;
-            Some(judge(copies, endpoint, copies.pods.get(endpoint.pod.as_ref()?), &binding.gate))
+            let standing = judge(copies, endpoint, copies.pods.get(endpoint.pod.as_ref()?), &binding.gate);
+            Some(Place::new(endpoint, standing))
         };
         let endpoints = object.sets.iter().flat_map(|set| &set.endpoints);
-        let standings: Vec<Standing> = endpoints.map(judge).collect::<Option<_>>()?;
-        let count = |standing| standings.iter().filter(|&&other| other == standing).count();
+        let places: Vec<Place> = endpoints.map(judge).collect::<Option<_>>()?;
+        let count = |standing| places.iter().filter(|place| place.standing == standing).count();
         // Fewer are wanted than count where some are alike.
         let simple = count(Standing::Counted) == wanted.len() && count(Standing::NodeUnknown) == 0;
         let potentially_ready = count(Standing::PotentiallyReady);
         let sums = Sums::of(wanted);
-        let parts = Parts { port, standings, potentially_ready, sums, stale: false, object: object.clone() };
+        let parts = Parts { port, places, potentially_ready, sums, stale: false, object: object.clone() };
         (simple && !wanted.is_empty()).then_some(parts)
     }
 
-    /// Judges some endpoints anew; the objects with endpoints are as before.
+    /// Judges some endpoints anew: those of the places that `may` be concerned and are. The objects with endpoints are as
+    /// before.
     fn judge_anew(
         &mut self,
         copies: &Objects,
         gate: &str,
         wanted: &mut Rc<Vec<Wanted>>,
+        may: impl Fn(&Place) -> bool,
         concerns: impl Fn(&Endpoint) -> bool,
     ) -> Option<()> {
-        let object = self.object.clone();
-        let [set] = &*object.sets else { return None };
-        for (place, endpoint) in set.endpoints.iter().enumerate() {
-            if !concerns(endpoint) {
-                continue;
-            }
-            if !self.stays_counted(copies, wanted, endpoint, self.standings[place]) {
-                self.leave(wanted, endpoint, self.standings[place])?;
-                self.standings[place] = self.enter(copies, gate, wanted, endpoint)?;
+        let mut next = 0;
+        while let Some(passed) = self.places[next..].iter().position(&may) {
+            let place = next + passed;
+            next = place + 1;
+            let endpoint = &self.object.sets.first()?.endpoints[place];
+            if concerns(endpoint) {
+                let (endpoint, standing) = (endpoint.clone(), self.places[place].standing);
+                if !self.stays_counted(copies, gate, wanted, &endpoint, standing) {
+                    self.leave(wanted, &endpoint, standing)?;
+                    self.places[place] = self.enter(copies, gate, wanted, &endpoint)?;
+                }
             }
         }
         Some(())
@@ -198,6 +222,7 @@ impl Parts {
     fn stays_counted(
         &self,
         copies: &Objects,
+        gate: &str,
         wanted: &mut Rc<Vec<Wanted>>,
         endpoint: &Endpoint,
         standing: Standing,
@@ -209,7 +234,7 @@ impl Parts {
         let pod = endpoint.pod.as_ref().and_then(|name| copies.pods.get(name));
         let is_same = |pod: &&Rc<Pod>| wanted[place].pod().is_some_and(|before| before.created == pod.created);
         let Some(pod) = pod.filter(is_same) else { return false };
-        Rc::make_mut(wanted)[place].behind = Behind::Pod(pod.clone());
+        Rc::make_mut(wanted)[place] = Wanted::of_pod(address, self.port, pod, gate);
         true
     }
 
@@ -227,24 +252,27 @@ impl Parts {
         if before.ports != after.ports || old.service != new.service || !new.is_ipv4 {
             return None;
         }
-        let both = before.endpoints.iter().zip(&after.endpoints);
-        let same = both.take_while(|(one, other)| Rc::ptr_eq(one, other)).count();
-        let standings = self.standings.split_off(same);
-        let mut left = before.endpoints[same..].iter().zip(standings).peekable();
-        for (place, endpoint) in after.endpoints.iter().enumerate().skip(same) {
-            let stays = |(other, _): &(&Rc<Endpoint>, Standing)| Rc::ptr_eq(other, endpoint);
-            let comes_later = |other: &Endpoint| after.endpoints[place..].iter().any(|later| later.pod == other.pod);
-            let mut standing = left.next_if(stays).map(|(_, standing)| standing);
-            while standing.is_none() {
-                let replaced = left.peek().is_some_and(|(other, _)| other.pod == endpoint.pod);
-                match left.next_if(|(other, _)| replaced || !comes_later(other)) {
-                    Some((other, standing)) => self.leave(wanted, other, standing)?,
-                    None => standing = Some(self.enter(copies, gate, wanted, endpoint)?),
-                }
+        // Mostly one endpoint differs.
+        let (first, before, after) = between(&before.endpoints, &after.endpoints);
+        let mut left = before.iter().peekable();
+        for (position, endpoint) in after.iter().enumerate() {
+            let place = first + position;
+            let comes_later = |other: &Endpoint| after[position + 1..].iter().any(|later| later.pod == other.pod);
+            let stays = |other: &Rc<Endpoint>| Rc::ptr_eq(other, endpoint);
+            let leaves = |other: &Rc<Endpoint>| other.pod == endpoint.pod || !comes_later(other);
+            while let Some(other) = left.next_if(|other| !stays(other) && leaves(other)) {
+                let standing = self.places.remove(place).standing;
+                self.leave(wanted, other, standing)?;
             }
-            self.standings.extend(standing);
+            if left.next_if(|other| stays(other)).is_none() {
+                let entered = self.enter(copies, gate, wanted, endpoint)?;
+                self.places.insert(place, entered);
+            }
         }
-        left.try_for_each(|(other, standing)| self.leave(wanted, other, standing))
+        left.try_for_each(|other| {
+            let standing = self.places.remove(first + after.len()).standing;
+            self.leave(wanted, other, standing)
+        })
     }
 
     /// Takes out what an endpoint contributes.
@@ -269,14 +297,14 @@ impl Parts {
         gate: &str,
         wanted: &mut Rc<Vec<Wanted>>,
         endpoint: &Endpoint,
-    ) -> Option<Standing> {
+    ) -> Option<Place> {
         let (name, address) = endpoint.pod.as_ref().zip(endpoint.address.as_ref())?;
         let pod = copies.pods.get(name);
         let standing = judge(copies, endpoint, pod, gate);
         match standing {
             Standing::Counted => {
                 let place = place_of(wanted, (address, self.port)).err()?;
-                let want = Wanted { id: address.clone(), port: self.port, behind: Behind::Pod(pod?.clone()) };
+                let want = Wanted::of_pod(address, self.port, pod?, gate);
                 self.sums.add(&want);
                 Rc::make_mut(wanted).insert(place, want);
                 self.stale = true;
@@ -285,8 +313,17 @@ impl Parts {
             Standing::NodeUnknown => return None,
             Standing::Out => {}
         }
-        Some(standing)
+        Some(Place::new(endpoint, standing))
     }
+}
+
+/// Two lists without what both begin and end with, and where they differ first.
+fn between<'l>(one: &'l [Rc<Endpoint>], other: &'l [Rc<Endpoint>]) -> (usize, &'l [Rc<Endpoint>], &'l [Rc<Endpoint>]) {
+    let is_same = |(one, other): &(&Rc<Endpoint>, &Rc<Endpoint>)| Rc::ptr_eq(one, other);
+    let first = one.iter().zip(other).take_while(is_same).count();
+    let (one, other) = (&one[first..], &other[first..]);
+    let last = one.iter().rev().zip(other.iter().rev()).take_while(is_same).count();
+    (first, &one[..one.len() - last], &other[..other.len() - last])
 }
 
 fn place_of(wanted: &[Wanted], key: (&Text, u16)) -> Result<usize, usize> {

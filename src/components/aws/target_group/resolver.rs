@@ -19,6 +19,8 @@ pub struct Wanted {
     pub id: Text,
     /// Port.
     pub port: u16,
+    /// What is behind it has the gate of the binding.
+    pub is_gated: bool,
     /// Pod or node.
     pub behind: Behind,
 }
@@ -36,6 +38,16 @@ impl Wanted {
     /// By what targets are matched and ordered.
     pub fn key(&self) -> (&Text, u16) {
         (&self.id, self.port)
+    }
+
+    /// A pod as a target of a binding.
+    pub fn of_pod(address: &Text, port: u16, pod: &Rc<Pod>, gate: &str) -> Wanted {
+        Wanted { id: address.clone(), port, is_gated: pod.has_gate(gate), behind: Behind::Pod(pod.clone()) }
+    }
+
+    /// The pod behind a target, if it has the gate of the binding.
+    pub fn gated_pod(&self) -> Option<&Rc<Pod>> {
+        if self.is_gated { self.pod() } else { None }
     }
 
     /// The pod behind an ip target.
@@ -124,10 +136,7 @@ pub fn pods(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> R
                 let (Some(name), Some(address)) = (&endpoint.pod, &endpoint.address) else { continue };
                 let pod = copies.pods.get(name);
                 let standing = judge(copies, endpoint, pod, &binding.gate);
-                let want = |pod: &Rc<Pod>| {
-                    let behind = Behind::Pod(pod.clone());
-                    Wanted { id: address.clone(), port: number, behind }
-                };
+                let want = |pod| Wanted::of_pod(address, number, pod, &binding.gate);
                 match standing {
                     Standing::Counted => resolved.wanted.extend(pod.map(want)),
                     Standing::NodeUnknown => unknown.extend(pod.map(want)),
@@ -151,11 +160,9 @@ fn endpoints_of<'c>(
 ) -> impl Iterator<Item = &'c Rc<Endpoints>> {
     let read = if flags.endpoint_slices { Kind::EndpointSlice } else { Kind::Endpoints };
     let of_service = move |entry: &&Rc<Endpoints>| {
-        entry.kind == read
-            && entry.name.namespace == service.name.namespace
-            && entry.service.as_deref() == Some(&*service.name.name)
+        entry.name.namespace == service.name.namespace && entry.service.as_deref() == Some(&*service.name.name)
     };
-    copies.endpoints.values().filter(of_service)
+    copies.endpoints_of(read).values().filter(of_service)
 }
 
 /// The numbers that a Service's port has in a set.
@@ -225,7 +232,7 @@ pub fn nodes(copies: &Objects, binding: &Binding, flags: &LoadBalancerFlags) -> 
         let nodes = copies.nodes.values().filter(suits).filter(move |node| node.ready == Some(status));
         let wanted = nodes.map(|node| {
             let id = instance_id(&node.provider_id)?;
-            Ok(Wanted { id: id.into(), port: port.node_port, behind: Behind::Node(node.clone()) })
+            Ok(Wanted { id: id.into(), port: port.node_port, is_gated: false, behind: Behind::Node(node.clone()) })
         });
         wanted.collect::<Result<Vec<_>, Unresolved>>()
     };

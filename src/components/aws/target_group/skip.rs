@@ -4,7 +4,7 @@
 //!
 //! Source: aws-load-balancer-controller `pkg/targetgroupbinding/resource_manager.go`.
 
-use super::objects::{Binding, CHECKPOINT, Name, Pod, Status};
+use super::objects::{Binding, Name, Pod, Status};
 use super::outside::Note;
 use super::reconcile::Work;
 use super::resolver::Wanted;
@@ -17,7 +17,7 @@ pub(super) fn is_done(binding: &Binding, work: &mut Work) -> bool {
     if binding.deleting || !binding.finalizer {
         return false;
     }
-    let Some(checkpoint) = binding.annotations.get(CHECKPOINT) else { return false };
+    let Some(checkpoint) = &binding.annotations.checkpoint else { return false };
     let Some(known) = work.resolutions.known(work.copies, binding, work.flags) else { return false };
     let pods = known.wanted.iter().filter_map(Wanted::pod);
     known.checkpoint == *checkpoint && !known.potentially_ready && !has_gate_to_flip(pods, &binding.gate, work.flags)
@@ -37,6 +37,6 @@ pub(super) fn has_gate_to_flip<'p>(
 pub(super) fn skip(name: &Name, work: &mut Work) {
     work.outside.note(name, Note::Skip);
     let (delay, jitter) = work.flags.deferral;
-    let delay = delay + work.outside.deferral_jitter(name, jitter);
+    let delay = || delay + work.outside.deferral_jitter(name, jitter);
     work.deferred.skipped(name, work.now, delay, work.flags.sync_period);
 }

@@ -10,7 +10,6 @@ use super::text::Text;
 use crate::engine::{Span, Time};
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What the load balancer says of a target.
@@ -114,37 +113,44 @@ pub enum Question {
     /// All targets.
     All,
     /// These.
-    Some(Vec<Target>),
+    Some(Rc<Vec<Target>>),
     /// Nothing.
     Nothing,
 }
 
 #[derive(Clone, Debug)]
 struct List {
+    group: Rc<str>,
     expires: Time,
     targets: Vec<Known>,
 }
 
-/// The lists by target group.
+/// The lists of the target groups, in no order: there are few.
 #[derive(Clone, Debug, Default)]
 pub struct TargetCache {
-    lists: BTreeMap<Rc<str>, List>,
+    lists: Vec<List>,
 }
 
 impl TargetCache {
-    fn list(&mut self, group: &str, now: Time) -> Option<&mut List> {
-        if self.lists.get(group).is_some_and(|list| list.expires <= now) {
-            self.lists.remove(group);
+    fn place(&self, group: &Rc<str>) -> Option<usize> {
+        self.lists.iter().position(|list| Rc::ptr_eq(&list.group, group) || list.group == *group)
+    }
+
+    fn list(&mut self, group: &Rc<str>, now: Time) -> Option<&mut List> {
+        let place = self.place(group)?;
+        if self.lists[place].expires <= now {
+            self.lists.swap_remove(place);
+            return None;
         }
-        self.lists.get_mut(group)
+        Some(&mut self.lists[place])
     }
 
     /// What has to be asked.
-    pub fn question(&mut self, group: &str, now: Time) -> Question {
+    pub fn question(&mut self, group: &Rc<str>, now: Time) -> Question {
         let Some(list) = self.list(group, now) else { return Question::All };
         let asked = list.targets.iter().filter(|known| !known.is_healthy());
         let asked: Vec<Target> = asked.map(|known| known.target.clone()).collect();
-        if asked.is_empty() { Question::Nothing } else { Question::Some(asked) }
+        if asked.is_empty() { Question::Nothing } else { Question::Some(Rc::new(asked)) }
     }
 
     /// The targets of a group after the answer to `question`, which is remembered.
@@ -156,20 +162,26 @@ impl TargetCache {
         now: Time,
         lifetime: Span,
     ) -> Cow<'_, [Known]> {
+        let place = self.place(group);
         if *question == Question::All {
-            let list = List { expires: now + lifetime, targets: answer };
-            let list = self.lists.entry(group.clone()).insert_entry(list).into_mut();
-            return Cow::Borrowed(&list.targets);
+            let list = List { group: group.clone(), expires: now + lifetime, targets: answer };
+            let place = place.unwrap_or(self.lists.len());
+            match self.lists.get_mut(place) {
+                Some(known) => *known = list,
+                None => self.lists.push(list),
+            }
+            return Cow::Borrowed(&self.lists[place].targets);
         }
         // A list that has expired during the call is still the one that was asked about.
-        let Some(list) = self.lists.get_mut(group) else { return Cow::Owned(answer) };
+        let Some(place) = place else { return Cow::Owned(answer) };
+        let list = &mut self.lists[place];
         list.targets.retain(Known::is_healthy);
         list.targets.extend(answer.into_iter().filter(|known| !known.is_not_registered()));
         Cow::Borrowed(&list.targets)
     }
 
     /// Targets were registered.
-    pub fn registered(&mut self, group: &str, targets: &[Registration], now: Time) {
+    pub fn registered(&mut self, group: &Rc<str>, targets: &[Registration], now: Time) {
         let Some(list) = self.list(group, now) else { return };
         for registration in targets {
             match list.targets.iter_mut().find(|known| known.target == registration.target) {
@@ -180,7 +192,7 @@ impl TargetCache {
     }
 
     /// Targets were deregistered.
-    pub fn deregistered(&mut self, group: &str, targets: &[Target], now: Time) {
+    pub fn deregistered(&mut self, group: &Rc<str>, targets: &[Target], now: Time) {
         let Some(list) = self.list(group, now) else { return };
         for known in list.targets.iter_mut().filter(|known| targets.contains(&known.target)) {
             known.health = None;
@@ -201,17 +213,17 @@ mod tests {
     fn a_list_lives_five_minutes_and_only_unhealthy_targets_are_asked_about() {
         let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Rc::<str>::from("web"));
         let life = Span::from_secs(300);
-        assert_eq!(cache.question("web", now), Question::All);
+        assert_eq!(cache.question(&group, now), Question::All);
         let answer = vec![known("a", "healthy"), known("b", "initial")];
         cache.answered(&group, &Question::All, answer, now, life);
         let b = Target { id: "b".into(), port: 80 };
-        let question = cache.question("web", now + Span::from_secs(299));
-        assert_eq!(question, Question::Some(vec![b.clone()]));
+        let question = cache.question(&group, now + Span::from_secs(299));
+        assert_eq!(question, Question::Some(vec![b.clone()].into()));
         cache.answered(&group, &question, vec![known("b", "healthy")], now, life);
-        assert_eq!(cache.question("web", now), Question::Nothing);
-        cache.deregistered("web", std::slice::from_ref(&b), now);
-        assert_eq!(cache.question("web", now), Question::Some(vec![b]), "of unknown health");
-        assert_eq!(cache.question("web", now + life), Question::All);
+        assert_eq!(cache.question(&group, now), Question::Nothing);
+        cache.deregistered(&group, std::slice::from_ref(&b), now);
+        assert_eq!(cache.question(&group, now), Question::Some(vec![b].into()), "of unknown health");
+        assert_eq!(cache.question(&group, now + life), Question::All);
     }
 
     #[test]
@@ -226,11 +238,11 @@ mod tests {
     fn a_target_that_is_not_registered_any_more_is_forgotten() {
         let (mut cache, now, group) = (TargetCache::default(), Time::from_unix_seconds(1000), Rc::<str>::from("web"));
         cache.answered(&group, &Question::All, vec![known("a", "draining")], now, Span::from_secs(300));
-        let question = cache.question("web", now);
+        let question = cache.question(&group, now);
         let mut gone = known("a", "unused");
         let unregistered = |health: Rc<Health>| Health { reason: "Target.NotRegistered".into(), ..(*health).clone() };
         gone.health = gone.health.map(|health| Rc::new(unregistered(health)));
         assert!(cache.answered(&group, &question, vec![gone], now, Span::from_secs(300)).is_empty());
-        assert_eq!(cache.question("web", now), Question::Nothing);
+        assert_eq!(cache.question(&group, now), Question::Nothing);
     }
 }

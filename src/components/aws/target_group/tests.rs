@@ -140,7 +140,7 @@ impl Bench {
                 self.controller.deliver(delivery);
             }
             self.with(|controller, now, bench| controller.run(now, bench));
-            calls.extend(self.controller.take_calls());
+            calls.extend(std::iter::from_fn(|| self.controller.next_call()));
             if self.now == until && self.api.due().is_none_or(|due| due > until) {
                 return calls;
             }

@@ -24,6 +24,11 @@ impl Text {
         self.0.hash
     }
 
+    /// Its beginning as a number: of two ids whose beginnings differ and are not 0, the one with the lesser is first.
+    pub fn beginning(&self) -> u128 {
+        self.0.head
+    }
+
     /// The order of two ids with their ports as the strings `id:port`.
     #[inline]
     pub fn order_with_ports(one: (&Text, u16), two: (&Text, u16)) -> Ordering {
@@ -42,9 +47,10 @@ impl Text {
 impl<T: Into<Box<str>>> From<T> for Text {
     fn from(text: T) -> Text {
         let text: Box<str> = text.into();
-        let mut head = [0; 16];
+        let (mut head, length) = ([0; 16], text.len().min(16));
         if !text.contains(':') {
-            head.iter_mut().zip(text.bytes().chain([b':'])).for_each(|(place, byte)| *place = byte);
+            head[..length].copy_from_slice(&text.as_bytes()[..length]);
+            head[length..].iter_mut().take(1).for_each(|place| *place = b':');
         }
         let hash = hash_of_text(StableHasher::default(), &text).finish();
         Text(Rc::new(Inner { text, hash, head: u128::from_be_bytes(head) }))
