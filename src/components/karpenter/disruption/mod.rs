@@ -96,8 +96,8 @@ pub struct Disruption {
     state_since: Time,
     /// The state in which each method found nothing.
     memo: [Option<u64>; Method::COUNT],
-    /// Some method had candidates to weigh in this pass.
-    weighed: bool,
+    /// Which methods had candidates to weigh in this pass.
+    weighed: [bool; Method::COUNT],
     /// The last pass had nothing to weigh.
     calm: Option<Calm>,
     /// The last pass ended with it.
@@ -216,13 +216,14 @@ impl Disruption {
             return self.poll_after(cx, again);
         }
         self.clear_taints(cx);
-        self.weighed = false;
-        if self.has_prospects(cx) {
-            self.go_through(cx, Method::order(cx.plan.flags.karpenter.version)[0]);
-        } else {
+        self.weighed = Default::default();
+        let acts = self.has_prospects(cx) && self.go_through(cx, Method::order(cx.plan.flags.karpenter.version)[0]);
+        if !acts {
             self.finish(cx, cx.plan.flags.karpenter.disruption_period);
         }
-        let spares = !self.weighed && !cx.recorder.explains() && self.error.is_none();
+        // What was weighed in vain is not weighed again while its method rests.
+        let rests = || methods(cx).all(|method| !self.weighed[method as usize] || self.rests(cx, method));
+        let spares = !acts && !cx.recorder.explains() && rests();
         let recalls = || methods(cx).any(|method| self.remembers(cx, method));
         self.calm = if spares { Calm::of(cx.plan, cx.world, recalls()) } else { None };
     }
@@ -237,10 +238,10 @@ impl Disruption {
 
     /// Whether a pass has nothing to do and nothing to weigh.
     fn would_rest(&mut self, cx: &Cx) -> bool {
-        self.weighed = false;
+        self.weighed = Default::default();
         let order = Method::order(cx.plan.flags.karpenter.version);
         let mut rests = |method| self.compute(cx, method, &mut None).is_ok_and(|moves| moves.is_empty());
-        order.iter().all(|&method| rests(method)) && !self.weighed && cluster::is_synced(cx.world)
+        order.iter().all(|&method| rests(method)) && !self.weighed.contains(&true) && cluster::is_synced(cx.world)
     }
 
     /// Whether some method may find candidates in this pass: where none does, there is nothing to go through, unless somebody
@@ -275,14 +276,17 @@ impl Disruption {
         }
     }
 
-    /// The methods in order, from `first`, until one has something to do.
-    fn go_through(&mut self, cx: &mut Cx, first: Method) {
+    /// The methods in order, from `first`, until one has something to do, or fails; false: nothing comes of it.
+    fn go_through(&mut self, cx: &mut Cx, first: Method) -> bool {
         let order = Method::order(cx.plan.flags.karpenter.version);
         let mut earlier = None;
         for &method in order.iter().skip_while(|&&method| method != first) {
             let moves = match self.compute(cx, method, &mut earlier) {
                 Ok(moves) => moves,
-                Err(error) => return self.fail(cx, method, &format!("computing disruption decision, {error}")),
+                Err(error) => {
+                    self.fail(cx, method, &format!("computing disruption decision, {error}"));
+                    return true;
+                }
             };
             if moves.is_empty() {
                 continue;
@@ -293,11 +297,13 @@ impl Disruption {
                 if let Some(pending) = &self.validating {
                     tell(cx, (method, &pending.found), Stage::Found(at), &[]);
                 }
-                return cx.at(at, Any::Disruption(Event::Validate));
+                cx.at(at, Any::Disruption(Event::Validate));
+            } else {
+                self.begin(cx, method, &moves);
             }
-            return self.begin(cx, method, &moves);
+            return true;
         }
-        self.finish(cx, cx.plan.flags.karpenter.disruption_period);
+        false
     }
 
     fn finish(&mut self, cx: &mut Cx, again: Span) {
@@ -330,6 +336,9 @@ impl Disruption {
     /// What a method would do. `earlier`: what multi-node consolidation started from in this pass; nothing has changed since,
     /// and single-node consolidation starts from the same.
     fn compute(&mut self, cx: &Cx, method: Method, earlier: &mut Option<Start>) -> Result<Vec<Move>, &'static str> {
+        if self.is_idle(cx, method) {
+            return Ok(Vec::new());
+        }
         let mut notes = std::mem::take(&mut self.notes);
         let decision = self.decide(cx, method, earlier, &mut notes);
         self.notes = notes;
@@ -371,9 +380,6 @@ impl Disruption {
         earlier: &mut Option<Start>,
         notes: &mut Notes,
     ) -> Result<Decision, &'static str> {
-        if self.is_idle(cx, method) {
-            return Ok(Decision::default());
-        }
         let (catalog, held, memo) = (self.catalog_of(cx), self.commands.held(), self.passes.clone());
         let scene = Scene { plan: cx.plan, world: cx.world, catalog: &catalog, nodes: &[], held: &held, memo: &memo };
         let same = earlier.take().filter(|_| method == Method::SingleNode && !notes.are_kept());
@@ -392,7 +398,7 @@ impl Disruption {
         notes: &mut Notes,
     ) -> Result<Decision, &'static str> {
         let Start { prospect, budgets: Some(budgets) } = start else { return Ok(Decision::default()) };
-        self.weighed = true;
+        self.weighed[method as usize] = true;
         let remembers = method.consolidates(cx.plan.flags.karpenter.version);
         if remembers {
             let state = self.present_state(cx);
@@ -433,8 +439,8 @@ impl Disruption {
         tell(cx, (method, &found), Stage::GivenUp(why), &[]);
         let order = Method::order(cx.plan.flags.karpenter.version);
         match order.iter().skip_while(|&&one| one != method).nth(1) {
-            Some(&next) => self.go_through(cx, next),
-            None => self.finish(cx, cx.plan.flags.karpenter.disruption_period),
+            Some(&next) if self.go_through(cx, next) => {}
+            _ => self.finish(cx, cx.plan.flags.karpenter.disruption_period),
         }
     }
 

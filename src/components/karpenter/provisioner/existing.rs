@@ -3,7 +3,7 @@
 //! Source: core `provisioning/scheduling/existingnode.go`.
 
 use super::claims::fits;
-use super::memo::{Keys, Memo};
+use super::memo::Memo;
 use super::packing::{Refusal, Work};
 use super::pools::{self, Daemon};
 use super::preferences::{self, HostPort, Wishes};
@@ -11,6 +11,7 @@ use super::topology::Topology;
 use super::volumes::{self, Attached};
 use crate::components::karpenter::cluster::{StateNode, tolerates_all};
 use crate::engine::Time;
+use crate::plan::PodTemplate;
 use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
 use crate::rules::resources::Resources;
 use crate::world::{Owner, PodId, World};
@@ -24,8 +25,8 @@ pub struct Existing<'a> {
     pub state: &'a StateNode<'a>,
     world: &'a World,
     memo: &'a Memo,
-    /// Labels that anybody may ask for.
-    keys: Keys,
+    /// Templates whose rules count in the pass.
+    concerned: &'a [Arc<PodTemplate>],
     /// Its labels, of those that a pod of the pass asks for, and what its new pods added; made when the first pod looks.
     requirements: OnceCell<Requirements>,
     free: Resources,
@@ -40,12 +41,12 @@ pub struct Existing<'a> {
     pub pods: Vec<PodId>,
 }
 
-/// A node with what daemons that are still to come will take. `keys`: labels that anybody may ask for.
+/// A node with what daemons that are still to come will take. `concerned`: templates whose rules count in the pass.
 pub fn node<'a>(
     world: &'a World,
     state: &'a StateNode<'a>,
     daemons: &[Daemon],
-    (memo, keys): (&'a Memo, &Keys),
+    (memo, concerned): (&'a Memo, &'a [Arc<PodTemplate>]),
 ) -> Existing<'a> {
     let limits = state.node.and_then(|id| world.volumes.attach_limits.get(&*world.node(id).name));
     let mut attached = Attached::new();
@@ -56,9 +57,8 @@ pub fn node<'a>(
     if let Some(expected) = expected(world, state, daemons) {
         free -= &expected;
     }
-    let (keys, requirements, ports, pods) = (keys.clone(), OnceCell::new(), OnceCell::new(), Vec::new());
-    let settled = OnceCell::new();
-    Existing { state, world, memo, keys, requirements, free, ports, limits, attached, settled, pods }
+    let (requirements, ports, settled, pods) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Vec::new());
+    Existing { state, world, memo, concerned, requirements, free, ports, limits, attached, settled, pods }
 }
 
 /// What daemons that are still to come will take; `None`: nothing.
@@ -98,12 +98,15 @@ pub fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
 impl Existing<'_> {
     /// Its labels, of those that a pod of the pass asks for, and what its new pods added.
     pub fn requirements(&self) -> &Requirements {
-        let made = || {
-            let mut requirements = Requirements::of_some_labels(self.state.labels, &*self.keys);
-            requirements.replace(HOSTNAME, Requirement::any_of([self.state.host_name()]));
-            requirements
-        };
-        self.requirements.get_or_init(|| self.memo.labels(self.world, self.state, &self.keys, made))
+        self.requirements.get_or_init(|| {
+            let keys = self.memo.keys(&self.world.volumes, self.concerned);
+            let made = || {
+                let mut requirements = Requirements::of_some_labels(self.state.labels, &*keys);
+                requirements.replace(HOSTNAME, Requirement::any_of([self.state.host_name()]));
+                requirements
+            };
+            self.memo.labels(self.world, self.state, &keys, made)
+        })
     }
 
     /// Its `consolidateAfter` does not run any more.

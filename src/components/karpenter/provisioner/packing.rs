@@ -240,6 +240,9 @@ struct Scheduler<'a> {
     scene: Scene<'a>,
     topology: Topology<'a>,
     existing: Vec<Existing<'a>>,
+    /// The wishes of the last pod, and whether it was exempt: existing nodes before this position do not take such a pod, and
+    /// will not, for they only get fuller.
+    refused: Option<(Arc<Wishes>, bool, usize)>,
     templates: Vec<Template>,
     nodes: &'a [&'a StateNode<'a>],
     /// What is left of the limits of each pool; found out when the first claim is opened.
@@ -270,7 +273,8 @@ fn place(snapshot: &Snapshot, waits_for_reservations: bool) -> Results {
     if snapshot.pods.is_empty() {
         return Results::default();
     }
-    let mut scheduler = Scheduler::new(snapshot);
+    let concerned = concerned(snapshot.world, &snapshot.pods);
+    let mut scheduler = Scheduler::new(snapshot, &concerned);
     scheduler.scene.waits_for_reservations = waits_for_reservations;
     let pods = scheduler.join(snapshot);
     scheduler.run(&pods);
@@ -319,20 +323,16 @@ fn universe(
 }
 
 impl<'a> Scheduler<'a> {
-    fn new(snapshot: &'a Snapshot<'a>) -> Scheduler<'a> {
+    fn new(snapshot: &'a Snapshot<'a>, concerned: &'a [Arc<PodTemplate>]) -> Scheduler<'a> {
         let (plan, world, catalog) = (snapshot.plan, snapshot.world, snapshot.catalog);
         let left = plan.reservations.iter().map(|reservation| reservation.left).collect();
         let market = Market::of(plan, world, catalog);
         let scene = Scene { plan, world, catalog, market, left, waits_for_reservations: false };
         let memo = &snapshot.options.memo;
         let found = memo.pools(plan, world, catalog, &scene.market);
-        let concerned = concerned(world, &snapshot.pods);
-        let universe = universe((plan, world, catalog), &concerned);
-        let mut excluded = snapshot.pods.clone();
-        excluded.sort_unstable();
-        let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, excluded);
-        let keys = memo.keys(&world.volumes, &concerned);
-        let of_node = |&node| existing::node(world, node, &found.daemons, (memo, &keys));
+        let universe = universe((plan, world, catalog), concerned);
+        let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, &snapshot.pods);
+        let of_node = |&node| existing::node(world, node, &found.daemons, (memo, concerned));
         let existing = snapshot.nodes.iter().map(of_node).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
@@ -341,6 +341,7 @@ impl<'a> Scheduler<'a> {
             scene,
             topology,
             existing,
+            refused: None,
             templates: found.templates.clone(),
             nodes: &snapshot.nodes,
             remaining: OnceCell::new(),
@@ -359,10 +360,14 @@ impl<'a> Scheduler<'a> {
     fn join(&mut self, snapshot: &Snapshot) -> Vec<Work> {
         let world = self.scene.world;
         let memo = &snapshot.options.memo;
-        let mut pods = Vec::with_capacity(snapshot.pods.len());
+        let mut pods: Vec<Work> = Vec::with_capacity(snapshot.pods.len());
         for &id in &snapshot.pods {
             let origin = world.pod(id).template;
-            let wishes = memo.wishes((self.scene.plan, &world.volumes), origin, world.template(origin));
+            // Neighbours are mostly of one template.
+            let wishes = match pods.last().filter(|before| before.origin == origin) {
+                Some(before) => before.wishes.clone(),
+                None => memo.wishes((self.scene.plan, &world.volumes), origin, world.template(origin)),
+            };
             self.topology.update(id, origin, &wishes.rules, false);
             pods.push(Work { id, origin, wishes });
         }
@@ -454,7 +459,9 @@ impl<'a> Scheduler<'a> {
 
     fn add_to_existing(&mut self, pod: &Work) -> bool {
         let exempt = self.exempt.is_none_or(|exempt| exempt.contains(&pod.id));
-        for node in &mut self.existing {
+        let first = self.first_to_ask(pod, exempt);
+        let mut taker = self.existing.len();
+        for (index, node) in self.existing.iter_mut().enumerate().skip(first) {
             if !exempt && !node.is_settled() {
                 self.asking.iter_mut().for_each(|asking| asking.nodes.push(Refusal::Unsettled));
                 continue;
@@ -470,9 +477,29 @@ impl<'a> Scheduler<'a> {
             if !self.topology.is_free() {
                 self.topology.record(pod.subject(), &node.state.taints, node.requirements());
             }
-            return true;
+            taker = index;
+            break;
         }
-        false
+        match &mut self.refused {
+            Some((wishes, of_exempt, before)) if Arc::ptr_eq(wishes, &pod.wishes) && *of_exempt == exempt => {
+                *before = taker;
+            }
+            other => *other = Some((pod.wishes.clone(), exempt, taker)),
+        }
+        taker < self.existing.len()
+    }
+
+    /// The first existing node that may take a pod: those before it refused the last one, which wished for the same. Rules about
+    /// other pods may change their mind, and who wants to read why hears of all of them.
+    fn first_to_ask(&self, pod: &Work, exempt: bool) -> usize {
+        let alike = |(wishes, of_exempt, _): &&(Arc<Wishes>, bool, usize)| {
+            Arc::ptr_eq(wishes, &pod.wishes) && *of_exempt == exempt
+        };
+        let free = self.asking.is_none() && self.topology.is_free();
+        let first = self.refused.as_ref().filter(|_| free).filter(alike).map_or(0, |&(_, _, first)| first);
+        let refuses = |node: &Existing| (!exempt && !node.is_settled()) || node.takes(&self.topology, pod).is_err();
+        debug_assert!(self.existing[..first].iter().all(refuses), "a node takes a pod that it refused before");
+        first
     }
 
     /// Opens a claim of the first pool that takes the pod.

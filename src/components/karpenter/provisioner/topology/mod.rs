@@ -12,6 +12,7 @@ use crate::rules::requirements::{HOSTNAME, NODE_CLASS, NODE_POOL, Requirement, R
 use crate::rules::taint::Taint;
 use crate::world::{PodId, World};
 use group::{Group, GroupKey, Kind, NodeFilter};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -79,8 +80,10 @@ pub struct Topology<'a> {
     /// Domains by label.
     universe: BTreeMap<Arc<str>, Universe>,
     nodes: &'a [&'a StateNode<'a>],
-    /// In order of their ids.
-    excluded: Vec<PodId>,
+    /// The pods to be placed.
+    pods: &'a [PodId],
+    /// The same in order of their ids; found out when the first rule counts pods.
+    excluded: OnceCell<Vec<PodId>>,
     groups: Vec<Group>,
     /// Required anti-affinity, as it concerns others.
     inverse: Vec<Group>,
@@ -92,20 +95,21 @@ pub struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// Topology before any pod of the pass is placed. `excluded`: the pods to be placed, in order of their ids.
+    /// Topology before any pod of the pass is placed. `pods`: those to be placed.
     pub fn new(
         world: &'a World,
         namespaces: &'a BTreeMap<String, Labels>,
         universe: BTreeMap<Arc<str>, Universe>,
         nodes: &'a [&'a StateNode<'a>],
-        excluded: Vec<PodId>,
+        pods: &'a [PodId],
     ) -> Topology<'a> {
         let mut topology = Topology {
             world,
             namespaces,
             universe,
             nodes,
-            excluded,
+            pods,
+            excluded: OnceCell::new(),
             groups: Vec::new(),
             inverse: Vec::new(),
             owned: BTreeMap::new(),
@@ -117,7 +121,12 @@ impl<'a> Topology<'a> {
     }
 
     fn is_excluded(&self, pod: PodId) -> bool {
-        self.excluded.binary_search(&pod).is_ok()
+        let sorted = || {
+            let mut sorted = self.pods.to_vec();
+            sorted.sort_unstable();
+            sorted
+        };
+        self.excluded.get_or_init(sorted).binary_search(&pod).is_ok()
     }
 
     /// There is no rule: any pod may go anywhere.
