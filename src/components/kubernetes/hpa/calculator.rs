@@ -156,6 +156,16 @@ impl Proposal {
     }
 }
 
+/// What a pod is worth whose use does not count.
+enum Worth {
+    /// It terminates or has failed.
+    Ignored,
+    /// It counts as using nothing on the way up.
+    Unready,
+    /// It has no sample.
+    Missing,
+}
+
 /// Pods and samples of one metric, counted as they come, in order of the pods: `groupPods`, `calculatePodRequests` and the
 /// sums of `GetResourceUtilizationRatio` in one pass, so that a sync over thousands of pods keeps no lists of them.
 #[derive(Clone, Debug)]
@@ -166,16 +176,12 @@ pub struct Tally<'a> {
     /// What to sum of the pods' requests; `None`: they do not matter.
     requests: Option<Requests<'a>>,
     groups: Groups,
-    /// Pods looked at.
-    pods: usize,
-    /// Samples looked at, and when the oldest and the newest of them was taken.
-    samples: usize,
-    ages: Option<(Time, Time)>,
-    /// Samples that count, with those of pods that are gone but still served.
-    counted: usize,
-    total: i64,
+    /// When the oldest and the newest sample looked at was taken; the oldest after the newest: there was none.
+    ages: (Time, Time),
     /// Use and requests of the pods whose samples count.
     ready: Sums,
+    /// Use of pods that are gone but still served.
+    gone: Sums,
     /// Requests of the pods without sample, each used as `missing_percent` says.
     missing: Sums,
     /// Requests of the unready pods.
@@ -192,12 +198,9 @@ impl<'a> Tally<'a> {
             readiness,
             requests,
             groups: Groups::default(),
-            pods: 0,
-            samples: 0,
-            ages: None,
-            counted: 0,
-            total: 0,
+            ages: (Time::MAX, Time::ZERO),
             ready: Sums::default(),
+            gone: Sums::default(),
             missing: Sums::default(),
             unready: Sums::default(),
             lacks_request: false,
@@ -207,43 +210,48 @@ impl<'a> Tally<'a> {
     /// Counts a pod and what the metrics API serves of it: once for every pod of every sync, and inlined there.
     #[inline(always)]
     pub fn pod(&mut self, pod: &PodView<'a>, sample: Option<Sample>) {
-        self.pods += 1;
+        let request = match &mut self.requests {
+            None => 0,
+            Some(requests) => requests.of(pod.template).unwrap_or_else(|| {
+                self.lacks_request = true;
+                0
+            }),
+        };
         if let Some(sample) = &sample {
             self.seen(sample);
         }
-        let request = match self.requests.as_mut().map(|requests| requests.of(pod.template)) {
-            Some(None) => {
-                self.lacks_request = true;
-                0
-            }
-            Some(Some(request)) => request,
-            None => 0,
+        let worth = match &sample {
+            _ if pod.deleting || pod.phase == PodPhase::Failed => Worth::Ignored,
+            _ if pod.phase == PodPhase::Pending => Worth::Unready,
+            None => Worth::Missing,
+            Some(sample) if self.cpu && is_unready(pod, sample, &self.readiness) => Worth::Unready,
+            // So it is with most.
+            Some(sample) => return self.ready.add(sample.value, request),
         };
-        if pod.deleting || pod.phase == PodPhase::Failed {
-            self.groups.ignored.push(pod.id);
-        } else if pod.phase == PodPhase::Pending {
-            self.groups.unready.push(pod.id);
-            self.unready.add(0, request);
-        } else if let Some(sample) = sample {
-            if self.cpu && is_unready(pod, &sample, &self.readiness) {
-                self.groups.unready.push(pod.id);
+        self.set_aside(pod.id, worth, request);
+    }
+
+    /// Counts a pod whose use does not count.
+    #[inline(never)]
+    fn set_aside(&mut self, pod: PodId, worth: Worth, request: i64) {
+        match worth {
+            Worth::Ignored => self.groups.ignored.push(pod),
+            Worth::Unready => {
+                self.groups.unready.push(pod);
                 self.unready.add(0, request);
-            } else {
-                self.groups.ready += 1;
-                self.ready.add(sample.value, request);
-                self.count(&sample);
             }
-        } else {
-            let percent = self.requests.as_ref().map_or(0, |requests| requests.missing_percent);
-            self.groups.missing.push(pod.id);
-            self.missing.add(request.wrapping_mul(percent) / 100, request);
+            Worth::Missing => {
+                let percent = self.requests.as_ref().map_or(0, |requests| requests.missing_percent);
+                self.groups.missing.push(pod);
+                self.missing.add(request.wrapping_mul(percent) / 100, request);
+            }
         }
     }
 
     /// Counts a sample of a pod that is gone and still served.
     pub fn gone(&mut self, sample: &Sample) {
         self.seen(sample);
-        self.count(sample);
+        self.gone.add(sample.value, 0);
     }
 
     /// Counts pods and samples, both in order of their ids.
@@ -267,36 +275,39 @@ impl<'a> Tally<'a> {
 
     /// When the oldest and the newest sample was taken.
     pub fn ages(&self) -> Option<(Time, Time)> {
-        self.ages
+        (self.ages.0 <= self.ages.1).then_some(self.ages)
     }
 
+    #[inline(always)]
     fn seen(&mut self, sample: &Sample) {
-        let at = sample.timestamp;
-        self.samples += 1;
-        self.ages = Some(self.ages.map_or((at, at), |(oldest, newest)| (oldest.min(at), newest.max(at))));
+        let (oldest, newest) = self.ages;
+        self.ages = (oldest.min(sample.timestamp), newest.max(sample.timestamp));
     }
 
-    fn count(&mut self, sample: &Sample) {
-        self.counted += 1;
-        self.total = self.total.wrapping_add(sample.value);
+    /// How many samples count.
+    fn counted(&self) -> usize {
+        self.ready.entries + self.gone.entries
     }
 
     /// Whether there is anything to calculate with.
-    fn checked(self) -> Result<Tally<'a>, Invalid> {
-        if self.samples == 0 {
+    fn checked(mut self) -> Result<Tally<'a>, Invalid> {
+        let Groups { unready, missing, ignored, .. } = &self.groups;
+        if self.ages().is_none() {
             Err(Invalid::NoMetrics)
-        } else if self.pods == 0 {
+        } else if self.ready.entries + unready.len() + missing.len() + ignored.len() == 0 {
             Err(Invalid::NoPods)
-        } else if self.counted == 0 {
+        } else if self.counted() == 0 {
             Err(Invalid::OnlyUnready)
         } else if self.lacks_request {
             Err(Invalid::MissingRequest)
         } else {
+            self.groups.ready = self.ready.entries;
             Ok(self)
         }
     }
 }
 
+#[inline(always)]
 fn is_unready(pod: &PodView, sample: &Sample, readiness: &Readiness) -> bool {
     let (Some((ready, since)), Some(start)) = (pod.ready, pod.start_time) else { return true };
     let ready = ready || pod.ready_unknown;
@@ -379,10 +390,11 @@ fn milli_of(list: &ResourceList, resource: &str) -> Option<i64> {
 struct Sums {
     total: i64,
     requested: i64,
-    entries: i64,
+    entries: usize,
 }
 
 impl Sums {
+    #[inline(always)]
     fn add(&mut self, value: i64, request: i64) {
         self.total = self.total.wrapping_add(value);
         self.requested = self.requested.wrapping_add(request);
@@ -449,12 +461,12 @@ impl PerPod {
         let tally = tally.checked()?;
         let mut sums = tally.ready;
         let (ratio, utilization) = sums.ratio(target)?;
-        let average = Some(sums.total / sums.entries.max(1));
+        let average = Some(sums.total / sums.entries.max(1) as i64);
         let mut proposal =
             Proposal { utilization: Some(utilization), average_value: average, ..Proposal::of_ratio(ratio) };
         if !self.decided_by_ready_pods(&mut proposal, &tally.groups) {
             // A missing pod counts as full on the way down, as idle on the way up.
-            let mut entries = tally.counted;
+            let mut entries = tally.counted();
             if ratio != 1.0 {
                 let full = if ratio < 1.0 { tally.missing.total } else { 0 };
                 sums = sums.and(&Sums { total: full, ..tally.missing });
@@ -477,7 +489,7 @@ impl PerPod {
     /// Why there is no proposal.
     pub fn average_value(&self, tally: Tally, target: i64) -> Result<Proposal, Invalid> {
         let tally = tally.checked()?;
-        let (mut total, mut entries) = (tally.total, tally.counted);
+        let (mut total, mut entries) = (tally.ready.total.wrapping_add(tally.gone.total), tally.counted());
         let (ratio, mean) = usage_ratio(total, entries, target);
         let mut proposal = Proposal { average_value: Some(mean), ..Proposal::of_ratio(ratio) };
         if !self.decided_by_ready_pods(&mut proposal, &tally.groups) {

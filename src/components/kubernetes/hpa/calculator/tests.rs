@@ -117,7 +117,7 @@ fn a_new_pod_needs_one_whole_window_after_it_became_ready() {
         let timestamp = NOW.back(Span::from_secs(age));
         let mut tally = Tally::new(cpu, READINESS, None);
         tally.join(pods.iter().copied(), [(PodId(0), Sample { value: 1, timestamp, window: Span::from_secs(15) })]);
-        tally.groups.ready
+        tally.ready.entries
     };
     pods[0].ready = Some((true, NOW.back(Span::from_secs(20))));
     assert_eq!(ready(&pods, 5, true), 1);
