@@ -44,7 +44,7 @@ impl Advice<'_> {
 /// The advice for all containers of all Deployments that were measured.
 pub fn advice<'a>(plan: &Plan, world: &'a World) -> Vec<Advice<'a>> {
     let modelled = |deployment| plan.app_of(deployment).is_some();
-    let entries = world.recommendations.iter().filter(|entry| modelled(entry.deployment));
+    let entries = world.recommendations().iter().filter(|entry| modelled(entry.deployment));
     entries
         .map(|entry| {
             let deployment = &world.deployments[entry.deployment.index()];

@@ -4,6 +4,7 @@ use super::World;
 use crate::engine::Span;
 use crate::plan::DeploymentId;
 use crate::rules::quantity::{Bytes, Millicores};
+use std::sync::{Arc, LazyLock};
 
 /// The present recommendation for one container of a Deployment's pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,18 +34,30 @@ pub struct RecommendedAmounts {
     pub memory: Option<Bytes>,
 }
 
+type Make = Box<dyn FnOnce() -> Vec<Recommendation> + Send>;
+
+/// What the recommender says, made when somebody first asks: most runs end without that.
+#[derive(Clone, Debug, Default)]
+pub struct Advice(Option<Arc<LazyLock<Vec<Recommendation>, Make>>>);
+
 impl World {
-    /// Replaces the recommendations for a Deployment's containers. Nobody watches them: there is no change to record.
-    pub fn set_recommendations(&mut self, deployment: DeploymentId, recommendations: Vec<Recommendation>) {
-        let start = self.recommendations.partition_point(|entry| entry.deployment < deployment);
-        let end = self.recommendations.partition_point(|entry| entry.deployment <= deployment);
-        self.recommendations.splice(start..end, recommendations);
+    /// The recommender will say what `make` says: the recommendations for all Deployments, in their order, and by container
+    /// name. Nobody watches them: there is no change to record.
+    pub fn advise(&mut self, make: impl FnOnce() -> Vec<Recommendation> + Send + 'static) {
+        let make: Make = Box::new(make);
+        self.advice = Advice(Some(Arc::new(LazyLock::new(make))));
+    }
+
+    /// All recommendations, by Deployment and container name.
+    pub fn recommendations(&self) -> &[Recommendation] {
+        self.advice.0.as_ref().map_or(&[], |made| made)
     }
 
     /// The recommendations for a Deployment's containers, by container name.
     pub fn recommendations_of(&self, deployment: DeploymentId) -> &[Recommendation] {
-        let start = self.recommendations.partition_point(|entry| entry.deployment < deployment);
-        let end = self.recommendations.partition_point(|entry| entry.deployment <= deployment);
-        &self.recommendations[start..end]
+        let all = self.recommendations();
+        let start = all.partition_point(|entry| entry.deployment < deployment);
+        let end = all.partition_point(|entry| entry.deployment <= deployment);
+        &all[start..end]
     }
 }

@@ -176,8 +176,8 @@ pub struct World {
     pub group_targets: Vec<Vec<TargetId>>,
     /// How many targets of each group were healthy and unhealthy, over time.
     hosts: Vec<Vec<HostCount>>,
-    /// What the Vertical Pod Autoscaler recommends, by Deployment and then by container name.
-    pub recommendations: Vec<Recommendation>,
+    /// What the Vertical Pod Autoscaler recommends.
+    advice: advice::Advice,
     /// Resource metrics by pod.
     pod_metrics: Vec<Option<PodMetrics>>,
     /// Pods for which they are served.
@@ -325,7 +325,7 @@ impl World {
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
             hosts: vec![Vec::new(); plan.target_groups.len()],
-            recommendations: Vec::new(),
+            advice: advice::Advice::default(),
             pod_metrics: Vec::new(),
             measured: PodSet::default(),
             custom_metrics: CustomMetrics::default(),

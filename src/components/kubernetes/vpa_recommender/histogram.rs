@@ -3,12 +3,18 @@
 //! Source: `pkg/recommender/util/histogram.go`, `histogram_options.go`, `decaying_histogram.go`. No sample is ever
 //! made lighter: a newer one weighs more, by 2^(age of the reference / half-life), and only when those weights grow too
 //! large is everything scaled back. What is below `EPSILON` counts as empty, so the scale matters.
+//!
+//! In: samples with their times. Out: percentiles. Samples come every minute and most runs end without a question, so they
+//! go to their buckets ([`Histogram::settle`]) when somebody looks, or when they are many.
 
 use super::math::{exp2, ln, power, power_of_two};
 use crate::engine::{Span, Time};
 
 /// A bucket with less weight is empty.
 const EPSILON: f64 = 0.0001;
+
+/// So many samples wait for their buckets at most.
+const PENDING_MAX: usize = 1024;
 
 /// When a sample is more half-lives after the reference, the reference moves.
 const MAX_DECAY_EXPONENT: u64 = 100;
@@ -63,6 +69,16 @@ impl Buckets {
     }
 }
 
+/// A sample that waits for its bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sample {
+    value: f64,
+    weight: f64,
+    at: Time,
+    /// It takes back an equal one.
+    is_withdrawal: bool,
+}
+
 /// A decaying histogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
@@ -72,6 +88,9 @@ pub struct Histogram {
     reference: Option<Time>,
     /// The factor of the samples of one time: many are of the same.
     factor: Option<(Time, f64)>,
+    /// Samples that are in no bucket yet, as they came.
+    pending: Vec<Sample>,
+    /// By bucket; empty until the first one is filled.
     weights: Vec<f64>,
     total: f64,
     /// The first bucket that is not empty, or the last of all.
@@ -88,20 +107,61 @@ impl Histogram {
             half_life,
             reference: None,
             factor: None,
-            weights: vec![0.0; buckets.count],
+            pending: Vec::new(),
+            weights: Vec::new(),
             total: 0.0,
             lowest: buckets.count - 1,
             highest: 0,
         }
     }
 
-    /// True when no bucket has weight.
+    /// True when no bucket has weight, of a histogram that is settled.
     pub fn is_empty(&self) -> bool {
-        self.weights[self.lowest] < EPSILON
+        debug_assert!(self.pending.is_empty(), "samples are in no bucket yet");
+        self.weights.get(self.lowest).is_none_or(|&weight| weight < EPSILON)
     }
 
     /// Adds a sample of that time.
+    #[inline]
     pub fn add(&mut self, value: f64, weight: f64, at: Time) {
+        self.put_off(Sample { value, weight, at, is_withdrawal: false });
+    }
+
+    /// Takes back a sample that was added with that time.
+    pub fn subtract(&mut self, value: f64, weight: f64, at: Time) {
+        self.put_off(Sample { value, weight, at, is_withdrawal: true });
+    }
+
+    #[inline]
+    fn put_off(&mut self, sample: Sample) {
+        if self.pending.len() >= PENDING_MAX {
+            self.settle();
+        }
+        self.pending.push(sample);
+    }
+
+    /// Puts all samples into their buckets: before anybody looks at those.
+    pub fn settle(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.make_buckets();
+        let mut pending = std::mem::take(&mut self.pending);
+        for Sample { value, weight, at, is_withdrawal } in pending.drain(..) {
+            if is_withdrawal {
+                self.withdraw(value, weight, at);
+            } else {
+                self.put(value, weight, at);
+            }
+        }
+        self.pending = pending;
+    }
+
+    fn make_buckets(&mut self) {
+        self.weights.resize(self.buckets.count, 0.0);
+    }
+
+    fn put(&mut self, value: f64, weight: f64, at: Time) {
         let weight = weight * self.decay_factor(at);
         let bucket = self.buckets.find(value);
         self.weights[bucket] += weight;
@@ -112,8 +172,7 @@ impl Histogram {
         }
     }
 
-    /// Takes back a sample that was added with that time.
-    pub fn subtract(&mut self, value: f64, weight: f64, at: Time) {
+    fn withdraw(&mut self, value: f64, weight: f64, at: Time) {
         let weight = weight * self.decay_factor(at);
         let bucket = self.buckets.find(value);
         self.total = less(self.total, weight);
@@ -124,6 +183,9 @@ impl Histogram {
     /// Adds all samples of another histogram. The older of the two references moves to the younger: the other one is
     /// changed for good, as upstream, since what is below epsilon depends on it.
     pub fn merge(&mut self, other: &mut Histogram) {
+        self.settle();
+        other.settle();
+        self.make_buckets();
         if self.reference < other.reference {
             self.move_reference(other.reference);
         } else if other.reference < self.reference {
@@ -138,7 +200,7 @@ impl Histogram {
     }
 
     /// The end of the bucket in which the cumulated weight reaches that share of the total (of the last bucket its
-    /// start); zero when empty.
+    /// start); zero when empty. The histogram has to be settled.
     pub fn percentile(&self, percentile: f64) -> f64 {
         if self.is_empty() {
             return 0.0;
@@ -191,10 +253,10 @@ impl Histogram {
     }
 
     fn skip_empty(&mut self) {
-        while self.weights[self.lowest] < EPSILON && self.lowest < self.buckets.count - 1 {
+        while self.lowest < self.buckets.count - 1 && self.weights[self.lowest] < EPSILON {
             self.lowest += 1;
         }
-        while self.weights[self.highest] < EPSILON && self.highest > 0 {
+        while self.highest > 0 && self.weights[self.highest] < EPSILON {
             self.highest -= 1;
         }
     }
@@ -231,8 +293,10 @@ mod tests {
 
     const DAY: Span = Span::from_secs(86_400);
 
+    const START: Time = Time::from_unix_seconds(946_684_800);
+
     fn day(number: u64) -> Time {
-        Time::from_unix_seconds(946_684_800) + DAY * number
+        START + DAY * number
     }
 
     #[test]
@@ -263,11 +327,13 @@ mod tests {
             histogram.add(0.015, 1.0, day(0));
         }
         histogram.add(5.0, 1.0, day(0));
+        histogram.settle();
         assert_eq!(histogram.percentile(0.0), histogram.buckets.start(2));
         assert_eq!(histogram.percentile(0.9), histogram.buckets.start(2));
         let high = histogram.buckets.find(5.0);
         assert_eq!(histogram.percentile(0.901), histogram.buckets.start(high + 1));
         histogram.add(2000.0, 100.0, day(0));
+        histogram.settle();
         assert_eq!(histogram.percentile(0.9), histogram.buckets.start(histogram.buckets.count - 1));
     }
 
@@ -278,9 +344,11 @@ mod tests {
             histogram.add(0.015, 1.0, day(0));
         }
         histogram.add(5.0, 1.0, day(1));
+        histogram.settle();
         let high = histogram.buckets.find(5.0);
         assert_eq!(histogram.percentile(0.6), histogram.buckets.start(2), "3 against 2");
         histogram.add(5.0, 1.0, day(1));
+        histogram.settle();
         assert_eq!(histogram.percentile(0.43), histogram.buckets.start(high + 1), "3 against 4");
     }
 
@@ -289,8 +357,10 @@ mod tests {
         let mut histogram = Histogram::new(Buckets::cpu(), DAY);
         histogram.add(5.0, 1.0, day(0));
         histogram.add(0.015, 1.0, day(100));
+        histogram.settle();
         assert_eq!(histogram.reference, Some(day(0)));
         histogram.add(0.015, 1.0, day(101));
+        histogram.settle();
         assert_eq!(histogram.reference, Some(day(101)));
         assert_eq!(histogram.total, 1.5, "1 of now, 1/2 of yesterday, nothing of 101 days ago");
         assert_eq!(histogram.lowest, histogram.highest, "5 cores are forgotten");
@@ -301,8 +371,28 @@ mod tests {
         let mut histogram = Histogram::new(Buckets::memory(), DAY);
         histogram.add(3e8, 1.0, day(1));
         histogram.subtract(3e8, 1.0, day(1));
+        histogram.settle();
         assert!(histogram.is_empty());
         assert_eq!(histogram.percentile(1.0), 0.0);
+    }
+
+    #[test]
+    fn when_samples_go_to_their_buckets_matters_to_nobody() {
+        let [mut at_once, mut late] = [(), ()].map(|()| Histogram::new(Buckets::cpu(), DAY));
+        for number in 0..3 * PENDING_MAX as u64 {
+            let (value, at) = ((number % 97) as f64 / 50.0, START + Span::from_secs(number * 977));
+            at_once.add(value, 0.1, at);
+            at_once.settle();
+            late.add(value, 0.1, at);
+            if number % 5 == 0 {
+                at_once.subtract(value, 0.1, at);
+                at_once.settle();
+                late.subtract(value, 0.1, at);
+            }
+        }
+        assert!(!late.pending.is_empty() && late.pending.len() <= PENDING_MAX);
+        late.settle();
+        assert_eq!(at_once, late);
     }
 
     #[test]

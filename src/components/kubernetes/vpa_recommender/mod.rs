@@ -1,7 +1,7 @@
 //! Recommender of the Vertical Pod Autoscaler: which requests the use that was seen asks for.
 //!
 //! ```text
-//! metrics API --(every minute)--> histories of cpu and memory --> percentile, margin, bounds --> the World
+//! metrics API --(every minute)--> histories of cpu and memory --(when read)--> percentile, margin, bounds --> advice
 //! ```
 //!
 //! Source: `vertical-pod-autoscaler/pkg/recommender` of kubernetes/autoscaler 1.8. One recommendation per container of
@@ -59,25 +59,27 @@ impl VpaRecommender {
             Event::Tick => {}
         }
         let flags = &cx.plan.flags.vpa;
-        // Nobody reads a recommendation before the end of the run: only the last one is worth computing.
-        let is_last = cx.now + flags.period > cx.plan.until;
         for (deployment, workload) in &mut self.workloads {
             observe(workload, *deployment, cx.world, flags);
-            if is_last {
-                let recommendations = decide(workload, *deployment, flags);
-                cx.world.set_recommendations(*deployment, recommendations);
-            }
+        }
+        if cx.now + flags.period > cx.plan.until {
+            // The last tick. Nobody reads a recommendation before.
+            return self.conclude(cx);
         }
         cx.after(flags.period, components::Event::VpaRecommender(Event::Tick));
     }
 
-    /// A limit has stopped the run before its last tick: what was seen until now is what there is.
+    /// After the last tick, or when a limit has stopped the run before it: what was seen until now is what there is. It is made
+    /// into recommendations when somebody reads them.
     pub fn conclude(&mut self, cx: &mut Cx) {
-        let flags = &cx.plan.flags.vpa;
-        for (deployment, workload) in &mut self.workloads {
-            let recommendations = decide(workload, *deployment, flags);
-            cx.world.set_recommendations(*deployment, recommendations);
+        let (mut workloads, flags) = (std::mem::take(&mut self.workloads), cx.plan.flags.vpa.clone());
+        if workloads.is_empty() {
+            return;
         }
+        cx.world.advise(move || {
+            let decided = workloads.iter_mut().map(|(deployment, workload)| decide(workload, *deployment, &flags));
+            decided.flatten().collect()
+        });
     }
 }
 
@@ -85,10 +87,11 @@ impl VpaRecommender {
 fn observe(workload: &mut Workload, deployment: DeploymentId, world: &World, flags: &VpaFlags) {
     let replica_sets = world.deployments[deployment.index()].replica_sets.iter();
     let sets = replica_sets.map(|&id| (id, &world.replica_sets[id.index()].pods));
-    let mut known = 0;
+    let (mut known, mut next) = (0, 0);
     for (replica_set, pods) in sets.clone() {
         for &pod in pods {
-            observe_pod(workload, pod, replica_set.0, world, flags);
+            // Pods of a set come in order.
+            next = observe_pod(workload, (pod, replica_set.0), next, world, flags).map_or(next, |place| place + 1);
             known += usize::from(!world.template_of(pod).containers.is_empty());
         }
     }
@@ -100,18 +103,25 @@ fn observe(workload: &mut Workload, deployment: DeploymentId, world: &World, fla
     }
 }
 
-/// Reads what the metrics API serves for a pod. What it served before is recognised by its time.
-fn observe_pod(workload: &mut Workload, pod: PodId, label_set: u32, world: &World, flags: &VpaFlags) {
+/// Reads what the metrics API serves for a pod of a label set. What it served before is recognised by its time. Out: where the
+/// pod is kept, which is looked for at a place first.
+fn observe_pod(
+    workload: &mut Workload,
+    (pod, label_set): (PodId, u32),
+    first: usize,
+    world: &World,
+    flags: &VpaFlags,
+) -> Option<usize> {
     let containers = &world.template_of(pod).containers;
-    let mut known = workload.place_of_pod(pod.0);
+    let mut known = workload.place_of_pod(pod.0, first);
     if known.is_none_or(|(_, known)| known != containers.len()) {
         for container in containers {
             workload.add_container(flags, pod.0, label_set, &container.name);
         }
-        known = workload.place_of_pod(pod.0);
+        known = workload.place_of_pod(pod.0, first);
     }
-    let Some((place, _)) = known else { return };
-    let Some(metrics) = world.metrics_of(pod) else { return };
+    let (place, _) = known?;
+    let Some(metrics) = world.metrics_of(pod) else { return Some(place) };
     for usage in &metrics.containers {
         let position = usize::from(usage.container);
         let Some(container) = containers.get(position) else { continue };
@@ -122,6 +132,7 @@ fn observe_pod(workload: &mut Workload, pod: PodId, label_set: u32, world: &Worl
         let usage = (millicores, usage.memory_bytes);
         workload.add_usage(flags, place, (position, &container.name), metrics.timestamp, usage);
     }
+    Some(place)
 }
 
 /// The recommendations for the containers that were measured, by name.
@@ -259,9 +270,13 @@ mod tests {
 
         fn tick(&mut self) {
             let (now, _) = self.queue.pop().expect("a tick is due");
-            // As if the run ended now: its last recommendation is the one that is made.
-            self.plan.until = now;
             self.with(now, |recommender, cx| recommender.handle(cx, Event::Tick));
+        }
+
+        /// The run ends now.
+        fn recommendations(&mut self) -> &[Recommendation] {
+            self.with(self.world.now, |recommender, cx| recommender.conclude(cx));
+            self.world.recommendations_of(WEB)
         }
     }
 
@@ -280,15 +295,32 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_recommended_where_nothing_was_measured() {
+        let mut bench = Bench::new(plan(true));
+        bench.tick();
+        assert!(bench.recommendations().is_empty());
+    }
+
+    #[test]
+    fn the_last_tick_of_a_run_recommends() {
+        let mut bench = Bench::new(plan(true));
+        bench.serve(START, 400_000_000, None);
+        bench.plan.until = START + Span::from_secs(31);
+        bench.tick();
+        assert_eq!(bench.world.recommendations_of(WEB)[0].target.cpu, Some(Millicores(476)));
+        assert!(bench.queue.is_empty());
+        assert_eq!(bench.recommendations().len(), 1, "it stays");
+    }
+
+    #[test]
     fn what_was_measured_gets_a_recommendation() {
         let mut bench = Bench::new(plan(true));
         bench.tick();
-        assert!(bench.world.recommendations_of(WEB).is_empty(), "nothing was measured");
         bench.serve(START + Span::from_secs(75), 399_000_001, Some(500 << 20));
         bench.tick();
         bench.serve(START + Span::from_secs(135), 400_000_000, Some(100 << 20));
         bench.tick();
-        let [entry] = bench.world.recommendations_of(WEB) else { panic!("side was never measured") };
+        let [entry] = bench.recommendations() else { panic!("side was never measured") };
         assert_eq!((entry.container.as_str(), entry.samples, entry.history), ("app", 2, Span::from_secs(60)));
         assert_eq!(entry.target.cpu, Some(Millicores(476)));
         assert_eq!(entry.target.memory, Some(Bytes(628_694_953)), "the peak counts");
@@ -301,7 +333,7 @@ mod tests {
         bench.serve(START, 400_000_000, None);
         bench.tick();
         bench.tick();
-        let entry = &bench.world.recommendations_of(WEB)[0];
+        let entry = &bench.recommendations()[0];
         assert_eq!(entry.samples, 1);
         assert_eq!((entry.target.memory, entry.upper_bound.memory), (None, None), "nobody measured memory");
     }
@@ -313,6 +345,6 @@ mod tests {
         bench.tick();
         bench.world.remove_pod(bench.pod);
         bench.tick();
-        assert_eq!(bench.world.recommendations_of(WEB)[0].target.cpu, Some(Millicores(476)));
+        assert_eq!(bench.recommendations()[0].target.cpu, Some(Millicores(476)));
     }
 }
