@@ -22,7 +22,7 @@ pub mod storage;
 use crate::components::{Cx, Event as AnyEvent};
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, DeploymentId, MetricSpec, Plan};
-use crate::world::{ContainerStatus, ContainerUsage, CpuMeter, Hpa, NodeId, PodId, World};
+use crate::world::{ContainerStatus, ContainerUsage, CpuMeter, Hpa, NodeId, Pod, PodId, World};
 use storage::{KeptOfPod, Sample, Storage, nanos_since_1970};
 
 const HOUSEKEEPING: Purpose = Purpose::named("metrics.housekeeping");
@@ -30,7 +30,7 @@ const SCRAPE_PHASE: Purpose = Purpose::named("metrics.phase");
 const SPREAD: Purpose = Purpose::named("metrics.spread");
 /// Memory of a pod whose application is not modelled: 64 MiB.
 const MEMORY_UNKNOWN: u64 = 64 << 20;
-/// CPU that a container shows which does nothing: one millicore.
+/// CPU that a container shows which does nothing: one millicore, a nanosecond in every microsecond.
 const IDLE_NANOCORES: u64 = 1_000_000;
 
 /// cAdvisor's view of one pod.
@@ -47,6 +47,8 @@ struct Housekeeping {
     count: u64,
     /// CPU used before the start of the run.
     used_before: u64,
+    /// Bytes that its application takes.
+    memory: u64,
     /// The pod does not run: samples due now are not taken.
     stopped: bool,
 }
@@ -58,10 +60,6 @@ pub struct MetricsServer {
     pods: Vec<Housekeeping>,
     storage: Storage<PodId>,
     scrapes: u64,
-    /// Pods whose metrics are served, in that order.
-    served: Vec<PodId>,
-    /// Those that were served before: only its memory is used again.
-    served_before: Vec<PodId>,
 }
 
 /// Why it may be woken.
@@ -130,12 +128,13 @@ impl MetricsServer {
 
     /// cAdvisor finds a pod and samples it at once.
     fn discover(&mut self, cx: &mut Cx, pod: PodId) {
-        let key = cx.world.pod(pod).key();
-        let mut first = Housekeeping { pod, key, sample: None, next: cx.now, count: 0, used_before: 0, stopped: false };
+        let (key, memory) = (cx.world.pod(pod).key(), memory_of(cx, pod));
+        let mut first =
+            Housekeeping { pod, key, sample: None, next: cx.now, count: 0, used_before: 0, memory, stopped: false };
         cx.world.cpu_meter(pod).remember();
         // KWOK counts from the first time somebody asks.
         if !cx.plan.flags.metrics.stepwise {
-            first.sample(cx, cx.now);
+            first.sample(cx, cx.world.pod(pod), cx.now);
         }
         self.put(first);
     }
@@ -145,7 +144,7 @@ impl MetricsServer {
         if !is_running(cx.world, pod)
             && let Some(kept) = self.get(pod)
         {
-            kept.catch_up(cx);
+            kept.catch_up(cx, cx.world.pod(pod));
             kept.stopped = true;
         }
     }
@@ -169,22 +168,24 @@ impl MetricsServer {
         for index in 0..cx.world.pods.len() {
             let pod = PodId::at(index);
             let Some(deployment) = cx.world.deployment_of(pod) else { continue };
-            let Some(containers) = running(cx.world, pod).filter(|_| is_watched(cx, deployment)) else { continue };
+            let Some(containers) = running(cx.world, cx.world.pod(pod)).filter(|_| is_watched(cx, deployment)) else {
+                continue;
+            };
             let rate = steady_nanocores(cx, deployment);
             let used_before = nanos(rate, cx.plan.initial_age);
-            let key = cx.world.pod(pod).key();
+            let (key, memory) = (cx.world.pod(pod).key(), memory_of(cx, pod));
             let phase = cx.phase(HOUSEKEEPING, key, interval);
             let tick = |at: Time| if flags.exact { at } else { latest_tick(cx.now + phase, interval, at) };
             for (page, at) in pages.iter_mut().zip(scrapes) {
                 let at = tick(at);
                 let counter = used_before.saturating_sub(nanos(rate, cx.now.since(at)));
-                page.extend(page_of(containers, app_of(cx.plan, deployment), pod, at, counter));
+                page.extend(page_of(containers, memory, pod, at, counter));
             }
             let last = tick(cx.now);
             let counter = used_before.saturating_sub(nanos(rate, cx.now.since(last)));
             let next = cx.now + phase;
             let sample = Some((last, counter));
-            self.put(Housekeeping { pod, key, sample, next, count: 0, used_before, stopped: false });
+            self.put(Housekeeping { pod, key, sample, next, count: 0, used_before, memory, stopped: false });
             cx.world.cpu_meter(pod).remember();
         }
         for page in &pages {
@@ -209,29 +210,29 @@ impl MetricsServer {
     fn publish(&mut self, cx: &mut Cx) {
         let flags = &cx.plan.flags.metrics;
         let MetricsServer { pods, storage, .. } = self;
-        let is_sampled =
-            |world: &World, pod: PodId| world.pod(pod).gone.is_none() && (!flags.exact || is_running(world, pod));
         let mut is_any_left = false;
         for kept in pods.iter_mut() {
-            if !is_sampled(cx.world, kept.pod) {
+            let entry = cx.world.pod(kept.pod);
+            let running = running(cx.world, entry);
+            if !is_sampled(entry, running.is_some(), flags.exact) {
                 is_any_left = true;
             } else if flags.exact {
-                kept.sample(cx, cx.now);
+                kept.sample(cx, entry, cx.now);
             } else {
-                kept.catch_up(cx);
+                kept.catch_up(cx, entry);
             }
-            cx.world.cpu.get_mut(kept.pod.index()).into_iter().for_each(CpuMeter::forget);
-            if let (Some(containers), Some((at, used))) = (running(cx.world, kept.pod), kept.sample) {
-                let app = cx.world.deployment_of(kept.pod).and_then(|deployment| app_of(cx.plan, deployment));
-                for sample in page_of(containers, app, kept.pod, at, used) {
+            if let (Some(containers), Some((at, used))) = (running, kept.sample) {
+                for sample in page_of(containers, kept.memory, kept.pod, at, used) {
                     // KWOK reports that every container started in 1970.
                     let start = if flags.stepwise { Some(0) } else { sample.start };
                     storage.read(&Sample { start, ..sample }, flags.resolution);
                 }
             }
+            cx.world.cpu.get_mut(kept.pod.index()).into_iter().for_each(CpuMeter::forget);
         }
         if is_any_left {
-            pods.retain(|kept| is_sampled(cx.world, kept.pod));
+            let world = &*cx.world;
+            pods.retain(|kept| is_sampled(world.pod(kept.pod), is_running(world, kept.pod), flags.exact));
         }
         storage.finish();
         self.serve(cx);
@@ -239,10 +240,9 @@ impl MetricsServer {
 
     /// The API serves what the storage answers, and nothing else.
     fn serve(&mut self, cx: &mut Cx) {
-        let MetricsServer { storage, served, served_before, .. } = self;
-        std::mem::swap(served, served_before);
-        served.clear();
-        for of_pod in storage.by_pod().filter(KeptOfPod::is_answered) {
+        let mut served = 0;
+        for of_pod in self.storage.by_pod().filter(KeptOfPod::is_answered) {
+            served += 1;
             let metrics = cx.world.serve_pod_metrics(of_pod.pod());
             metrics.containers.clear();
             let window = of_pod.answer(|container, cpu, memory| {
@@ -251,32 +251,39 @@ impl MetricsServer {
             });
             metrics.timestamp = window.end.unwrap_or(Time::ZERO).whole_second();
             metrics.window = Span::from_micros(window.length.unsigned_abs() / 1_000);
-            served.push(of_pod.pod());
         }
-        if served != served_before {
-            for &pod in served_before.iter().filter(|pod| served.binary_search(pod).is_err()) {
-                cx.world.set_pod_metrics(pod, None);
-            }
+        if cx.world.measured.len() > served {
+            self.withdraw(cx);
+        }
+    }
+
+    /// What was served of pods of which the storage answers nothing any more is served no longer.
+    #[cold]
+    fn withdraw(&self, cx: &mut Cx) {
+        let unanswered: Vec<PodId> = cx.world.measured.iter().filter(|pod| !self.storage.answers(pod)).collect();
+        for pod in unanswered {
+            cx.world.set_pod_metrics(pod, None);
         }
     }
 }
 
 impl Housekeeping {
-    /// Takes the samples that were due until now.
-    fn catch_up(&mut self, cx: &Cx) {
-        while !cx.plan.flags.metrics.exact && self.next <= cx.now && !self.stopped {
-            self.sample(cx, self.next);
+    /// Takes the samples of the pod that were due until now.
+    #[inline]
+    fn catch_up(&mut self, cx: &Cx, pod: &Pod) {
+        while self.next <= cx.now && !self.stopped && !cx.plan.flags.metrics.exact {
+            self.sample(cx, pod, self.next);
         }
     }
 
     /// Samples the pod and says when the next sample comes: after 10 s, or 15 s when nothing changed, and up to as much more.
     #[inline]
-    fn sample(&mut self, cx: &Cx, at: Time) {
+    fn sample(&mut self, cx: &Cx, pod: &Pod, at: Time) {
         let flags = &cx.plan.flags.metrics;
         let used = if flags.stepwise {
             stepped(cx.world, self.pod, self.sample)
         } else {
-            used(cx.world, self.pod, at, self.used_before)
+            used(cx.world, pod, at, self.used_before)
         };
         let unchanged = self.sample.is_some_and(|(_, before)| before == used);
         self.sample = Some((at, used));
@@ -299,16 +306,21 @@ fn is_watched(cx: &Cx, deployment: DeploymentId) -> bool {
 /// The pod's node answers and its application's container runs.
 #[inline]
 fn is_running(world: &World, pod: PodId) -> bool {
-    running(world, pod).is_some()
+    running(world, world.pod(pod)).is_some()
 }
 
 /// The containers, those for initialisation left out, of a pod whose node answers and whose application's container runs.
 #[inline]
-fn running(world: &World, pod: PodId) -> Option<&[ContainerStatus]> {
-    let entry = world.pod(pod);
-    let alive = entry.gone.is_none() && entry.node.is_some_and(|node| world.node(node).alive);
-    let containers = entry.containers.get(world.template_of(pod).init_containers.len()..)?;
+fn running<'w>(world: &World, pod: &'w Pod) -> Option<&'w [ContainerStatus]> {
+    let alive = pod.gone.is_none() && pod.node.is_some_and(|node| world.node(node).alive);
+    let containers = pod.containers.get(world.template(pod.template).init_containers.len()..)?;
     (alive && containers.first()?.running_since.is_some()).then_some(containers)
+}
+
+/// Samples of the pod are taken as long as it exists; where they are exact, as long as it runs.
+#[inline]
+fn is_sampled(pod: &Pod, runs: bool, exact: bool) -> bool {
+    pod.gone.is_none() && (runs || !exact)
 }
 
 /// Nanoseconds of CPU used at this rate in that time.
@@ -320,12 +332,19 @@ fn nanos(nanocores: u64, span: Span) -> u64 {
     }
 }
 
+/// Nanoseconds of CPU that a container uses in that time which does nothing.
+#[inline]
+fn idle_nanos(span: Span) -> u64 {
+    debug_assert_eq!(nanos(IDLE_NANOCORES, span), span.micros());
+    span.micros()
+}
+
 /// The pod's counter; what runs has always used a little.
 #[inline]
-fn used(world: &World, pod: PodId, at: Time, used_before: u64) -> u64 {
-    let started = world.pod(pod).containers.iter().filter_map(|status| status.running_since).min();
-    let idle = started.map_or(0, |started| nanos(IDLE_NANOCORES, at.since(started)));
-    let metered = world.cpu.get(pod.index()).map_or(0, |meter| meter.used_until(at));
+fn used(world: &World, pod: &Pod, at: Time, used_before: u64) -> u64 {
+    let started = pod.containers.iter().filter_map(|status| status.running_since).min();
+    let idle = started.map_or(0, |started| idle_nanos(at.since(started)));
+    let metered = world.cpu.get(pod.id.index()).map_or(0, |meter| meter.used_until(at));
     used_before + (metered as u64).max(idle.max(1))
 }
 
@@ -341,22 +360,28 @@ fn app_of(plan: &Plan, deployment: DeploymentId) -> Option<&App> {
     plan.app_of(deployment).map(|app| &plan.apps[app.index()])
 }
 
-/// The pod's lines on its kubelet's page.
+/// Bytes that the application in a pod takes.
+fn memory_of(cx: &Cx, pod: PodId) -> u64 {
+    let app = cx.world.deployment_of(pod).and_then(|deployment| app_of(cx.plan, deployment));
+    app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64)
+}
+
+/// The pod's lines on its kubelet's page, where its application takes that much memory.
+#[inline]
 fn page_of(
     containers: &[ContainerStatus],
-    app: Option<&App>,
+    memory: u64,
     pod: PodId,
     at: Time,
     used: u64,
 ) -> impl Iterator<Item = Sample<PodId>> {
-    let memory = app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64);
     let running = containers.iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
     running.map(move |(container, start)| Sample {
         pod,
         container: container as u16,
         start: Some(nanos_since_1970(start)),
         timestamp: at,
-        cpu_nanos: if container == 0 { used } else { nanos(IDLE_NANOCORES, at.since(start)).max(1) },
+        cpu_nanos: if container == 0 { used } else { idle_nanos(at.since(start)).max(1) },
         memory: if container == 0 { memory } else { MEMORY_UNKNOWN / 4 },
     })
 }

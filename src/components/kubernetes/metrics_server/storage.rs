@@ -33,7 +33,6 @@ struct Point {
     start: i64,
     timestamp: i64,
     cpu_nanos: u64,
-    memory: u64,
 }
 
 /// What the API answers for one pod.
@@ -53,6 +52,8 @@ struct Kept<K> {
     pod: K,
     container: u16,
     last: Point,
+    /// Bytes at the last point.
+    memory: u64,
     previous: Option<Point>,
 }
 
@@ -108,10 +109,10 @@ impl<K: Ord + Copy> Storage<K> {
             start: sample.start.unwrap_or(LONG_AGO),
             timestamp: nanos_since_1970(sample.timestamp),
             cpu_nanos: sample.cpu_nanos,
-            memory: sample.memory,
         };
         let previous = self.earlier((sample.pod, sample.container), &point, resolution);
-        self.fresh.push(Kept { pod: sample.pod, container: sample.container, last: point, previous });
+        let Sample { pod, container, memory, .. } = *sample;
+        self.fresh.push(Kept { pod, container, last: point, memory, previous });
     }
 
     /// A scrape has been read: it replaces what was kept.
@@ -150,17 +151,17 @@ impl<K: Ord + Copy> Storage<K> {
         let index = if follows { self.next } else { searched()? };
         debug_assert_eq!(searched(), Some(index), "each is kept once");
         self.next = index + 1;
-        let Kept { last: stored, previous, .. } = self.kept[index];
+        let Kept { last: stored, previous, .. } = &self.kept[index];
         if new.start >= stored.timestamp {
             return None;
         }
         if new.timestamp > stored.timestamp {
-            return Some(stored);
+            return Some(*stored);
         }
         // The same sample again: what was compared with it stays, and a container that had nothing counts from long ago,
         // if any other container of its pod had something.
         let of_pod = || self.of_pod(&key.0).iter().any(|entry| entry.previous.is_some());
-        let nothing = Point { start: LONG_AGO, timestamp: LONG_AGO, cpu_nanos: 0, memory: 0 };
+        let nothing = Point { start: LONG_AGO, timestamp: LONG_AGO, cpu_nanos: 0 };
         let kept = previous.or_else(|| of_pod().then_some(nothing))?;
         (kept.timestamp < new.timestamp).then_some(kept)
     }
@@ -176,10 +177,15 @@ impl<K: Ord + Copy> Storage<K> {
     pub fn answer(&self, pod: &K) -> Option<Answer> {
         let of_pod = KeptOfPod(self.of_pod(pod));
         let mut containers = Vec::new();
-        let answered = !of_pod.0.is_empty() && of_pod.is_answered();
-        answered
+        self.answers(pod)
             .then(|| of_pod.answer(|container, cpu, memory| containers.push((container, cpu, memory))))
             .map(|Window { end, length }| Answer { timestamp: end, window: length, containers })
+    }
+
+    /// Whether the API answers anything for a pod.
+    pub fn answers(&self, pod: &K) -> bool {
+        let of_pod = KeptOfPod(self.of_pod(pod));
+        !of_pod.0.is_empty() && of_pod.is_answered()
     }
 
     /// What the API answers for a node, kept as a pod with one container: a counter that fell leaves no answer.
@@ -226,7 +232,7 @@ impl<K: Copy> KeptOfPod<'_, K> {
             take(
                 entry.container,
                 ((point.cpu_nanos - earlier.cpu_nanos) as f64 / seconds(window)) as u64,
-                point.memory,
+                entry.memory,
             );
             if earliest.is_none_or(|earliest| point.timestamp < earliest) {
                 earliest = Some(point.timestamp);
@@ -239,6 +245,7 @@ impl<K: Copy> KeptOfPod<'_, K> {
 }
 
 /// An instant in nanoseconds since 1970.
+#[inline]
 pub fn nanos_since_1970(at: Time) -> i64 {
     at.micros().saturating_mul(1_000).min(i64::MAX.unsigned_abs()) as i64
 }
