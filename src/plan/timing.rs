@@ -120,45 +120,53 @@ fn lognormal_quantile(median: Span, sigma: f64, p: f64) -> Span {
 
 /// The earliest microsecond at which the distribution function of the whole mixture reaches `p`.
 fn mixture_quantile(parts: &[(f64, Distribution)], p: f64) -> Span {
-    let reachable: f64 = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(weight, _)| weight).sum();
+    let happening = || parts.iter().filter(|(_, part)| *part != Distribution::Never);
+    let reachable: f64 = happening().map(|(weight, _)| weight).sum();
     if p > reachable {
         return Span::MAX;
     }
-    let bounds = parts.iter().filter(|(_, part)| *part != Distribution::Never).map(|(_, part)| part.quantile(p));
-    let (low, mut high) =
-        bounds.fold((u64::MAX, 0), |(low, high), bound| (low.min(bound.micros()), high.max(bound.micros())));
-    if reachable < 1.0 {
-        // Parts that never happen push the rest to the right: look further out.
-        let stretched = (p / reachable).min(1.0 - 1e-12);
-        for (_, part) in parts.iter().filter(|(_, part)| *part != Distribution::Never) {
-            high = high.max(part.quantile(stretched).micros());
-        }
-    }
     let cdf = |micros| parts.iter().map(|(weight, part)| weight * part.cdf(Span::from_micros(micros))).sum::<f64>();
     let at = |micros| cdf(micros) - p;
-    let (near, far) = narrowed(parts, p, reachable, (low, high));
+    let (near, far) = narrowed(happening, p, reachable);
     if near < far {
         let (below, above) = (at(near), at(far));
         if below < 0.0 && above >= 0.0 {
             return between((near, below), (far, above), at);
         }
     }
+    let bounds = happening().map(|(_, part)| part.quantile(p).micros());
+    let (low, mut high) = bounds.fold((u64::MAX, 0), |(low, high), bound| (low.min(bound), high.max(bound)));
+    if reachable < 1.0 {
+        // Parts that never happen push the rest to the right: look further out.
+        let stretched = (p / reachable).min(1.0 - 1e-12);
+        for (_, part) in happening() {
+            high = high.max(part.quantile(stretched).micros());
+        }
+    }
     earliest(low, high, at)
 }
 
-/// Where a mixture reaches `p`, as the parts alone tell: its distribution function is at least the share of any part that
-/// has come, and at most that and the shares of all others. One microsecond more on both sides, for what is rounded.
-fn narrowed(parts: &[(f64, Distribution)], p: f64, reachable: f64, (mut low, mut high): (u64, u64)) -> (u64, u64) {
-    for (weight, part) in parts.iter().filter(|(_, part)| *part != Distribution::Never) {
-        let (least, most) = ((p - (reachable - weight)) / weight, p / weight);
-        if least > 0.0 {
-            low = low.max(part.quantile(least).micros().saturating_sub(1));
+/// Where a mixture reaches `p`, as the parts alone tell. Take the part in which the weights, added up, reach `p`: the whole has
+/// reached it where that part and all before it have come far enough by themselves, and not before the first of that part
+/// and all after it has, if those before have come as a whole. One microsecond more on both sides, for what is rounded.
+fn narrowed<'p, I: Iterator<Item = &'p (f64, Distribution)>>(
+    parts: impl Fn() -> I,
+    p: f64,
+    reachable: f64,
+) -> (u64, u64) {
+    let (mut before, mut own) = (0.0, 0);
+    for (weight, _) in parts() {
+        if before + weight >= p {
+            break;
         }
-        if most < 1.0 {
-            high = high.min(part.quantile(most).micros().saturating_add(1));
-        }
+        before += weight;
+        own += 1;
     }
-    (low, high)
+    let until = before + parts().nth(own).map_or(0.0, |(weight, _)| *weight);
+    let quantile = |(_, part): &(f64, Distribution), p| part.quantile(p).micros();
+    let low = parts().skip(own).map(|part| quantile(part, (p - before) / (reachable - before))).min();
+    let high = parts().take(own + 1).map(|part| quantile(part, p / until)).max();
+    (low.unwrap_or(u64::MAX).saturating_sub(1), high.unwrap_or(0).saturating_add(1))
 }
 
 /// The smallest number from `low` on at which a rising function is not negative; `high` if there is none before it.
@@ -172,19 +180,27 @@ fn earliest(low: u64, high: u64, at: impl Fn(u64) -> f64) -> Span {
 }
 
 /// The smallest number at which a rising function is not negative, between one where it is and one where it is not.
-/// False position with the Illinois rule, which takes a third of the looks that halving does; halving where it is slow.
+/// False position with the rule of Anderson and Björck, which takes a quarter of the looks that halving does; halving where it
+/// is slow.
 fn between((mut low, mut below): (u64, f64), (mut high, mut above): (u64, f64), at: impl Fn(u64) -> f64) -> Span {
-    let mut slow = 0;
+    let (mut slow, mut moved) = (0, None);
     while high - low > 1 {
         let width = high - low;
-        let part = if slow < 3 { below / (below - above) } else { 0.5 };
+        let part = if slow < 4 { below / (below - above) } else { 0.5 };
         let guess = (low + (width as f64 * part) as u64).clamp(low + 1, high - 1);
         let value = at(guess);
-        // An end that stays where it is counts half from then on, so that the next guess falls beyond the root.
+        // An end that stays where it is counts less from then on, so that the next guess falls beyond the root.
+        let less = |before: f64| Some(1.0 - value / before).filter(|part| *part > 0.0).unwrap_or(0.5);
         if value >= 0.0 {
-            (high, above, below) = (guess, value, if slow > 0 { below / 2.0 } else { below });
+            if moved == Some(true) {
+                below *= less(above);
+            }
+            (high, above, moved) = (guess, value, Some(true));
         } else {
-            (low, below, above) = (guess, value, if slow > 0 { above / 2.0 } else { above });
+            if moved == Some(false) {
+                above *= less(below);
+            }
+            (low, below, moved) = (guess, value, Some(false));
         }
         slow = if high - low > width / 2 { slow + 1 } else { 0 };
     }
