@@ -149,7 +149,8 @@ impl Hpa {
         }
     }
 
-    /// A resync matters only to autoscalers whose entry has fired and that nothing has added again.
+    /// A resync matters only to autoscalers whose entry has fired and that nothing has added again: as a sync that ends before it
+    /// does.
     fn await_resync(&mut self, cx: &mut Cx) {
         if self.resync.is_some() || !self.queue.has_key_without_entry() {
             return;
@@ -158,6 +159,11 @@ impl Hpa {
         let past = cx.now.since(self.first_resync).micros();
         let rounds = if cx.now < self.first_resync { 0 } else { past / period.micros().max(1) + 1 };
         let next = self.first_resync + period * rounds;
+        let mut returns = self.autoscalers.iter().filter_map(|memory| memory.sync.as_ref().map(|sync| sync.returns));
+        if returns.any(|at| at < next) {
+            // There is another look when that call has returned.
+            return;
+        }
         self.resync = Some(next);
         cx.at(next, crate::components::Event::Hpa(Event::Resync));
     }

@@ -47,6 +47,8 @@ pub struct Sync {
     metrics_before: Vec<Option<MetricValue>>,
     began: Time,
     call: Call,
+    /// When that returns.
+    pub(super) returns: Time,
     /// Calls made, to key their delays.
     calls: u32,
     scale: Option<Scale>,
@@ -73,6 +75,7 @@ impl Sync {
             metrics_before,
             began: now,
             call: Call::ReadScale,
+            returns: now,
             calls: 0,
             scale: None,
             metrics,
@@ -125,6 +128,7 @@ impl Hpa {
         sync.calls += 1;
         let key = u64::from(hpa.0) << 40 | self.memory(hpa).syncs << 8 | u64::from(sync.calls);
         let takes = pause + stage.map_or(Span::ZERO, |stage| cx.delay(stage, key));
+        sync.returns = cx.now + takes;
         self.memory(hpa).sync = Some(sync);
         if takes.is_zero() {
             self.returned(cx, hpa);
