@@ -25,7 +25,7 @@ const WORDS: usize = BUCKETS / 64;
 /// A bucket is 2^10 microseconds wide.
 const WIDTH_BITS: u32 = 10;
 /// Up to so many events lie in one sorted list, without the ring.
-const FEW: usize = if cfg!(test) { 8 } else { 256 };
+const FEW: usize = if cfg!(test) { 8 } else { 255 };
 /// The bucket being served while they do: all others come before it.
 const ALL_FEW: u64 = u64::MAX;
 
@@ -59,10 +59,17 @@ impl<E> Ord for Entry<E> {
     }
 }
 
+/// An event in the one list.
+#[derive(Clone, Copy)]
+struct Held<E> {
+    sequence: u32,
+    event: E,
+}
+
 /// Events to come. `E` should be small: it is copied on every push and pop.
 pub struct Queue<E> {
     /// Everything, while it is little: then all else is empty.
-    few: Few<Entry<E>>,
+    few: Few<Held<E>>,
     /// The bucket being served, latest first, so that the next event is popped from its end.
     current: Vec<Entry<E>>,
     /// What was pushed into the bucket being served since it was entered.
@@ -99,7 +106,7 @@ impl<E: Copy> Queue<E> {
     /// An empty queue.
     pub fn new() -> Queue<E> {
         Queue {
-            few: Few::new(),
+            few: Few::new(FEW),
             current: Vec::new(),
             near: BinaryHeap::new(),
             ring: Vec::new(),
@@ -125,10 +132,16 @@ impl<E: Copy> Queue<E> {
     pub fn push(&mut self, at: Time, event: E) {
         let sequence = self.next_sequence();
         self.len += 1;
-        let entry = Entry { at: at.micros(), sequence, event };
         if self.cursor == ALL_FEW {
-            self.put_in_order(entry);
-        } else if entry.at >> WIDTH_BITS > self.cursor {
+            self.put_in_order(at.micros(), Held { sequence, event });
+        } else {
+            self.put_in_buckets(Entry { at: at.micros(), sequence, event });
+        }
+    }
+
+    #[inline(always)]
+    fn put_in_buckets(&mut self, entry: Entry<E>) {
+        if entry.at >> WIDTH_BITS > self.cursor {
             self.put_later(entry);
         } else {
             self.near.push(Reverse(entry));
@@ -137,23 +150,24 @@ impl<E: Copy> Queue<E> {
 
     /// Adds to the one list, while everything lies there. Out of line: it needs more registers than the ring does.
     #[inline(never)]
-    fn put_in_order(&mut self, entry: Entry<E>) {
-        self.few.put(entry, |other| other.at <= entry.at);
-        if self.few.len() > FEW {
-            self.begin_ring();
+    fn put_in_order(&mut self, at: u64, held: Held<E>) {
+        if !self.few.put(at, held) {
+            self.begin_ring(Entry { at, sequence: held.sequence, event: held.event });
         }
     }
 
-    /// There is too much for one list: the ring begins at the earliest event.
+    /// There is too much for one list: the ring begins at the earliest event. One more has come.
     #[cold]
-    fn begin_ring(&mut self) {
-        let all = self.few.take_all();
+    fn begin_ring(&mut self, last: Entry<E>) {
+        let all = self.few.take_all().into_iter();
+        let all: Vec<_> = all.map(|(at, Held { sequence, event })| Entry { at, sequence, event }).collect();
         self.cursor = all.first().map_or(0, |first| first.at >> WIDTH_BITS);
         self.ring.resize(BUCKETS, 0);
         self.occupied.resize(WORDS, 0);
         let (now, later) = all.split_at(all.partition_point(|entry| entry.at >> WIDTH_BITS <= self.cursor));
         self.current.extend(now.iter().rev());
         later.iter().for_each(|&entry| self.put_later(entry));
+        self.put_in_buckets(last);
     }
 
     /// Keeps what comes after the bucket being served.
@@ -204,9 +218,8 @@ impl<E: Copy> Queue<E> {
 
     #[inline(always)]
     fn pop_event_with(&mut self, mut take: impl FnMut(&E)) -> Option<Time> {
-        if let Some(entry) = self.few.first() {
-            let at = entry.at;
-            take(&entry.event);
+        if let Some((at, held)) = self.few.first() {
+            take(&held.event);
             self.few.drop_first();
             self.len -= 1;
             return Some(Time::from_micros(at));
@@ -250,8 +263,8 @@ impl<E: Copy> Queue<E> {
 
     /// The queue holds something that comes before that time and sequence.
     fn is_before(&mut self, key: (u64, u32)) -> bool {
-        if let Some(entry) = self.few.first() {
-            return entry.key() < key;
+        if let Some((at, held)) = self.few.first() {
+            return (at, held.sequence) < key;
         }
         if self.current.is_empty() && self.near.is_empty() {
             if self.horizon == 0 {
@@ -273,7 +286,7 @@ impl<E: Copy> Queue<E> {
         // Buckets that have not been entered hold later instants only.
         let later = |at: Option<u64>| at.is_none_or(|at| at > now.micros());
         (now.micros() >> WIDTH_BITS <= self.cursor || self.horizon > now.micros())
-            && later(self.few.first().map(|entry| entry.at))
+            && later(self.few.first_time())
             && later(self.current.last().map(|entry| entry.at))
             && later(self.near.peek().map(|Reverse(entry)| entry.at))
             && later(self.timers.first().map(|(at, _)| at))
