@@ -137,7 +137,7 @@ impl Script {
             ActionKind::LabelNode(choice, key, value) => {
                 self.chosen(cx.plan, cx.world, choice)
                     .into_iter()
-                    .for_each(|node| cx.world.set_node_label(node, key, value));
+                    .for_each(|node| cx.world.set_node_label(node, key.as_str(), value.as_str()));
             }
             ActionKind::Untaint(choice, taint) => {
                 self.chosen(cx.plan, cx.world, choice).into_iter().for_each(|node| cx.world.remove_taint(node, taint));

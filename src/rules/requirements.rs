@@ -371,7 +371,8 @@ impl Requirements {
 
     /// The requirement on a label, if there is one.
     pub fn get(&self, key: &str) -> Option<&Requirement> {
-        self.find(key).ok().map(|index| &self.entries[index].1)
+        // There are few: going through them by length finds one sooner than halving them does.
+        self.entries.iter().find(|(other, _)| **other == *key).map(|(_, requirement)| requirement)
     }
 
     /// Whether a label may have a value.

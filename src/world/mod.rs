@@ -223,6 +223,7 @@ pub struct World {
     /// Addresses that pods of a node have given up, and since when.
     free_addresses: Vec<(NodeId, Address, Time)>,
     cluster_version: u64,
+    candidates_version: u64,
     /// Changes so far of what EndpointSlices are made of.
     slices_version: u64,
     /// That of the last change that was not of one pod alone.
@@ -356,6 +357,7 @@ impl World {
             address_cooldown: plan.flags.kubelet.address_cooldown,
             free_addresses: Vec::new(),
             cluster_version: 0,
+            candidates_version: 0,
             slices_version: 0,
             slices_renewed: 0,
             slices_moved: Vec::new(),
@@ -465,6 +467,12 @@ impl World {
         self.cluster_version
     }
 
+    /// As [`World::cluster_version`], but of those changes alone that may make a node a candidate for Karpenter's disruption, or give
+    /// budgets of NodePools more room.
+    pub fn candidates_version(&self) -> u64 {
+        self.candidates_version
+    }
+
     /// Counts how often somebody has replaced a pod's spec: while it stays, every pod is of the template that it came with.
     pub fn pod_edits(&self) -> u64 {
         self.pod_edits
@@ -473,12 +481,35 @@ impl World {
     /// Something changed that the journal does not tell.
     fn touch_cluster(&mut self) {
         self.cluster_version += 1;
+        self.candidates_version += 1;
+    }
+
+    /// Of the changes that move the cluster, those that may make a node a candidate, or leave a node with the disrupted taint that
+    /// nobody needs. The others make a node busier, or are of one that is not initialized yet.
+    #[inline]
+    fn may_make_candidates(&self, change: Change) -> bool {
+        let is_coming =
+            |node: NodeId| self.node(node).claim.is_some_and(|claim| self.claim(claim).initialized.is_none());
+        match change {
+            Change::PodBound(_)
+            | Change::PodNominated(_)
+            | Change::PodGate(..)
+            | Change::PodReady(_, true)
+            | Change::NodeCreated(_)
+            | Change::ClaimRegistered(_) => false,
+            // A budget that has begun to allow something is counted where it is written.
+            Change::PdbStatus(_) => false,
+            Change::NodeReady(node, _) | Change::NodeLabels(node) => !is_coming(node),
+            Change::NodeTaints(node) => self.node(node).taints.iter().any(|taint| taint.key == offering::DISRUPTED),
+            _ => true,
+        }
     }
 
     #[inline(always)]
     fn push(&mut self, change: Change) {
         if change.moves_cluster() {
-            self.touch_cluster();
+            self.cluster_version += 1;
+            self.candidates_version += u64::from(self.may_make_candidates(change));
         }
         self.note_for_slices(change);
         self.journal.push(change);

@@ -403,10 +403,10 @@ impl World {
         }
     }
 
-    /// Sets a label.
-    pub fn set_node_label(&mut self, node: NodeId, key: &str, value: &str) {
+    /// Sets a label. Texts that several nodes share are quickly compared.
+    pub fn set_node_label<T: AsRef<str> + Into<Arc<str>>>(&mut self, node: NodeId, key: T, value: T) {
         let entry = &mut self.nodes[node.index()];
-        if entry.labels.get(key) != Some(value) {
+        if entry.labels.get(key.as_ref()) != Some(value.as_ref()) {
             self.census.forget_labels(node);
             Arc::make_mut(&mut entry.labels).insert(key, value);
             self.count_node(node, true);

@@ -53,6 +53,9 @@ impl UnavailableOfferings {
     }
 }
 
+/// The key of the taint of a node that Karpenter is about to remove.
+pub const DISRUPTED: &str = "karpenter.sh/disrupted";
+
 /// The taint of a node that Karpenter has not registered.
 pub fn unregistered_taint() -> Taint {
     Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute)

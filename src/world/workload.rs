@@ -359,6 +359,7 @@ impl World {
         entry.observed = true;
         entry.reason = Some(if allowed > 0 { PdbReason::SufficientPods } else { PdbReason::InsufficientPods });
         if before != (healthy, desired, expected, allowed) {
+            self.candidates_version += u64::from(before.3 == 0 && allowed != 0);
             self.push(Change::PdbStatus(pdb));
         }
     }

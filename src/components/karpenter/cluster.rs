@@ -14,10 +14,11 @@ use crate::rules::labels::Labels;
 use crate::rules::requirements::{HOSTNAME, Requirements};
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect, tolerated};
-use crate::world::{ClaimId, Node, NodeClaim, NodeId, Owner, Pdb, Pod, PodId, World};
+use crate::world::{ClaimId, InstanceId, Node, NodeClaim, NodeId, Owner, Pdb, Pod, PodId, World};
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
+use crate::world::offering::DISRUPTED as DISRUPTED_KEY;
 pub use crate::world::offering::{Wanted, avoided_until, is_available, is_compatible, unregistered_taint};
 pub use catalog::{Catalog, Market, PoolFacts};
 
@@ -28,7 +29,7 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Asked about for every pod, so made once.
-static DISRUPTED: LazyLock<Taint> = LazyLock::new(|| Taint::new("karpenter.sh/disrupted", TaintEffect::NoSchedule));
+static DISRUPTED: LazyLock<Taint> = LazyLock::new(|| Taint::new(DISRUPTED_KEY, TaintEffect::NoSchedule));
 
 /// The taint of a node that Karpenter is about to remove.
 pub fn disrupted_taint() -> &'static Taint {
@@ -89,7 +90,7 @@ pub fn worst_launch_price(plan: &Plan, world: &World, id: InstanceTypeId, requir
 pub fn order_by_price(
     plan: &Plan,
     world: &World,
-    types: &mut Vec<InstanceTypeId>,
+    types: &mut [InstanceTypeId],
     requirements: &Requirements,
 ) -> [bool; CapacityType::ALL.len()] {
     let (wanted, mut kinds) = (Wanted::of(plan, requirements), [false; CapacityType::ALL.len()]);
@@ -159,50 +160,85 @@ pub struct StateNode<'a> {
 
 /// All nodes and launched claims, initialised ones first, then by name.
 pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
-    let present = world.nodes.iter().filter(|node| node.gone.is_none()).count();
-    let mut all: Vec<StateNode> = Vec::with_capacity(present + 4);
-    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        let claim = node.claim.map(|id| world.claim(id));
-        let unregistered = claim.filter(|claim| claim.registered.is_none());
-        let initialized = claim.is_none_or(|claim| claim.initialized.is_some());
-        all.push(StateNode {
-            node: Some(node.id),
-            claim: node.claim,
-            name: unregistered.map_or(&node.name, |claim| &claim.name),
-            labels: unregistered.map_or(&*node.labels, |claim| &claim.labels),
-            taints: lasting_taints(node, claim, initialized),
-            capacity: capacity(plan, world, node, initialized),
-            free: free(plan, world, node, initialized),
-            pods: &node.pods,
-            initialized,
-            pool: claim.map(|claim| claim.pool),
-            leaving: is_leaving(world, node.id),
-        });
-    }
-    for claim in on_their_way(world) {
-        let Some(instance) = claim.instance else { continue };
-        let entry = plan.instance_type(world.instances[instance.index()].instance_type);
-        all.push(StateNode {
-            node: None,
-            claim: Some(claim.id),
-            name: &claim.name,
-            labels: &claim.labels,
-            taints: Cow::Borrowed(&claim.taints),
-            capacity: Cow::Borrowed(machine_capacity(plan, claim, entry)),
-            free: entry.allocatable.clone(),
-            pods: &[],
-            initialized: false,
-            pool: Some(claim.pool),
-            leaving: is_claim_leaving(claim),
-        });
-    }
+    let present = world.nodes.iter().filter(|node| node.gone.is_none());
+    let launched = on_their_way(world).filter_map(|claim| Some(Machine::Coming(claim, claim.instance?)));
+    let mut machines: Vec<Machine> = Vec::with_capacity(world.nodes.len().min(64));
+    machines.extend(present.map(|node| Machine::Node(node, node.claim.map(|id| world.claim(id)))));
+    machines.extend(launched);
     // The names of a real cluster are random.
-    let drawn = |node: &StateNode| node.claim.map_or(0, |claim| plan.known_delays.place_of_name(claim.index()));
-    all.sort_by(|one, two| {
-        let by_name = || drawn(one).cmp(&drawn(two)).then_with(|| one.name.cmp(two.name));
-        two.initialized.cmp(&one.initialized).then_with(by_name)
+    let drawn = |claim: &NodeClaim| plan.known_delays.place_of_name(claim.id.index());
+    let drawn = |machine: &Machine| machine.claim().map_or(0, drawn);
+    machines.sort_by(|one, two| {
+        let by_name = || drawn(one).cmp(&drawn(two)).then_with(|| one.name().cmp(two.name()));
+        two.is_initialized().cmp(&one.is_initialized()).then_with(by_name)
     });
-    all
+    machines.iter().map(|machine| machine.state(plan, world)).collect()
+}
+
+/// What a [`StateNode`] is made of.
+enum Machine<'a> {
+    /// A node with its claim.
+    Node(&'a Node, Option<&'a NodeClaim>),
+    /// A launched claim without a node.
+    Coming(&'a NodeClaim, InstanceId),
+}
+
+impl<'a> Machine<'a> {
+    fn claim(&self) -> Option<&'a NodeClaim> {
+        match *self {
+            Machine::Node(_, claim) => claim,
+            Machine::Coming(claim, _) => Some(claim),
+        }
+    }
+
+    fn is_initialized(&self) -> bool {
+        matches!(self, Machine::Node(_, claim) if claim.is_none_or(|claim| claim.initialized.is_some()))
+    }
+
+    /// The claim's until it is registered.
+    fn name(&self) -> &'a Arc<str> {
+        match *self {
+            Machine::Node(node, claim) => {
+                claim.filter(|claim| claim.registered.is_none()).map_or(&node.name, |claim| &claim.name)
+            }
+            Machine::Coming(claim, _) => &claim.name,
+        }
+    }
+
+    fn state(&self, plan: &'a Plan, world: &'a World) -> StateNode<'a> {
+        let initialized = self.is_initialized();
+        match *self {
+            Machine::Node(node, claim) => StateNode {
+                node: Some(node.id),
+                claim: node.claim,
+                name: self.name(),
+                labels: claim.filter(|claim| claim.registered.is_none()).map_or(&*node.labels, |claim| &claim.labels),
+                taints: lasting_taints(node, claim, initialized),
+                capacity: capacity(plan, world, node, initialized),
+                free: free(plan, world, node, initialized),
+                pods: &node.pods,
+                initialized,
+                pool: claim.map(|claim| claim.pool),
+                leaving: is_leaving(world, node.id),
+            },
+            Machine::Coming(claim, instance) => {
+                let entry = plan.instance_type(world.instances[instance.index()].instance_type);
+                StateNode {
+                    node: None,
+                    claim: Some(claim.id),
+                    name: self.name(),
+                    labels: &claim.labels,
+                    taints: Cow::Borrowed(&claim.taints),
+                    capacity: Cow::Borrowed(machine_capacity(plan, claim, entry)),
+                    free: entry.allocatable.clone(),
+                    pods: &[],
+                    initialized,
+                    pool: Some(claim.pool),
+                    leaving: is_claim_leaving(claim),
+                }
+            }
+        }
+    }
 }
 
 /// NodeClaims without a node.

@@ -20,10 +20,15 @@ use crate::rules::requirements::{INSTANCE_TYPE, NODE_POOL, Requirements};
 use crate::rules::taint::Taint;
 use crate::world::{ClaimId, DisruptionReason, InstanceState, NodeClaim, Owner, PodId, World};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Which of several claims that expire at one instant is first.
 const EXPIRED: Purpose = Purpose::named("node_claim.expired");
+
+/// Labels of nodes, which all of them share.
+static REGISTERED: LazyLock<Arc<str>> = LazyLock::new(|| "karpenter.sh/registered".into());
+static INITIALIZED: LazyLock<Arc<str>> = LazyLock::new(|| "karpenter.sh/initialized".into());
+static TRUE: LazyLock<Arc<str>> = LazyLock::new(|| "true".into());
 
 /// Its memory.
 #[derive(Default)]
@@ -207,7 +212,7 @@ impl NodeClaims {
         let obstacle = obstacle(cx.world, claim);
         if claim.registered.is_none() {
             cx.world.remove_taint(node, &unregistered_taint());
-            cx.world.set_node_label(node, "karpenter.sh/registered", "true");
+            cx.world.set_node_label(node, REGISTERED.clone(), TRUE.clone());
             cx.world.register_claim(id);
             let kept = &mut self.of(id).obstacle;
             *kept = obstacle.or(kept.take());
@@ -216,7 +221,7 @@ impl NodeClaims {
         match obstacle {
             None => {
                 self.of(id).obstacle = None;
-                cx.world.set_node_label(node, "karpenter.sh/initialized", "true");
+                cx.world.set_node_label(node, INITIALIZED.clone(), TRUE.clone());
                 cx.world.initialize_claim(id);
                 true
             }

@@ -1,10 +1,10 @@
 //! A pass that found no candidate finds none again while what it reads stays as it was: then the loop need not look.
 //!
-//! In: the world after a pass that had nothing to weigh. Out: whether the next one may be spared. What a pass reads is the
-//! cluster, whose changes are counted where they could make a node a candidate ([`World::cluster_version`]), its own memory, and
-//! the clock. Where the clock alone could change the answer (schedules of budgets, durations of annotations, pools of v1beta1
-//! with their age), no pass is spared; of a nomination it is known when it ends, and one that comes later makes nothing a
-//! candidate.
+//! In: the world after a pass that had nothing to weigh, or whose methods rest after what they weighed. Out: whether the next one
+//! may be spared. What a pass reads is the cluster, whose changes are counted where they could make a node a candidate
+//! ([`World::candidates_version`]), its own memory, and the clock. Where the clock alone could change the answer (schedules of
+//! budgets, durations of annotations, pools of v1beta1 with their age), no pass is spared; of a nomination it is known when it
+//! ends, and one that comes later makes nothing a candidate.
 
 use super::balanced;
 use super::method::Method;
@@ -46,12 +46,12 @@ impl Calm {
         };
         let nominated = world.claims.iter().filter(|claim| claim.gone.is_none()).filter(matters);
         let until = nominated.map(|claim| claim.nominated_until).min().unwrap_or(Time::MAX);
-        Some(Calm { version: world.cluster_version(), recalls, until })
+        Some(Calm { version: world.candidates_version(), recalls, until })
     }
 
     /// It still holds.
     pub fn holds(&self, world: &World) -> bool {
-        self.version == world.cluster_version() && world.now < self.until
+        self.version == world.candidates_version() && world.now < self.until
     }
 }
 

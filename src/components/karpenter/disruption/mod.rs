@@ -98,7 +98,7 @@ pub struct Disruption {
     memo: [Option<u64>; Method::COUNT],
     /// Which methods had candidates to weigh in this pass.
     weighed: [bool; Method::COUNT],
-    /// The last pass had nothing to weigh.
+    /// The last pass had nothing to weigh, or weighed in vain what it will not weigh again.
     calm: Option<Calm>,
     /// The last pass ended with it.
     error: Option<String>,

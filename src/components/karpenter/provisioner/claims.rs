@@ -324,11 +324,11 @@ fn types_of(groups: &[DaemonGroup]) -> impl Iterator<Item = InstanceTypeId> {
     groups.iter().flat_map(|group| group.types.iter().copied())
 }
 
-/// The claim as it is created.
+/// The claim as it is created. `lowered`: `minValues` was, for the claim of its pool that was opened last.
 ///
 /// # Errors
 /// Its pods, when the types that a claim may list do not suffice for `minValues`.
-pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<NewNode, Vec<PodId>> {
+pub fn finished(scene: &Scene, template: &Template, lowered: bool, claim: OpenClaim) -> Result<NewNode, Vec<PodId>> {
     let (plan, world) = (scene.plan, scene.world);
     let mut types: Vec<InstanceTypeId> = claim.types().collect();
     let mut requirements = claim.requirements;
@@ -358,7 +358,7 @@ pub fn finished(scene: &Scene, template: &Template, claim: OpenClaim) -> Result<
         requests,
         labels,
         pods: claim.pods,
-        min_values_relaxed: template.min_values_relaxed,
+        min_values_relaxed: lowered,
     })
 }
 

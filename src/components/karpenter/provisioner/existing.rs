@@ -29,14 +29,14 @@ pub struct Existing<'a> {
     concerned: &'a [Arc<PodTemplate>],
     /// Its labels, of those that a pod of the pass asks for, and what its new pods added; made when the first pod looks.
     requirements: OnceCell<Requirements>,
+    /// The last wishes that its labels meet and that change nothing about them.
+    said: Option<Arc<Wishes>>,
     free: Resources,
     /// Ports that are taken; found out for the first pod that wants any.
     ports: OnceCell<Vec<HostPort>>,
     /// Volumes that it can attach, if it says so, and those that it has.
     limits: Option<&'a BTreeMap<String, usize>>,
     attached: Attached,
-    /// Its `consolidateAfter` does not run any more; found out when a simulation asks.
-    settled: OnceCell<bool>,
     /// New pods.
     pub pods: Vec<PodId>,
 }
@@ -57,8 +57,9 @@ pub fn node<'a>(
     if let Some(expected) = expected(world, state, daemons) {
         free -= &expected;
     }
-    let (requirements, ports, settled, pods) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Vec::new());
-    Existing { state, world, memo, concerned, requirements, free, ports, limits, attached, settled, pods }
+    let (requirements, ports, pods) = (OnceCell::new(), OnceCell::new(), Vec::new());
+    let said = None;
+    Existing { state, world, memo, concerned, requirements, said, free, ports, limits, attached, pods }
 }
 
 /// What daemons that are still to come will take; `None`: nothing.
@@ -109,11 +110,6 @@ impl Existing<'_> {
         })
     }
 
-    /// Its `consolidateAfter` does not run any more.
-    pub fn is_settled(&self) -> bool {
-        *self.settled.get_or_init(|| is_settled(self.world, self.state, self.world.now))
-    }
-
     fn ports(&self) -> &Vec<HostPort> {
         let world = self.world;
         let running = || self.state.pods.iter().filter(|&&pod| !world.pod(pod).is_finished());
@@ -141,7 +137,11 @@ impl Existing<'_> {
             return Err(Refusal::HostPort);
         }
         // Mostly a look at the labels tells that they stay as they are.
-        if topology.is_free() && wishes.volumes.is_empty() && wishes.requirements.are_said_by(self.state.labels) {
+        let is_said = || {
+            let before = self.said.as_ref().is_some_and(|said| Arc::ptr_eq(said, &pod.wishes));
+            before || wishes.requirements.are_said_by(self.state.labels)
+        };
+        if topology.is_free() && wishes.volumes.is_empty() && is_said() {
             debug_assert!(self.would_stay(wishes), "wishes that the labels meet would change them");
             return Ok(None);
         }
@@ -181,8 +181,10 @@ impl Existing<'_> {
         }
         attach(&mut self.attached, pod.wishes.attached.as_ref());
         self.pods.push(pod.id);
-        if let Some(requirements) = requirements {
-            self.requirements = OnceCell::from(requirements);
+        match requirements {
+            Some(requirements) => self.requirements = OnceCell::from(requirements),
+            None if self.said.as_ref().is_some_and(|said| Arc::ptr_eq(said, &pod.wishes)) => {}
+            None => self.said = Some(pod.wishes.clone()),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod packing;
 mod pods;
 pub mod pools;
 pub mod preferences;
+mod refusal;
 pub(in crate::components::karpenter) mod told;
 pub mod topology;
 mod volumes;

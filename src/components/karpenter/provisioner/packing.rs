@@ -13,9 +13,10 @@
 
 use super::claims::{self, OpenClaim};
 use super::existing::{self, Existing};
-use super::memo::Memo;
-use super::pools::{self, Template};
+use super::memo::{Memo, Pools};
+use super::pools;
 use super::preferences::{self, Wishes};
+pub use super::refusal::{Refusal, Unmet};
 use super::topology::{self, Topology, Universe};
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, order_by_price};
 use crate::plan::{CapacityType, InstanceTypeId, NodePoolId, Plan, PodTemplate, TemplateId};
@@ -63,70 +64,6 @@ pub struct Snapshot<'a> {
     pub pods: Vec<PodId>,
     /// Rules.
     pub options: Options,
-}
-
-/// What no instance type met. When all is false, each was met by some type, but by none at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unmet {
-    /// The labels asked for.
-    pub requirements: bool,
-    /// Allocatable, with an offering that can be had.
-    pub resources: bool,
-    /// An offering that can be had.
-    pub offering: bool,
-}
-
-/// Why a node, claim or pool does not take a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A taint.
-    Taint,
-    /// A host port is taken.
-    HostPort,
-    /// Not enough is free.
-    Resources,
-    /// Labels do not meet the pod's requirements.
-    Requirements,
-    /// No place where its volumes can be had.
-    Volume,
-    /// Spread, affinity or anti-affinity leaves no domain.
-    Topology,
-    /// No instance type is left.
-    Types(Unmet),
-    /// Too few distinct values are left for `minValues`.
-    MinValues,
-    /// The types that a claim may list do not suffice for `minValues`: the claim was dropped.
-    TruncatedMinValues,
-    /// The limits of the pool.
-    Limits,
-    /// The limit on the number of nodes of the pool is exactly used up.
-    NodeLimit,
-    /// Its `consolidateAfter` still runs.
-    Unsettled,
-    /// A reservation that it could use is taken: it waits for it.
-    Reserved,
-    /// It claims devices, which Karpenter does not plan with (`--ignore-dra-requests`, the default).
-    Devices,
-}
-
-impl Refusal {
-    /// In words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Refusal::Taint => "a taint is not tolerated",
-            Refusal::HostPort => "a host port is taken",
-            Refusal::Resources => "not enough is free",
-            Refusal::Requirements => "labels do not meet its requirements",
-            Refusal::Volume => "its volumes cannot be had there",
-            Refusal::Topology => "topology leaves no domain",
-            Refusal::Types(_) => "no available instance type fits",
-            Refusal::MinValues | Refusal::TruncatedMinValues => "minValues cannot be met",
-            Refusal::Limits | Refusal::NodeLimit => "the limits of the pool are used up",
-            Refusal::Unsettled => "its consolidateAfter still runs",
-            Refusal::Reserved => "the capacity reservation that it could use is taken",
-            Refusal::Devices => "it claims devices, which Karpenter does not plan with",
-        }
-    }
 }
 
 /// An existing node (or a launched claim without node) that got pods.
@@ -239,11 +176,17 @@ pub struct Scene<'a> {
 struct Scheduler<'a> {
     scene: Scene<'a>,
     topology: Topology<'a>,
-    existing: Vec<Existing<'a>>,
+    /// By node, once it may have room for a pod.
+    existing: Vec<Option<Box<Existing<'a>>>>,
+    memo: &'a Memo,
+    /// Templates whose rules count.
+    concerned: &'a [Arc<PodTemplate>],
     /// The wishes of the last pod, and whether it was exempt: existing nodes before this position do not take such a pod, and
     /// will not, for they only get fuller.
     refused: Option<(Arc<Wishes>, bool, usize)>,
-    templates: Vec<Template>,
+    pools: Arc<Pools>,
+    /// By template: `minValues` was lowered for the claim that was opened last.
+    lowered: Vec<bool>,
     nodes: &'a [&'a StateNode<'a>],
     /// What is left of the limits of each pool; found out when the first claim is opened.
     remaining: OnceCell<BTreeMap<NodePoolId, ResourceList>>,
@@ -332,17 +275,18 @@ impl<'a> Scheduler<'a> {
         let found = memo.pools(plan, world, catalog, &scene.market);
         let universe = universe((plan, world, catalog), concerned);
         let topology = Topology::new(world, &plan.namespaces, universe, &snapshot.nodes, &snapshot.pods);
-        let of_node = |&node| existing::node(world, node, &found.daemons, (memo, concerned));
-        let existing = snapshot.nodes.iter().map(of_node).collect();
         let soft = |taint: &Taint| taint.effect == TaintEffect::PreferNoSchedule;
         let eligible = world.node_pools.iter().filter(|spec| pools::is_eligible(spec));
         let tolerate_preferences = eligible.flat_map(|spec| &spec.taints).any(soft);
         Scheduler {
             scene,
             topology,
-            existing,
+            existing: snapshot.nodes.iter().map(|_| None).collect(),
+            memo,
+            concerned,
             refused: None,
-            templates: found.templates.clone(),
+            lowered: Vec::new(),
+            pools: found,
             nodes: &snapshot.nodes,
             remaining: OnceCell::new(),
             claims: Vec::new(),
@@ -372,8 +316,8 @@ impl<'a> Scheduler<'a> {
             pods.push(Work { id, origin, wishes });
         }
         if !self.topology.is_free() {
-            for node in &self.existing {
-                self.topology.register_host(node.state.host_name());
+            for node in self.nodes {
+                self.topology.register_host(node.host_name());
             }
         }
         pods.sort_by(|one, two| order(world, one, two));
@@ -381,23 +325,31 @@ impl<'a> Scheduler<'a> {
     }
 
     fn run(&mut self, pods: &[Work]) {
-        let mut queue: VecDeque<usize> = (0..pods.len()).collect();
-        let mut length_at_push: Vec<Option<usize>> = vec![None; pods.len()];
-        while let Some(index) = queue.pop_front() {
-            if length_at_push[index] == Some(queue.len() + 1) {
-                break;
+        // Pods that are to be tried again, with the length of the queue when they joined it.
+        let mut queue: VecDeque<(usize, usize)> = VecDeque::new();
+        for (index, left) in (0..pods.len()).rev().enumerate() {
+            if !self.try_place(&pods[index]) {
+                queue.push_back((index, left + queue.len() + 1));
             }
-            let pod = &pods[index];
-            match self.place(pod) {
-                Ok(()) => {
-                    self.errors.remove(&pod.id);
-                }
-                Err(refusals) => {
-                    self.errors.insert(pod.id, refusals);
-                    self.topology.update(pod.id, pod.origin, &pod.wishes.rules, false);
-                    queue.push_back(index);
-                    length_at_push[index] = Some(queue.len());
-                }
+        }
+        while let Some((index, _)) = queue.pop_front().filter(|&(_, length)| length != queue.len()) {
+            if !self.try_place(&pods[index]) {
+                queue.push_back((index, queue.len() + 1));
+            }
+        }
+    }
+
+    /// Whether a pod has a place now; else why not is noted.
+    fn try_place(&mut self, pod: &Work) -> bool {
+        match self.place(pod) {
+            Ok(()) => {
+                self.errors.remove(&pod.id);
+                true
+            }
+            Err(refusals) => {
+                self.errors.insert(pod.id, refusals);
+                self.topology.update(pod.id, pod.origin, &pod.wishes.rules, false);
+                false
             }
         }
     }
@@ -441,7 +393,7 @@ impl<'a> Scheduler<'a> {
         sort_slice(&mut self.order, |&one, &two| claims[one].pods.len() < claims[two].pods.len());
         for &index in &self.order {
             let claim = &self.claims[index];
-            let template = &self.templates[claim.template];
+            let template = &self.pools.templates[claim.template];
             if let Some(grown) = claim.takes(&self.scene, &self.topology, template, pod) {
                 self.claims[index].grow(&mut self.scene, pod, grown);
                 let requirements = &self.claims[index].requirements;
@@ -460,25 +412,15 @@ impl<'a> Scheduler<'a> {
     fn add_to_existing(&mut self, pod: &Work) -> bool {
         let exempt = self.exempt.is_none_or(|exempt| exempt.contains(&pod.id));
         let first = self.first_to_ask(pod, exempt);
-        let mut taker = self.existing.len();
-        for (index, node) in self.existing.iter_mut().enumerate().skip(first) {
-            if !exempt && !node.is_settled() {
-                self.asking.iter_mut().for_each(|asking| asking.nodes.push(Refusal::Unsettled));
-                continue;
-            }
-            let requirements = match node.takes(&self.topology, pod) {
-                Ok(requirements) => requirements,
-                Err(refusal) => {
-                    self.asking.iter_mut().for_each(|asking| asking.nodes.push(refusal));
-                    continue;
+        let mut taker = self.nodes.len();
+        for index in first..self.nodes.len() {
+            match self.add_to_node(index, pod, exempt) {
+                Ok(()) => {
+                    taker = index;
+                    break;
                 }
-            };
-            node.add(pod, requirements);
-            if !self.topology.is_free() {
-                self.topology.record(pod.subject(), &node.state.taints, node.requirements());
+                Err(refusal) => self.asking.iter_mut().for_each(|asking| asking.nodes.push(refusal)),
             }
-            taker = index;
-            break;
         }
         match &mut self.refused {
             Some((wishes, of_exempt, before)) if Arc::ptr_eq(wishes, &pod.wishes) && *of_exempt == exempt => {
@@ -486,7 +428,27 @@ impl<'a> Scheduler<'a> {
             }
             other => *other = Some((pod.wishes.clone(), exempt, taker)),
         }
-        taker < self.existing.len()
+        taker < self.nodes.len()
+    }
+
+    fn add_to_node(&mut self, index: usize, pod: &Work, exempt: bool) -> Result<(), Refusal> {
+        let (world, state) = (self.scene.world, self.nodes[index]);
+        if !exempt && !existing::is_settled(world, state, world.now) {
+            return Err(Refusal::Unsettled);
+        }
+        let entry = &mut self.existing[index];
+        // Daemons that are still to come leave no more room than there is.
+        if entry.is_none() && !claims::fits(&pod.wishes.template.requests, &state.free) {
+            return Err(Refusal::Resources);
+        }
+        let made = || Box::new(existing::node(world, state, &self.pools.daemons, (self.memo, self.concerned)));
+        let node = entry.get_or_insert_with(made);
+        let requirements = node.takes(&self.topology, pod)?;
+        node.add(pod, requirements);
+        if !self.topology.is_free() {
+            self.topology.record(pod.subject(), &state.taints, node.requirements());
+        }
+        Ok(())
     }
 
     /// The first existing node that may take a pod: those before it refused the last one, which wished for the same. Rules about
@@ -497,17 +459,18 @@ impl<'a> Scheduler<'a> {
         };
         let free = self.asking.is_none() && self.topology.is_free();
         let first = self.refused.as_ref().filter(|_| free).filter(alike).map_or(0, |&(_, _, first)| first);
-        let refuses = |node: &Existing| (!exempt && !node.is_settled()) || node.takes(&self.topology, pod).is_err();
-        debug_assert!(self.existing[..first].iter().all(refuses), "a node takes a pod that it refused before");
+        let refuses = |node: &Existing| node.takes(&self.topology, pod).is_err();
+        let known = self.existing[..first].iter().flatten();
+        debug_assert!(!exempt || known.clone().all(|node| refuses(node)), "a node takes a pod that it refused before");
         first
     }
 
     /// Opens a claim of the first pool that takes the pod.
     fn open(&mut self, pod: &Work) -> Result<(), Vec<Refusal>> {
         let mut refusals = Vec::new();
-        for index in 0..self.templates.len() {
+        let pools = self.pools.clone();
+        for (index, template) in pools.templates.iter().enumerate() {
             self.note_pool(index, refusals.last().copied());
-            let template = &self.templates[index];
             let mut groups = template.groups.to_vec();
             if let Some(remaining) = self.remaining().get(&template.pool) {
                 if remaining.extended.get("nodes") == Some(&0) {
@@ -533,10 +496,10 @@ impl<'a> Scheduler<'a> {
                     let mut claim = fresh;
                     claim.grow(&mut self.scene, pod, grown);
                     self.charge_limits(&claim);
-                    self.templates[index].min_values_relaxed = claim.is_relaxed(&self.templates[index]);
+                    self.lowered.resize(pools.templates.len(), false);
+                    self.lowered[index] = claim.is_relaxed(template);
                     self.topology.register_host(&host);
-                    let taints = &self.templates[index].spec.taints;
-                    self.topology.record(pod.subject(), taints, &claim.requirements);
+                    self.topology.record(pod.subject(), &template.spec.taints, &claim.requirements);
                     self.order.push(self.claims.len());
                     self.claims.push(claim);
                     return Ok(());
@@ -554,14 +517,14 @@ impl<'a> Scheduler<'a> {
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        self.note_pool(self.templates.len(), refusals.last().copied());
+        self.note_pool(pools.templates.len(), refusals.last().copied());
         Err(refusals)
     }
 
     /// For who wants to read it: what the pool before position `next` said.
     fn note_pool(&mut self, next: usize, said: Option<Refusal>) {
         if let (Some(asking), Some(before), Some(said)) = (&mut self.asking, next.checked_sub(1), said) {
-            asking.pools.push((self.templates[before].pool, said));
+            asking.pools.push((self.pools.templates[before].pool, said));
         }
     }
 
@@ -571,7 +534,7 @@ impl<'a> Scheduler<'a> {
 
     /// A pool's limits lose the largest capacity among the types of a new claim.
     fn charge_limits(&mut self, claim: &OpenClaim) {
-        let pool = self.templates[claim.template].pool;
+        let pool = self.pools.templates[claim.template].pool;
         self.remaining();
         let Some(remaining) = self.remaining.get_mut().and_then(|remaining| remaining.get_mut(&pool)) else { return };
         let plan = self.scene.plan;
@@ -582,7 +545,7 @@ impl<'a> Scheduler<'a> {
     fn results(self) -> Results {
         let mut results = Results { relaxed: self.relaxed, asked: self.asked, ..Results::default() };
         let world = self.scene.world;
-        for node in self.existing.into_iter().filter(|node| !node.pods.is_empty()) {
+        for node in self.existing.into_iter().flatten().filter(|node| !node.pods.is_empty()) {
             results.existing.push(Placed {
                 node: node.state.node,
                 claim: node.state.claim,
@@ -595,8 +558,8 @@ impl<'a> Scheduler<'a> {
         let mut claims: Vec<Option<OpenClaim>> = self.claims.into_iter().map(Some).collect();
         for index in self.order {
             let Some(claim) = claims[index].take() else { continue };
-            let template = &self.templates[claim.template];
-            match claims::finished(&self.scene, template, claim) {
+            let template = &self.pools.templates[claim.template];
+            match claims::finished(&self.scene, template, self.lowered[claim.template], claim) {
                 Ok(claim) => results.claims.push(claim),
                 Err(pods) => {
                     results.errors.extend(pods.into_iter().map(|pod| (pod, vec![Refusal::TruncatedMinValues])));

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A pool that nodes may be created of.
-#[derive(Clone)]
 pub struct Template {
     /// The pool.
     pub pool: NodePoolId,
@@ -23,9 +22,7 @@ pub struct Template {
     /// Requirements of its nodes.
     pub requirements: Requirements,
     /// Its types, by the daemons that run on them.
-    pub groups: Arc<[DaemonGroup]>,
-    /// `minValues` was lowered for the claim that was opened last.
-    pub min_values_relaxed: bool,
+    pub groups: Vec<DaemonGroup>,
 }
 
 /// Types that the same daemons run on.
@@ -198,8 +195,8 @@ pub fn templates(
             continue;
         }
         let requirements = facts.requirements.clone();
-        let groups = daemon_groups(catalog, spec, &requirements, types, daemons).into();
-        templates.push(Template { pool, spec: spec.clone(), requirements, groups, min_values_relaxed: false });
+        let groups = daemon_groups(catalog, spec, &requirements, types, daemons);
+        templates.push(Template { pool, spec: spec.clone(), requirements, groups });
     }
     templates
 }
