@@ -2,7 +2,7 @@
 
 use super::change::{Change, DeleteCause};
 use super::ids::{NodeId, PodId, ReplicaSetId};
-use super::rollout::name_of;
+use super::rollout::push_numbered;
 use super::{Condition, World};
 use crate::engine::{Span, Time};
 use crate::plan::{DaemonSetId, TemplateId};
@@ -608,7 +608,12 @@ impl World {
             return name.to_string();
         }
         match entry.owner {
-            Owner::ReplicaSet(id) => name_of(&self.replica_set_name(id), "-", entry.ordinal),
+            Owner::ReplicaSet(id) => {
+                let mut name = String::with_capacity(64);
+                self.push_replica_set_name(&mut name, id);
+                push_numbered(&mut name, "-", entry.ordinal);
+                name
+            }
             Owner::DaemonSet(id) => format!("{}-{}", self.daemon_sets[id.index()].name, entry.ordinal),
             Owner::Bare => format!("pod-{}", entry.ordinal),
         }

@@ -429,21 +429,35 @@ impl World {
 
     /// Name of a ReplicaSet.
     pub fn replica_set_name(&self, replica_set: ReplicaSetId) -> String {
+        let mut name = String::new();
+        self.push_replica_set_name(&mut name, replica_set);
+        name
+    }
+
+    /// Writes the name of a ReplicaSet behind a text.
+    pub(super) fn push_replica_set_name(&self, text: &mut String, replica_set: ReplicaSetId) {
         let entry = &self.replica_sets[replica_set.index()];
         match (entry.deployment, &entry.given_name) {
-            (_, Some(name)) => name.to_string(),
-            (Some(deployment), None) => name_of(&self.deployments[deployment.index()].spec.name, "-r", entry.revision),
-            (None, None) => format!("rs{}", entry.id.0 + 1),
+            (_, Some(name)) => text.push_str(name),
+            (Some(deployment), None) => {
+                text.push_str(&self.deployments[deployment.index()].spec.name);
+                push_numbered(text, "-r", entry.revision);
+            }
+            (None, None) => push_numbered(text, "rs", entry.id.0 + 1),
         }
     }
 }
 
-/// The name of what belongs to another, in one piece of memory: it is made for each pod.
-pub(super) fn name_of(owner: &str, between: &str, number: u32) -> String {
+/// Writes a number and what is before it behind a text. Names are made for each pod: general formatting would be most of
+/// their cost.
+pub(super) fn push_numbered(text: &mut String, before: &str, number: u32) {
+    text.push_str(before);
     // Any such number has ten digits at most.
-    let mut name = String::with_capacity(owner.len() + between.len() + 10);
-    name.push_str(owner);
-    name.push_str(between);
-    name.push_str(&number.to_string());
-    name
+    let (mut digits, mut first, mut left) = ([0; 10], 10, number);
+    while first == digits.len() || left > 0 {
+        first -= 1;
+        digits[first] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    text.extend(digits[first..].iter().map(|&digit| char::from(digit)));
 }

@@ -318,7 +318,9 @@ fn pod(value: &Value, created: Time, stored: Option<Rc<Pod>>, name: Name) -> Res
     let written = |condition: &&Condition| condition.kind.starts_with("target-health.");
     let kept = stored.iter().flat_map(|pod| &pod.conditions).filter(written).cloned();
     conditions.extend(kept);
+    let is_true = |condition: &Condition| &*condition.kind == "ContainersReady" && condition.status == Status::True;
     Ok(Pod {
+        containers_ready: conditions.iter().any(is_true),
         uid: stored.as_ref().map_or_else(|| text(&value["metadata"]["uid"]).into(), |pod| pod.uid.clone()),
         created: stored.as_ref().map_or(created, |pod| pod.created),
         node: text(&value["spec"]["nodeName"]).into(),

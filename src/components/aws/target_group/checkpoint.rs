@@ -113,17 +113,27 @@ impl Deferred {
     /// A reconcile was skipped: a full one follows `delay` later, unless there was one within `memory`.
     pub fn skipped(&mut self, name: &Name, now: Time, delay: impl FnOnce() -> Span, memory: Span) {
         if !self.is_processed(name, now) {
-            self.processed.insert(name.clone(), now + memory);
-            let due = now + delay();
-            self.due.entry(name.clone()).and_modify(|at| *at = due.min(*at)).or_insert(due);
+            self.process(name, now + memory);
+            self.defer(name, now + delay());
         }
     }
 
     /// A reconcile was made in full.
     pub fn reconciled(&mut self, name: &Name, now: Time, memory: Span) {
         if !self.is_processed(name, now) {
-            self.processed.insert(name.clone(), now + memory);
+            self.process(name, now + memory);
         }
+    }
+
+    /// Hours pass between two of these.
+    #[cold]
+    fn process(&mut self, name: &Name, until: Time) {
+        self.processed.insert(name.clone(), until);
+    }
+
+    #[cold]
+    fn defer(&mut self, name: &Name, due: Time) {
+        self.due.entry(name.clone()).and_modify(|at| *at = due.min(*at)).or_insert(due);
     }
 
     fn is_processed(&self, name: &Name, now: Time) -> bool {
@@ -174,6 +184,7 @@ mod tests {
                 created: Time::ZERO + Span::from_millis(created_millis),
                 node: "".into(),
                 gates: Vec::new(),
+                containers_ready: false,
                 conditions: Vec::new(),
                 other: "".into(),
             };

@@ -162,7 +162,9 @@ impl Controller {
                 self.sleeping.insert(name.clone(), now + span);
             }
             Next::End(outcome) => {
-                self.running.retain(|(other, _)| other != name);
+                if let Some(place) = self.running.iter().position(|(other, _)| other == name) {
+                    self.running.swap_remove(place);
+                }
                 outside.note(name, Note::Done(outcome));
                 match outcome {
                     Outcome::Ok => self.queue.forget(name),

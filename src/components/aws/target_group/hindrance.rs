@@ -38,8 +38,13 @@ impl Hindrance {
     }
 }
 
-/// What the faults in force do to a call; `key` is that of its draws.
+/// What the faults in force do to a call; `key` is that of its draws. Mostly there are none.
 pub fn hinder(cx: &Cx, call: &Call, key: u64) -> Hindrance {
+    if cx.world.faults.contains(&true) { hindered(cx, call, key) } else { Hindrance::default() }
+}
+
+#[cold]
+fn hindered(cx: &Cx, call: &Call, key: u64) -> Hindrance {
     let in_force = InForce::new(cx.plan, &cx.world.faults);
     let kind = match call.action {
         Action::Describe(_) => LoadBalancerCall::Describe,
@@ -51,9 +56,6 @@ pub fn hinder(cx: &Cx, call: &Call, key: u64) -> Hindrance {
     }
     let share = in_force.throttled();
     let mut hindrance = Hindrance::default();
-    if share <= 0.0 {
-        return hindrance;
-    }
     // Without noise as often as on average.
     let expected = if share < 1.0 { (share / (1.0 - share)).round() as u64 } else { u64::MAX };
     let fails = |attempt: u64| match cx.random {

@@ -8,7 +8,7 @@ use super::text::Text;
 use crate::engine::StableState;
 use crate::plan::{Plan, PodTemplate, ServiceId, ServiceSpec, TargetGroupId, TargetPort};
 use crate::world::{self, Address, NodeId, NodeReadiness, PodId, TargetId, TargetReason, TargetState, World};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Names {
     /// The endpoint of each pod as it was shown last, and its address.
     endpoints: Vec<Option<(Address, Rc<Endpoint>)>>,
     /// Pods that were shown as an endpoint for the first time lately.
-    appeared: Vec<PodId>,
+    appeared: VecDeque<PodId>,
     by_name: HashMap<Name, PodId, StableState>,
     /// The namespace of the pod that was named last: mostly all have the same.
     namespace: Option<Rc<str>>,
@@ -75,7 +75,7 @@ impl Names {
         let named = nodes_named[id.index()].get_or_insert_with(|| {
             let name = Name::new("", &*world.node(id).name);
             nodes.insert(name.name.clone(), id);
-            (name, format!("aws:///zone/{}", instance_id(id)).into())
+            (name, instance_id("aws:///zone/", id).into())
         });
         named.clone()
     }
@@ -114,7 +114,7 @@ impl Names {
             self.endpoints.resize(place + 1, None);
         }
         if self.endpoints[place].is_none() {
-            self.appeared.push(entry.pod);
+            self.appeared.push_back(entry.pod);
         }
         let endpoint = Rc::new(Endpoint {
             address: Some(self.address(entry.pod, entry.address)),
@@ -126,9 +126,9 @@ impl Names {
         endpoint
     }
 
-    /// Pods that were shown as an endpoint for the first time since the last call.
-    pub fn take_appeared(&mut self) -> Vec<PodId> {
-        std::mem::take(&mut self.appeared)
+    /// The next of the pods that were shown as an endpoint for the first time lately.
+    pub fn next_appeared(&mut self) -> Option<PodId> {
+        self.appeared.pop_front()
     }
 
     /// A target by address or instance id, and port.
@@ -141,7 +141,7 @@ impl Names {
             return known.clone();
         }
         let entry = &world.targets[id.index()];
-        let text = entry.node.map(|node| Text::from(instance_id(node)));
+        let text = entry.node.map(|node| Text::from(instance_id("", node)));
         // A pod's address is one text wherever it is shown, so that comparisons need not look into it.
         let text = text.unwrap_or_else(|| self.address(entry.pod, entry.address));
         let target = Target { id: text, port: entry.port };
@@ -175,9 +175,10 @@ impl Names {
         if self.registrations[group.index()].0 == *present {
             return self.registrations[group.index()].1.clone();
         }
-        let (mut of_these, mut known) = std::mem::take(&mut self.registrations[group.index()]);
-        let all = Rc::make_mut(&mut known);
-        if all.0.len() == of_these.len() {
+        let mut registrations = std::mem::take(&mut self.registrations);
+        let (of_these, known) = &mut registrations[group.index()];
+        let all = Rc::make_mut(known);
+        if all.0.len() == of_these.len() && !present.starts_with(of_these) {
             let mut left = present.iter().peekable();
             of_these.retain(|id| left.next_if_eq(&id).is_some());
             if of_these.len() < all.0.len() {
@@ -186,14 +187,15 @@ impl Names {
             }
         }
         // Where one stood before another of the same target, that may show again: all of them are looked at.
-        let new = present.strip_prefix(&*of_these).unwrap_or_else(|| {
+        let new = present.strip_prefix(&**of_these).unwrap_or_else(|| {
             of_these.clear();
             all.0.clear();
             present
         });
         new.iter().for_each(|&id| all.put(self.target(world, id), id));
         of_these.extend(new);
-        self.registrations[group.index()] = (of_these, known.clone());
+        let known = known.clone();
+        self.registrations = registrations;
         known
     }
 
@@ -291,23 +293,19 @@ impl Registrations {
 /// A pod's object; its gates as the world has them.
 pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
     let (entry, template) = (world.pod(id), world.template_of(id));
-    let (name, nothing, ready) = (names.of_pod(world, id), names.word(""), names.word("ContainersReady"));
+    let (name, nothing) = (names.of_pod(world, id), names.word(""));
     let gates: Vec<Rc<str>> = template.readiness_gates.iter().map(|gate| names.word(gate)).collect();
-    let condition = |kind: &Rc<str>, value: bool| Condition {
-        kind: kind.clone(),
-        status: Status::of(value),
-        reason: nothing.clone(),
-        text: nothing.clone(),
-        since: None,
+    let condition = |(kind, value): (&Rc<str>, &Option<bool>)| {
+        let (status, nothing) = (Status::of((*value)?), nothing.clone());
+        Some(Condition { kind: kind.clone(), status, reason: nothing.clone(), text: nothing, since: None })
     };
-    let written = gates.iter().zip(&entry.gate_conditions);
-    let written = written.filter_map(|(gate, value)| Some(condition(gate, (*value)?)));
     Pod {
         // No other pod has the same generated name.
         uid: if entry.bare_name.is_none() { name.name.clone() } else { id.0.to_string().into() },
         created: entry.created.whole_second(),
         node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name.clone()),
-        conditions: std::iter::once(condition(&ready, entry.containers_ready.is_true())).chain(written).collect(),
+        containers_ready: entry.containers_ready.is_true(),
+        conditions: gates.iter().zip(&entry.gate_conditions).filter_map(condition).collect(),
         gates,
         other: nothing,
         name,
@@ -333,9 +331,14 @@ pub fn node(world: &World, names: &mut Names, id: NodeId) -> Node {
     }
 }
 
-/// The id of a node's instance, as targets show it.
-fn instance_id(id: NodeId) -> String {
-    format!("i-{:017x}", id.0)
+/// The id of a node's instance, as targets show it: 17 hexadecimal digits. One is made for each node: general formatting
+/// would be most of the cost.
+fn instance_id(before: &str, id: NodeId) -> String {
+    let mut text = String::with_capacity(before.len() + 19);
+    text.push_str(before);
+    text.push_str("i-000000000");
+    text.extend((0..8).rev().filter_map(|place| char::from_digit(id.0 >> (4 * place) & 0xf, 16)));
+    text
 }
 
 /// A Service's object.

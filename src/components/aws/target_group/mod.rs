@@ -227,19 +227,17 @@ impl TargetGroupController {
             self.api.delete(cx.now, Span::ZERO, objects::Kind::Pod, &name);
             return;
         }
-        // Nothing of it changes but its first condition; what was written about gates is in the stored object.
-        let status = Status::of(cx.world.pod(id).containers_ready.is_true());
-        if stored.conditions[0].status == status {
-            return;
+        // Nothing else of it changes; what was written about gates is in the stored object.
+        let containers_ready = cx.world.pod(id).containers_ready.is_true();
+        if stored.containers_ready != containers_ready {
+            let pod = Pod { containers_ready, ..Pod::clone(stored) };
+            self.write(cx, Object::Pod(Rc::new(pod)));
         }
-        let mut pod = Pod::clone(stored);
-        pod.conditions[0].status = status;
-        self.write(cx, Object::Pod(Rc::new(pod)));
     }
 
     fn write_endpoints(&mut self, cx: &mut Cx, service: ServiceId) {
         let endpoints = mirror::endpoints(cx.plan, cx.world, &mut self.names, service);
-        for appeared in self.names.take_appeared() {
+        while let Some(appeared) = self.names.next_appeared() {
             if cx.world.pod(appeared).gone.is_none() && self.written.insert(appeared) {
                 let pod = mirror::pod(cx.world, &mut self.names, appeared);
                 self.write(cx, Object::Pod(Rc::new(pod)));

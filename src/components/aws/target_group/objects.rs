@@ -402,7 +402,9 @@ pub struct Pod {
     pub node: Rc<str>,
     /// `spec.readinessGates`.
     pub gates: Vec<Rc<str>>,
-    /// `status.conditions`.
+    /// Condition ContainersReady is True.
+    pub containers_ready: bool,
+    /// `status.conditions`; of a run's pods only those of gates.
     pub conditions: Vec<Condition>,
     /// The rest of it.
     pub other: Rc<str>,
@@ -417,11 +419,6 @@ impl Pod {
     /// Has a readiness gate of that type.
     pub fn has_gate(&self, gate: &str) -> bool {
         self.gates.iter().any(|other| is_same(other, gate))
-    }
-
-    /// Condition ContainersReady is True.
-    pub fn has_containers_ready(&self) -> bool {
-        self.condition("ContainersReady").is_some_and(|condition| condition.status == Status::True)
     }
 }
 
@@ -522,8 +519,13 @@ impl Objects {
 fn exchange<K: Ord + Clone, T>(objects: &mut BTreeMap<K, Rc<T>>, name: impl Fn(&T) -> &K, new: Rc<T>) -> Option<Rc<T>> {
     match objects.get_mut(name(&new)) {
         Some(place) => Some(std::mem::replace(place, new)),
-        None => objects.insert(name(&new).clone(), new),
+        None => add(objects, name(&new).clone(), new),
     }
+}
+
+#[cold]
+fn add<K: Ord, T>(objects: &mut BTreeMap<K, Rc<T>>, name: K, new: Rc<T>) -> Option<Rc<T>> {
+    objects.insert(name, new)
 }
 
 /// A merge patch of a binding: what differs from the copy that it was computed against.

@@ -54,7 +54,9 @@ impl WorkQueue {
 
     /// Forgets the failures of a binding.
     pub fn forget(&mut self, name: &Name) {
-        self.failures.remove(name);
+        if !self.failures.is_empty() {
+            self.failures.remove(name);
+        }
     }
 
     fn put(&mut self, name: &Name, ready_at: Option<Time>) {
@@ -100,7 +102,9 @@ impl WorkQueue {
 
     /// A reconcile has ended.
     pub fn done(&mut self, name: &Name) {
-        self.running.retain(|other| other != name);
+        if let Some(place) = self.running.iter().position(|other| other == name) {
+            self.running.swap_remove(place);
+        }
     }
 
     /// Reconciles that run.

@@ -27,6 +27,9 @@ use crate::plan::flags::LoadBalancerFlags;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Within so many places the next target is mostly found.
+const NEAR: usize = 4;
+
 /// One lock for all bindings while targets are described. Source: `targetsCacheMutex`.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
@@ -130,8 +133,8 @@ pub struct Reconcile {
     conflicts: usize,
     before: Rc<str>,
     after: Rc<str>,
-    /// In the order of targets, each once.
-    wanted: Rc<Vec<Wanted>>,
+    /// In the order of targets, each once; until it is matched with what is registered.
+    wanted: Option<Rc<Vec<Wanted>>>,
     potentially_ready: bool,
     networking_failed: bool,
     /// Pods with a gate and the health of their targets, in the order in which their gates are written.
@@ -165,7 +168,7 @@ impl Reconcile {
             conflicts: 0,
             before: checkpoint.clone(),
             after: checkpoint,
-            wanted: Rc::default(),
+            wanted: None,
             potentially_ready: false,
             networking_failed: false,
             gated: Vec::new(),
@@ -178,6 +181,8 @@ impl Reconcile {
         let next = match reconcile.goal {
             Goal::Deletion if !reconcile.binding.finalizer => Next::End(Outcome::Ok),
             Goal::Deletion => reconcile.list(work),
+            // Mostly it is there.
+            Goal::Targets | Goal::BackendMissing if reconcile.binding.finalizer => reconcile.resolve(work),
             Goal::Targets | Goal::BackendMissing => reconcile.add_finalizer(work),
         };
         (Some(reconcile), next)
@@ -292,8 +297,7 @@ impl Reconcile {
         };
         self.after = resolved.checkpoint;
         self.potentially_ready = resolved.potentially_ready;
-        self.wanted = resolved.wanted;
-        let pods = self.wanted.iter().filter_map(Wanted::pod);
+        let pods = resolved.wanted.iter().filter_map(Wanted::pod);
         if self.before == self.after
             && !self.potentially_ready
             && !has_gate_to_flip(pods, &self.binding.gate, work.flags)
@@ -301,6 +305,7 @@ impl Reconcile {
             skip(&self.binding.name, work);
             return Next::End(Outcome::Ok);
         }
+        self.wanted = Some(resolved.wanted);
         self.list(work)
     }
 
@@ -368,13 +373,14 @@ impl Reconcile {
     /// Matches what is wanted with what is registered: pods whose gates count, targets that are missing; those too many are
     /// returned. All in the order of the targets; of several alike the last counts.
     fn match_targets(&mut self, targets: &[Known]) -> Vec<Target> {
-        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = self.wanted.take().unwrap_or_default();
         let (mut present, mut leaving, mut next) = (vec![None; wanted.len()], Vec::new(), 0);
         for known in targets.iter().filter(|known| !known.is_draining()) {
             let order = |want: &Wanted| Text::order_with_ports(want.key(), (&known.target.id, known.target.port));
-            // Healthy targets are mostly listed in their order: one follows another.
-            let follows = wanted.get(next).is_some_and(|want| order(want).is_eq());
-            match if follows { Ok(next) } else { wanted.binary_search_by(order) } {
+            // Most targets are listed in their order, but for those that became healthy lately.
+            let is_same = |want: &Wanted| want.port == known.target.port && want.id.is_shared_with(&known.target.id);
+            let near = wanted[next..].iter().take(NEAR).position(is_same);
+            match near.map_or_else(|| wanted.binary_search_by(order), |passed| Ok(next + passed)) {
                 Ok(place) => {
                     present[place] = Some(known);
                     next = place + 1;

@@ -208,7 +208,7 @@ pub fn judge(copies: &Objects, endpoint: &Endpoint, pod: Option<&Rc<Pod>>, gate:
     if endpoint.is_ready() {
         return Standing::Counted;
     }
-    if !pod.has_containers_ready() {
+    if !pod.containers_ready {
         return if pod.has_gate(gate) { Standing::PotentiallyReady } else { Standing::Out };
     }
     match copies.nodes.get(&pod.node).and_then(|node| node.ready) {

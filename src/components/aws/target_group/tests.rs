@@ -57,17 +57,15 @@ fn name(name: &str) -> Name {
 
 /// A gated pod on a node that is Ready.
 fn pod(containers_ready: bool) -> Pod {
-    let status = if containers_ready { Status::True } else { Status::False };
-    let nothing = Rc::<str>::from("");
-    let kind = "ContainersReady".into();
     Pod {
         name: name("web-0"),
         uid: "1".into(),
         created: START,
         node: "n1".into(),
         gates: vec![GATE.into()],
-        conditions: vec![Condition { kind, status, reason: nothing.clone(), text: nothing.clone(), since: None }],
-        other: nothing,
+        containers_ready,
+        conditions: Vec::new(),
+        other: "".into(),
     }
 }
 

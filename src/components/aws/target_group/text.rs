@@ -24,6 +24,11 @@ impl Text {
         self.0.hash
     }
 
+    /// Both are one text in one place of memory.
+    pub fn is_shared_with(&self, other: &Text) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Its beginning as a number: of two ids whose beginnings differ and are not 0, the one with the lesser is first.
     pub fn beginning(&self) -> u128 {
         self.0.head
