@@ -332,7 +332,7 @@ impl<'a> Scheduler<'a> {
                 queue.push_back((index, left + queue.len() + 1));
             }
         }
-        while let Some((index, _)) = queue.pop_front().filter(|&(_, length)| length != queue.len()) {
+        while let Some((index, _)) = queue.pop_front().filter(|&(_, length)| length != queue.len() + 1) {
             if !self.try_place(&pods[index]) {
                 queue.push_back((index, queue.len() + 1));
             }
