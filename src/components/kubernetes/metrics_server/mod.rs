@@ -179,7 +179,7 @@ impl MetricsServer {
             for (page, at) in pages.iter_mut().zip(scrapes) {
                 let at = tick(at);
                 let counter = used_before.saturating_sub(nanos(rate, cx.now.since(at)));
-                page.extend(page_of(containers, memory, pod, at, counter));
+                read_page(containers, (pod, memory), (at, counter), |sample| page.push(sample));
             }
             let last = tick(cx.now);
             let counter = used_before.saturating_sub(nanos(rate, cx.now.since(last)));
@@ -221,12 +221,12 @@ impl MetricsServer {
             } else {
                 kept.catch_up(cx, entry);
             }
-            if let (Some(containers), Some((at, used))) = (running, kept.sample) {
-                for sample in page_of(containers, kept.memory, kept.pod, at, used) {
+            if let (Some(containers), Some(last)) = (running, kept.sample) {
+                read_page(containers, (kept.pod, kept.memory), last, |sample| {
                     // KWOK reports that every container started in 1970.
                     let start = if flags.stepwise { Some(0) } else { sample.start };
                     storage.read(&Sample { start, ..sample }, flags.resolution);
-                }
+                });
             }
             cx.world.cpu.get_mut(kept.pod.index()).into_iter().for_each(CpuMeter::forget);
         }
@@ -366,24 +366,26 @@ fn memory_of(cx: &Cx, pod: PodId) -> u64 {
     app.map_or(MEMORY_UNKNOWN, |app| app.memory.max(1) as u64)
 }
 
-/// The pod's lines on its kubelet's page, where its application takes that much memory.
-#[inline]
-fn page_of(
+/// Hands on the pod's lines on its kubelet's page, where its application takes that much memory.
+#[inline(always)]
+fn read_page(
     containers: &[ContainerStatus],
-    memory: u64,
-    pod: PodId,
-    at: Time,
-    used: u64,
-) -> impl Iterator<Item = Sample<PodId>> {
-    let running = containers.iter().enumerate().filter_map(|(n, status)| Some((n, status.running_since?)));
-    running.map(move |(container, start)| Sample {
-        pod,
-        container: container as u16,
-        start: Some(nanos_since_1970(start)),
-        timestamp: at,
-        cpu_nanos: if container == 0 { used } else { idle_nanos(at.since(start)).max(1) },
-        memory: if container == 0 { memory } else { MEMORY_UNKNOWN / 4 },
-    })
+    (pod, memory): (PodId, u64),
+    (at, used): (Time, u64),
+    mut read: impl FnMut(Sample<PodId>),
+) {
+    for (container, status) in containers.iter().enumerate() {
+        let Some(start) = status.running_since else { continue };
+        let is_first = container == 0;
+        read(Sample {
+            pod,
+            container: container as u16,
+            start: Some(nanos_since_1970(start)),
+            timestamp: at,
+            cpu_nanos: if is_first { used } else { idle_nanos(at.since(start)).max(1) },
+            memory: if is_first { memory } else { MEMORY_UNKNOWN / 4 },
+        });
+    }
 }
 
 /// The latest instant not after `at` on the grid through `tick`.

@@ -349,7 +349,7 @@ impl Scheduler {
         let view = view(cx.plan, cx.world, &self.cluster, &self.assumed, &self.nominated);
         let (start, tells) = (self.start_index, cx.recorder.explains());
         let inputs = if tells { None } else { Inputs::of(&view, pod, start) };
-        let decision = match self.refused.take().filter(|refused| Some(&refused.inputs) == inputs.as_ref()) {
+        let decision = match self.refused.take_if(|refused| Some(&refused.inputs) == inputs.as_ref()) {
             Some(Refused { decision, .. }) => {
                 debug_assert!(decision.is_same(&decide_for(&view, pod, start, tells)), "a node changed unnoticed");
                 decision
