@@ -133,7 +133,7 @@ impl<E: Copy> Queue<E> {
         let sequence = self.next_sequence();
         self.len += 1;
         if self.cursor == ALL_FEW {
-            self.put_in_order(at.micros(), Held { sequence, event });
+            self.put_in_order(at.micros(), sequence, event);
         } else {
             self.put_in_buckets(Entry { at: at.micros(), sequence, event });
         }
@@ -150,9 +150,9 @@ impl<E: Copy> Queue<E> {
 
     /// Adds to the one list, while everything lies there. Out of line: it needs more registers than the ring does.
     #[inline(never)]
-    fn put_in_order(&mut self, at: u64, held: Held<E>) {
-        if !self.few.put(at, held) {
-            self.begin_ring(Entry { at, sequence: held.sequence, event: held.event });
+    fn put_in_order(&mut self, at: u64, sequence: u32, event: E) {
+        if !self.few.put(at, Held { sequence, event }) {
+            self.begin_ring(Entry { at, sequence, event });
         }
     }
 
