@@ -468,7 +468,7 @@ impl World {
     }
 
     /// As [`World::cluster_version`], but of those changes alone that may make a node a candidate for Karpenter's disruption, or give
-    /// budgets of NodePools more room.
+    /// budgets of NodePools more room. Whether every claim has its instance is not counted.
     pub fn candidates_version(&self) -> u64 {
         self.candidates_version
     }
@@ -494,9 +494,13 @@ impl World {
             Change::PodBound(_)
             | Change::PodNominated(_)
             | Change::PodGate(..)
-            | Change::PodReady(_, true)
             | Change::NodeCreated(_)
+            | Change::ClaimCreated(_)
+            | Change::InstanceLaunched(_)
+            | Change::ClaimLaunched(_)
             | Change::ClaimRegistered(_) => false,
+            // Only some budgets let a pod go because it is not Ready.
+            Change::PodReady(_, ready) => !ready && self.pdbs.iter().any(|pdb| pdb.spec.always_allow_unhealthy),
             // A budget that has begun to allow something is counted where it is written.
             Change::PdbStatus(_) => false,
             Change::NodeReady(node, _) | Change::NodeLabels(node) => !is_coming(node),

@@ -162,17 +162,15 @@ pub struct StateNode<'a> {
 pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
     let present = world.nodes.iter().filter(|node| node.gone.is_none());
     let launched = on_their_way(world).filter_map(|claim| Some(Machine::Coming(claim, claim.instance?)));
-    let mut machines: Vec<Machine> = Vec::with_capacity(world.nodes.len().min(64));
-    machines.extend(present.map(|node| Machine::Node(node, node.claim.map(|id| world.claim(id)))));
-    machines.extend(launched);
+    let machines = present.map(|node| Machine::Node(node, node.claim.map(|id| world.claim(id)))).chain(launched);
     // The names of a real cluster are random.
     let drawn = |claim: &NodeClaim| plan.known_delays.place_of_name(claim.id.index());
-    let drawn = |machine: &Machine| machine.claim().map_or(0, drawn);
-    machines.sort_by(|one, two| {
-        let by_name = || drawn(one).cmp(&drawn(two)).then_with(|| one.name().cmp(two.name()));
-        two.is_initialized().cmp(&one.is_initialized()).then_with(by_name)
-    });
-    machines.iter().map(|machine| machine.state(plan, world)).collect()
+    let place = |machine: &Machine<'a>| (!machine.is_initialized(), machine.claim().map_or(0, drawn), machine.name());
+    // Keys are sorted, not the large things that are made in their order.
+    let mut placed = Vec::with_capacity(world.nodes.len().min(64));
+    placed.extend(machines.map(|machine| (place(&machine), machine)));
+    placed.sort_by(|(one, _), (two, _)| one.cmp(two));
+    placed.iter().map(|(_, machine)| machine.state(plan, world)).collect()
 }
 
 /// What a [`StateNode`] is made of.

@@ -231,7 +231,8 @@ impl Disruption {
     /// A pass would find as little as the last one did.
     fn is_calm(&mut self, cx: &Cx) -> bool {
         let fresh = cx.now.since(self.state_since) < cx.plan.flags.karpenter.memo;
-        let calm = self.calm.is_some_and(|calm| (fresh || !calm.recalls) && calm.holds(cx.world));
+        let lasts = |calm: Calm| (fresh || !calm.recalls) && calm.holds(cx.world);
+        let calm = self.calm.is_some_and(lasts) && cluster::is_synced(cx.world);
         debug_assert!(!calm || self.would_rest(cx), "the cluster changed, and its version did not");
         calm
     }
