@@ -169,7 +169,7 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
     // Keys are sorted, not the large things that are made in their order.
     let mut placed = Vec::with_capacity(world.nodes.len().min(64));
     placed.extend(machines.map(|machine| (place(&machine), machine)));
-    placed.sort_by(|(one, _), (two, _)| one.cmp(two));
+    placed.sort_by_key(|(place, _)| *place);
     placed.iter().map(|(_, machine)| machine.state(plan, world)).collect()
 }
 
