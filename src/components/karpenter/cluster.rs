@@ -3,6 +3,7 @@
 //! Source: core `pkg/controllers/state/{cluster,statenode}.go`, `pkg/utils/pod/scheduling.go`, `pkg/utils/pdb`,
 //! `pkg/utils/disruption`, `pkg/cloudprovider/types.go`.
 
+pub mod burdens;
 mod catalog;
 
 use crate::engine::Span;

@@ -1,6 +1,5 @@
 //! Karpenter core 1.14 with the AWS provider.
 
-mod burdens;
 pub mod cluster;
 pub mod disruption;
 #[cfg(test)]

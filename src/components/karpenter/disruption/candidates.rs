@@ -6,7 +6,7 @@
 use super::balanced;
 use super::method::Method;
 use super::notes::{Notes, sentence};
-use crate::components::karpenter::burdens::{Burden, Burdens};
+use crate::components::karpenter::cluster::burdens::{Burden, Burdens};
 use crate::components::karpenter::cluster::{
     Blocks, DO_NOT_DISRUPT, budget_block, eviction_hold, forbids_disruption, holds, is_leaving, is_reschedulable,
 };

@@ -10,7 +10,7 @@ use super::method::Method;
 use super::notes::Notes;
 use super::simulation::{Failure, Move, Scene, Simulation, simulate};
 use super::static_drift;
-use crate::components::karpenter::burdens::Burdens;
+use crate::components::karpenter::cluster::burdens::Burdens;
 use crate::plan::NodePoolId;
 use crate::record::Reason;
 use crate::world::NodeClaim;

@@ -4,7 +4,7 @@
 
 use super::candidates::{Candidate, Class, is_occupied};
 use super::notes::Notes;
-use crate::components::karpenter::burdens::Burdens;
+use crate::components::karpenter::cluster::burdens::Burdens;
 use crate::plan::ConsolidationPolicy;
 use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};

@@ -8,7 +8,7 @@ use super::packing::asked_keys;
 use super::pools::{self, AsWritten, Daemon, Template};
 use super::preferences::{self, Wishes};
 use super::volumes;
-use crate::components::karpenter::burdens::Burdens;
+use crate::components::karpenter::cluster::burdens::Burdens;
 use crate::components::karpenter::cluster::{Catalog, Market, StateNode, pool_type, zone_named};
 use crate::plan::{
     CapacityType, InstanceTypeId, NodePoolId, NodePoolSpec, Plan, PodTemplate, TemplateId, Volumes, ZoneId,

@@ -3,7 +3,7 @@
 //! In: templates and PodDisruptionBudgets. Out: by template, whether pods forbid disruption by annotation, which budget selects
 //! them, what an eviction costs. Who edits a template or a budget makes a new one, and that is looked at anew.
 
-use super::cluster::{Hold, cost_of_eviction, do_not_disrupt, eviction_budget};
+use super::{Hold, cost_of_eviction, do_not_disrupt, eviction_budget};
 use crate::plan::{PdbSpec, PodTemplate, TemplateId};
 use crate::world::World;
 use std::sync::Arc;
