@@ -248,6 +248,15 @@ spec:
     spec: { containers: [{ name: web, resources: { requests: { cpu: 100m } } }] }
 ";
 
+/// What the manifests that were not found would have held is not missed.
+#[test]
+fn of_objects_in_a_misspelt_folder_nothing_is_said() {
+    let scenario = "manifests: [aps/]\ncluster:\n  region: us-east-1\n  zones: [us-east-1a]\n  nodes:\n    - { node_pool: web, \
+                    instance_type: m5.large, zone: us-east-1a }\nexpect: [time_to_serve of deployment web <= 3m]\n";
+    let text = said_of_scenario("folder", scenario, SMALL);
+    assert!(text.contains("E001") && text.contains("1 error\n") && !text.contains("E016"), "{text}");
+}
+
 /// Below a misspelt key, kind, name or path are further mistakes: all are told at once, and nothing that only follows.
 #[test]
 fn what_stands_below_a_misspelt_name_is_told_in_the_same_pass() {
@@ -404,6 +413,9 @@ fn a_hook_that_takes_the_whole_grace_period_is_warned_of() {
     let long = said_of("long-hook", &manifests(30));
     assert!(long.contains("W166") && long.contains("sleeps 30 s, and it is killed 30 s after"), "{long}");
     assert!(!said_of("short-hook", &manifests(29)).contains("W166"));
+    let unit = manifests(30).replace("spec: { containers", "spec: { terminationGracePeriodSeconds: 45s, containers");
+    let text = said_of("grace-with-unit", &unit);
+    assert!(text.contains("write it as seconds, without a unit: 45") && !text.contains("W166"), "{text}");
 }
 
 /// An autoscaler that can read nothing is as silent in a cluster: a condition says it, and nobody looks.

@@ -154,7 +154,7 @@ fn page(plan: &Plan, answer: &Answer) -> String {
     out += &paragraphs(&texts);
     if let Some(best) = &answer.best {
         out.push('\n');
-        out += &manifest(best.pre_stop, best.grace, answer.present.1);
+        out += &manifest(container(plan, answer), best.pre_stop, best.grace, answer.present.1);
     }
     out
 }
@@ -182,6 +182,13 @@ fn verdict(answer: &Answer, share: f64, confidence: f64) -> String {
             format!("Smallest that holds: preStop {}, grace period {}: {meaning}.", best.pre_stop, best.grace)
         }
     }
+}
+
+/// The container whose preStop was tried.
+fn container<'a>(plan: &'a Plan, answer: &Answer) -> &'a str {
+    let deployment = plan.apps[answer.question.app.index()].deployment;
+    let template = plan.template(plan.deployments[deployment.index()].template);
+    template.containers.first().map_or("", |container| &container.name)
 }
 
 fn present(answer: &Answer) -> String {
@@ -213,8 +220,8 @@ fn about_grace(best: &Point, present: Span) -> String {
     );
     if present > best.grace {
         text += &format!(
-            " The longer {present} of the manifests loses nothing either: it is kept below, as requests may last longer than those \
-             of this scenario. Shorten it only where what hangs should end sooner, or a node waits for it."
+            " With this preStop the longer {present} of the manifests loses nothing either: it is kept below, as requests may last \
+             longer than those of this scenario. Shorten it only where what hangs should end sooner, or a node waits for it."
         );
     } else if present < best.grace {
         text += &format!(" The {present} of the manifests is less: the kubelet would kill what is still at work then.");

@@ -93,8 +93,8 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     template.preempts = fields.choice("preemptionPolicy", &preemption, problems).unwrap_or(true);
     template.scheduling_gates = named_items(fields, "schedulingGates", "name", problems);
     template.readiness_gates = named_items(fields, "readinessGates", "conditionType", problems);
-    template.termination_grace =
-        fields.seconds("terminationGracePeriodSeconds", problems).unwrap_or(Span::from_secs(30));
+    let grace = fields.seconds("terminationGracePeriodSeconds", problems);
+    template.termination_grace = grace.unwrap_or(Span::from_secs(30));
     template.restart_policy = fields.choice("restartPolicy", &RESTART, problems).unwrap_or_default();
     template.host_network = fields.boolean("hostNetwork", problems).unwrap_or(false);
     template.hostname = fields.text("hostname", problems).unwrap_or_default();
@@ -103,7 +103,10 @@ fn spec(fields: &mut Fields<'_>, template: &mut PodTemplate, problems: &mut Prob
     template.claims_devices = !fields.list("resourceClaims", problems).is_empty();
     template.node_name = fields.text("nodeName", problems).filter(|name| !name.is_empty());
     template.requests = template.count();
-    say_long_hooks(fields, template, problems);
+    // Of a grace period that cannot be read nothing follows.
+    if grace.is_some() || fields.get("terminationGracePeriodSeconds").is_none() {
+        say_long_hooks(fields, template, problems);
+    }
 }
 
 /// A preStop hook that takes all of the grace period: the process is killed without having been asked to stop.

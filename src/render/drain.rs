@@ -65,13 +65,14 @@ pub fn paragraphs(texts: &[String]) -> String {
     out
 }
 
-/// How to write it into the pod template; a longer grace period that is there stays.
-pub fn manifest(pre_stop: Span, grace: Span, present: Span) -> String {
+/// How to write it into the pod template, whose first container is named so; a longer grace period that is there stays.
+pub fn manifest(container: &str, pre_stop: Span, grace: Span, present: Span) -> String {
     let sleep = if pre_stop.is_zero() {
         String::new()
     } else {
         let seconds = pre_stop.whole_seconds();
-        format!("    containers:\n      - lifecycle: {{ preStop: {{ sleep: {{ seconds: {seconds} }} }} }}\n")
+        let hook = format!("lifecycle: {{ preStop: {{ sleep: {{ seconds: {seconds} }} }} }}");
+        format!("    containers:\n      - name: {container}\n        {hook}\n")
     };
     let enough =
         if present > grace { format!(" # as it is; {} is enough", grace.whole_seconds()) } else { String::new() };
@@ -90,9 +91,10 @@ mod tests {
 
     #[test]
     fn a_longer_grace_period_that_is_there_stays_and_a_shorter_one_grows() {
-        let lines = |present: u64| manifest(Span::from_secs(15), Span::from_secs(18), Span::from_secs(present));
+        let lines = |present: u64| manifest("web", Span::from_secs(15), Span::from_secs(18), Span::from_secs(present));
         assert!(lines(60).contains("terminationGracePeriodSeconds: 60 # as it is; 18 is enough\n"), "{}", lines(60));
         assert!(lines(10).contains("terminationGracePeriodSeconds: 18\n"), "{}", lines(10));
-        assert!(lines(18).contains("sleep: { seconds: 15 }"), "{}", lines(18));
+        let hook = "      - name: web\n        lifecycle: { preStop: { sleep: { seconds: 15 } } }\n";
+        assert!(lines(18).ends_with(hook), "{}", lines(18));
     }
 }

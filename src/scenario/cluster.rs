@@ -577,11 +577,12 @@ pub(crate) fn find(
     let name = reader::text(node, path, problems)?;
     let found = names.iter().position(|known| *known == name);
     if found.is_none() {
-        problems.push(
-            Diagnostic::error("E016", node.place, format!("{path}: there is no {what} `{name}`"))
-                .label(format!("unknown {what}"))
-                .suggest(&name, names.iter().copied()),
-        );
+        let problem = Diagnostic::error("E016", node.place, format!("{path}: there is no {what} `{name}`"))
+            .label(format!("unknown {what}"))
+            .suggest(&name, names.iter().copied());
+        // Kinds of objects are written with a capital, and manifests hold them.
+        let is_object = what.starts_with(|first: char| first.is_ascii_uppercase());
+        problems.push(if is_object { problem.missing_object() } else { problem });
     }
     found
 }

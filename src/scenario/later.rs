@@ -93,7 +93,8 @@ pub(crate) fn delete(node: &Node, path: &str, draft: &mut Draft) -> Option<Actio
         let names = names(&draft.plan);
         let message = format!("{path}: there is no `{written}`; what can be deleted is named as Kind/name");
         let names = names.iter().map(String::as_str);
-        draft.problems.push(Diagnostic::error("E016", node.place, message).suggest(&written, names));
+        let problem = Diagnostic::error("E016", node.place, message).suggest(&written, names);
+        draft.problems.push(problem.missing_object());
     }
     object.map(ActionKind::Delete)
 }

@@ -457,6 +457,7 @@ fn read_manifests(fields: &mut Fields<'_>, draft: &mut Draft) {
         };
         if found.is_empty() {
             draft.problems.error("E001", item.place, format!("the folder {written} holds no manifests"));
+            draft.problems.is_unread = true;
         }
         for path in found {
             let before = draft.problems.error_count();

@@ -147,7 +147,15 @@ impl<'n> Fields<'n> {
 
     /// A count of whole seconds, as Kubernetes' `...Seconds` fields are.
     pub fn seconds(&mut self, key: &'static str, problems: &mut Problems) -> Option<Span> {
-        let value = self.integer_in(key, 0, i64::from(u32::MAX), problems)?;
+        let node = self.get(key)?;
+        let value = match duration_for_seconds(node) {
+            Some(seconds) => {
+                let said = of_wrong_type(node, &self.at(key), "a whole number");
+                problems.push(said.help(format!("write it as seconds, without a unit: {seconds}")));
+                return None;
+            }
+            None => integer_in(node, &self.at(key), 0, i64::from(u32::MAX), problems)?,
+        };
         Some(Span::from_secs(value.unsigned_abs()))
     }
 
@@ -206,6 +214,13 @@ fn wrong_number(node: &Node, path: &str, expected: &str, problems: &mut Problems
         }
         _ => said,
     });
+}
+
+/// The seconds of a duration, such as `45s`, where Kubernetes wants their number.
+fn duration_for_seconds(node: &Node) -> Option<u64> {
+    let span = units::duration(node.text()?).ok().filter(|span| !span.is_zero())?;
+    let is_whole = Span::from_secs(span.whole_seconds()) == span;
+    (is_whole && node.text()?.parse::<f64>().is_err()).then(|| span.whole_seconds())
 }
 
 /// The items of a list.

@@ -587,7 +587,7 @@ fn check_scope(expectation: &Expectation, node: &Node, path: &str, draft: &mut D
             let message = format!("{path}: there is no Deployment `{name}`");
             let place =
                 reader::inside(node, node.text().and_then(|text| text.find(name)).unwrap_or(0), &draft.problems);
-            draft.problems.push(Diagnostic::error("E016", place, message).suggest(name, names));
+            draft.problems.push(Diagnostic::error("E016", place, message).suggest(name, names).missing_object());
         }
     }
     let length = draft.plan.until.since(draft.plan.start).micros();
