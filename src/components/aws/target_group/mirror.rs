@@ -300,8 +300,8 @@ pub fn pod(world: &World, names: &mut Names, id: PodId) -> Pod {
         Some(Condition { kind: kind.clone(), status, reason: nothing.clone(), text: nothing, since: None })
     };
     Pod {
-        // No other pod has the same generated name.
-        uid: if entry.bare_name.is_none() { name.name.clone() } else { id.0.to_string().into() },
+        // A name may come back, as that of a Deployment that is deleted and applied anew.
+        uid: id.0.to_string().into(),
         created: entry.created.whole_second(),
         node: entry.node.map_or_else(|| nothing.clone(), |node| names.of_node(world, node).0.name.clone()),
         containers_ready: entry.containers_ready.is_true(),
