@@ -174,6 +174,17 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
     placed.iter().map(|(_, machine)| machine.state(plan, world)).collect()
 }
 
+/// A machine with a node, as it was before that came, and as it is now.
+pub fn before_and_after_joining<'a>(
+    plan: &'a Plan,
+    world: &'a World,
+    claim: &'a NodeClaim,
+) -> Option<[StateNode<'a>; 2]> {
+    let (before, now) =
+        (Machine::Coming(claim, claim.instance?), Machine::Node(world.node(claim.node?), Some(claim)));
+    Some([before, now].map(|machine| machine.state(plan, world)))
+}
+
 /// What a [`StateNode`] is made of.
 enum Machine<'a> {
     /// A node with its claim.

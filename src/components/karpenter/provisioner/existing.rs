@@ -53,13 +53,19 @@ pub fn node<'a>(
     for &pod in state.pods.iter().filter(|&&pod| limits.is_some() && !world.pod(pod).is_finished()) {
         attach(&mut attached, volumes::attached(&world.volumes, world.template_of(pod)).as_ref());
     }
+    let free = room(world, state, daemons);
+    let (requirements, ports, pods) = (OnceCell::new(), OnceCell::new(), Vec::new());
+    let said = None;
+    Existing { state, world, memo, concerned, requirements, said, free, ports, limits, attached, pods }
+}
+
+/// What is free on a machine for others than its daemons.
+pub fn room(world: &World, state: &StateNode, daemons: &[Daemon]) -> Resources {
     let mut free = state.free.clone();
     if let Some(expected) = expected(world, state, daemons) {
         free -= &expected;
     }
-    let (requirements, ports, pods) = (OnceCell::new(), OnceCell::new(), Vec::new());
-    let said = None;
-    Existing { state, world, memo, concerned, requirements, said, free, ports, limits, attached, pods }
+    free
 }
 
 /// What daemons that are still to come will take; `None`: nothing.

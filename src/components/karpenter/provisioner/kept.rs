@@ -3,11 +3,13 @@
 //!
 //! In: what a pass looks at. Out: the plan of the last pass, if that looked at the same. Nodes are compared by the count of
 //! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; of those that leave
-//! nothing is read but the pods that need another place, unless pods have rules about others. Whatever else may be replaced is
-//! compared by the very memory that was looked at. Not kept are plans that buy machines (prices order their types), and
-//! those of a time in which offerings are avoided.
+//! nothing is read but the pods that need another place, unless pods have rules about others. A machine whose node has come since
+//! may be to the pods what it was before. Whatever else may be replaced is compared by the very memory that was looked at. Not
+//! kept are plans that buy machines (prices order their types), and those of a time in which offerings are avoided.
 //!
 //! [`Census::versions`]: crate::world::census::Census::versions
+
+mod joined;
 
 use super::memo::{Memo, Pools};
 use super::packing::{Refusal, Results};
@@ -129,22 +131,37 @@ fn machines(world: &World, rules: bool) -> impl Iterator<Item = Machine> {
     }))
 }
 
-/// The machines of now are those.
-fn machines_are(world: &World, rules: bool, known: &[Machine]) -> bool {
-    let mut known = known.iter();
-    let mut nodes = world.nodes.iter().filter(|node| node.gone.is_none());
-    let mut launched = on_their_way(world).filter(|claim| claim.instance.is_some());
+/// The claims of those machines whose nodes have come since, in order of their ids; `None`: the machines of now are others in more
+/// than that.
+fn come_since(world: &World, rules: bool, known: &[Machine]) -> Option<Vec<ClaimId>> {
+    let (nodes, launched) = known.split_at(known.partition_point(|machine| machine.node.is_some()));
     let is_node = |machine: &Machine, node: &Node| {
         let leaving = is_leaving(world, node.id);
         (machine.node, machine.claim, machine.leaving) == (Some(node.id), node.claim, leaving)
             && if leaving && !rules { machine.state == State::Leaving } else { machine.state.is_of(world, node) }
     };
+    let (mut nodes, mut come) = (nodes.iter(), Vec::new());
+    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+        match nodes.next() {
+            Some(machine) if is_node(machine, node) => {}
+            Some(_) => return None,
+            None => come.push(node.claim?),
+        }
+    }
+    if nodes.next().is_some() {
+        return None;
+    }
+    come.sort_unstable();
+    let has_come = |machine: &&Machine| machine.claim.is_some_and(|claim| come.binary_search(&claim).is_ok());
+    let mut left = launched.iter().filter(|machine| !has_come(machine));
     let is_claim = |machine: &Machine, claim: &NodeClaim| {
         (machine.node, machine.claim, machine.leaving) == (None, Some(claim.id), is_claim_leaving(claim))
     };
-    nodes.all(|node| known.next().is_some_and(|machine| is_node(machine, node)))
-        && launched.all(|claim| known.next().is_some_and(|machine| is_claim(machine, claim)))
-        && known.next().is_none()
+    let mut on_their_way = on_their_way(world).filter(|claim| claim.instance.is_some());
+    let same = on_their_way.all(|claim| left.next().is_some_and(|machine| is_claim(machine, claim)))
+        && left.next().is_none()
+        && launched.iter().filter(has_come).count() == come.len();
+    same.then_some(come)
 }
 
 /// A plan, with all that it was made from.
@@ -177,24 +194,38 @@ impl Kept {
         })
     }
 
-    /// What a pass for these pods would plan, those of machines that leave included; `None`: something has changed.
+    /// What a pass for these pods would plan, those of machines that leave included; `None`: something has changed. `tells`:
+    /// somebody reads of which nodes a plan speaks.
     pub fn plan_of(
-        &self,
+        &mut self,
         (plan, world, catalog): (&Plan, &World, &Catalog),
-        memo: &Memo,
+        (memo, tells): (&Memo, bool),
         pods: &[PodId],
-    ) -> Option<&Arc<Results>> {
+    ) -> Option<Arc<Results>> {
         let is_same = |((known, template), &pod): (&(PodId, Memory<PodTemplate>), &PodId)| {
             *known == pod && Arc::ptr_eq(&template.0, world.template_of(pod))
         };
-        let holds = self.pods.len() == pods.len()
+        let asks_the_same = self.pods.len() == pods.len()
             && self.pods.iter().zip(pods).all(is_same)
-            && self.rules == have_rules(world, pods)
-            && machines_are(world, self.rules, &self.machines)
-            && Arc::ptr_eq(&self.volumes, &world.volumes)
+            && self.rules == have_rules(world, pods);
+        if !asks_the_same {
+            return None;
+        }
+        let come = come_since(world, self.rules, &self.machines)?;
+        let holds = Arc::ptr_eq(&self.volumes, &world.volumes)
             && !world.unavailable_offerings.is_any_avoided(world.now)
             && Arc::ptr_eq(&self.pools, &memo.pools(plan, world, catalog, &Market::of(plan, world, catalog)));
-        holds.then_some(&self.results)
+        if !holds {
+            return None;
+        }
+        if !come.is_empty() {
+            let plans_all = self.results.errors.is_empty();
+            if tells || self.rules || !plans_all || !self.are_as_before((plan, world), memo, pods, &come) {
+                return None;
+            }
+            self.machines = machines(world, self.rules).collect();
+        }
+        Some(self.results.clone())
     }
 }
 
@@ -223,7 +254,7 @@ mod tests {
         world.now += Span::from_secs(10);
         let (_, after) = plan_pass((&plan, &world, &catalog), options.clone(), &mut kept);
         assert!(Arc::ptr_eq(&before, &after), "nothing has changed");
-        let kept = kept.expect("it buys nothing");
+        let mut kept = kept.expect("it buys nothing");
         let mut edited = plan.clone();
         edit_pool(&mut edited, |pool| pool.weight += 1);
         let until = world.now + Span::from_secs(1);
@@ -243,7 +274,7 @@ mod tests {
             let mut world = world.clone();
             change(&mut world);
             let (pods, _) = waiting(&world, &options.memo);
-            let plan = kept.plan_of((&plan, &world, &catalog), &options.memo, &pods);
+            let plan = kept.plan_of((&plan, &world, &catalog), (&options.memo, false), &pods);
             assert!(plan.is_none(), "change {number}");
         }
     }
@@ -264,9 +295,9 @@ mod tests {
             world.add_taint(leaving, Taint::new("soft", TaintEffect::PreferNoSchedule));
             let (waiting, _) = waiting(world, &options.memo);
             assert_eq!(waiting, pods);
-            let kept = kept.expect("it buys nothing");
-            let after = kept.plan_of((&plan, world, &catalog), &options.memo, &waiting);
-            after.is_some_and(|after| Arc::ptr_eq(&before, after))
+            let mut kept = kept.expect("it buys nothing");
+            let after = kept.plan_of((&plan, world, &catalog), (&options.memo, false), &waiting);
+            after.is_some_and(|after| Arc::ptr_eq(&before, &after))
         };
         assert!(keeps(&mut world.clone()));
         let mut apart = crate::components::karpenter::fixture::template(500, 256);

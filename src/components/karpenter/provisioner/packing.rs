@@ -139,6 +139,22 @@ pub struct Results {
     pub asked: BTreeMap<PodId, Asked>,
 }
 
+impl Results {
+    /// A plan that buys nothing does the same: the same pods wait for the same machines, whatever those are called by now.
+    pub fn does_the_same(&self, other: &Results) -> bool {
+        let alike = |(one, two): (&Placed, &Placed)| {
+            let same = if one.claim.is_some() { one.claim == two.claim } else { one.node == two.node };
+            same && one.pods == two.pods
+        };
+        self.claims.is_empty()
+            && other.claims.is_empty()
+            && self.existing.len() == other.existing.len()
+            && self.existing.iter().zip(&other.existing).all(alike)
+            && (&self.errors, &self.ignored) == (&other.errors, &other.ignored)
+            && self.relaxed.keys().eq(other.relaxed.keys())
+    }
+}
+
 /// A pod of the pass and what is left of its wishes.
 pub struct Work {
     /// The pod.
@@ -239,7 +255,7 @@ pub fn asked_keys<'a>(templates: impl Iterator<Item = &'a PodTemplate>) -> BTree
 
 /// Templates whose rules count in a pass: those of its pods, and of bound pods that keep others away; in the order of
 /// their ids.
-fn concerned(world: &World, pods: &[PodId]) -> Vec<Arc<PodTemplate>> {
+pub(super) fn concerned(world: &World, pods: &[PodId]) -> Vec<Arc<PodTemplate>> {
     let mut distinct: Vec<TemplateId> = pods.iter().map(|&pod| world.pod(pod).template).collect();
     distinct.dedup();
     if topology::may_repel(world) {
