@@ -174,15 +174,14 @@ pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
     placed.iter().map(|(_, machine)| machine.state(plan, world)).collect()
 }
 
-/// A machine with a node, as it was before that came, and as it is now.
-pub fn before_and_after_joining<'a>(
-    plan: &'a Plan,
-    world: &'a World,
-    claim: &'a NodeClaim,
-) -> Option<[StateNode<'a>; 2]> {
-    let (before, now) =
-        (Machine::Coming(claim, claim.instance?), Machine::Node(world.node(claim.node?), Some(claim)));
-    Some([before, now].map(|machine| machine.state(plan, world)))
+/// A launched machine as it is until its node comes.
+pub fn before_joining<'a>(plan: &'a Plan, world: &'a World, claim: &'a NodeClaim) -> Option<StateNode<'a>> {
+    Some(Machine::Coming(claim, claim.instance?).state(plan, world))
+}
+
+/// A launched machine as it is now that its node has come.
+pub fn after_joining<'a>(plan: &'a Plan, world: &'a World, claim: &'a NodeClaim) -> Option<StateNode<'a>> {
+    Some(Machine::Node(world.node(claim.node?), Some(claim)).state(plan, world))
 }
 
 /// What a [`StateNode`] is made of.

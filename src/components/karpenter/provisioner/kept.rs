@@ -4,12 +4,13 @@
 //! In: what a pass looks at. Out: the plan of the last pass, if that looked at the same. Nodes are compared by the count of
 //! their changes ([`Census::versions`]) once they are initialised, and before by what a pass reads of them; of those that leave
 //! nothing is read but the pods that need another place, unless pods have rules about others. A machine whose node has come since
-//! may be to the pods what it was before. Whatever else may be replaced is compared by the very memory that was looked at. Not
-//! kept are plans that buy machines (prices order their types), and those of a time in which offerings are avoided.
+//! may be to the pods what it was before, and the one that a plan bought takes, once it is launched, the pods that it was bought
+//! for. Whatever else may be replaced is compared by the very memory that was looked at. A plan that buys is never the next one
+//! (prices order its types), and plans of a time in which offerings are avoided are not kept.
 //!
 //! [`Census::versions`]: crate::world::census::Census::versions
 
-mod joined;
+mod since;
 
 use super::memo::{Memo, Pools};
 use super::packing::{Refusal, Results};
@@ -22,7 +23,7 @@ use crate::rules::labels::Labels;
 use crate::rules::resources::Resources;
 use crate::rules::taint::Taint;
 use crate::world::census::Held;
-use crate::world::{ClaimId, Node, NodeClaim, NodeId, PodId, World};
+use crate::world::{ClaimId, Node, NodeId, PodId, World};
 use std::sync::Arc;
 
 /// A node, or a machine on its way, by what tells that anything about it has changed.
@@ -131,37 +132,49 @@ fn machines(world: &World, rules: bool) -> impl Iterator<Item = Machine> {
     }))
 }
 
-/// The claims of those machines whose nodes have come since, in order of their ids; `None`: the machines of now are others in more
-/// than that.
-fn come_since(world: &World, rules: bool, known: &[Machine]) -> Option<Vec<ClaimId>> {
-    let (nodes, launched) = known.split_at(known.partition_point(|machine| machine.node.is_some()));
-    let is_node = |machine: &Machine, node: &Node| {
-        let leaving = is_leaving(world, node.id);
-        (machine.node, machine.claim, machine.leaving) == (Some(node.id), node.claim, leaving)
-            && if leaving && !rules { machine.state == State::Leaving } else { machine.state.is_of(world, node) }
-    };
-    let (mut nodes, mut come) = (nodes.iter(), Vec::new());
-    for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
-        match nodes.next() {
-            Some(machine) if is_node(machine, node) => {}
-            Some(_) => return None,
-            None => come.push(node.claim?),
+/// What has become of the machines of a plan.
+#[derive(Debug, Default)]
+struct Since {
+    /// Claims of those whose nodes have come, in order of their ids.
+    come: Vec<ClaimId>,
+    /// Claims that were launched.
+    launched: Vec<ClaimId>,
+}
+
+impl Since {
+    /// Since there were these machines; `None`: the machines of now are others in more than that.
+    fn of(world: &World, rules: bool, known: &[Machine]) -> Option<Since> {
+        let (nodes, launched) = known.split_at(known.partition_point(|machine| machine.node.is_some()));
+        let is_node = |machine: &Machine, node: &Node| {
+            let leaving = is_leaving(world, node.id);
+            (machine.node, machine.claim, machine.leaving) == (Some(node.id), node.claim, leaving)
+                && if leaving && !rules { machine.state == State::Leaving } else { machine.state.is_of(world, node) }
+        };
+        let (mut nodes, mut since) = (nodes.iter(), Since::default());
+        for node in world.nodes.iter().filter(|node| node.gone.is_none()) {
+            match nodes.next() {
+                Some(machine) if is_node(machine, node) => {}
+                Some(_) => return None,
+                None => since.come.push(node.claim?),
+            }
         }
+        since.come.sort_unstable();
+        let come = &since.come;
+        let has_come = |machine: &&Machine| machine.claim.is_some_and(|claim| come.binary_search(&claim).is_ok());
+        if nodes.next().is_some() || launched.iter().filter(has_come).count() < come.len() {
+            return None;
+        }
+        let mut left = launched.iter().filter(|machine| !has_come(machine));
+        for claim in on_their_way(world).filter(|claim| claim.instance.is_some()) {
+            let known = (None, Some(claim.id), is_claim_leaving(claim));
+            match left.next() {
+                Some(machine) if (machine.node, machine.claim, machine.leaving) == known => {}
+                Some(_) => return None,
+                None => since.launched.push(claim.id),
+            }
+        }
+        left.next().is_none().then_some(since)
     }
-    if nodes.next().is_some() {
-        return None;
-    }
-    come.sort_unstable();
-    let has_come = |machine: &&Machine| machine.claim.is_some_and(|claim| come.binary_search(&claim).is_ok());
-    let mut left = launched.iter().filter(|machine| !has_come(machine));
-    let is_claim = |machine: &Machine, claim: &NodeClaim| {
-        (machine.node, machine.claim, machine.leaving) == (None, Some(claim.id), is_claim_leaving(claim))
-    };
-    let mut on_their_way = on_their_way(world).filter(|claim| claim.instance.is_some());
-    let same = on_their_way.all(|claim| left.next().is_some_and(|machine| is_claim(machine, claim)))
-        && left.next().is_none()
-        && launched.iter().filter(has_come).count() == come.len();
-    same.then_some(come)
 }
 
 /// A plan, with all that it was made from.
@@ -180,10 +193,14 @@ impl Kept {
     pub fn of(world: &World, memo: &Memo, pods: &[PodId], results: &Arc<Results>) -> Option<Kept> {
         let by_price = |refusals: &Vec<Refusal>| refusals.contains(&Refusal::TruncatedMinValues);
         let is_avoided = world.unavailable_offerings.is_any_avoided(world.now);
-        if is_avoided || !results.claims.is_empty() || results.errors.iter().any(|(_, refusals)| by_price(refusals)) {
+        let rules = have_rules(world, pods);
+        let buys = !results.claims.is_empty();
+        if is_avoided
+            || (buys && (rules || !since::buys_for_the_rest(results)))
+            || results.errors.iter().any(|(_, refusals)| by_price(refusals))
+        {
             return None;
         }
-        let rules = have_rules(world, pods);
         Some(Kept {
             rules,
             pods: pods.iter().map(|&pod| (pod, Memory(world.template_of(pod).clone()))).collect(),
@@ -211,20 +228,20 @@ impl Kept {
         if !asks_the_same {
             return None;
         }
-        let come = come_since(world, self.rules, &self.machines)?;
+        let Since { come, launched } = Since::of(world, self.rules, &self.machines)?;
         let holds = Arc::ptr_eq(&self.volumes, &world.volumes)
             && !world.unavailable_offerings.is_any_avoided(world.now)
             && Arc::ptr_eq(&self.pools, &memo.pools(plan, world, catalog, &Market::of(plan, world, catalog)));
-        if !holds {
-            return None;
+        let scene = (plan, world, memo);
+        match (&come[..], &launched[..], &self.results.claims[..]) {
+            _ if !holds => return None,
+            ([], [], []) => return Some(self.results.clone()),
+            _ if tells || self.rules => return None,
+            ([], &[claim], [bought]) => self.results = Arc::new(self.with_launched(scene, bought, pods, claim)?),
+            (come, [], []) if self.are_as_before(scene, pods, come) => {}
+            _ => return None,
         }
-        if !come.is_empty() {
-            let plans_all = self.results.errors.is_empty();
-            if tells || self.rules || !plans_all || !self.are_as_before((plan, world), memo, pods, &come) {
-                return None;
-            }
-            self.machines = machines(world, self.rules).collect();
-        }
+        self.machines = machines(world, self.rules).collect();
         Some(self.results.clone())
     }
 }
