@@ -41,9 +41,10 @@ pub fn prospect(scene: Scene, method: Method, notes: &mut Notes) -> Prospect {
     let counts_all = method.consolidates(version) && balanced::is_used(scene.world);
     let may_accept =
         |claim: &NodeClaim, node, burdens: &Burdens| counts_all || method.may_accept(scene.world, burdens, claim, node);
-    let all = candidates((scene.plan, scene.memo), scene.world, scene.held, method.class(), notes, may_accept);
-    let totals = if method.consolidates(version) { balanced::totals(scene, &all) } else { BTreeMap::new() };
-    let candidates = all.into_iter().filter(|one| method.accepts(scene.world, version, one, notes)).collect();
+    let mut candidates =
+        candidates((scene.plan, scene.memo), scene.world, scene.held, method.class(), notes, may_accept);
+    let totals = if method.consolidates(version) { balanced::totals(scene, &candidates) } else { BTreeMap::new() };
+    candidates.retain(|one| method.accepts(scene.world, version, one, notes));
     Prospect { candidates, totals }
 }
 

@@ -105,8 +105,12 @@ impl Method {
 
     /// As [`Method::concerns`], with what runs on the claim's node: where this says no, the filter of the method does.
     pub fn may_accept(self, world: &World, burdens: &Burdens, claim: &NodeClaim, node: NodeId) -> bool {
-        let wants_empty = matches!(self, Method::Emptiness | Method::EmptyNodes);
-        self.concerns(world, claim) && !(wants_empty && is_occupied(world, burdens, node))
+        self.concerns(world, claim) && !(self.wants_empty() && is_occupied(world, burdens, node))
+    }
+
+    /// It takes nodes on which nothing of weight runs, and no others.
+    pub const fn wants_empty(self) -> bool {
+        matches!(self, Method::Emptiness | Method::EmptyNodes)
     }
 
     /// The filter of the method.

@@ -34,15 +34,16 @@ use crate::components::{Cx, Event as Any};
 use crate::engine::{Purpose, Span, Time};
 use crate::record::Decision as Told;
 use crate::record::decision::Stage;
-use crate::world::{ClaimId, NewClaim, Node, NodeId};
+use crate::world::{ClaimId, NewClaim, Node, NodeClaim, NodeId};
 use budgets::Remaining;
 use calm::Calm;
-use candidates::{Candidate, are_possible};
+use candidates::{Candidate, are_possible, is_occupied};
 use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
 use method::Method;
 use notes::Notes;
 use queue::{Commands, Standing};
 use simulation::{Move, Scene};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -346,14 +347,20 @@ impl Disruption {
         decision.map(|decision| decision.moves)
     }
 
-    /// Whether a method would find nothing for sure: no claim is of its kind, or it rests. Then candidates need not be
-    /// weighed, unless somebody wants to read why they are none.
+    /// Whether a method would find nothing for sure: no claim is of its kind, or no node of one is empty where that is asked for,
+    /// or it rests. Then candidates need not be weighed, unless somebody wants to read why they are none.
     fn is_idle(&self, cx: &Cx, method: Method) -> bool {
         if cx.recorder.explains() {
             return false;
         }
-        let concerned = || cx.world.claims.iter().any(|one| one.gone.is_none() && method.concerns(cx.world, one));
-        self.rests(cx, method) || !concerned()
+        let burdens = OnceCell::new();
+        let is_busy = |node: NodeId| is_occupied(cx.world, burdens.get_or_init(|| self.passes.burdens(cx.world)), node);
+        let may_take = |one: &NodeClaim| {
+            one.gone.is_none()
+                && method.concerns(cx.world, one)
+                && !(method.wants_empty() && one.node.is_some_and(is_busy))
+        };
+        self.rests(cx, method) || !cx.world.claims.iter().any(may_take)
     }
 
     /// Nothing moved since a method found nothing. Several nodes at once are nothing either where budgets leave less than
