@@ -135,7 +135,7 @@ impl Selections {
             Watcher::CpuCredits => cpu_credits(change, plan, wakes),
             Watcher::SpotMarket => spot_market(change, plan, wakes),
             Watcher::TargetGroup => self.target_group(change, plan, world, wakes),
-            Watcher::Alb => alb(change, wakes),
+            Watcher::Alb => alb(change, world, wakes),
             Watcher::Traffic => traffic(change, plan, world, wakes),
             Watcher::Service => service(change, wakes),
         }
@@ -583,9 +583,11 @@ fn spot_market(change: Change, plan: &Plan, wakes: &mut Wakes) {
 }
 
 #[inline(always)]
-fn alb(change: Change, wakes: &mut Wakes) {
+fn alb(change: Change, world: &World, wakes: &mut Wakes) {
     use aws::alb::Event as Alb;
     let event = match change {
+        // What no target stands for is not checked.
+        Change::PodProcess(pod, _) | Change::PodGone(pod) if !world.target_pods.contains(pod) => return,
         Change::TargetRegistered(target) => Alb::Registered(target),
         Change::TargetStateChanged(target, TargetState::Draining) => Alb::Deregistered(target),
         Change::PodProcess(pod, _) => Alb::Process(pod),

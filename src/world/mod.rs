@@ -59,7 +59,7 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
-pub use request::{Answer, CheckError, Flow, Request, RequestId, Requests, Routed, Sent, Share};
+pub use request::{Answer, CheckError, Flow, Prospect, Request, RequestId, Requests, Routed, Sent, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };
@@ -174,6 +174,8 @@ pub struct World {
     pub targets: Vec<Target>,
     /// Targets of each group that have not left it.
     pub group_targets: Vec<Vec<TargetId>>,
+    /// Pods that were registered as targets, whatever became of them.
+    pub target_pods: PodSet,
     /// How many targets of each group were healthy and unhealthy, over time.
     hosts: Vec<Vec<HostCount>>,
     /// What the Vertical Pod Autoscaler recommends.
@@ -325,6 +327,7 @@ impl World {
             slice_writes: SliceWriteCounts::default(),
             targets: Vec::new(),
             group_targets: vec![Vec::new(); plan.target_groups.len()],
+            target_pods: PodSet::default(),
             hosts: vec![Vec::new(); plan.target_groups.len()],
             advice: advice::Advice::default(),
             pod_metrics: Vec::new(),

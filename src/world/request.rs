@@ -98,6 +98,18 @@ pub enum CheckError {
     Connection,
 }
 
+/// What is known beforehand of the health checks of a pod in a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Prospect {
+    /// It has to be seen.
+    #[default]
+    Open,
+    /// Those that come before then are answered in time.
+    InTime(Time),
+    /// Those that come before then are answered too late.
+    Late(Time),
+}
+
 /// The share of an application's flow that goes to one pod.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
@@ -131,6 +143,8 @@ pub struct Requests {
     at_targets: Vec<Place>,
     /// Pods that take long to answer.
     strained: PodSet,
+    /// What is known of their checks, by pod.
+    prospects: Vec<Prospect>,
 }
 
 /// Requests at one place, counted in two ways.
@@ -370,7 +384,9 @@ impl World {
     /// A pod takes long to answer, or no longer does. The load balancer hears of it once.
     pub fn set_strained(&mut self, pod: PodId, strained: bool) {
         if !strained {
-            self.requests.strained.remove(pod);
+            if self.requests.strained.remove(pod) {
+                self.set_prospect(pod, Prospect::Open);
+            }
         } else if self.requests.strained.insert(pod) {
             self.requests.routed.push(Routed::Strained(pod));
             self.requests.routed.push(Routed::ProbesWait(pod));
@@ -380,6 +396,27 @@ impl World {
     /// Health checks of this pod have to wait like requests.
     pub fn is_strained(&self, pod: PodId) -> bool {
         self.requests.strained.contains(pod)
+    }
+
+    /// Until a pod's flow changes so much is known of its health checks.
+    pub fn set_prospect(&mut self, pod: PodId, prospect: Prospect) {
+        let prospects = &mut self.requests.prospects;
+        match prospects.get_mut(pod.index()) {
+            Some(known) => *known = prospect,
+            None if prospect == Prospect::Open => {}
+            None => {
+                prospects.resize(pod.index() + 1, Prospect::Open);
+                prospects[pod.index()] = prospect;
+            }
+        }
+    }
+
+    /// What is known of a health check of a pod at this moment.
+    pub fn prospect(&self, pod: PodId) -> Prospect {
+        match self.requests.prospects.get(pod.index()) {
+            Some(&(Prospect::InTime(end) | Prospect::Late(end))) if end <= self.now => Prospect::Open,
+            known => known.copied().unwrap_or_default(),
+        }
     }
 
     /// What was still waited for; for a check, nothing: its answer is on its way.

@@ -181,6 +181,7 @@ impl World {
             failures: Vec::new(),
         });
         self.group_targets[group.index()].push(id);
+        self.target_pods.insert(pod);
         self.push(Change::TargetRegistered(id));
         id
     }

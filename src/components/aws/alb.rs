@@ -13,17 +13,23 @@
 //! A check whose outcome is known is not an event: while a node has the target healthy and the application answers, its
 //! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid. A check of a pod
 //! that takes long to answer (World::is_strained) is a request to it like any other: it waits for a worker, computes, and
-//! fails when the time-out is over before its answer comes, or when the queue is full.
+//! fails when the time-out is over before its answer comes, or when the queue is full; where a flow says how it would fare
+//! (World::prospect) it need not be sent.
 //!
 //! Left out: thresholds of target-group health, the CPU of checks that find an idle worker, the time that checks of
 //! instance targets take, the loss of load-balancer nodes together with their zone.
+
+mod judge;
 
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{AppId, FaultId, FaultKind, HealthCheck, InForce, Passage, Stage, TargetGroupId};
 use crate::record::Decision;
 use crate::record::decision::{Checked, Tried};
-use crate::world::{CheckError, NodeId, PodId, Process, RequestId, Target, TargetId, TargetReason, TargetState, World};
+use crate::world::{
+    CheckError, NodeId, PodId, Process, Prospect, RequestId, Target, TargetId, TargetReason, TargetState, World,
+};
+use judge::{View, judge, next_tick};
 use std::collections::BTreeMap;
 
 /// Its memory.
@@ -58,14 +64,6 @@ struct NodeChecks {
     /// Checks in a row that contradict the view.
     streak: u32,
     reason: TargetReason,
-}
-
-/// What a node thinks of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum View {
-    Initial,
-    Healthy,
-    Unhealthy,
 }
 
 /// Outcome of a check.
@@ -259,7 +257,25 @@ impl Alb {
             Outcome::Success => self.verdict(cx, target, node, Ok(())),
             Outcome::Failure(reason) => self.verdict(cx, target, node, Err(reason)),
             Outcome::Silence => self.wait(cx, target, node, false),
-            Outcome::Open => self.wait(cx, target, node, true),
+            Outcome::Open => self.ask(cx, target, node),
+        }
+    }
+
+    /// The application would have to tell, unless it is known what it would say.
+    fn ask(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
+        match foreseen(cx, target) {
+            Prospect::Open => self.wait(cx, target, node, true),
+            Prospect::InTime(_) => self.verdict(cx, target, node, Ok(())),
+            Prospect::Late(_) => {
+                let said = (View::Unhealthy, 0, TargetReason::Timeout);
+                if self.state(target, node).is_some_and(|state| (state.view, state.streak, state.reason) == said) {
+                    // One more time-out says the same again.
+                    let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
+                    self.arm(cx, target, node, interval);
+                } else {
+                    self.wait(cx, target, node, false);
+                }
+            }
         }
     }
 
@@ -435,30 +451,6 @@ impl Alb {
     }
 }
 
-/// The next verdict of a node: (view, checks in a row against it).
-fn judge(view: View, streak: u32, success: bool, check: &HealthCheck) -> (View, u32) {
-    match (view, success) {
-        (View::Initial | View::Healthy, true) => (View::Healthy, 0),
-        (View::Initial | View::Healthy, false) if streak + 1 >= check.unhealthy_threshold => (View::Unhealthy, 0),
-        (View::Initial | View::Healthy, false) => (view, streak + 1),
-        (View::Unhealthy, true) if streak + 1 >= check.healthy_threshold => (View::Healthy, 0),
-        (View::Unhealthy, true) => (View::Unhealthy, streak + 1),
-        (View::Unhealthy, false) => (View::Unhealthy, 0),
-    }
-}
-
-/// The first instant of a grid after `now`.
-fn next_tick(grid: Time, now: Time, interval: Span) -> Time {
-    if now < grid {
-        return grid;
-    }
-    if now - grid < interval {
-        return grid + interval;
-    }
-    let period = interval.micros().max(1);
-    grid + interval * ((now - grid).micros() / period + 1)
-}
-
 /// What a check of a target would find now.
 fn outcome(cx: &Cx, target: TargetId) -> Outcome {
     let entry = &cx.world.targets[target.index()];
@@ -488,6 +480,17 @@ fn outcome(cx: &Cx, target: TargetId) -> Outcome {
         }
         Process::Vanished => Outcome::Silence,
     }
+}
+
+/// What is known of a check that is sent now to an application that takes long to answer: nothing if something else is to
+/// happen at this instant, before the check would be there.
+fn foreseen(cx: &mut Cx, target: TargetId) -> Prospect {
+    let entry = &cx.world.targets[target.index()];
+    let drops = || InForce::new(cx.plan, &cx.world.faults).drops(entry.group, Passage::Request);
+    if !cx.queue.is_past(cx.now) || (!cx.plan.faults.is_empty() && drops()) {
+        return Prospect::Open;
+    }
+    cx.world.prospect(entry.pod)
 }
 
 /// The application of a pod.
@@ -527,55 +530,4 @@ fn key(world: &World, target: TargetId, node: u16) -> u64 {
     let entry = &world.targets[target.index()];
     let behind = entry.node.map_or_else(|| world.pod(entry.pod).key(), |node| 4 << 60 | u64::from(node.0));
     behind ^ u64::from(node) << 16 ^ u64::from(entry.group.0) << 24
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(healthy: u32, unhealthy: u32) -> HealthCheck {
-        HealthCheck {
-            path: "/".into(),
-            interval: Span::from_secs(30),
-            timeout: Span::from_secs(5),
-            healthy_threshold: healthy,
-            unhealthy_threshold: unhealthy,
-        }
-    }
-
-    /// Checks until the view is `wanted`, all with the same outcome.
-    fn checks_until(mut view: View, wanted: View, success: bool, check: &HealthCheck) -> u32 {
-        let (mut streak, mut count) = (0, 0);
-        while view != wanted {
-            (view, streak) = judge(view, streak, success, check);
-            count += 1;
-        }
-        count
-    }
-
-    #[test]
-    fn one_success_admits_a_new_target_and_thresholds_rule_the_rest() {
-        let aws = check(5, 2);
-        assert_eq!(checks_until(View::Initial, View::Healthy, true, &aws), 1);
-        assert_eq!(checks_until(View::Initial, View::Unhealthy, false, &aws), 2);
-        assert_eq!(checks_until(View::Healthy, View::Unhealthy, false, &aws), 2);
-        assert_eq!(checks_until(View::Unhealthy, View::Healthy, true, &aws), 5);
-    }
-
-    #[test]
-    fn a_contrary_check_starts_the_count_again() {
-        let aws = check(3, 2);
-        assert_eq!(judge(View::Healthy, 1, true, &aws), (View::Healthy, 0));
-        assert_eq!(judge(View::Unhealthy, 2, false, &aws), (View::Unhealthy, 0));
-        assert_eq!(judge(View::Initial, 0, false, &aws), (View::Initial, 1));
-    }
-
-    #[test]
-    fn ticks_stay_on_their_grid() {
-        let (grid, interval) = (Time::from_unix_seconds(107), Span::from_secs(30));
-        let tick = |now| next_tick(grid, Time::from_unix_seconds(now), interval);
-        assert_eq!(tick(100), Time::from_unix_seconds(107));
-        assert_eq!(tick(107), Time::from_unix_seconds(137));
-        assert_eq!(tick(200), Time::from_unix_seconds(227));
-    }
 }

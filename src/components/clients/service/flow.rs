@@ -10,6 +10,7 @@ use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
 use crate::engine::Span;
 use crate::plan::{App, AppId, TargetGroupId};
+use crate::world::Prospect;
 use std::hint::cold_path;
 
 impl Service {
@@ -39,7 +40,9 @@ impl Service {
             origin: cx.plan.start,
             until: cx.plan.until,
         };
-        self.apps[app.index()].stream.integrate(cx.now, terms, &mut cx.world.ledgers[app.index()]);
+        let stream = &mut self.apps[app.index()].stream;
+        stream.integrate(cx.now, terms, &mut cx.world.ledgers[app.index()]);
+        debug_assert!(stream.lanes.iter().all(|lane| strain::keeps_its_word(cx.world, cx.plan, spec, lane)));
     }
 
     /// Books the flow of an application until now and takes up what is true from now on.
@@ -62,7 +65,7 @@ impl Service {
             let Some(lane) = rest.first_mut() else { break };
             self.rate_lane(cx, course, lane, before.last());
             if let Some(timeout) = timeout {
-                strain::tell_of_lane(cx, timeout, course.rate, lane);
+                strain::tell_of_lane(cx, course.spec, timeout, course.rate, lane);
             }
         }
         self.apps[app.index()].stream.lanes = lanes;
@@ -121,6 +124,7 @@ impl Service {
         }
         stream.before = before;
         for pod in released {
+            cx.world.set_prospect(pod, Prospect::Open);
             self.pods[pod.index()].flow_usage = 0;
             self.balance(cx, pod);
         }

@@ -41,7 +41,7 @@ pub struct Lane {
     /// Latency without backlog.
     pub latency: Span,
     /// Micro-requests that it holds at most.
-    room: u64,
+    pub room: u64,
     /// How those beyond it are lost.
     overflow: Loss,
     /// Who finds more than this will not have an answer in time.

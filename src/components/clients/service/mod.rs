@@ -27,7 +27,7 @@ mod strain;
 use crate::components::Cx;
 use crate::engine::{Ahead, Purpose, Random, Span, Time, TimerId};
 use crate::plan::{App, AppId, Distribution, FaultId, FaultKind, InForce, SlowPart};
-use crate::world::{Loss, NodeId, PodId, Request, RequestId, TargetId};
+use crate::world::{Loss, NodeId, PodId, Prospect, Request, RequestId, TargetId};
 use connections::{Connections, Found};
 use fluid::{Inlet, Stream};
 use inlet::inlet_through;
@@ -388,10 +388,10 @@ impl Service {
         for index in 0..self.apps.len() {
             if self.apps[index].stream.lanes.iter().any(|lane| lane.target == Some(target) && lane.share == 0.0) {
                 self.integrate(cx, AppId::at(index));
-                let ledger = &mut cx.world.ledgers[index];
                 let lanes = self.apps[index].stream.lanes.iter_mut();
                 for lane in lanes.filter(|lane| lane.target == Some(target) && lane.share == 0.0) {
-                    lane.lose_backlog(cx.now, ledger, Loss::DrainEnded);
+                    lane.lose_backlog(cx.now, &mut cx.world.ledgers[index], Loss::DrainEnded);
+                    cx.world.set_prospect(lane.pod, Prospect::Open);
                 }
                 self.flow(cx, AppId::at(index));
             }

@@ -7,7 +7,7 @@ use super::{Event, Inlet, Service};
 use crate::components::Cx;
 use crate::engine::{Purpose, Span, Time};
 use crate::plan::{App, AppId};
-use crate::world::{Loss, PodId, Process, World};
+use crate::world::{Loss, PodId, Process, Prospect, World};
 use std::hint::cold_path;
 
 const START: Purpose = Purpose::named("app.start");
@@ -74,6 +74,7 @@ impl Service {
         for lane in self.apps[app.index()].stream.lanes.iter_mut().filter(|lane| lane.pod == pod) {
             lane.lose_backlog(cx.now, ledger, Loss::Cut);
         }
+        cx.world.set_prospect(pod, Prospect::Open);
         self.pods[pod.index()].flow_usage = 0;
         self.balance(cx, pod);
     }

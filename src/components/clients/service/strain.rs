@@ -7,9 +7,14 @@ use super::fluid::Lane;
 use super::server::Work;
 use super::{Inlet, Service};
 use crate::components::Cx;
-use crate::engine::Span;
+use crate::engine::{Span, Time};
 use crate::plan::{App, AppId, Plan, Probe, ProbeHandler, TrafficMode};
-use crate::world::{Loss, PodId, REQUEST, RequestId};
+use crate::world::{Loss, PodId, Prospect, REQUEST, RequestId, World};
+
+/// Micro-requests by which a lane may differ after a second from what its rates come to: it is booked in whole ones.
+const ROUNDING: f64 = 10.0;
+/// Nothing is known beforehand for longer, microseconds: a day.
+const AHEAD_MOST: f64 = 86_400e6;
 
 impl Service {
     /// A pod may answer sooner or later than before. The delay of one more request is estimated from below by the CPU
@@ -52,14 +57,12 @@ impl Service {
         let stream = &self.apps[request.app.index()].stream;
         let lane = stream.lanes.iter().find(|lane| lane.pod == request.pod);
         let lane = lane.map(|lane| lane.at(cx.now.since(stream.since), stream.rate));
-        let group = spec.target_group.map(|group| &cx.plan.target_groups[group.index()]);
         let timeout = match request.target {
-            Some(_) => group.map(|group| group.health_check.timeout.seconds()),
+            Some(_) => timeout_of_group(cx.plan, spec),
             // A probe says itself how long it waits.
             None => request.check.map(f64::from),
         };
-        let room = (u64::from(spec.workers) + u64::from(spec.queue)) * REQUEST;
-        let (delay, full) = lane.map_or((0.0, false), |lane| (lane.delay(), lane.backlog >= room));
+        let (delay, full) = lane.map_or((0.0, false), |lane| (lane.delay(), lane.backlog >= places(spec)));
         if full {
             cx.world.lose_request(id, Loss::QueueFull);
         } else if delay < timeout.unwrap_or(f64::INFINITY) {
@@ -75,9 +78,56 @@ impl Service {
 
 /// The same for a lane of a flow: its latency and its backlog are known. A backlog that grows will be long enough.
 #[inline]
-pub(super) fn tell_of_lane(cx: &mut Cx, timeout: f64, rate: f64, lane: &Lane) {
+pub(super) fn tell_of_lane(cx: &mut Cx, app: &App, timeout: f64, rate: f64, lane: &Lane) {
     let grows = lane.inlet == Inlet::Open && lane.arriving(rate) > lane.capacity;
     tell(cx, lane.pod, timeout, lane.delay(), grows);
+    if cx.world.is_strained(lane.pod) {
+        let timeout = timeout_of_group(cx.plan, app);
+        let prospect = timeout.map(|timeout| prospect(lane, cx.now, rate, timeout, places(app) as f64));
+        cx.world.set_prospect(lane.pod, prospect.unwrap_or_default());
+    }
+}
+
+/// How the load balancer's checks of a lane will fare until its flow changes, and how long that is sure: near the time-out and
+/// near a full queue each has to be seen.
+fn prospect(lane: &Lane, now: Time, rate: f64, timeout: f64, places: f64) -> Prospect {
+    let (backlog, growth) = (lane.backlog as f64, lane.arriving(rate) - lane.capacity);
+    // In micro-requests, of which as many come and go in a microsecond as requests in a second.
+    let in_time = timeout * lane.capacity * REQUEST as f64;
+    let limit = in_time - lane.latency.seconds() * lane.capacity * REQUEST as f64;
+    let slack = in_time / 100.0;
+    let sure = (slack / ROUNDING * 1e6).min(AHEAD_MOST);
+    let fills = if lane.room as f64 > places - slack { places - slack - backlog } else { f64::INFINITY };
+    let (is_late, left) = match backlog - limit {
+        over if over > slack => (true, if growth < 0.0 { (over - slack) / -growth } else { sure }),
+        over if over < -slack => (false, if growth > 0.0 { (-over - slack) / growth } else { sure }),
+        _ => return Prospect::Open,
+    };
+    let left = if growth > 0.0 { left.min(fills / growth) } else { left.min(if fills > 0.0 { sure } else { 0.0 }) };
+    let end = now + Span::from_seconds(left.min(sure).max(0.0) / 1e6);
+    if is_late { Prospect::Late(end) } else { Prospect::InTime(end) }
+}
+
+/// What was said of the checks of a lane has come true, now that it is booked.
+pub(super) fn keeps_its_word(world: &World, plan: &Plan, app: &App, lane: &Lane) -> bool {
+    let is_late = timeout_of_group(plan, app).is_some_and(|timeout| lane.delay() >= timeout);
+    let is_full = lane.backlog >= places(app);
+    match world.prospect(lane.pod) {
+        Prospect::Open => true,
+        Prospect::InTime(_) => !is_late && !is_full,
+        Prospect::Late(_) => is_late && !is_full,
+    }
+}
+
+/// How long the load balancer's checks of an application may take, seconds.
+fn timeout_of_group(plan: &Plan, app: &App) -> Option<f64> {
+    let group = &plan.target_groups[app.target_group?.index()];
+    Some(group.health_check.timeout.seconds())
+}
+
+/// Micro-requests that a pod has room for, at its workers and in its queue.
+fn places(app: &App) -> u64 {
+    (u64::from(app.workers) + u64::from(app.queue)) * REQUEST
 }
 
 /// How long a health check of an application, or a probe that one of its workers answers, may take at most, seconds.
@@ -99,5 +149,44 @@ fn tell(cx: &mut Cx, pod: PodId, timeout: f64, delay: f64, soon: bool) {
         cx.world.set_strained(pod, true);
     } else if delay < timeout / 4.0 {
         cx.world.set_strained(pod, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_beforehand_of_checks_is_what_the_lane_comes_to() {
+        let (now, timeout, places) = (Time::from_unix_seconds(1000), 5.0, 60 * REQUEST);
+        let (mut late, mut in_time, mut open) = (0, 0, 0);
+        let amounts = [0, 1, 20, 38, 39, 40, 41, 42, 45, 59, 60].map(|requests| requests * REQUEST);
+        for (backlog, rate) in
+            amounts.iter().flat_map(|&backlog| [0.0, 7.9, 8.0, 8.1, 20.0].map(|rate| (backlog, rate)))
+        {
+            for room in [places, 55 * REQUEST] {
+                let mut lane = Lane::new(PodId(0), None, 1.0);
+                (lane.capacity, lane.latency, lane.backlog, lane.room) =
+                    (8.0, Span::from_millis(100), backlog.min(room), room);
+                let said = prospect(&lane, now, rate, timeout, places as f64);
+                for after in (0..600).map(Span::from_secs) {
+                    let then = lane.at(after, rate);
+                    let (is_late, is_full) = (then.delay() >= timeout, then.backlog >= places);
+                    match said {
+                        Prospect::Late(end) if now + after < end => late += usize::from(is_late && !is_full),
+                        Prospect::InTime(end) if now + after < end => in_time += usize::from(!is_late && !is_full),
+                        _ => {
+                            open += 1;
+                            continue;
+                        }
+                    }
+                    assert!(
+                        !is_full && is_late == matches!(said, Prospect::Late(_)),
+                        "{said:?} of {lane:?} with {rate}"
+                    );
+                }
+            }
+        }
+        assert!(late > 1000 && in_time > 1000 && open > 1000, "all of them happen: {late}, {in_time}, {open}");
     }
 }
