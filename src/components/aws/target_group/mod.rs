@@ -428,10 +428,10 @@ fn is_bound(plan: &Plan, id: ServiceId) -> bool {
     plan.bindings.iter().any(refers)
 }
 
-/// A binding's spec; bindings of one target group name it alike.
+/// A binding's spec; bindings of one target group name it alike. It stays as it is: no text tells it from an earlier one.
 fn spec_of(plan: &Plan, spec: &TargetGroupBindingSpec) -> BindingSpec {
     let group = plan.target_groups[spec.target_group.index()].name.as_str();
-    BindingSpec { target_group: group.into(), ..BindingSpec::of(spec, format!("{spec:?}")) }
+    BindingSpec { target_group: group.into(), ..BindingSpec::of(spec, "") }
 }
 
 /// A pod of the Service that a node passes requests on to: one on it, or any.
