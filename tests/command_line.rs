@@ -154,6 +154,9 @@ fn a_bad_scenario_is_an_error_beside_the_verdicts_of_the_good() {
         said.out
     );
     assert!(said.out.contains("shop/scenarios/bad.yaml: not judged"), "{}", said.out);
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let total = "2 scenarios: 1 as expected; 1 not judged: shop/scenarios/bad.yaml";
+    assert!(words.contains(total), "{words}");
     assert!(said.out.contains("::error file=shop/scenarios/bad.yaml,line=2,col=1,"), "{}", said.out);
     let (xml, table) = (desk.read("j.xml"), desk.read("m.md"));
     assert!(xml.contains("lost_requests == 0") && xml.contains("errors=\"1\""), "{xml}");
@@ -486,6 +489,18 @@ fn init_says_what_can_never_run() {
     desk.write("broken/web.yaml", &WEB.replace("selector:", "selectr:"));
     let said = desk.says(&["init", "broken", "--from", "broken"]);
     assert!(said.code == 2 && said.err.contains("1 error") && !said.err.contains("W135"), "{}", said.err);
+}
+
+/// A million CPUs are a slip in their unit: the manifest is warned of, and no line that init made up is blamed.
+#[test]
+fn init_blames_the_manifest_for_a_unit_that_slipped() {
+    let desk = Desk::new("slip");
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: web }, ports: [{ port: 80 }] }\n";
+    desk.write("k8s/web.yaml", &(WEB.replace("cpu: 100m", "cpu: 400M") + service));
+    let said = desk.says(&["init", "--from", "k8s"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("W169") && said.err.contains("did you mean `400m`?"), "{}", said.err);
+    assert!(!said.err.contains("scenario.yaml:"), "{}", said.err);
 }
 
 /// What a picture is about has words: each trigger, and of which Deployment it is where several scale.

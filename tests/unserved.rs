@@ -44,6 +44,27 @@ fn a_pool_that_can_never_serve_fails_the_gate_though_its_pods_are_taken_back() {
     assert!(report.lines[0].interval.starts_with("at least 8m"), "{}", report.lines[0].interval);
 }
 
+/// A gate that pods without a node break says why they have none, whether it speaks of one run or of many.
+#[test]
+fn a_gate_that_fails_says_why_pods_have_no_node() {
+    let set = |field: &str, value: &str| Setting { field: field.to_string(), value: value.to_string() };
+    let stop = AtomicBool::new(false);
+    for gate in ["unscheduled_pods == 0", "share(unscheduled_pods > 0) <= 2%"] {
+        let settings = vec![
+            set("NodePool/wordpress-nodepool.spec.template.spec.requirements[2].values", "[t3.medum]"),
+            set("expect", &format!("['{gate}']")),
+        ];
+        let options = LoadOptions { set: settings, ..LoadOptions::default() };
+        let loaded = load(&root().join("scenarios/gates/scale-up.yaml"), &options);
+        let plan = loaded.map(|loaded| loaded.plan).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let control = Control { stop: &stop, done: &|| (), check: false, antithetic: false };
+        let report = report(&plan, "scale-up.yaml", Length::Fixed(60), control);
+        assert!(report.failed(), "{gate}");
+        let told = report.remarks.iter().any(|remark| remark.starts_with("wordpress: Karpenter had no node for "));
+        assert!(told, "{gate}: {:?}", report.remarks);
+    }
+}
+
 /// A node that loses its last pod and stays because its pool is not consolidated is a wait that does not end: the claim that such
 /// nodes go within half a minute fails, and is not passed over.
 #[test]

@@ -64,6 +64,7 @@ pub fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
         })
     })??;
     reports.iter().for_each(|report| print(&verdicts::page(report)));
+    verdicts::total(&reports).into_iter().for_each(|total| print(&total));
     if studies::stopped() {
         tell("interrupted: the verdicts rest on the runs that were finished\n");
     }

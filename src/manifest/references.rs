@@ -8,8 +8,10 @@ use crate::scenario::diagnostic::Place;
 use crate::scenario::yaml::{Node, Value};
 
 /// Fields whose value names something, or is judged against something else.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 10] = [
     "apiVersion",
+    "maxUnavailable",
+    "minAvailable",
     "topologyKey",
     "priorityClassName",
     "replicas",
@@ -22,6 +24,9 @@ const FIELDS: [&str; 8] = [
 const REFERENCES: [&str; 3] = ["scaleTargetRef", "nodeClassRef", "serviceRef"];
 /// Where an autoscaler names a metric (`metric`), and the container of which it counts one (`container`).
 const METRICS: [&str; 3] = ["resource", "containerResource", "metric"];
+
+/// Where labels are asked of pods: each as `selector`, by its key, at its value.
+const SELECTORS: [&str; 2] = ["selector", "matchLabels"];
 
 /// Fields of one object with their values and places.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +69,9 @@ impl References {
                         ("container", _) if owner == "containerResource" => self.keep("container", &entry.value),
                         ("port", _) if owner == "serviceRef" => self.keep("serviceRef.port", &entry.value),
                         ("values", Some(label)) => entry.value.items().iter().for_each(|item| self.keep(label, item)),
+                        (label, _) if SELECTORS.contains(&owner) && entry.value.text().is_some() => {
+                            self.0.push(("selector".into(), label.into(), entry.value.place));
+                        }
                         (label, _) if owner == "nodeSelector" => self.keep(label, &entry.value),
                         (field, _) if FIELDS.contains(&field) => self.keep(field, &entry.value),
                         (field, _) => self.look(field, &entry.value),

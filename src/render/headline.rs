@@ -10,30 +10,57 @@ use crate::analysis::totals::cost_of_keeping;
 use crate::analysis::{Replacement, Step};
 use crate::engine::Span;
 use crate::plan::ActionId;
-use crate::world::Tally;
+use crate::world::{Loss, Tally};
 
 /// One sentence that says how the run came out.
 pub fn headline(finished: &Finished) -> String {
     let analysis = finished.analysis;
     let mut tally = Tally::default();
     finished.world.ledgers.iter().for_each(|ledger| tally += &ledger.total);
-    let what = if !analysis.steps.is_empty() {
-        grown(finished)
-    } else if let Some(lost) = replaced(finished, true) {
-        lost
-    } else if !analysis.steps_down.is_empty() {
-        shrunk(finished)
-    } else {
-        replaced(finished, false).unwrap_or_else(|| "no scaling".to_string())
-    };
-    let what = match acted(finished) {
-        Some(acted) if what == "no scaling" => acted,
-        Some(acted) => format!("{what}; {acted}"),
-        None => what,
-    };
+    // Nodes that were taken away come before what was meant.
+    let mut parts: Vec<String> = replaced(finished, true).into_iter().collect();
+    if !analysis.steps.is_empty() {
+        parts.push(grown(finished));
+    } else if parts.is_empty() && !analysis.steps_down.is_empty() {
+        parts.push(shrunk(finished));
+    } else if parts.is_empty() {
+        parts.extend(replaced(finished, false));
+    }
+    parts.extend(acted(finished));
+    if parts.is_empty() {
+        parts.push("no scaling".to_string());
+    }
+    if let Some(lost) = lost(&tally) {
+        let first = tally.lost_all() as f64 >= GRAVE * tally.offered as f64;
+        parts.insert(if first { 0 } else { parts.len() }, lost);
+    }
     let chance = if finished.plan.noise { "" } else { "without chance, " };
-    let lost = if tally.offered == 0 { String::new() } else { format!("; {} lost", in_requests(tally.lost_all())) };
-    format!("{chance}{what}{lost}")
+    format!("{chance}{}", parts.join("; "))
+}
+
+/// From this share of the requests on, what was lost is the first thing to be said.
+const GRAVE: f64 = 0.05;
+
+/// `1927 of 157140 requests lost (1.2%, most with 503 queue full)`; `None`: there were no requests.
+fn lost(tally: &Tally) -> Option<String> {
+    let all = tally.lost_all();
+    if tally.offered == 0 || all == 0 {
+        return (tally.offered > 0).then(|| "0 requests lost".to_string());
+    }
+    let percent = match 100.0 * all as f64 / tally.offered as f64 {
+        percent @ ..0.1 => format!("{percent:.2}%"),
+        percent @ ..10.0 => format!("{percent:.1}%"),
+        percent => format!("{percent:.0}%"),
+    };
+    let (cause, amount) = Loss::ALL.into_iter().zip(tally.lost).max_by_key(|&(_, amount)| amount)?;
+    let share = match amount {
+        amount if amount == all => "all ",
+        amount if amount * 2 > all => "most ",
+        _ => "many ",
+    };
+    let (count, offered) = (in_requests(all), in_requests(tally.offered));
+    let count = count.split(' ').next().unwrap_or_default();
+    Some(format!("{count} of {offered} lost ({percent}, {share}with {} {})", cause.status(), cause.name()))
 }
 
 /// `after the load changed`, or `after the ramp began` where the load goes along a slope.
@@ -152,4 +179,22 @@ fn replaced(finished: &Finished, by_force: bool) -> Option<String> {
 
 fn drained(nodes: usize, why: Why) -> String {
     format!("{} ({})", plural(nodes, "drained node"), why.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::REQUEST;
+
+    #[test]
+    fn losses_are_told_with_their_share_and_main_cause() {
+        let mut tally = Tally::default();
+        assert_eq!(lost(&tally), None, "nobody asked");
+        tally.offered = 7_200 * REQUEST;
+        assert_eq!(lost(&tally).as_deref(), Some("0 requests lost"));
+        tally.lost[Loss::Unreachable as usize] = 77 * REQUEST;
+        assert_eq!(lost(&tally).as_deref(), Some("77 of 7200 requests lost (1.1%, all with 504 address gone)"));
+        tally.lost[Loss::NoTarget as usize] = 923 * REQUEST;
+        assert_eq!(lost(&tally).as_deref(), Some("1000 of 7200 requests lost (14%, most with 503 no target)"));
+    }
 }

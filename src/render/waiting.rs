@@ -28,7 +28,8 @@ pub fn no_node(finished: &Finished, pods: &[PodId], tried: Time, why: &str) -> S
 
 /// Pods without a node at the end, those of a kind together: pods of a step are told of there.
 pub fn section(out: &mut String, finished: &Finished) {
-    let told = told(finished);
+    let of_steps = finished.analysis.steps.iter().flat_map(|step| &step.pods).map(|entry| entry.pod);
+    let told = told(finished, &of_steps.collect());
     for words in told.iter().take(LINES_MAX) {
         line(out, "  - ", words);
     }
@@ -37,14 +38,12 @@ pub fn section(out: &mut String, finished: &Finished) {
     }
 }
 
-/// The same, a text each.
-pub fn told(finished: &Finished) -> Vec<String> {
-    let of_steps = finished.analysis.steps.iter().flat_map(|step| &step.pods).map(|entry| entry.pod);
-    let of_steps: BTreeSet<PodId> = of_steps.collect();
+/// The same of all pods but some, a text each.
+pub fn told(finished: &Finished, but: &BTreeSet<PodId>) -> Vec<String> {
     let mut kinds: BTreeMap<(String, &str), (Vec<PodId>, Time)> = BTreeMap::new();
     for (&pod, (tried, why)) in &finished.recorder.unplaced {
         let entry = finished.world.pod(pod);
-        if !entry.is_active() || entry.node.is_some() || of_steps.contains(&pod) {
+        if !entry.is_active() || entry.node.is_some() || but.contains(&pod) {
             continue;
         }
         let deployment = finished.world.deployment_of(pod).map(|id| finished.plan.deployments[id.index()].name.clone());

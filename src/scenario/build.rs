@@ -62,14 +62,18 @@ pub(crate) fn place_objects(draft: &mut Draft) {
 /// A Service that selects no pod of any template is legal, and nearly always a misspelt label.
 fn say_lonely_services(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: service, place, .. } in &objects.services {
+    for found in &objects.services {
+        let service = &found.value;
         let selects = plan.templates.iter().any(|template| service.selects(template));
         if service.selector.is_some() && !service.external_name && !selects {
             let text = format!("Service {} selects no pod of any manifest", service.name);
-            let help = near_label(service.selector.as_ref(), &service.namespace, plan).unwrap_or_else(|| {
-                "its selector must equal labels of the pod template, in the same namespace".to_string()
-            });
-            problems.push(Diagnostic::warning("W132", *place, text).help(help));
+            let near = near_label(service.selector.as_ref(), &service.namespace, plan);
+            let place = selector_place(found, near.as_ref());
+            let help = near.map_or_else(
+                || "its selector must equal labels of the pod template, in the same namespace".to_string(),
+                |(_, help)| help,
+            );
+            problems.push(Diagnostic::warning("W132", place, text).help(help));
         }
     }
 }
@@ -77,32 +81,40 @@ fn say_lonely_services(draft: &mut Draft) {
 /// A PodDisruptionBudget that counts no pod of any template protects nothing.
 fn say_lonely_budgets(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: budget, place, .. } in &objects.pdbs {
+    for found in &objects.pdbs {
+        let budget = &found.value;
         if plan.templates.iter().any(|template| budget.matches(template)) {
             continue;
         }
         let text = format!("PodDisruptionBudget {} selects no pod of any manifest", budget.name);
-        let help = near_label(budget.selector.as_ref(), &budget.namespace, plan)
-            .unwrap_or_else(|| "its selector must match labels of the pod template, in the same namespace".to_string());
-        problems.push(Diagnostic::warning("W142", *place, text).label("it protects nothing").help(help));
+        let near = near_label(budget.selector.as_ref(), &budget.namespace, plan);
+        let place = selector_place(found, near.as_ref());
+        let help = near.map_or_else(
+            || "its selector must match labels of the pod template, in the same namespace".to_string(),
+            |(_, help)| help,
+        );
+        problems.push(Diagnostic::warning("W142", place, text).label("it protects nothing").help(help));
     }
 }
 
 /// A PodDisruptionBudget that never allows an eviction is legal, and holds up whatever drains nodes.
 fn say_blocking_budgets(draft: &mut Draft) {
     let Draft { plan, objects, problems, .. } = draft;
-    for Found { value: budget, place, .. } in &objects.pdbs {
+    for found in &objects.pdbs {
+        let budget = &found.value;
         let counted = || plan.deployments.iter().filter(|spec| budget.matches(&plan.templates[spec.template.index()]));
         let most = |spec: &DeploymentSpec| {
             let scaling = plan.hpas.iter().filter(|hpa| hpa.scales(spec)).map(|hpa| hpa.max_replicas);
             scaling.max().unwrap_or(0).max(spec.replicas)
         };
         let replicas: i32 = counted().map(|spec| most(spec)).fold(0, i32::saturating_add);
-        let said = match (budget.max_unavailable, budget.min_available) {
-            (Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)), _) => "maxUnavailable is 0".to_string(),
-            (_, Some(IntOrPercent::Percent(100..))) => "minAvailable is 100%".to_string(),
+        let (field, said) = match (budget.max_unavailable, budget.min_available) {
+            (Some(IntOrPercent::Int(0) | IntOrPercent::Percent(0)), _) => {
+                ("maxUnavailable", "maxUnavailable is 0".to_string())
+            }
+            (_, Some(IntOrPercent::Percent(100..))) => ("minAvailable", "minAvailable is 100%".to_string()),
             (_, Some(IntOrPercent::Int(least))) if least >= replicas => {
-                format!("minAvailable is {least}, and there are never more than {replicas}")
+                ("minAvailable", format!("minAvailable is {least}, and there are never more than {replicas}"))
             }
             _ => continue,
         };
@@ -111,25 +123,36 @@ fn say_blocking_budgets(draft: &mut Draft) {
         let text = format!("PodDisruptionBudget {} never allows an eviction of {}: {said}", budget.name, one.name);
         let help = "no drain ends before its nodes do: no consolidation or drift of them, and a spot node goes down with its pods; \
                     write maxUnavailable: 1";
-        problems.push(Diagnostic::warning("W170", *place, text).label("it allows nothing").help(help));
+        let place = found.references.place_of(field).unwrap_or(found.place);
+        problems.push(Diagnostic::warning("W170", place, text).label("it allows nothing").help(help));
     }
 }
 
 /// The label of a pod of the namespace that a selector nearly asks for.
-fn near_label(selector: Option<&LabelSelector>, namespace: &str, plan: &Plan) -> Option<String> {
+fn near_label<'s>(
+    selector: Option<&'s LabelSelector>,
+    namespace: &str,
+    plan: &Plan,
+) -> Option<(&'s LabelRequirement, String)> {
     let templates = plan.templates.iter().filter(|template| template.namespace == namespace);
     let labels: Vec<(&str, &str)> = templates.flat_map(|template| &template.labels).collect();
-    let near = |asked: &LabelRequirement| -> Option<String> {
+    let near = |asked: &'s LabelRequirement| {
         let wanted = asked.values.first().filter(|_| asked.operator == LabelOperator::In)?;
         let of_key = labels.iter().filter(|(key, _)| *key == asked.key).map(|&(_, value)| value);
         if let Some(value) = nearest(wanted, of_key).filter(|near| near != wanted) {
-            return Some(format!("did you mean `{}: {value}`?", asked.key));
+            return Some((asked, format!("did you mean `{}: {value}`?", asked.key)));
         }
         let of_value = labels.iter().filter(|(_, value)| value == wanted).map(|&(key, _)| key);
         let key = nearest(&asked.key, of_value).filter(|near| *near != asked.key)?;
-        Some(format!("did you mean `{key}: {wanted}`?"))
+        Some((asked, format!("did you mean `{key}: {wanted}`?")))
     };
     selector?.requirements.iter().find_map(near)
+}
+
+/// Where the label stands that is nearly one of pods; else where the selector begins.
+fn selector_place<T>(found: &Found<T>, near: Option<&(&LabelRequirement, String)>) -> Place {
+    let of_label = near.and_then(|(asked, _)| found.references.place("selector", &asked.key));
+    of_label.or_else(|| found.references.place_of("selector")).unwrap_or(found.place)
 }
 
 fn place_names(draft: &mut Draft) {

@@ -674,6 +674,8 @@ fn a_service_that_selects_nothing_is_warned_of() {
     let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
     let warnings = load(&path, &LoadOptions::default()).expect("it is legal").render_warnings(false);
     assert!(warnings.contains("W132") && warnings.contains("Service web selects no pod"), "{warnings}");
+    let at_label = " ".repeat("spec: { selector: { app: ".len()) + "^^^";
+    assert!(warnings.contains(&format!("| {at_label}\n")), "the label is pointed at: {warnings}");
 }
 
 /// A Deployment that says three with an autoscaler of four really is scaled up at the start; one that says nothing, or an autoscaler
@@ -742,6 +744,9 @@ fn a_budget_that_selects_nothing_is_warned_of() {
     let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
     let warnings = load(&path, &LoadOptions::default()).expect("it is legal").render_warnings(false);
     assert!(warnings.contains("W142") && warnings.contains("did you mean `app: web`?"), "{warnings}");
+    let at_label =
+        " ".repeat("spec: { maxUnavailable: 0, selector: { matchLabels: { app: ".len()) + "^^^ it protects nothing";
+    assert!(warnings.contains(&format!("| {at_label}\n")), "the label is pointed at: {warnings}");
 }
 
 /// The kubelet looks for the name in the probed container alone; a number may be written as a text.

@@ -54,23 +54,25 @@ pub fn report(plan: &Plan, path: &str, length: Length, control: Control) -> Repo
         (runs, Some(exact)) => with_kept(exact.line(check), runs.as_ref(), check),
         _ => unreachable!("one of both was run for each kind of check"),
     };
-    let scripted = !plan.actions.is_empty() || !plan.faults.is_empty();
-    let remarks = match &exact {
-        Some(exact) => exact.remarks(),
-        None if runs.is_some() && scripted => super::exact(plan, control.check).remarks(),
-        None => Vec::new(),
-    };
     let claims = plan.claims.iter().map(|claim| Line {
         claim: Some(claim.text.clone()),
         expected: claim.expect,
         because: claim.because.clone(),
         ..judged(&claim.check)
     });
+    let lines: Vec<Line> = claims.chain(plan.expectations.iter().map(judged)).collect();
+    // Where nothing speaks of one run, one is made to say what became of actions and faults, or why pods have no node.
+    let told = !plan.actions.is_empty() || !plan.faults.is_empty() || lines.iter().any(|line| !line.is_as_expected());
+    let remarks = match &exact {
+        Some(exact) => exact.remarks(),
+        None if runs.is_some() && told => super::exact(plan, control.check).remarks(),
+        None => Vec::new(),
+    };
     Report {
         name: plan.name.clone(),
         path: path.to_string(),
         headline: exact.as_ref().map(|exact| exact.headline.clone()),
-        lines: claims.chain(plan.expectations.iter().map(judged)).collect(),
+        lines,
         remarks,
         runs: runs.as_ref().map_or(0, |runs| runs.samples.len()),
         interrupted: runs.as_ref().is_some_and(|runs| runs.interrupted),

@@ -88,22 +88,28 @@ pub fn report(plan: &Plan, outcome: &Outcome) -> (Vec<File>, String) {
 
 /// Pods that had no node at the end of a run, those of a kind together, and why: a text each.
 pub(crate) fn without_node(plan: &Plan, outcome: &Outcome) -> Vec<String> {
-    finished(plan, outcome, render::waiting::told)
+    finished(plan, outcome, all_without_node)
 }
 
-/// The run that speaks of one run only: its headline, and a line for each thing that is checked of it.
+fn all_without_node(finished: &Finished) -> Vec<String> {
+    render::waiting::told(finished, &Default::default())
+}
+
+/// The run that speaks of one run only: its headline, a line for each thing that is checked of it, and pods without a node.
 pub(crate) struct Exact<'p> {
     plan: &'p Plan,
     outcome: Outcome,
     analysis: analysis::Analysis,
     headline: String,
+    without_node: Vec<String>,
 }
 
 pub(crate) fn exact(plan: &Plan, check: bool) -> Exact<'_> {
     let outcome = run_once(plan, 0, check);
-    let headline = finished(plan, &outcome, render::headline::headline);
+    let said = |finished: &Finished| (render::headline::headline(finished), all_without_node(finished));
+    let (headline, without_node) = finished(plan, &outcome, said);
     let analysis = analysis::analyze(plan, &outcome.world, &outcome.recorder);
-    Exact { plan, outcome, analysis, headline }
+    Exact { plan, outcome, analysis, headline, without_node }
 }
 
 impl Exact<'_> {
@@ -111,8 +117,9 @@ impl Exact<'_> {
         line(check, self.plan, &self.outcome, &self.analysis)
     }
 
+    /// What a user should know, and which pods had no node at the end, and why.
     fn remarks(&self) -> Vec<String> {
-        self.analysis.remarks.clone()
+        self.analysis.remarks.iter().chain(&self.without_node).cloned().collect()
     }
 }
 

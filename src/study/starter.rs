@@ -32,6 +32,10 @@ const WORKERS: u32 = 10;
 const START_SECONDS: u64 = 3;
 /// What a pod without a request of CPU is taken to be given, millicores.
 const UNSAID_MILLICORES: i64 = 250;
+/// No machine has more CPU, millicores: a request beyond it is a slip in its unit, and no load comes of that.
+const MACHINE_MILLICORES: i64 = 448_000;
+/// Most requests a second that are assumed.
+const RATE_MAX: f64 = 1e6;
 /// Load at the start, as a share of what the pods request.
 const BASE_SHARE: f64 = 0.4;
 /// By so much the load rises where an autoscaler can answer, and where none can.
@@ -259,9 +263,10 @@ fn served(plan: &Plan) -> Vec<Served> {
         let replicas =
             hpa.map_or(spec.replicas, |hpa| spec.replicas.clamp(hpa.min_replicas.max(1), hpa.max_replicas)).max(1);
         let requested = plan.template(spec.template).requests.cpu.0;
-        let millicores = if requested > 0 { requested } else { UNSAID_MILLICORES };
+        let millicores = if requested > 0 { requested.min(MACHINE_MILLICORES) } else { UNSAID_MILLICORES };
         let rate = BASE_SHARE * f64::from(replicas) * millicores as f64 / REQUEST_MILLIS as f64;
         let rise = if hpa.is_some_and(|hpa| hpa.max_replicas > replicas) { RISES.0 } else { RISES.1 };
+        let rate = rate.min(RATE_MAX / rise);
         let unique = plan.deployments.iter().filter(|other| other.name == spec.name).count() == 1;
         Served {
             name: if unique { spec.name.clone() } else { format!("{}/{}", spec.namespace, spec.name) },

@@ -69,6 +69,26 @@ pub fn page(report: &Report) -> String {
     out
 }
 
+/// The line under several pages: how many scenarios came out how, and which did not come out as expected.
+pub fn total(reports: &[Report]) -> Option<String> {
+    if reports.len() < 2 {
+        return None;
+    }
+    let named = |what: fn(&Report) -> bool, words: &str| {
+        let paths: Vec<&str> =
+            reports.iter().filter(|report| what(report)).map(|report| report.path.as_str()).collect();
+        (!paths.is_empty()).then(|| format!("{} {words}: {}", paths.len(), paths.join(", ")))
+    };
+    let fine = |report: &&Report| !report.is_unread() && !report.failed() && !report.undecided();
+    let mut told = vec![format!("{} as expected", reports.iter().filter(fine).count())];
+    told.extend(named(Report::failed, "not as expected"));
+    told.extend(named(|report| report.undecided() && !report.failed(), "undecided"));
+    told.extend(named(Report::is_unread, "not judged"));
+    let mut out = String::new();
+    line(&mut out, "", &format!("{} scenarios: {}", reports.len(), told.join("; ")));
+    Some(out)
+}
+
 /// What the claims and expectations are about, as measured: `median time to serve 2m1.2s (1m57.5s to 2m7.3s)`.
 fn claimed(report: &Report) -> String {
     let mut told: Vec<String> = Vec::new();

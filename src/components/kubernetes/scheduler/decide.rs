@@ -18,6 +18,9 @@ const ALL_NODES_BELOW: usize = 100;
 /// The smallest percentage. Source: `minFeasibleNodesPercentageToFind`.
 const PERCENTAGE_MIN: usize = 5;
 
+/// What is said of a pod where there is no node at all. Source: `ErrNoNodesAvailable`.
+pub const NO_NODES: &str = "no nodes available to schedule pods";
+
 /// What a cycle found.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -82,7 +85,7 @@ impl Decision {
     /// What `kubectl describe` shows, without what preemption says.
     pub fn message(&self, view: &View, pod: PodId) -> String {
         if self.nodes == 0 {
-            return "no nodes available to schedule pods".to_string();
+            return NO_NODES.to_string();
         }
         if self.conflict {
             return format!("0/{} nodes are available: pod affinity terms conflict.", self.nodes);

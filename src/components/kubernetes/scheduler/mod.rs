@@ -31,7 +31,7 @@ use crate::engine::{Purpose, Span, Time};
 use crate::plan::{Plan, Stage, TemplateId};
 use crate::record::Decision as Told;
 use crate::world::{DeleteCause, NodeId, PodId, World};
-use decide::{Decision, decide_for};
+use decide::{Decision, NO_NODES, decide_for};
 use filters::Plugins;
 use hints::{Happening, Seen, useful};
 use queue::{Place, SchedulingQueue};
@@ -384,11 +384,14 @@ impl Scheduler {
         if !cx.world.pod(pod).is_active() && decision.best.is_empty() {
             self.queue.forget(pod);
         } else if decision.nodes == 0 {
-            let says = ("no nodes available to schedule pods".to_string(), &preemption::Outcome::Keep);
+            let says = (NO_NODES.to_string(), &preemption::Outcome::Keep);
             let world = &*cx.world;
             cx.recorder.decide(cx.now, || Told::Scheduling(told::refused(world, pod, began, &decision, says)));
             self.write(cx, pod, 0);
             cx.world.mark_unschedulable(pod, 0);
+            if cx.plan.node_pools.is_empty() {
+                cx.recorder.unplaced.insert(pod, (cx.now, NO_NODES.into()));
+            }
             self.queue.error(&cx.plan.flags.scheduler, pod, cx.now);
         } else if decision.best.is_empty() {
             self.unschedulable(cx, (pod, began), &decision, &happenings);
