@@ -35,6 +35,8 @@ struct Selections {
     cache_matters: bool,
     /// Some binding registers nodes.
     nodes_are_targets: bool,
+    /// Some load finds its pods by endpoints: behind nodes, or without a target group.
+    endpoints_route: bool,
 }
 
 impl Wiring {
@@ -59,7 +61,9 @@ impl Wiring {
         };
         let cache_matters = priorities.clone().min() != priorities.max() || plan.templates.iter().any(has_ports);
         let nodes_are_targets = plan.bindings.iter().any(|binding| binding.instance_targets);
-        let selections = Selections { services_of_template, bindings_of_service, cache_matters, nodes_are_targets };
+        let endpoints_route = nodes_are_targets || plan.apps.iter().any(|app| app.target_group.is_none());
+        let selections =
+            Selections { services_of_template, bindings_of_service, cache_matters, nodes_are_targets, endpoints_route };
         Wiring { on_the_way: OnTheWay::default(), selections }
     }
 
@@ -136,7 +140,7 @@ impl Selections {
             Watcher::SpotMarket => spot_market(change, plan, wakes),
             Watcher::TargetGroup => self.target_group(change, plan, world, wakes),
             Watcher::Alb => alb(change, world, wakes),
-            Watcher::Traffic => traffic(change, plan, world, wakes),
+            Watcher::Traffic => traffic(change, self.endpoints_route, (plan, world), wakes),
             Watcher::Service => service(change, wakes),
         }
     }
@@ -600,14 +604,14 @@ fn alb(change: Change, world: &World, wakes: &mut Wakes) {
 }
 
 #[inline(always)]
-fn traffic(change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
+fn traffic(change: Change, endpoints_route: bool, (plan, world): (&Plan, &World), wakes: &mut Wakes) {
     use super::clients::traffic::Event as Traffic;
     let event = match change {
         Change::TargetRoutable(target, _) | Change::TargetWeight(target, _) | Change::TargetGone(target) => {
             Traffic::Target(target)
         }
         Change::LoadChanged(app) => Traffic::Load(app),
-        Change::EndpointsChanged(service) => {
+        Change::EndpointsChanged(service) if endpoints_route => {
             wakes.after_watch(Event::Traffic(Traffic::Endpoints(service)));
             return;
         }

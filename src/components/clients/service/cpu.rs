@@ -4,7 +4,7 @@
 //! one node share its CPU by their requests (the kernel's fair scheduler) when together they want more than it has.
 
 use super::process::Standing;
-use super::server::{Work, share_out};
+use super::server::{Contender, Work, share_out};
 use super::{Event, NANOCORES_PER_MILLICORE, Service};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
@@ -66,13 +66,17 @@ impl Service {
     /// Divides a node's CPU among its pods.
     pub(super) fn divide(&mut self, cx: &mut Cx, pod: PodId) {
         let Some(node) = self.pods[pod.index()].node else { return };
-        let there: Vec<PodId> = (cx.world.node(node).pods.iter().copied())
-            .filter(|&other| other == pod || self.pods.get(other.index()).is_some_and(|state| state.demand > 0))
-            .collect();
-        let contenders: Vec<(u64, u64)> =
-            (there.iter()).map(|other| (self.pods[other.index()].weight, self.pods[other.index()].demand)).collect();
-        let shares = share_out(self.nodes[node.index()].capacity, &contenders);
-        for (&other, share) in there.iter().zip(shares) {
+        let mut contenders = std::mem::take(&mut self.contenders);
+        contenders.clear();
+        for &other in &cx.world.node(node).pods {
+            let Some(state) = self.pods.get(other.index()) else { continue };
+            if state.demand > 0 || other == pod {
+                contenders.push(Contender { pod: other, weight: state.weight, demand: state.demand, share: None });
+            }
+        }
+        share_out(self.nodes[node.index()].capacity, &mut contenders);
+        for &Contender { pod: other, share, .. } in &contenders {
+            let share = share.unwrap_or(0);
             let changed = self.pods[other.index()].share != share;
             if let Some(app) = self.pods[other.index()].app
                 && changed
@@ -83,9 +87,10 @@ impl Service {
             }
             self.grant(cx, other, share, Standing::of(cx.world, other));
         }
-        if !there.contains(&pod) {
+        if !contenders.iter().any(|one| one.pod == pod) {
             self.grant(cx, pod, 0, Standing::of(cx.world, pod));
         }
+        self.contenders = contenders;
     }
 
     /// The flow of an application is looked at anew in this instant, once; one that is being looked at divides CPU first.

@@ -370,7 +370,7 @@ fn counted(amount: f64) -> u64 {
 }
 
 /// So many of `all`, in the proportion of `count`.
-fn part(count: u64, of: u64, all: u64) -> u64 {
+pub(super) fn part(count: u64, of: u64, all: u64) -> u64 {
     match count.checked_mul(of) {
         Some(product) => product / all,
         None => (u128::from(count) * u128::from(of) / u128::from(all)) as u64,

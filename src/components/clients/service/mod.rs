@@ -47,6 +47,8 @@ pub struct Service {
     apps: Vec<AppState>,
     finished: Vec<RequestId>,
     begun: Vec<Span>,
+    /// Those among whom CPU was divided last; only their memory is used again.
+    contenders: Vec<server::Contender>,
     /// The application whose flow takes up its CPU at this moment.
     flowing: Option<AppId>,
 }

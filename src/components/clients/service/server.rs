@@ -6,9 +6,10 @@
 
 mod marks;
 
+use super::fluid::part;
 use crate::engine::{Span, Time};
 use crate::plan::Rise;
-use crate::world::RequestId;
+use crate::world::{PodId, RequestId};
 use marks::Marks;
 use std::collections::VecDeque;
 
@@ -256,33 +257,42 @@ impl Server {
     }
 }
 
-/// Divides `capacity` among contenders of (weight, demand) as the kernel's fair scheduler does: nobody gets more than
-/// it asks for, what is left goes to the others by weight.
-pub fn share_out(capacity: u64, contenders: &[(u64, u64)]) -> Vec<u64> {
-    let mut shares = vec![0; contenders.len()];
-    let mut open: Vec<usize> = (0..contenders.len()).collect();
+/// One of several that want the same CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Contender {
+    /// Who.
+    pub pod: PodId,
+    /// How much it counts among the others.
+    pub weight: u64,
+    /// What it asks for, nanocores.
+    pub demand: u64,
+    /// What it gets; `None`: that is open.
+    pub share: Option<u64>,
+}
+
+/// Divides `capacity` among contenders as the kernel's fair scheduler does: nobody gets more than it asks for, what is left goes to
+/// the others by weight.
+pub fn share_out(capacity: u64, contenders: &mut [Contender]) {
     let mut left = capacity;
     loop {
-        let weights: u64 = open.iter().map(|&index| contenders[index].0.max(1)).sum();
-        let fair =
-            |index: usize| (u128::from(left) * u128::from(contenders[index].0.max(1))) / u128::from(weights.max(1));
-        let content: Vec<usize> =
-            open.iter().copied().filter(|&index| u128::from(contenders[index].1) <= fair(index)).collect();
-        if content.is_empty() {
-            for &index in &open {
-                shares[index] = fair(index) as u64;
-            }
-            return shares;
+        let weights: u64 = open(contenders).map(|one| one.weight.max(1)).sum();
+        let fair = |one: &Contender| part(left, one.weight.max(1), weights);
+        let (mut taken, mut any) = (0, false);
+        for one in open(contenders).filter(|one| one.demand <= fair(one)) {
+            one.share = Some(one.demand);
+            (taken, any) = (taken + one.demand, true);
         }
-        for &index in &content {
-            shares[index] = contenders[index].1;
+        if !any {
+            open(contenders).for_each(|one| one.share = Some(fair(one)));
+            return;
         }
-        left -= content.iter().map(|&index| contenders[index].1).sum::<u64>();
-        open.retain(|index| !content.contains(index));
-        if open.is_empty() {
-            return shares;
-        }
+        left -= taken;
     }
+}
+
+/// Those whose share is open.
+fn open(contenders: &mut [Contender]) -> impl Iterator<Item = &mut Contender> {
+    contenders.iter_mut().filter(|one| one.share.is_none())
 }
 
 #[cfg(test)]
@@ -335,8 +345,19 @@ mod tests {
 
     #[test]
     fn contended_cpu_is_divided_by_weight_and_what_one_leaves_the_others_take() {
-        assert_eq!(share_out(1930, &[(500, 1000), (500, 1000), (500, 1000)]), [643, 643, 643]);
-        assert_eq!(share_out(1930, &[(500, 100), (500, 1000), (1000, 2000)]), [100, 610, 1220]);
-        assert_eq!(share_out(1930, &[(1, 900), (1, 900)]), [900, 900]);
+        let shared = |capacity, contenders: &[(u64, u64)]| -> Vec<u64> {
+            let one = |&(weight, demand)| Contender { pod: PodId(0), weight, demand, share: None };
+            let mut contenders: Vec<Contender> = contenders.iter().map(one).collect();
+            share_out(capacity, &mut contenders);
+            contenders.iter().map(|one| one.share.expect("all are served")).collect()
+        };
+        assert_eq!(shared(1930, &[(500, 1000), (500, 1000), (500, 1000)]), [643, 643, 643]);
+        assert_eq!(shared(1930, &[(500, 100), (500, 1000), (1000, 2000)]), [100, 610, 1220]);
+        assert_eq!(shared(1930, &[(1, 900), (1, 900)]), [900, 900]);
+        assert_eq!(
+            shared(1000, &[(500, 0), (500, 1000), (500, 1000)]),
+            [0, 500, 500],
+            "who asks for nothing counts for nothing"
+        );
     }
 }
