@@ -525,8 +525,12 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
-            text.starts_with("scale-up: without chance, 2 new pods served 1m58.4s after the trigger (2m50.9s"),
+            words.starts_with(
+                "scale-up: without chance, 816 of 16200 requests lost (5.0%, all with 503 queue full); replacements served \
+                 32.5s after the notice; 2 new pods served 1m58.4s after the trigger (2m50.9s after the load changed). "
+            ),
             "{text}"
         );
         assert!(text.contains("image pull"), "{text}");
