@@ -500,7 +500,7 @@ fn init_blames_the_manifest_for_a_unit_that_slipped() {
     let said = desk.says(&["init", "--from", "k8s"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("W169") && said.err.contains("did you mean `400m`?"), "{}", said.err);
-    assert!(!said.err.contains("scenario.yaml:"), "{}", said.err);
+    assert!(!said.err.contains("scenario.yaml:") && said.err.contains("call init again"), "{}", said.err);
 }
 
 /// What a picture is about has words: each trigger, and of which Deployment it is where several scale.
@@ -526,7 +526,7 @@ fn labels_of_a_picture_say_what_and_whose() {
     assert!(churn.contains(">load 1 → 4.4 cores<"), "all loads change alike");
 }
 
-/// A failing expectation is annotated at its own line, also where that stands in the file below.
+/// A failing expectation is annotated at its own line, also where that stands in the file below: then with the scenario's name.
 #[test]
 fn annotations_stand_at_the_statement() {
     let desk = Desk::with_shop("annotated");
@@ -535,9 +535,9 @@ fn annotations_stand_at_the_statement() {
         &GOOD.replace("[lost_requests == 0]", "\n  - lost_requests == 0\n  - nodes_max >= 2"),
     );
     desk.write("shop/scenarios/upon.yaml", "base: good.yaml\nrun: { until: 3m }\n");
-    let wanted = "::error file=shop/scenarios/good.yaml,line=8,col=5,title=nodes_max >= 2::";
-    for name in ["good", "upon"] {
+    for (name, whose) in [("good", ""), ("upon", "shop/scenarios/upon.yaml%3A ")] {
+        let wanted = format!("::error file=shop/scenarios/good.yaml,line=8,col=5,title={whose}nodes_max >= 2::");
         let said = desk.says(&["check", &format!("shop/scenarios/{name}.yaml"), "--github"]);
-        assert!(said.code == 1 && said.out.contains(wanted), "{}{}", said.out, said.err);
+        assert!(said.code == 1 && said.out.contains(&wanted), "{}{}", said.out, said.err);
     }
 }

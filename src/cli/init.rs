@@ -68,6 +68,11 @@ fn write_for(folder: &Path, paths: &[PathBuf]) -> Result<ExitCode, Failure> {
     for words in &starter.broken {
         tell(&format!("warning: left out of `expect:`, as it does not hold: {words}\n"));
     }
+    if !starter.without_node.is_empty() {
+        tell(
+            "help: where a manifest is wrong, mend it, remove what is written here, and call init again: loads follow from requests\n",
+        );
+    }
     let mut files = vec![(SCENARIO, starter.text.as_str())];
     files.extend(starter.assumed.iter().map(|(name, text)| (*name, text.as_str())));
     write_new(folder, &files)?;

@@ -39,7 +39,7 @@ pub fn headline(finished: &Finished) -> String {
 }
 
 /// From this share of the requests on, what was lost is the first thing to be said.
-const GRAVE: f64 = 0.05;
+const GRAVE: f64 = 0.01;
 
 /// `1927 of 157140 requests lost (1.2%, most with 503 queue full)`; `None`: there were no requests.
 fn lost(tally: &Tally) -> Option<String> {

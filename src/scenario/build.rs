@@ -73,7 +73,7 @@ fn say_lonely_services(draft: &mut Draft) {
                 || "its selector must equal labels of the pod template, in the same namespace".to_string(),
                 |(_, help)| help,
             );
-            problems.push(Diagnostic::warning("W132", place, text).help(help));
+            problems.push(Diagnostic::warning("W132", place, text).label("it selects nothing").help(help));
         }
     }
 }

@@ -674,7 +674,7 @@ fn a_service_that_selects_nothing_is_warned_of() {
     let path = folder.write("s.yaml", "manifests: [app.yaml]\n");
     let warnings = load(&path, &LoadOptions::default()).expect("it is legal").render_warnings(false);
     assert!(warnings.contains("W132") && warnings.contains("Service web selects no pod"), "{warnings}");
-    let at_label = " ".repeat("spec: { selector: { app: ".len()) + "^^^";
+    let at_label = " ".repeat("spec: { selector: { app: ".len()) + "^^^ it selects nothing";
     assert!(warnings.contains(&format!("| {at_label}\n")), "the label is pointed at: {warnings}");
 }
 

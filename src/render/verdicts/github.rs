@@ -32,11 +32,15 @@ pub fn render(reports: &[Report]) -> String {
                 "failed" => "error",
                 _ => "warning",
             };
-            let place = match report.places.get(index) {
-                Some(Some((file, line, column))) => format!("file={},line={line},col={column}", property(file)),
-                Some(None) | None => format!("file={}", property(&report.path)),
+            let place = report.places.get(index).and_then(Option::as_ref);
+            // What is asked may stand in another file, which this scenario is based on.
+            let whose = place.filter(|(file, ..)| *file != report.path).map(|_| format!("{}: ", report.path));
+            let title = property(&(whose.unwrap_or_default() + &title(one)));
+            let place = match place {
+                Some((file, line, column)) => format!("file={},line={line},col={column}", property(file)),
+                None => format!("file={}", property(&report.path)),
             };
-            let _ = writeln!(out, "::{level} {place},title={}::{}", property(&title(one)), data(&sentence(one)));
+            let _ = writeln!(out, "::{level} {place},title={title}::{}", data(&sentence(one)));
         }
     }
     out
@@ -65,6 +69,10 @@ mod tests {
         assert!(lines[0].starts_with("::error file=scenarios/shop.yaml,title="), "{text}");
         assert!(lines[1].starts_with("::warning "), "{text}");
         assert!(lines[0].ends_with("41%25 of the tail is boot"), "{text}");
+        // An expectation that the scenario has from its base is annotated there, under the scenario's name.
+        let based = Report { places: vec![Some(("base.yaml".to_string(), 7, 3)); 9], ..example() };
+        let text = render(&[based]);
+        assert!(text.starts_with("::error file=base.yaml,line=7,col=3,title=scenarios/shop.yaml%3A "), "{text}");
     }
 
     #[test]
