@@ -32,9 +32,10 @@ const WORKERS: u32 = 10;
 const START_SECONDS: u64 = 3;
 /// What a pod without a request of CPU is taken to be given, millicores.
 const UNSAID_MILLICORES: i64 = 250;
-/// No machine has more CPU, millicores: a request beyond it is a slip in its unit, and no load comes of that.
-const MACHINE_MILLICORES: i64 = 448_000;
-/// Most requests a second that are assumed.
+/// No machine has more CPU, millicores (u7i-12tb.224xlarge, `catalog/instance_types.txt`): a request beyond it is a slip in its unit,
+/// and no load comes of that.
+const MACHINE_MILLICORES: i64 = 896_000;
+/// Most requests a second that are assumed: a tenth of what a rate may be.
 const RATE_MAX: f64 = 1e6;
 /// Load at the start, as a share of what the pods request.
 const BASE_SHARE: f64 = 0.4;
