@@ -65,7 +65,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
     let kind = initial.instance_type.map(|id| (id, plan.instance_type(id).clone()));
     let mut labels = Labels::new();
     if let Some((_, kind)) = &kind {
-        labels.extend(kind.labels.clone());
+        labels.merge(kind.labels.clone());
         labels.insert("node.kubernetes.io/instance-type", kind.name.as_str());
         labels.insert("karpenter.sh/capacity-type", initial.capacity_type.name());
     }
@@ -77,7 +77,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
     let mut claim = None;
     if let Some(pool) = initial.node_pool {
         let spec = plan.node_pools[pool.index()].clone();
-        labels.extend(spec.labels.clone());
+        labels.merge(spec.labels.clone());
         labels.insert("karpenter.sh/nodepool", spec.name.as_str());
         labels.insert("karpenter.sh/registered", "true");
         labels.insert("karpenter.sh/initialized", "true");
@@ -90,7 +90,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
         }));
     }
     labels.insert("kubernetes.io/hostname", initial.name.as_str());
-    labels.extend(initial.labels.clone());
+    labels.merge(initial.labels.clone());
     let instance = kind.as_ref().zip(initial.zone).map(|((id, kind), zone)| {
         let same = |offering: &&crate::plan::Offering| {
             offering.zone == zone && offering.capacity_type == initial.capacity_type

@@ -307,7 +307,7 @@ pub fn taint(node: &Node, path: String, problems: &mut Problems) -> Option<Taint
     fields.required("effect", problems)?;
     let effect = fields.choice("effect", &EFFECTS, problems);
     let value = fields.text("value", problems).unwrap_or_default();
-    Some(Taint { key: key?, value, effect: effect? })
+    Some(Taint { key: key?.into(), value: value.into(), effect: effect? })
 }
 
 const OPERATORS: [(&str, TolerationOperator); 4] = [

@@ -48,9 +48,8 @@ impl Labels {
     }
 
     /// Adds a label unless there is one of that name.
-    pub fn insert_missing(&mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) {
-        let name = name.into();
-        if !self.contains_key(&name) {
+    pub fn insert_missing(&mut self, name: &str, value: &str) {
+        if !self.contains_key(name) {
             self.insert(name, value);
         }
     }

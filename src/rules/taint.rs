@@ -1,5 +1,7 @@
 //! Taints and tolerations. Source: `k8s.io/api/core/v1/toleration.go` (`ToleratesTaint`).
 
+use std::sync::Arc;
+
 /// What a taint does to pods that do not tolerate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TaintEffect {
@@ -22,13 +24,13 @@ impl TaintEffect {
     }
 }
 
-/// A taint of a node.
+/// A taint of a node. Nodes and what is known of them are copied often: copies share their texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taint {
     /// Label-like name.
-    pub key: String,
+    pub key: Arc<str>,
     /// Value, often empty.
-    pub value: String,
+    pub value: Arc<str>,
     /// What it does.
     pub effect: TaintEffect,
 }
@@ -36,7 +38,7 @@ pub struct Taint {
 impl Taint {
     /// A taint without value.
     pub fn new(key: &str, effect: TaintEffect) -> Taint {
-        Taint { key: key.to_string(), value: String::new(), effect }
+        Taint { key: key.into(), value: Arc::default(), effect }
     }
 
     /// Same key and effect: the API server's identity of a taint.
@@ -79,7 +81,7 @@ impl Toleration {
     #[inline]
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.effect.is_none_or(|effect| effect == taint.effect)
-            && (self.key.is_empty() || self.key == taint.key)
+            && (self.key.is_empty() || *self.key == *taint.key)
             && self.suits_value(taint)
     }
 
@@ -87,7 +89,7 @@ impl Toleration {
     fn suits_value(&self, taint: &Taint) -> bool {
         match self.operator {
             TolerationOperator::Exists => true,
-            TolerationOperator::Equal => self.value == taint.value,
+            TolerationOperator::Equal => *self.value == *taint.value,
             TolerationOperator::Lt | TolerationOperator::Gt => self.suits_integer(taint),
         }
     }
@@ -155,6 +157,6 @@ mod tests {
     #[test]
     fn a_preference_never_keeps_a_pod_away() {
         let taints = [Taint::new("a", TaintEffect::PreferNoSchedule), Taint::new("b", TaintEffect::NoExecute)];
-        assert_eq!(first_untolerated(&taints, &[]).map(|taint| taint.key.as_str()), Some("b"));
+        assert_eq!(first_untolerated(&taints, &[]).map(|taint| &*taint.key), Some("b"));
     }
 }

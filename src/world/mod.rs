@@ -507,7 +507,7 @@ impl World {
             // A budget that has begun to allow something is counted where it is written.
             Change::PdbStatus(_) => false,
             Change::NodeReady(node, _) | Change::NodeLabels(node) => !is_coming(node),
-            Change::NodeTaints(node) => self.node(node).taints.iter().any(|taint| taint.key == offering::DISRUPTED),
+            Change::NodeTaints(node) => self.node(node).taints.iter().any(|taint| *taint.key == *offering::DISRUPTED),
             _ => true,
         }
     }

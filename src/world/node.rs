@@ -87,7 +87,7 @@ impl Node {
     /// The same for a taint that nobody has made.
     #[inline]
     pub fn has_taint_of(&self, key: &str, effect: TaintEffect) -> bool {
-        self.taints.iter().any(|other| other.effect == effect && other.key == key)
+        self.taints.iter().any(|other| other.effect == effect && *other.key == *key)
     }
 
     /// Condition Ready is True.
@@ -372,7 +372,7 @@ impl World {
     #[inline]
     pub fn remove_taint_of(&mut self, node: NodeId, key: &str, effect: TaintEffect) {
         if self.nodes[node.index()].has_taint_of(key, effect) {
-            self.nodes[node.index()].taints.retain(|other| other.effect != effect || other.key != key);
+            self.nodes[node.index()].taints.retain(|other| other.effect != effect || *other.key != *key);
             self.count_node(node, false);
             self.push(Change::NodeTaints(node));
         }

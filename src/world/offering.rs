@@ -9,6 +9,7 @@ use crate::plan::{CapacityType, InstanceType, Offering, Plan, ZoneId};
 use crate::rules::requirement::NodeOperator;
 use crate::rules::requirements::{CAPACITY_TYPE, RESERVATION_ID, Requirements, ZONE};
 use crate::rules::taint::{Taint, TaintEffect};
+use std::sync::LazyLock;
 
 /// One offering that is avoided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +57,13 @@ impl UnavailableOfferings {
 /// The key of the taint of a node that Karpenter is about to remove.
 pub const DISRUPTED: &str = "karpenter.sh/disrupted";
 
+/// Every node of Karpenter's is created with it, so it is made once.
+static UNREGISTERED: LazyLock<Taint> =
+    LazyLock::new(|| Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute));
+
 /// The taint of a node that Karpenter has not registered.
 pub fn unregistered_taint() -> Taint {
-    Taint::new("karpenter.sh/unregistered", TaintEffect::NoExecute)
+    UNREGISTERED.clone()
 }
 
 /// Whether an offering can be bought now, as far as Karpenter knows.

@@ -93,17 +93,21 @@ pub enum ScaleError {
 }
 
 impl World {
-    /// The Deployment of the plan that a spec names.
-    fn scale_deployment_of(&self, spec: &HpaSpec) -> Option<DeploymentId> {
-        self.deployments.iter().find(|entry| spec.scales(&entry.spec)).map(|entry| entry.id)
+    /// The Deployment of the plan that a spec names, which was an autoscaler's when its sync began and mostly still is.
+    fn scale_deployment_of(&self, hpa: HpaId, spec: &Arc<HpaSpec>) -> Option<DeploymentId> {
+        let searched = || self.deployments.iter().find(|entry| spec.scales(&entry.spec)).map(|entry| entry.id);
+        let known = self.hpas.get(hpa.index()).filter(|entry| Arc::ptr_eq(&entry.spec, spec));
+        let target = known.and_then(|entry| entry.target);
+        debug_assert!(target.is_none() || target == searched(), "a Deployment keeps its name");
+        target.or_else(searched)
     }
 
     /// Reads the scale of the target that an autoscaler's spec names; `None`: it cannot be read.
-    pub fn read_scale(&self, spec: &HpaSpec) -> Option<Scale> {
+    pub fn read_scale(&self, hpa: HpaId, spec: &Arc<HpaSpec>) -> Option<Scale> {
         if self.scales.fail_get {
             return None;
         }
-        if let Some(target) = self.scale_deployment_of(spec) {
+        if let Some(target) = self.scale_deployment_of(hpa, spec) {
             let target = &self.deployments[target.index()];
             let selector = if target.spec.selector.is_empty() {
                 ScaleSelector::Missing
@@ -128,13 +132,19 @@ impl World {
     ///
     /// # Errors
     /// The write did not succeed.
-    pub fn write_scale(&mut self, hpa: HpaId, spec: &HpaSpec, read: ScaleVersion, to: i32) -> Result<(), ScaleError> {
+    pub fn write_scale(
+        &mut self,
+        hpa: HpaId,
+        spec: &Arc<HpaSpec>,
+        read: ScaleVersion,
+        to: i32,
+    ) -> Result<(), ScaleError> {
         if self.scales.fail_update {
             return Err(ScaleError::Failed);
         }
         let other = self.scales.conflicts.pop_front();
         let replicas = other.unwrap_or(to);
-        let conflict = if let Some(target) = self.scale_deployment_of(spec) {
+        let conflict = if let Some(target) = self.scale_deployment_of(hpa, spec) {
             let entry = &self.deployments[target.index()];
             let changed = other.is_none() && read != ScaleVersion::Deployment(entry.replicas, entry.status);
             if !changed {

@@ -7,6 +7,9 @@ use crate::engine::Time;
 /// Of what the counter counts in a nanosecond of CPU.
 const NANOS: u32 = 1_000_000;
 
+/// So often the rate of a busy pod changes between two scrapes.
+const PAST: usize = 8;
+
 /// What the counter shows. Five CPU hours fit into half of its width, and that is divided in a tenth of the time.
 #[inline]
 fn whole_nanos(exact: u128) -> u128 {
@@ -49,6 +52,7 @@ impl CpuMeter {
     /// From now on the meter remembers what it showed.
     pub fn remember(&mut self) {
         self.remembers = true;
+        self.past.reserve(PAST);
     }
 
     /// Nobody asks any more for what it showed before now.

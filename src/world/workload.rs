@@ -307,8 +307,10 @@ impl World {
 
     /// Edits an autoscaler.
     pub fn update_hpa(&mut self, hpa: HpaId, spec: Arc<HpaSpec>) {
-        self.hpas[hpa.index()].spec = spec;
-        self.hpas[hpa.index()].version += 1;
+        let target = self.deployments.iter().find(|entry| spec.scales(&entry.spec)).map(|entry| entry.id);
+        let entry = &mut self.hpas[hpa.index()];
+        (entry.spec, entry.target) = (spec, target);
+        entry.version += 1;
         self.push(Change::HpaChanged(hpa));
     }
 

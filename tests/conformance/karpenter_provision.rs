@@ -121,7 +121,8 @@ fn seconds(value: &Value) -> Value {
 }
 
 fn taint_list(taints: &[kubelapse::rules::taint::Taint]) -> Value {
-    let entry = |taint: &kubelapse::rules::taint::Taint| json!([taint.key, taint.value, format!("{:?}", taint.effect)]);
+    let entry =
+        |taint: &kubelapse::rules::taint::Taint| json!([&*taint.key, &*taint.value, format!("{:?}", taint.effect)]);
     taints.iter().map(entry).collect()
 }
 

@@ -40,7 +40,7 @@ pub fn disrupted_taint() -> &'static Taint {
 /// Taints of a node that is still coming up.
 #[inline]
 pub fn is_ephemeral(taint: &Taint) -> bool {
-    let is = |key: &str, effect| taint.key == key && taint.effect == effect;
+    let is = |key: &str, effect| taint.effect == effect && *taint.key == *key;
     is("node.kubernetes.io/not-ready", TaintEffect::NoSchedule)
         || is("node.kubernetes.io/not-ready", TaintEffect::NoExecute)
         || is("node.kubernetes.io/unreachable", TaintEffect::NoSchedule)
@@ -324,7 +324,7 @@ pub fn lasting_taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initiali
         let passes =
             |taint: &Taint| is_ephemeral(taint) || claim.startup_taints.iter().any(|other| other.is_same(taint));
         if taints.iter().any(passes) {
-            taints.to_mut().retain(|taint| !passes(taint));
+            taints = Cow::Owned(taints.iter().filter(|taint| !passes(taint)).cloned().collect());
         }
     }
     taints

@@ -141,6 +141,7 @@ pub fn is_selected(node: &Node, binding: &Binding) -> bool {
 
 /// No autoscaler is about to remove the node.
 pub fn is_suitable(node: &Node) -> bool {
-    let is_disrupted = |taint: &Taint| taint.key == "karpenter.sh/disrupted" && taint.effect == TaintEffect::NoSchedule;
-    !node.taints.iter().any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler" || is_disrupted(taint))
+    let is_disrupted =
+        |taint: &Taint| *taint.key == *"karpenter.sh/disrupted" && taint.effect == TaintEffect::NoSchedule;
+    !node.taints.iter().any(|taint| *taint.key == *"ToBeDeletedByClusterAutoscaler" || is_disrupted(taint))
 }

@@ -30,6 +30,8 @@ const NO_DEADLINE: Span = Span::from_secs(i32::MAX as u64);
 #[derive(Default)]
 pub struct DeploymentController {
     retries: Retries,
+    /// What the last sync saw: only its memory is used again.
+    seen: Vec<Set>,
 }
 
 /// Why it may be woken.
@@ -68,7 +70,7 @@ impl DeploymentController {
     }
 
     fn sync(&mut self, cx: &mut Cx, deployment: DeploymentId) {
-        let view = observe(cx.world, deployment);
+        let view = observe(cx.world, deployment, std::mem::take(&mut self.seen));
         let outcome = decide::decide(&view);
         if outcome.writes.iter().any(|write| !matches!(write, Write::Status(..))) {
             let (world, now) = (&*cx.world, cx.now);
@@ -78,6 +80,7 @@ impl DeploymentController {
         for write in outcome.writes {
             apply(cx.world, deployment, write, annotations, view.min_ready);
         }
+        self.seen = view.sets;
         self.look_again(cx, deployment, outcome.requeue, outcome.conflict);
     }
 
@@ -122,14 +125,14 @@ fn apply(world: &mut World, deployment: DeploymentId, write: Write, annotations:
 /// A Deployment whose ReplicaSet exists when the run begins: annotations and status are those of its last rollout.
 fn settle(world: &mut World, deployment: DeploymentId) {
     let Some(&newest) = world.deployments[deployment.index()].replica_sets.last() else { return };
-    let (desired, most) = decide::annotations(&observe(world, deployment));
+    let (desired, most) = decide::annotations(&observe(world, deployment, Vec::new()));
     for set in world.deployments[deployment.index()].replica_sets.clone() {
         let entry = &world.replica_sets[set.index()];
         if entry.max_annotation == 0 && entry.replicas == desired {
             world.annotate_replica_set(set, entry.revision, desired, most);
         }
     }
-    let view = observe(world, deployment);
+    let view = observe(world, deployment, Vec::new());
     let mut status = status::calculate(&view, &view.sets, view.status);
     if view.progress_deadline.is_some() && status.progressing.is_none() {
         let done = status::is_complete(&view, &status);
@@ -146,7 +149,8 @@ fn has_present_template(world: &World, deployment: DeploymentId, set: ReplicaSet
     present == own || world.template(present) == world.template(own)
 }
 
-fn observe(world: &World, deployment: DeploymentId) -> View {
+/// What a sync sees, in the memory of `sets`.
+fn observe(world: &World, deployment: DeploymentId, mut sets: Vec<Set>) -> View {
     let entry = &world.deployments[deployment.index()];
     let mut ids = Cow::Borrowed(&entry.replica_sets[..]);
     if ids.len() > 1 {
@@ -155,7 +159,8 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
     }
     // Of several sets with the present template the oldest is the new one.
     let new = ids.iter().copied().find(|&set| has_present_template(world, deployment, set));
-    let sets = ids.iter().map(|&id| {
+    sets.clear();
+    sets.extend(ids.iter().map(|&id| {
         let set = &world.replica_sets[id.index()];
         Set {
             id: Some(id),
@@ -172,7 +177,7 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
             max_annotation: set.max_annotation,
             has_pods: set.pods.iter().any(|&pod| !world.pod(pod).is_finished()),
         }
-    });
+    }));
     View {
         replicas: entry.replicas,
         strategy: entry.spec.strategy,
@@ -184,7 +189,7 @@ fn observe(world: &World, deployment: DeploymentId) -> View {
         revision: entry.revision,
         status: entry.status,
         now: world.now,
-        sets: sets.collect(),
+        sets,
     }
 }
 

@@ -61,36 +61,39 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Takes an autoscaler up, in the memory of a sync that has ended.
-    fn taking_up(entry: &Autoscaler, now: Time, mut former: Option<Box<Sync>>) -> Box<Sync> {
-        let lists = former.as_mut().map(|sync| (std::mem::take(&mut sync.metrics_before), sync.decision.take()));
-        let (mut metrics_before, decision) = lists.unwrap_or_default();
-        metrics_before.clone_from(&entry.metrics);
-        let mut metrics = decision.map(|decision| decision.metrics).unwrap_or_default();
-        metrics.clear();
-        let sync = Sync {
+    fn of(entry: &Autoscaler, now: Time) -> Sync {
+        Sync {
             spec: entry.spec.clone(),
             version: entry.version,
             before: entry.status,
-            metrics_before,
+            metrics_before: entry.metrics.clone(),
             began: now,
             call: Call::ReadScale,
             returns: now,
             calls: 0,
             scale: None,
-            metrics,
+            metrics: Vec::new(),
             decision: None,
             failed: None,
             status: entry.status,
             outcome: HpaOutcome::default(),
-        };
-        match former {
-            Some(mut place) => {
-                *place = sync;
-                place
-            }
-            None => Box::new(sync),
         }
+    }
+
+    /// Takes an autoscaler up, in the memory of a sync that has ended: field by field, as a sync is too large to be moved.
+    fn taking_up(entry: &Autoscaler, now: Time, former: Option<Box<Sync>>) -> Box<Sync> {
+        let Some(mut sync) = former else { return Box::new(Sync::of(entry, now)) };
+        let Sync { spec, version, before, metrics_before, began, call, returns, calls, .. } = &mut *sync;
+        spec.clone_from(&entry.spec);
+        (*version, *before) = (entry.version, entry.status);
+        metrics_before.clone_from(&entry.metrics);
+        (*began, *call, *returns, *calls) = (now, Call::ReadScale, now, 0);
+        let Sync { scale, metrics, decision, failed, status, outcome, .. } = &mut *sync;
+        (*scale, *failed, *status, *outcome) = (None, None, entry.status, HpaOutcome::default());
+        // The metrics of the former are with its decision.
+        *metrics = decision.take().map(|decision| decision.metrics).unwrap_or_default();
+        metrics.clear();
+        sync
     }
 }
 
@@ -153,7 +156,7 @@ impl Hpa {
     }
 
     fn scale_read(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>) {
-        let Some(scale) = cx.world.read_scale(&sync.spec) else {
+        let Some(scale) = cx.world.read_scale(hpa, &sync.spec) else {
             return self.decided(cx, hpa, sync, Decision::unreadable());
         };
         let (current, now) = (scale.replicas, cx.now);
@@ -288,7 +291,7 @@ impl Hpa {
 
     /// After a failed write the scale is read again, whatever the error; after a conflict it is written again.
     fn scale_read_again(&mut self, cx: &mut Cx, hpa: HpaId, mut sync: Box<Sync>, attempt: u32, error: ScaleError) {
-        if let (Some(read), Some(scale)) = (cx.world.read_scale(&sync.spec), &mut sync.scale) {
+        if let (Some(read), Some(scale)) = (cx.world.read_scale(hpa, &sync.spec), &mut sync.scale) {
             scale.version = read.version;
         }
         if error == ScaleError::Conflict && attempt < WRITE_ATTEMPTS {
