@@ -541,3 +541,32 @@ fn annotations_stand_at_the_statement() {
         assert!(said.code == 1 && said.out.contains(&wanted), "{}{}", said.out, said.err);
     }
 }
+
+/// What is legal and hardly meant is a warning, which a job that shows errors alone would never see: there it can be an error.
+#[test]
+fn a_warning_stops_a_strict_check() {
+    let desk = Desk::with_shop("strict");
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: wbe }, ports: [{ port: 80 }] }\n";
+    desk.write("shop/scenarios/manifests/web.yaml", &(WEB.to_string() + service));
+    let said = desk.says(&["check", "shop/scenarios/good.yaml"]);
+    assert!(said.code == 0 && said.err.contains("warning[W132]"), "{}{}", said.out, said.err);
+    let said = desk.says(&["check", "shop/scenarios/good.yaml", "--strict", "--quiet", "--github"]);
+    assert!(said.code == 2 && said.err.contains("error[W132]") && said.err.ends_with("1 error\n"), "{}", said.err);
+    assert!(said.out.contains("::error file=shop/scenarios/manifests/web.yaml,line=14,"), "{}", said.out);
+    let said = desk.says(&["run", "shop/scenarios/good.yaml", "--strict"]);
+    assert!(said.code == 2 && !desk.0.join("output").exists(), "{}", said.err);
+}
+
+/// Of many runs, too, the first sentence says what was lost.
+#[test]
+fn the_first_sentence_of_many_runs_speaks_of_losses() {
+    let desk = Desk::with_shop("losses");
+    desk.write("shop/scenarios/crowd.yaml", "base: good.yaml\ntraffic: { web: 500/s }\n");
+    let first = |name: &str| {
+        let said = desk.says(&["run", &format!("shop/scenarios/{name}.yaml"), "--runs", "3"]);
+        assert!(said.code == 0, "{}", said.err);
+        said.out.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+    };
+    assert_eq!(first("good"), "good: no scaling; no run lost a request.");
+    assert!(first("crowd").starts_with("crowd: no scaling; every run lost requests, "), "{}", first("crowd"));
+}

@@ -307,6 +307,21 @@ fn what_a_broken_manifest_would_hold_is_not_said_to_be_missing() {
     assert!(text.contains("error[E005]") && text.ends_with("\n1 error\n"), "{text}");
 }
 
+/// What is left open is shown where it begins, not behind the end of the file.
+#[test]
+fn a_bracket_that_is_never_closed_is_shown() {
+    let said = |rest: &str| said_of_scenario("open", &format!("manifests: [app.yaml]\n{rest}"), SMALL);
+    let text = said("services: { web: { workers: 4 }\n");
+    assert!(text.contains("this `{` is never closed") && text.contains("s.yaml:2:11"), "{text}");
+    assert!(text.contains("services: { web: { workers: 4 }") && text.contains("`}` is missing"), "{text}");
+    let text = said("services: { web: { workers: 4 }\ntraffic: { web: 5/s }\nrun: [\n\n");
+    assert!(text.contains("at line 2, column 11 is still open here: is its `}` missing?"), "{text}");
+    let text = said("expect: [lost_requests == 0\n\n\n");
+    assert!(text.contains("this `[` is never closed") && text.contains("s.yaml:2:9"), "{text}");
+    let text = said("about: \"no end\n");
+    assert!(text.contains("s.yaml:2:") && text.contains("about: \"no end"), "{text}");
+}
+
 /// AWS has no such region: warned of, since a made-up one with prices and zones of its own is fine. A zone of another region is
 /// warned of too, and one that is nobody's is not.
 #[test]

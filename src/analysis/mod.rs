@@ -34,6 +34,7 @@ pub mod steps;
 pub mod summary;
 pub mod totals;
 pub mod verdicts;
+pub mod worst;
 
 pub use churn::Churn;
 pub use history::{History, NodeHistory, PodHistory, Serving};

@@ -79,6 +79,9 @@ struct ScenarioArguments {
     /// Give a field another value, such as services.shop.workers=20 or Deployment/shop.spec.replicas=4
     #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
     set: Vec<Setting>,
+    /// Take warnings as errors, so that a misspelt label stops a CI job too
+    #[arg(long)]
+    strict: bool,
     /// Check every law of the simulated world after every event (slow)
     #[arg(long)]
     check: bool,
@@ -163,6 +166,7 @@ impl ScenarioArguments {
             let mut options = self.load_options();
             options.set.extend_from_slice(own);
             let read = scenario::load(path, &options);
+            let read = if self.strict { read.and_then(Loaded::without_warnings) } else { read };
             match &read {
                 Ok(loaded) if told == Told::Warnings => {
                     let warnings = loaded.warnings.iter().filter(|one| !is_note(one));

@@ -2,12 +2,14 @@
 
 use super::Finished;
 use super::headline::{after_load_change, headline};
+use super::verdicts::because;
 use super::waiting::{self, no_node};
 use crate::analysis::expectation::{claims, expectations};
 use crate::analysis::gate::rounded;
 use crate::analysis::right_sizing::{Advice, advice};
 use crate::analysis::steps::Why;
 use crate::analysis::totals::per_million;
+use crate::analysis::worst::{WINDOW, Worst, worst};
 use crate::analysis::{Churn, Replacement, Step, StepDown, churn};
 use crate::engine::{Span, Time};
 use crate::plan::MetricSpec;
@@ -345,6 +347,12 @@ fn requests(out: &mut String, finished: &Finished) {
             let cause = format!("{} {}", loss.status(), loss.name());
             let _ = writeln!(out, "    {cause:<51}{:>11}", whole(total.lost[loss as usize]));
         }
+        if let Some(Worst { second, lost, ended }) = worst(&ledger.bins) {
+            let from = tenths(Span::from_secs(second as u64));
+            let share = 100.0 * lost as f64 / ended as f64;
+            let worst = format!("worst {WINDOW} s, from {from}: {share:.0}% of what ended then");
+            let _ = writeln!(out, "    {worst:<51}{:>11}", whole(lost));
+        }
     }
 }
 
@@ -489,8 +497,8 @@ fn verdicts(out: &mut String, finished: &Finished) {
             "  ",
             &format!("{sign} \"{}\": {verdict} ({}: {})", claim.claim, judgement.text, judgement.explanation),
         );
-        if !claim.because.is_empty() {
-            line(out, "      ", &claim.because);
+        if let Some(because) = because(&claim.because, claim.expected, claim.as_expected()) {
+            line(out, "      ", &because);
         }
     }
     let expectations = expectations(plan, world, analysis);

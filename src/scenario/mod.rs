@@ -92,6 +92,17 @@ impl Loaded {
     pub fn render_warnings(&self, look: impl Into<diagnostic::Look>) -> String {
         render_all(&self.warnings, &self.sources, look)
     }
+
+    /// The same, unless there is any warning: then its warnings are errors.
+    ///
+    /// # Errors
+    /// All warnings and notes, those as errors.
+    pub fn without_warnings(mut self) -> Result<Loaded, Problems> {
+        let is_warning = |one: &&mut Diagnostic| one.severity == Severity::Warning;
+        let warnings = self.warnings.iter_mut().filter(is_warning);
+        let count = warnings.map(|one| one.severity = Severity::Error).count();
+        if count == 0 { Ok(self) } else { Err(Problems::of(self.sources, self.warnings)) }
+    }
 }
 
 /// A duration as users write it, such as `1h30m` or `500ms`.

@@ -161,7 +161,7 @@ pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Vec<Node> {
             None => break,
             Some(Err(error)) => {
                 let place = builder.map.place(*error.marker(), *error.marker());
-                problems.push(syntax_error(error.info(), place, text));
+                problems.push(syntax_error(error.info(), place, text, builder.open_bracket(text)));
                 break;
             }
             Some(Ok((Event::StreamEnd, _))) => break,
@@ -185,7 +185,7 @@ pub fn parse_one(file: FileId, text: &str, problems: &mut Problems) -> Option<No
     (!documents.is_empty()).then(|| documents.swap_remove(0))
 }
 
-fn syntax_error(info: &str, place: Place, text: &str) -> Diagnostic {
+fn syntax_error(info: &str, place: Place, text: &str, open: Option<(Place, char, char)>) -> Diagnostic {
     let line_start = text[..place.start as usize].rfind('\n').map_or(0, |at| at + 1);
     let lines = [line_start, text[line_start..].find('\n').map_or(line_start, |offset| line_start + offset + 1)];
     for start in lines {
@@ -202,8 +202,31 @@ fn syntax_error(info: &str, place: Place, text: &str) -> Diagnostic {
     if info == "recursion limit exceeded" {
         return Diagnostic::error("E004", place, format!("nested deeper than {DEPTH_MAX} levels"));
     }
+    let is_at_end = text[place.start as usize..].trim().is_empty();
+    if let (true, Some((place, bracket, closing))) = (is_at_end, open) {
+        return Diagnostic::error("E005", place, format!("this `{bracket}` is never closed"))
+            .label(format!("`{closing}` is missing"));
+    }
+    let place = if is_at_end { last_of(text, place) } else { place };
     let info: String = info.chars().take(200).collect();
-    Diagnostic::error("E005", place, format!("this is not YAML: {info}"))
+    let error = Diagnostic::error("E005", place, format!("this is not YAML: {info}"));
+    match open {
+        Some((Place { line, column, .. }, bracket, closing)) => error.help(format!(
+            "the `{bracket}` at line {line}, column {column} is still open here: is its `{closing}` missing?"
+        )),
+        None => error,
+    }
+}
+
+/// The last character that is written: where the end of a file is the fault, there is something to show.
+fn last_of(text: &str, place: Place) -> Place {
+    let written = text.trim_end();
+    let Some(last) = written.chars().next_back() else { return place };
+    let start = written.len() - last.len_utf8();
+    let line_start = written[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[..start].bytes().filter(|&byte| byte == b'\n').count() as u32 + 1;
+    let column = text[line_start..start].chars().count() as u32 + 1;
+    Place { start: start as u32, end: written.len() as u32, line, column, ..place }
 }
 
 /// From the parser's character positions to bytes.
@@ -277,6 +300,19 @@ impl Builder {
     fn new(file: FileId, text: &str) -> Builder {
         let map = PlaceMap::new(file, text);
         Builder { map, documents: Vec::new(), stack: Vec::new(), anchors: BTreeMap::new(), nodes: 0 }
+    }
+
+    /// The innermost bracket that is still open, and what would close it.
+    fn open_bracket(&self, text: &str) -> Option<(Place, char, char)> {
+        self.stack.iter().rev().find_map(|frame| {
+            let place = frame.place;
+            let (bracket, closing) = match text.as_bytes().get(place.start as usize)? {
+                b'{' => ('{', '}'),
+                b'[' => ('[', ']'),
+                _ => return None,
+            };
+            Some((Place { end: place.start + 1, ..place }, bracket, closing))
+        })
     }
 
     fn event(&mut self, event: Event<'_>, span: Span, problems: &mut Problems) -> Result<(), Box<Diagnostic>> {

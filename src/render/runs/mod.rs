@@ -185,12 +185,26 @@ pub fn headline(runs: &Runs) -> Option<String> {
     Some(format!("p95 {words} {}{cause}", gate::interval(Unit::Seconds, &estimate)))
 }
 
+/// What the runs lost: `every run lost requests, 1927 in the middle one and 3031 at most`; `None`: there were no requests.
+fn lost(runs: &Runs) -> Option<String> {
+    let known = sorted(runs.column(runs.position_of(Measure::LostRequests, &Scope::default())?));
+    let (all, most) = (known.len(), *known.last()?);
+    let some = known.iter().filter(|&&lost| lost > 0.0).count();
+    let [most, middle] = [most, known[all / 2]].map(|lost| table_cell(Unit::Count, lost));
+    Some(match some {
+        0 => "no run lost a request".to_string(),
+        some if some == all => format!("every run lost requests, {middle} in the middle one and {most} at most"),
+        some => format!("{some} of {all} runs lost requests, {most} at most"),
+    })
+}
+
 /// One screen.
 pub fn text(plan: &Plan, runs: &Runs, checks: &[(&Expectation, Gate)]) -> String {
     let mut out = String::new();
     let count = runs.samples.len();
     let head = headline(runs).unwrap_or_else(|| "no scaling".to_string());
-    line(&mut out, "", &format!("{}: {head}.", plan.name));
+    let lost = lost(runs).map(|lost| format!("; {lost}")).unwrap_or_default();
+    line(&mut out, "", &format!("{}: {head}{lost}.", plan.name));
     if runs.interrupted {
         line(&mut out, "", &format!("Interrupted: these are the {count} runs that were finished."));
     }

@@ -160,8 +160,18 @@ fn asked_of_many(name: &str, bound: &str) -> Option<String> {
 }
 
 fn more(out: &mut String, indent: &str, one: &Line) {
-    for text in [one.cause.as_deref(), Some(&*one.because)].into_iter().flatten().filter(|text| !text.is_empty()) {
+    let because = because(&one.because, one.expected, one.is_as_expected());
+    for text in [one.cause.as_deref(), because.as_deref()].into_iter().flatten().filter(|text| !text.is_empty()) {
         line(out, indent, text);
+    }
+}
+
+/// Why its author expects a verdict; where another has come, that it is only that.
+pub(super) fn because(reason: &str, expected: Verdict, as_expected: bool) -> Option<String> {
+    match (reason, as_expected) {
+        ("", _) => None,
+        (reason, true) => Some(reason.to_string()),
+        (reason, false) => Some(format!("expected was \"{}\", because: {reason}", expected.name())),
     }
 }
 
@@ -242,6 +252,10 @@ pub(crate) mod tests {
         let text = page(&example());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("NOT AS EXPECTED") && text.contains("41% of the tail is boot"), "{text}");
+        assert!(text.contains("  expected was \"holds\", because: preStop sleeps\n"), "it did not come so: {text}");
+        let mut expected = example();
+        expected.lines[0].expected = Verdict::Fails;
+        assert!(page(&expected).contains("  preStop sleeps\n"), "{}", page(&expected));
         let head: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
         let claimed = "scenarios/shop.yaml: p95 pod termination 2m52s (2m48s to 2m57s), p95 time to serve";
         assert!(head.join(" ").starts_with(claimed), "what is claimed comes first: {text}");
