@@ -47,6 +47,14 @@ impl Labels {
         }
     }
 
+    /// A copy with one more label, or another value for it.
+    pub fn with(&self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Labels {
+        let mut labels = Labels { entries: Vec::with_capacity(self.entries.len() + 1) };
+        labels.entries.extend_from_slice(&self.entries);
+        labels.insert(name, value);
+        labels
+    }
+
     /// Adds a label unless there is one of that name.
     pub fn insert_missing(&mut self, name: &str, value: &str) {
         if !self.contains_key(name) {

@@ -332,11 +332,6 @@ impl Census {
         }
     }
 
-    /// The labels of a node are about to change: they need not be kept for comparison.
-    pub(super) fn forget_labels(&mut self, node: NodeId) {
-        self.labelled.get_mut(node.index()).into_iter().for_each(|known| *known = None);
-    }
-
     /// A node is of another kind from now on.
     fn move_node(&mut self, node: NodeId, kind: Option<u32>) {
         if self.kind_of.len() <= node.index() {

@@ -4,6 +4,7 @@ use super::World;
 use super::change::{Change, DisruptionReason, NodeReadiness};
 use super::ids::{ClaimId, InstanceId, NodeId, PodId};
 use super::node_status::{NodeStatus, Renewals};
+use super::rollout::push_numbered;
 use crate::engine::{Span, Time};
 use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, NodeProblem, ZoneId};
 use crate::rules::labels::Labels;
@@ -277,6 +278,14 @@ impl Instance {
     }
 }
 
+/// The name of a pool's claim, its number with two digits at least.
+fn claim_name(pool: &str, ordinal: u32) -> String {
+    let mut name = String::with_capacity(pool.len() + 4);
+    name.push_str(pool);
+    push_numbered(&mut name, if ordinal < 10 { "-0" } else { "-" }, ordinal);
+    name
+}
+
 impl World {
     /// Creates a Node object, not Ready.
     pub fn create_node(&mut self, new: NewNode) -> NodeId {
@@ -407,8 +416,8 @@ impl World {
     pub fn set_node_label<T: AsRef<str> + Into<Arc<str>>>(&mut self, node: NodeId, key: T, value: T) {
         let entry = &mut self.nodes[node.index()];
         if entry.labels.get(key.as_ref()) != Some(value.as_ref()) {
-            self.census.forget_labels(node);
-            Arc::make_mut(&mut entry.labels).insert(key, value);
+            // Whoever has seen the labels keeps them, so that they are others from now on.
+            entry.labels = Arc::new(entry.labels.with(key, value));
             self.count_node(node, true);
             self.push(Change::NodeLabels(node));
         }
@@ -486,7 +495,7 @@ impl World {
         let ordinal = self.claims_of_pool[new.pool.index()];
         self.claims.push(NodeClaim {
             id,
-            name: format!("{}-{ordinal:02}", pool.name).into(),
+            name: claim_name(&pool.name, ordinal).into(),
             pool: new.pool,
             made_from: pool.clone(),
             ordinal,

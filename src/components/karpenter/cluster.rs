@@ -323,6 +323,7 @@ pub fn lasting_taints<'a>(node: &'a Node, claim: Option<&'a NodeClaim>, initiali
     if let (Some(claim), false) = (claim, initialized) {
         let passes =
             |taint: &Taint| is_ephemeral(taint) || claim.startup_taints.iter().any(|other| other.is_same(taint));
+        // Mostly all of them do: those are not copied first.
         if taints.iter().any(passes) {
             taints = Cow::Owned(taints.iter().filter(|taint| !passes(taint)).cloned().collect());
         }
