@@ -3,6 +3,7 @@
 //! In: names with values. Out: a value by its name. An object has a dozen labels; going through them by length, and comparing
 //! only where the length is right, finds one sooner than a tree does, and a copy copies no text.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,6 +75,34 @@ impl Labels {
             self.entries.push(entry);
         }
         self.entries.extend(own);
+    }
+
+    /// Names that only one of both has, or whose values differ, in order. Copies share their texts, and what is shared is not read.
+    pub fn differing<'l>(&'l self, other: &'l Labels) -> impl Iterator<Item = &'l str> {
+        let (mut own, mut others) = (self.texts().peekable(), other.texts().peekable());
+        let is_same = |one: &Arc<str>, two: &Arc<str>| Arc::ptr_eq(one, two) || one == two;
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (own.peek(), others.peek()) {
+                    (None, None) => return None,
+                    (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some((one, _)), Some((two, _))) if Arc::ptr_eq(one, two) => Ordering::Equal,
+                    (Some((one, _)), Some((two, _))) => one.cmp(two),
+                };
+                let differs = match order {
+                    Ordering::Less => own.next(),
+                    Ordering::Greater => others.next(),
+                    Ordering::Equal => {
+                        let (one, two) = (own.next()?, others.next()?);
+                        Some(one).filter(|_| !is_same(one.1, two.1))
+                    }
+                };
+                if let Some((name, _)) = differs {
+                    return Some(&**name);
+                }
+            }
+        })
     }
 
     /// Takes a label away.
@@ -183,6 +212,11 @@ mod tests {
         merged.merge(labels.clone());
         let all = [("a", "1"), ("app", "web"), ("tier", "front"), ("zone", "a"), ("zz", "2")];
         assert_eq!(merged, Labels::from(all));
+        let differing: Vec<&str> = merged.differing(&labels).collect();
+        assert_eq!(differing, ["a", "zz"]);
+        labels.insert("tier", "middle");
+        assert_eq!(labels.differing(&merged).collect::<Vec<_>>(), ["a", "tier", "zz"]);
+        labels.insert("tier", "front");
         labels.remove("app");
         labels.retain(|_, value| value != "a");
         assert_eq!(labels, Labels::from([("tier", "front")]));

@@ -319,6 +319,8 @@ impl Scheduler {
         if self.cluster_is_stale || self.cluster.is_outdated(cx.world) {
             self.cluster.renew(cx.world);
             self.cluster_is_stale = false;
+        } else {
+            self.cluster.follow(cx.world);
         }
     }
 

@@ -202,13 +202,21 @@ impl Cluster {
         self.add_column(world, HOSTNAME_LABEL, &mut before);
     }
 
+    /// Learns of labels that move no node before anybody says that they changed: it stays as it is but for the kinds that it knows.
+    pub fn follow(&mut self, world: &World) {
+        if self.generation != world.census().generation() && self.is_in_place(world) {
+            self.learn_kinds(world);
+        }
+    }
+
     /// The same nodes are where they were when this was taken, whatever other labels they have got.
     fn is_in_place(&self, world: &World) -> bool {
         let keys = || self.columns.iter().map(|(key, _)| key.as_str()).chain([ZONE_LABEL, REGION_LABEL]);
         let stays = |&node: &NodeId| {
             let (entry, before) = (world.node(node), &self.labels[node.index()]);
             let same = Arc::ptr_eq(before, &entry.labels);
-            entry.gone.is_none() && (same || keys().all(|key| before.get(key) == entry.labels.get(key)))
+            let is_key = |name: &str| keys().any(|key| key == name);
+            entry.gone.is_none() && (same || !before.differing(&entry.labels).any(is_key))
         };
         let present = world.nodes.iter().filter(|node| node.gone.is_none()).count();
         let has_column = |key: &str| self.columns.iter().any(|(name, _)| name == key);
