@@ -104,7 +104,7 @@ fn add_node(plan: &Plan, world: &mut World, index: usize) {
     }
     let claim = world.create_claim(NewClaim {
         pool: NodePoolId(0),
-        requirements: vec![],
+        requirements: Default::default(),
         instance_types: vec![typed],
         requests: Resources::default(),
         labels: labels.clone(),

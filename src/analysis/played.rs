@@ -224,7 +224,7 @@ fn launch(
     let claim = claim.then(|| {
         world.create_claim(NewClaim {
             pool,
-            requirements: Vec::new(),
+            requirements: Default::default(),
             instance_types: vec![InstanceTypeId(0)],
             requests: Resources::default(),
             labels: Labels::new(),

@@ -10,6 +10,7 @@
 use super::kubernetes::{daemon_set, endpoint_slice, scheduler, stateful_set};
 use crate::plan::{Applied, DaemonSetId, DeploymentId, InitialNode, Plan, ServiceId, TargetPort, TemplateId};
 use crate::rules::labels::Labels;
+use crate::rules::requirements::Requirements;
 use crate::world::{
     ContainerStatus, DeploymentStatus, NewClaim, NewNode, NewPod, NodeId, NodeReadiness, Owner, PodId, PodPhase,
     Process, TargetReason, TargetState, World,
@@ -83,7 +84,7 @@ fn join(plan: &Plan, world: &mut World, initial: &InitialNode) -> NodeId {
         labels.insert("karpenter.sh/initialized", "true");
         claim = Some(world.create_claim(NewClaim {
             pool,
-            requirements: spec.requirements.clone(),
+            requirements: Requirements::of(&spec.requirements),
             instance_types: kind.iter().map(|(id, _)| *id).collect(),
             requests: Default::default(),
             labels: labels.clone(),

@@ -241,6 +241,11 @@ impl Requirement {
         }
     }
 
+    /// It has a bound.
+    fn is_bounded(&self) -> bool {
+        self.at_least.is_some() || self.at_most.is_some()
+    }
+
     /// As manifests write it: one entry, or two when there are bounds on both sides.
     pub fn written(&self, key: &str) -> Vec<NodeRequirement> {
         let one = |operator, values: Vec<String>| NodeRequirement {
@@ -390,6 +395,23 @@ impl Requirements {
         self.entries.is_empty()
     }
 
+    /// As manifests write them.
+    pub fn written(&self) -> Vec<NodeRequirement> {
+        self.entries.iter().flat_map(|(key, requirement)| requirement.written(key)).collect()
+    }
+
+    /// What is left of them once they are written down: [`Requirements::of`] what [`Requirements::written`] says.
+    pub fn as_written(&self) -> Requirements {
+        let loses = |requirement: &Requirement| requirement.is_bounded() && !requirement.values.is_empty();
+        let mut left = self.clone();
+        if self.entries.iter().any(|(_, requirement)| loses(requirement)) {
+            let entries = Arc::make_mut(&mut left.entries).iter_mut();
+            let bounded = entries.filter(|(_, requirement)| requirement.is_bounded());
+            bounded.for_each(|(_, requirement)| requirement.values = Values::none());
+        }
+        left
+    }
+
     /// Both are the same memory, hence equal.
     pub fn is_same(&self, other: &Requirements) -> bool {
         Arc::ptr_eq(&self.entries, &other.entries)
@@ -493,6 +515,27 @@ mod tests {
         );
         let numbers = requirement(NodeOperator::In, &["2", "4", "x"]).intersection(&greater);
         assert_eq!(numbers, requirement(NodeOperator::In, &["4"]), "bounds vanish from a concrete set");
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again_without_exceptions_within_bounds() {
+        let mut requirements = Requirements::new();
+        for (key, operator, values) in [
+            ("arch", NodeOperator::In, &["arm64", "amd64"][..]),
+            ("cpu", NodeOperator::Gt, &["3"]),
+            ("cpu", NodeOperator::Lte, &["16"]),
+            ("cpu", NodeOperator::NotIn, &["8"]),
+            ("family", NodeOperator::NotIn, &["t3"]),
+            ("team", NodeOperator::Exists, &[]),
+            ("gpu", NodeOperator::DoesNotExist, &[]),
+        ] {
+            requirements.add(key, Requirement::of(&NodeRequirement::new(key, operator, values)));
+        }
+        requirements.replace("size", Requirement { min_values: Some(2), ..Requirement::exists() });
+        let written = requirements.as_written();
+        assert_eq!(written, Requirements::of(&requirements.written()));
+        assert!(written.allows("cpu", "8") && !requirements.allows("cpu", "8") && !written.allows("cpu", "17"));
+        assert!(written.as_written().is_same(&written));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::rollout::push_numbered;
 use crate::engine::{Span, Time};
 use crate::plan::{CapacityType, ImageId, InstanceTypeId, MicroDollars, NodePoolId, NodePoolSpec, NodeProblem, ZoneId};
 use crate::rules::labels::Labels;
-use crate::rules::requirement::NodeRequirement;
+use crate::rules::requirements::Requirements;
 use crate::rules::resources::Resources;
 use crate::rules::taint::{Taint, TaintEffect};
 use std::sync::Arc;
@@ -134,7 +134,7 @@ pub struct NodeClaim {
     /// `metadata.creationTimestamp` before it is cut.
     pub created: Time,
     /// `spec.requirements`, instance types excepted.
-    pub requirements: Vec<NodeRequirement>,
+    pub requirements: Requirements,
     /// Instance-type options in price order.
     pub instance_types: Vec<InstanceTypeId>,
     /// `spec.resources.requests`.
@@ -205,7 +205,7 @@ pub struct NewClaim {
     /// Its NodePool.
     pub pool: NodePoolId,
     /// Requirements, instance types excepted.
-    pub requirements: Vec<NodeRequirement>,
+    pub requirements: Requirements,
     /// Instance-type options in price order.
     pub instance_types: Vec<InstanceTypeId>,
     /// Requests.

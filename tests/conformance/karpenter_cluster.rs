@@ -455,7 +455,7 @@ impl Cluster {
         let price = offering.map(|offering| offering.price).unwrap_or_default();
         let claim = self.world.create_claim(NewClaim {
             pool,
-            requirements: vec![],
+            requirements: Default::default(),
             instance_types: vec![typed],
             requests: Resources::default(),
             labels: labels.clone(),

@@ -134,7 +134,7 @@ fn expected_taints(value: &Value) -> Value {
 fn shape(cluster: &Cluster, node: &NewNode) -> Value {
     let spec = &cluster.world.node_pools[node.pool.index()];
     let claim = node.claim(&cluster.plan, &cluster.world);
-    let mut requirements: Vec<Value> = claim.requirements.iter().map(written).collect();
+    let mut requirements: Vec<Value> = claim.requirements.written().iter().map(written).collect();
     let mut of_type = json!({"key": INSTANCE_TYPE, "operator": "In"});
     if let Some(least) = node.requirements.get(INSTANCE_TYPE).and_then(|requirement| requirement.min_values) {
         of_type["minValues"] = json!(least);

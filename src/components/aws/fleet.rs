@@ -16,10 +16,7 @@ use crate::engine::{Purpose, Time};
 use crate::plan::{CapacityType, FaultKind, InForce, InstanceTypeId, MicroDollars, Plan, Stage, ZoneId};
 use crate::record::Decision;
 use crate::record::decision::{Launch, Offer};
-use crate::rules::requirement::NodeRequirement;
-use crate::rules::requirements::{
-    CAPACITY_TYPE, INSTANCE_TYPE, RESERVATION_ID, Requirement, Requirements, ZONE, normalized,
-};
+use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
 use crate::world::ec2_api::{self, Ec2Call};
 use crate::world::offering::{Wanted, avoided_until, is_available, is_compatible};
 use crate::world::{ClaimId, DisruptionReason, NodeClaim, World};
@@ -217,14 +214,7 @@ impl Fleet {
 
 /// What a call for a NodeClaim lists: one capacity type, types that are cheapest first, each zone that offers them.
 pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override> {
-    // Of what a claim asks for, offerings differ in these only.
-    let mut requirements = Requirements::new();
-    let of_offerings =
-        |entry: &&NodeRequirement| [ZONE, CAPACITY_TYPE, RESERVATION_ID].contains(&normalized(&entry.key));
-    for entry in claim.requirements.iter().filter(of_offerings) {
-        requirements.add(&entry.key, Requirement::of(entry));
-    }
-    let wanted = Wanted::of(plan, &requirements);
+    let wanted = Wanted::of(plan, &claim.requirements);
     // Mostly one for each zone.
     let mut all: Vec<Override> = Vec::with_capacity(claim.instance_types.len() * plan.zones.len());
     for &id in &claim.instance_types {
@@ -241,7 +231,7 @@ pub fn overrides(plan: &Plan, world: &World, claim: &NodeClaim) -> Vec<Override>
     let types = claim.instance_types.iter().copied();
     let exotics: Vec<InstanceTypeId> = types.filter(|&id| plan.instance_type(id).is_exotic()).collect();
     let exotic = |entry: &Override| exotics.contains(&entry.instance_type);
-    let flexible = claim.requirements.iter().all(|entry| entry.min_values.is_none());
+    let flexible = !claim.requirements.has_min_values();
     if flexible && !exotics.is_empty() && !all.iter().all(exotic) {
         all.retain(|entry| !exotic(entry));
     }
@@ -290,11 +280,10 @@ fn told(plan: &Plan, world: &World, id: ClaimId, answer: &Answer) -> Launch {
         price: entry.price,
     };
     let claim = world.claim(id);
-    let requirements = Requirements::of(&claim.requirements);
     let mut avoided = Vec::new();
     for &id in &claim.instance_types {
         let entry = plan.instance_type(id);
-        let compatible = entry.offerings.iter().filter(|offering| is_compatible(plan, offering, &requirements));
+        let compatible = entry.offerings.iter().filter(|offering| is_compatible(plan, offering, &claim.requirements));
         let sold_out = compatible.filter(|one| one.available && !is_available(world, entry, one));
         avoided.extend(sold_out.map(|offering| Offer {
             instance_type: id,

@@ -5,6 +5,7 @@ use crate::plan::*;
 use crate::rules::labels::{LabelSelector, Labels};
 use crate::rules::quantity::{Bytes, Millicores};
 use crate::rules::requirement::{NodeOperator, NodeRequirement};
+use crate::rules::requirements::Requirements;
 use crate::rules::resources::Resources;
 use crate::world::{ClaimId, NewClaim, NewNode, NewPod, NodeReadiness, Owner, PodId, World};
 use std::sync::Arc;
@@ -154,7 +155,7 @@ pub fn node(plan: &Plan, world: &mut World, name: &str, kind: CapacityType, coun
     }
     let claim = world.create_claim(NewClaim {
         pool: NodePoolId(0),
-        requirements: vec![],
+        requirements: Requirements::new(),
         instance_types: vec![instance_type],
         requests: Resources::default(),
         labels: labels.clone(),

@@ -182,10 +182,9 @@ fn replacement(cluster: &Cluster, wanted: &Value, found: &NewNode) -> Result<(),
         return Err(format!("instanceTypes: {missing:?} missing, {extra:?} too many"));
     }
     // Types of equal price may change places.
-    let final_requirements = kubelapse::rules::requirements::Requirements::of(&claim.requirements);
     let price = |wanted: &str| {
         let id = claim.instance_types.iter().copied().find(|&id| name(id) == wanted);
-        id.map_or(f64::MAX, |id| cheapest_price(plan, world, id, &final_requirements))
+        id.map_or(f64::MAX, |id| cheapest_price(plan, world, id, &claim.requirements))
     };
     let prices = |names: Vec<&str>| names.into_iter().map(price).collect::<Vec<f64>>();
     if prices(expected.iter().map(String::as_str).collect()) != prices(types.clone()) {
@@ -195,8 +194,9 @@ fn replacement(cluster: &Cluster, wanted: &Value, found: &NewNode) -> Result<(),
     if wanted["minInstanceTypes"].as_u64() != least.map(u64::from) {
         return Err(format!("minInstanceTypes: {} expected, {least:?} found", wanted["minInstanceTypes"]));
     }
+    let written = claim.requirements.written();
     let mut requirements: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    let shown = claim.requirements.iter().filter(|one| ![NODE_POOL, NODE_CLASS].contains(&one.key.as_str()));
+    let shown = written.iter().filter(|one| ![NODE_POOL, NODE_CLASS].contains(&one.key.as_str()));
     for one in shown {
         let mut values = one.values.clone();
         values.sort();

@@ -111,10 +111,10 @@ impl NewNode {
         if !kinds.is_empty() {
             requirements.add(CAPACITY_TYPE, Requirement::any_of(kinds));
         }
-        let requirements = requirements.iter().filter(|(key, _)| ***key != *INSTANCE_TYPE);
+        requirements.remove(INSTANCE_TYPE);
         NewClaim {
             pool: self.pool,
-            requirements: requirements.flat_map(|(key, requirement)| requirement.written(key)).collect(),
+            requirements: requirements.as_written(),
             instance_types: types,
             requests: self.requests.clone(),
             labels: self.labels.clone(),
