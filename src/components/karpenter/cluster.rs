@@ -161,17 +161,28 @@ pub struct StateNode<'a> {
 
 /// All nodes and launched claims, initialised ones first, then by name.
 pub fn state_nodes<'a>(plan: &'a Plan, world: &'a World) -> Vec<StateNode<'a>> {
-    let present = world.nodes.iter().filter(|node| node.gone.is_none());
-    let launched = on_their_way(world).filter_map(|claim| Some(Machine::Coming(claim, claim.instance?)));
-    let machines = present.map(|node| Machine::Node(node, node.claim.map(|id| world.claim(id)))).chain(launched);
     // The names of a real cluster are random.
     let drawn = |claim: &NodeClaim| plan.known_delays.place_of_name(claim.id.index());
     let place = |machine: &Machine<'a>| (!machine.is_initialized(), machine.claim().map_or(0, drawn), machine.name());
     // Keys are sorted, not the large things that are made in their order.
     let mut placed = Vec::with_capacity(world.nodes.len().min(64));
-    placed.extend(machines.map(|machine| (place(&machine), machine)));
+    placed.extend(machines(world).map(|machine| (place(&machine), machine)));
     placed.sort_by_key(|(place, _)| *place);
     placed.iter().map(|(_, machine)| machine.state(plan, world)).collect()
+}
+
+/// What a machine has free for pods.
+pub struct Room {
+    /// Its claim; `None`: it is not Karpenter's.
+    pub claim: Option<ClaimId>,
+    /// Allocatable less what is bound.
+    pub free: Resources,
+}
+
+/// What of [`state_nodes`] tells how much room there is, of machines that do not leave.
+pub fn rooms(plan: &Plan, world: &World) -> impl Iterator<Item = Room> {
+    let staying = machines(world).filter(|machine| !machine.is_leaving(world));
+    staying.map(|machine| Room { claim: machine.claim().map(|claim| claim.id), free: machine.free(plan, world) })
 }
 
 /// A launched machine as it is until its node comes.
@@ -182,6 +193,13 @@ pub fn before_joining<'a>(plan: &'a Plan, world: &'a World, claim: &'a NodeClaim
 /// A launched machine as it is now that its node has come.
 pub fn after_joining<'a>(plan: &'a Plan, world: &'a World, claim: &'a NodeClaim) -> Option<StateNode<'a>> {
     Some(Machine::Node(world.node(claim.node?), Some(claim)).state(plan, world))
+}
+
+/// All nodes, and claims that were launched and have none.
+fn machines(world: &World) -> impl Iterator<Item = Machine<'_>> {
+    let present = world.nodes.iter().filter(|node| node.gone.is_none());
+    let launched = on_their_way(world).filter_map(|claim| Some(Machine::Coming(claim, claim.instance?)));
+    present.map(|node| Machine::Node(node, node.claim.map(|id| world.claim(id)))).chain(launched)
 }
 
 /// What a [`StateNode`] is made of.
@@ -204,6 +222,23 @@ impl<'a> Machine<'a> {
         matches!(self, Machine::Node(_, claim) if claim.is_none_or(|claim| claim.initialized.is_some()))
     }
 
+    fn is_leaving(&self, world: &World) -> bool {
+        match *self {
+            Machine::Node(node, _) => is_leaving(world, node.id),
+            Machine::Coming(claim, _) => is_claim_leaving(claim),
+        }
+    }
+
+    /// Allocatable less what is bound.
+    fn free(&self, plan: &Plan, world: &World) -> Resources {
+        match *self {
+            Machine::Node(node, _) => free(plan, world, node, self.is_initialized()),
+            Machine::Coming(_, instance) => {
+                plan.instance_type(world.instances[instance.index()].instance_type).allocatable.clone()
+            }
+        }
+    }
+
     /// The claim's until it is registered.
     fn name(&self) -> &'a Arc<str> {
         match *self {
@@ -224,11 +259,11 @@ impl<'a> Machine<'a> {
                 labels: claim.filter(|claim| claim.registered.is_none()).map_or(&*node.labels, |claim| &claim.labels),
                 taints: lasting_taints(node, claim, initialized),
                 capacity: capacity(plan, world, node, initialized),
-                free: free(plan, world, node, initialized),
+                free: self.free(plan, world),
                 pods: &node.pods,
                 initialized,
                 pool: claim.map(|claim| claim.pool),
-                leaving: is_leaving(world, node.id),
+                leaving: self.is_leaving(world),
             },
             Machine::Coming(claim, instance) => {
                 let entry = plan.instance_type(world.instances[instance.index()].instance_type);
@@ -239,11 +274,11 @@ impl<'a> Machine<'a> {
                     labels: &claim.labels,
                     taints: Cow::Borrowed(&claim.taints),
                     capacity: Cow::Borrowed(machine_capacity(plan, claim, entry)),
-                    free: entry.allocatable.clone(),
+                    free: self.free(plan, world),
                     pods: &[],
                     initialized,
                     pool: Some(claim.pool),
-                    leaving: is_claim_leaving(claim),
+                    leaving: self.is_leaving(world),
                 }
             }
         }

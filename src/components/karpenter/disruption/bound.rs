@@ -7,27 +7,84 @@
 
 use super::candidates::Candidate;
 use super::simulation::Scene;
-use crate::components::karpenter::cluster::{StateNode, is_currently_reschedulable};
+use super::start::Counted;
+use crate::components::karpenter::cluster::{Room, is_currently_reschedulable, rooms};
 use crate::components::karpenter::provisioner::existing::is_settled;
 use crate::components::karpenter::provisioner::{claims, pools, topology};
 use crate::plan::{CapacityType, NodePoolId, PodTemplate, TemplateId};
 use crate::rules::requirements::CAPACITY_TYPE;
-use crate::world::PodPhase;
+use crate::world::{ClaimId, PodId, PodPhase};
 use std::cell::OnceCell;
 
 /// What is the same for all candidates of a pass, found out when the first of them asks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Bound {
     /// Whatever came in the place of spot instances would be spot again, which is refused.
     refuses_spot: OnceCell<bool>,
+    /// Machines that may take pods.
+    takers: OnceCell<Vec<Taker>>,
+}
+
+/// A machine that may take pods.
+struct Taker {
+    room: Room,
+    /// Its `consolidateAfter` has passed: it takes any pod.
+    is_settled: bool,
 }
 
 impl Bound {
     /// Whether the candidates stay for sure: they could only go for nothing, and their pods have no room elsewhere.
     pub fn must_stay(&self, scene: Scene, candidates: &[Candidate]) -> bool {
+        let goes = |claim: ClaimId| candidates.iter().any(|one| one.claim == claim);
+        let moving = candidates.iter().flat_map(|one| &one.pods).copied();
         candidates.iter().all(|one| one.capacity_type == Some(CapacityType::Spot))
-            && *self.refuses_spot.get_or_init(|| replaces_spot_by_spot(scene))
-            && lacks_room(scene, candidates)
+            && self.refuses_spot(scene)
+            && self.lacks_room(scene, goes, moving)
+    }
+
+    /// The same of one node that was not weighed.
+    pub fn keeps(&self, scene: Scene, one: &Counted) -> bool {
+        let moving = scene.world.node(one.node).pods.iter().copied();
+        one.is_spot && self.refuses_spot(scene) && self.lacks_room(scene, |claim| claim == one.claim, moving)
+    }
+
+    fn refuses_spot(&self, scene: Scene) -> bool {
+        *self.refuses_spot.get_or_init(|| replaces_spot_by_spot(scene))
+    }
+
+    fn takers(&self, Scene { plan, world, .. }: Scene) -> &[Taker] {
+        let taker = |room: Room| Taker { is_settled: is_settled(world, room.claim, world.now), room };
+        self.takers.get_or_init(|| rooms(plan, world).map(taker).collect())
+    }
+
+    /// Some pod fits on none of the nodes that stay, even if they took nothing else; or all of those together take fewer pods
+    /// than there are, even if each were as small as the smallest in every respect. `goes`: the node of a claim does. `moving`:
+    /// pods of those that go.
+    fn lacks_room(&self, scene: Scene, goes: impl Fn(ClaimId) -> bool, moving: impl Iterator<Item = PodId>) -> bool {
+        let Scene { plan, world, .. } = scene;
+        let stays = || self.takers(scene).iter().filter(|taker| !taker.room.claim.is_some_and(&goes));
+        let (mut count, mut smallest, mut all_picky) = (0, [i64::MAX; 4], true);
+        // Neighbours are mostly alike: what was found of one goes for the next.
+        let mut before: Option<(TemplateId, bool)> = None;
+        for pod in moving.filter(|&pod| is_currently_reschedulable(world, pod)) {
+            let picky = plan.flags.karpenter.version >= (1, 14) && world.pod(pod).phase != PodPhase::Pending;
+            count += 1;
+            let kind = (world.pod(pod).template, picky);
+            if before.replace(kind) == Some(kind) {
+                continue;
+            }
+            let requests = &world.template_of(pod).requests;
+            let has_room = |taker: &Taker| claims::fits(requests, &taker.room.free) && (!picky || taker.is_settled);
+            if !stays().any(has_room) {
+                return true;
+            }
+            all_picky &= picky;
+            smallest.iter_mut().zip(claims::amounts(requests)).for_each(|(least, asked)| *least = (*least).min(asked));
+        }
+        let takers = stays().filter(|taker| !all_picky || taker.is_settled);
+        let most = takers
+            .fold(0_i64, |sum, taker| sum.saturating_add(most_pods(&smallest, &claims::amounts(&taker.room.free))));
+        most < count
     }
 }
 
@@ -54,37 +111,6 @@ fn may_choose(template: &PodTemplate) -> bool {
         || template.node_selector.contains_key(CAPACITY_TYPE)
         || terms.flat_map(|term| &term.expressions).any(|asked| asked.key == CAPACITY_TYPE)
         || topology::topology_keys(template).any(|key| key == CAPACITY_TYPE)
-}
-
-/// Some pod fits on none of the nodes that stay, even if they took nothing else; or all of those together take fewer pods
-/// than there are, even if each were as small as the smallest in every respect.
-fn lacks_room(scene: Scene, candidates: &[Candidate]) -> bool {
-    let Scene { plan, world, nodes, .. } = scene;
-    let goes = |node: &StateNode| candidates.iter().any(|one| Some(one.claim) == node.claim);
-    let stays = || nodes.iter().filter(|node| !node.leaving && !goes(node));
-    let (mut count, mut smallest, mut all_picky) = (0, [i64::MAX; 4], true);
-    let moving = candidates.iter().flat_map(|one| &one.pods).copied();
-    // Neighbours are mostly alike: what was found of one goes for the next.
-    let mut before: Option<(TemplateId, bool)> = None;
-    for pod in moving.filter(|&pod| is_currently_reschedulable(world, pod)) {
-        let picky = plan.flags.karpenter.version >= (1, 14) && world.pod(pod).phase != PodPhase::Pending;
-        count += 1;
-        let kind = (world.pod(pod).template, picky);
-        if before.replace(kind) == Some(kind) {
-            continue;
-        }
-        let requests = &world.template_of(pod).requests;
-        let has_room =
-            |node: &&StateNode| claims::fits(requests, &node.free) && (!picky || is_settled(world, node, world.now));
-        if !stays().any(|node| has_room(&node)) {
-            return true;
-        }
-        all_picky &= picky;
-        smallest.iter_mut().zip(claims::amounts(requests)).for_each(|(least, asked)| *least = (*least).min(asked));
-    }
-    let takers = stays().filter(|node| !all_picky || is_settled(world, node, world.now));
-    let most = takers.fold(0_i64, |sum, node| sum.saturating_add(most_pods(&smallest, &claims::amounts(&node.free))));
-    most < count
 }
 
 /// How many pods that ask for so much fit into what is free.

@@ -26,6 +26,13 @@ pub enum Class {
     Eventual,
 }
 
+impl Class {
+    /// Pods of a claim's node stop nothing of this class.
+    fn is_lenient(self, claim: &NodeClaim) -> bool {
+        self == Class::Eventual && claim.termination_grace_period.is_some()
+    }
+}
+
 /// A node that may be disrupted.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -78,32 +85,50 @@ pub fn candidates(
     matters: impl Fn(&NodeClaim, NodeId, &Burdens) -> bool,
 ) -> Vec<Candidate> {
     let burdens = memo.burdens(world);
-    let (mut found, holds) = (Vec::<Candidate>::new(), Holds::new(world, &burdens));
-    for claim in world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()) {
-        let lenient = class == Class::Eventual && claim.termination_grace_period.is_some();
-        // Why it is held is only worth a sentence when somebody reads it.
-        if held.contains(&claim.id) {
-            continue;
-        }
-        if !notes.are_kept() {
-            let node = node_of(world, claim.id).filter(|&node| matters(claim, node, &burdens));
-            if node.is_none_or(|node| !lenient && holds.any(node)) {
-                continue;
-            }
-        }
-        // Without notes the pods were asked above.
-        let asks_pods = notes.are_kept() && !lenient;
-        match judged((plan, memo, &burdens), world, claim.id, asks_pods) {
-            Ok(candidate) => found.push(candidate),
-            Err(block) => {
-                if let Some(node) = node_of(world, claim.id) {
-                    notes.blocked(node, || sentence(&block));
-                }
-            }
-        }
-    }
+    let known = (plan, memo, &*burdens);
+    let mut found: Vec<Candidate> = if notes.are_kept() {
+        let launched = launched(world).filter(|claim| !held.contains(&claim.id));
+        launched.filter_map(|claim| noted(known, world, (claim, class), notes)).collect()
+    } else {
+        let nodes = disruptable((plan, &burdens), world, held, class, matters);
+        nodes.map(|(claim, node)| weigh(known, world, claim.id, node)).collect()
+    };
     found.sort_by(|one, two| one.name.cmp(&two.name));
     found
+}
+
+fn launched(world: &World) -> impl Iterator<Item = &NodeClaim> {
+    world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some())
+}
+
+/// Nodes that are candidates, where nobody reads why others are none. `held`, `matters`: as above.
+pub fn disruptable<'w>(
+    (plan, burdens): (&'w Plan, &'w Burdens),
+    world: &'w World,
+    held: &'w BTreeSet<ClaimId>,
+    class: Class,
+    matters: impl Fn(&NodeClaim, NodeId, &Burdens) -> bool + 'w,
+) -> impl Iterator<Item = (&'w NodeClaim, NodeId)> {
+    let holds = Holds::new(world, burdens);
+    launched(world).filter(|claim| !held.contains(&claim.id)).filter_map(move |claim| {
+        let node = node_of(world, claim.id).filter(|&node| matters(claim, node, burdens))?;
+        let is_free = class.is_lenient(claim) || !holds.any(node);
+        (is_free && hindrance(plan, world, claim, node).is_none()).then_some((claim, node))
+    })
+}
+
+/// A claim as candidate; else it is noted why it is none.
+fn noted(
+    known: (&Plan, &Memo, &Burdens),
+    world: &World,
+    (claim, class): (&NodeClaim, Class),
+    notes: &mut Notes,
+) -> Option<Candidate> {
+    let judged = judged(known, world, claim.id, !class.is_lenient(claim));
+    if let (Err(block), Some(node)) = (&judged, node_of(world, claim.id)) {
+        notes.blocked(node, || sentence(block));
+    }
+    judged.ok()
 }
 
 fn node_of(world: &World, claim: ClaimId) -> Option<NodeId> {
@@ -120,7 +145,7 @@ pub fn are_possible(
     // The totals of a Balanced pool are read from all of them.
     let counts_all = balanced::is_used(world);
     let holds = Holds::new(world, burdens);
-    world.claims.iter().filter(|claim| claim.gone.is_none() && claim.instance.is_some()).any(|claim| {
+    launched(world).any(|claim| {
         if claim.initialized.is_none() || claim.nominated_until > world.now || held.contains(&claim.id) {
             return false;
         }
@@ -142,9 +167,8 @@ pub fn are_possible(
 /// # Errors
 /// The first thing that blocks its disruption, in the words of Karpenter's events.
 pub fn candidate(plan: &Plan, world: &World, id: ClaimId, class: Class) -> Result<Candidate, String> {
-    let lenient = class == Class::Eventual && world.claim(id).termination_grace_period.is_some();
     let memo = Memo::default();
-    judged((plan, &memo, &memo.burdens(world)), world, id, !lenient)
+    judged((plan, &memo, &memo.burdens(world)), world, id, !class.is_lenient(world.claim(id)))
 }
 
 fn judged(
@@ -154,31 +178,58 @@ fn judged(
     asks_pods: bool,
 ) -> Result<Candidate, String> {
     let claim = world.claim(id);
-    let pool = &world.node_pools[claim.pool.index()].name;
-    let node_id = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
-    let node = world.node(node_id);
-    if claim.initialized.is_none() {
-        return Err("node isn't initialized".to_string());
+    let node = node_of(world, id).ok_or("nodeclaim does not have an associated node")?;
+    if let Some(hindrance) = hindrance(plan, world, claim, node) {
+        return Err(hindrance.text(&world.node_pools[claim.pool.index()].name));
     }
-    if is_leaving(world, node_id) {
-        return Err("node is deleting or marked for deletion".to_string());
-    }
-    if claim.nominated_until > world.now {
-        return Err("node is nominated for a pending pod".to_string());
-    }
-    if node.annotations.get(DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
-        return Err(format!("disruption is blocked through the {DO_NOT_DISRUPT:?} annotation"));
-    }
-    if !node.labels.contains_key(NODE_POOL) {
-        return Err(format!("node doesn't have required label (label={NODE_POOL})"));
-    }
-    if plan.pool_types.get(claim.pool.index()).is_none_or(Vec::is_empty) {
-        return Err(format!("nodepool not found (NodePool={pool})"));
-    }
-    if let Some(block) = asks_pods.then(|| pod_block(world, &node.pods)).flatten() {
+    if let Some(block) = asks_pods.then(|| pod_block(world, &world.node(node).pods)).flatten() {
         return Err(block);
     }
-    Ok(weigh(known, world, id, node_id))
+    Ok(weigh(known, world, id, node))
+}
+
+/// What is said of a node itself that forbids its disruption.
+enum Hindrance {
+    NotInitialized,
+    Leaving,
+    Nominated,
+    Annotated,
+    NoLabel,
+    NoTypes,
+}
+
+impl Hindrance {
+    fn text(self, pool: &str) -> String {
+        match self {
+            Hindrance::NotInitialized => "node isn't initialized".to_string(),
+            Hindrance::Leaving => "node is deleting or marked for deletion".to_string(),
+            Hindrance::Nominated => "node is nominated for a pending pod".to_string(),
+            Hindrance::Annotated => format!("disruption is blocked through the {DO_NOT_DISRUPT:?} annotation"),
+            Hindrance::NoLabel => format!("node doesn't have required label (label={NODE_POOL})"),
+            Hindrance::NoTypes => format!("nodepool not found (NodePool={pool})"),
+        }
+    }
+}
+
+/// The first thing about a node itself that forbids its disruption.
+fn hindrance(plan: &Plan, world: &World, claim: &NodeClaim, node_id: NodeId) -> Option<Hindrance> {
+    let node = world.node(node_id);
+    if claim.initialized.is_none() {
+        return Some(Hindrance::NotInitialized);
+    }
+    if is_leaving(world, node_id) {
+        return Some(Hindrance::Leaving);
+    }
+    if claim.nominated_until > world.now {
+        return Some(Hindrance::Nominated);
+    }
+    if node.annotations.get(DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
+        return Some(Hindrance::Annotated);
+    }
+    if !node.labels.contains_key(NODE_POOL) {
+        return Some(Hindrance::NoLabel);
+    }
+    plan.pool_types.get(claim.pool.index()).is_none_or(Vec::is_empty).then_some(Hindrance::NoTypes)
 }
 
 /// Whether a node is not empty for sure, in the sense of any version of [`Candidate::is_empty`]: cheap to ask.

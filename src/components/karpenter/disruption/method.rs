@@ -5,7 +5,8 @@
 use super::candidates::{Candidate, Class, is_occupied};
 use super::notes::Notes;
 use crate::components::karpenter::cluster::burdens::Burdens;
-use crate::plan::ConsolidationPolicy;
+use crate::components::karpenter::provisioner::memo::NodeOffering;
+use crate::plan::{ConsolidationPolicy, NodePoolSpec};
 use crate::record::Reason;
 use crate::rules::requirements::{CAPACITY_TYPE, INSTANCE_TYPE, ZONE};
 use crate::world::{DisruptionReason, NodeClaim, NodeId, World};
@@ -152,6 +153,17 @@ impl Method {
                 None => claim.consolidatable.is_some(),
             },
         }
+    }
+
+    /// Whether consolidation of one or several nodes takes a node that such was bought for, if pods run there: the filter of both
+    /// turns down none of it.
+    pub fn consolidates_plainly(pool: &NodePoolSpec, offering: NodeOffering) -> bool {
+        pool.replicas.is_none()
+            && offering.instance_type.is_some()
+            && offering.has_capacity_type
+            && offering.has_zone
+            && (pool.consolidate_after.is_some() || pool.v1beta1)
+            && pool.consolidation_policy != ConsolidationPolicy::WhenEmpty
     }
 
     /// Candidates in its order: the best saving first (or the least disruption before 1.14), the longest drifted first.

@@ -24,6 +24,7 @@ pub mod method;
 pub mod notes;
 pub mod queue;
 pub mod simulation;
+mod start;
 pub mod static_drift;
 mod told;
 
@@ -37,12 +38,13 @@ use crate::record::decision::Stage;
 use crate::world::{ClaimId, NewClaim, Node, NodeClaim, NodeId};
 use budgets::Remaining;
 use calm::Calm;
-use candidates::{Candidate, are_possible, is_occupied};
-use decide::{Decision, Invalid, Prospect, decide, prospect, rejection, validate};
+use candidates::{are_possible, is_occupied};
+use decide::{Decision, Invalid, decide, rejection, validate};
 use method::Method;
 use notes::Notes;
 use queue::{Commands, Standing};
-use simulation::{Move, Scene};
+use simulation::{Failure, Move, Scene};
+use start::Start;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,29 +59,6 @@ struct Pending {
     method: Method,
     found: Move,
     at: Time,
-}
-
-/// What a method starts from in a pass.
-struct Start {
-    prospect: Prospect,
-    /// `None`: there are no candidates.
-    budgets: Option<Remaining>,
-}
-
-impl Start {
-    fn of(cx: &Cx, scene: Scene, method: Method, notes: &mut Notes) -> Start {
-        let mut prospect = prospect(scene, method, notes);
-        if prospect.candidates.is_empty() {
-            return Start { prospect, budgets: None };
-        }
-        if let Some(random) = cx.random {
-            // They come in no order (`DeepCopyNodes` goes through a map), and the sort of a method leaves equals as they come.
-            let key = |one: &Candidate| random.below(ORDER, cx.world.claim(one.claim).key(), u64::MAX);
-            prospect.candidates.sort_by_cached_key(key);
-        }
-        let budgets = budgets::remaining(cx.world, method.budget_reason(), notes);
-        Start { prospect, budgets: Some(budgets) }
-    }
 }
 
 /// Its memory.
@@ -405,7 +384,7 @@ impl Disruption {
         start: &mut Start,
         notes: &mut Notes,
     ) -> Result<Decision, &'static str> {
-        let Start { prospect, budgets: Some(budgets) } = start else { return Ok(Decision::default()) };
+        let Some(budgets) = start.budgets.clone() else { return Ok(Decision::default()) };
         self.weighed[method as usize] = true;
         let remembers = method.consolidates(cx.plan.flags.karpenter.version);
         if remembers {
@@ -414,17 +393,10 @@ impl Disruption {
                 return Ok(Decision::default());
             }
         }
-        // Only simulations need the nodes.
-        let simulates = match method {
-            Method::Emptiness | Method::EmptyNodes => false,
-            Method::MultiNode => prospect.candidates.len() > 1 && budgets.total() > 1,
-            Method::SingleNode => budgets.total() > 0,
-            Method::Expiration | Method::StaticDrift | Method::Drift => true,
+        let decision = match start.unweighed(cx, scene, method) {
+            Some(decision) => decision,
+            None => weigh(cx, scene, method, (start, budgets), notes).map_err(|error| error.text())?,
         };
-        let nodes = if simulates { cluster::state_nodes(cx.plan, cx.world) } else { Vec::new() };
-        let scene = Scene { nodes: &nodes, ..scene };
-        let decision = decide(scene, method, prospect, budgets.clone(), &BTreeSet::new(), notes);
-        let decision = decision.map_err(|error| error.text())?;
         if decision.exhausted && remembers {
             let state = self.present_state(cx);
             self.memo[method as usize] = Some(state);
@@ -560,6 +532,27 @@ impl Disruption {
 /// The methods in their order.
 fn methods(cx: &Cx) -> impl DoubleEndedIterator<Item = Method> + Clone {
     Method::order(cx.plan.flags.karpenter.version).iter().copied()
+}
+
+/// What a method makes of its candidates once they are weighed.
+fn weigh(
+    cx: &Cx,
+    scene: Scene,
+    method: Method,
+    (start, budgets): (&mut Start, Remaining),
+    notes: &mut Notes,
+) -> Result<Decision, Failure> {
+    let prospect = start.weigh(cx, scene, method, notes);
+    // Only simulations need the nodes.
+    let simulates = match method {
+        Method::Emptiness | Method::EmptyNodes => false,
+        Method::MultiNode => prospect.candidates.len() > 1 && budgets.total() > 1,
+        Method::SingleNode => budgets.total() > 0,
+        Method::Expiration | Method::StaticDrift | Method::Drift => true,
+    };
+    let nodes = if simulates { cluster::state_nodes(cx.plan, cx.world) } else { Vec::new() };
+    let scene = Scene { nodes: &nodes, ..scene };
+    decide(scene, method, prospect, budgets, &BTreeSet::new(), notes)
 }
 
 /// A command goes into the record, if somebody reads it.

@@ -1,6 +1,7 @@
 //! The loop's decisions on small clusters.
 
 use super::candidates::Class;
+use super::decide::prospect;
 use super::*;
 use crate::components::karpenter::fixture::{edit_pool, node, small_plan};
 use crate::plan::{CapacityType, ConsolidationPolicy, NodePoolId, Plan};

@@ -14,7 +14,7 @@ use crate::engine::Time;
 use crate::plan::PodTemplate;
 use crate::rules::requirements::{HOSTNAME, Requirement, Requirements};
 use crate::rules::resources::Resources;
-use crate::world::{Owner, PodId, World};
+use crate::world::{ClaimId, Owner, PodId, World};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,9 +92,9 @@ fn expected(world: &World, state: &StateNode, daemons: &[Daemon]) -> Option<Reso
 /// Its `consolidateAfter` has passed since the last pod event: it may take the pods of a consolidation. The pools that are
 /// asked are those that nodes are created of, so nodes of static, deleted or not ready ones always may. Source: core
 /// `scheduling/scheduler.go` (`NewScheduler`), `pkg/utils/disruption/disruption.go` (`IsUnderConsolidateAfter`).
-pub fn is_settled(world: &World, state: &StateNode, now: Time) -> bool {
-    let (Some(claim), Some(pool)) = (state.claim.map(|id| world.claim(id)), state.pool) else { return true };
-    let spec = &world.node_pools[pool.index()];
+pub fn is_settled(world: &World, claim: Option<ClaimId>, now: Time) -> bool {
+    let Some(claim) = claim.map(|id| world.claim(id)) else { return true };
+    let spec = &world.node_pools[claim.pool.index()];
     let is_asked = pools::is_eligible(spec) && !spec.v1beta1;
     let (Some(after), Some(initialized), true) = (spec.consolidate_after, claim.initialized, is_asked) else {
         return true;

@@ -449,7 +449,7 @@ impl<'a> Scheduler<'a> {
 
     fn add_to_node(&mut self, index: usize, pod: &Work, exempt: bool) -> Result<(), Refusal> {
         let (world, state) = (self.scene.world, self.nodes[index]);
-        if !exempt && !existing::is_settled(world, state, world.now) {
+        if !exempt && !existing::is_settled(world, state.claim, world.now) {
             return Err(Refusal::Unsettled);
         }
         let entry = &mut self.existing[index];

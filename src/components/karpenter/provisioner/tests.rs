@@ -207,7 +207,7 @@ fn nodes_of_static_and_unusable_pools_are_settled() {
         let mut world = World::new(&plan);
         fixture::node(&plan, &mut world, "t3.medium", CapacityType::OnDemand, 1);
         let nodes = crate::components::karpenter::cluster::state_nodes(&plan, &world);
-        existing::is_settled(&world, &nodes[0], world.now)
+        existing::is_settled(&world, nodes[0].claim, world.now)
     };
     assert!(!settled(|_| {}), "its ten minutes run");
     assert!(settled(|pool| pool.replicas = Some(1)));
