@@ -503,9 +503,11 @@ impl<'a> Scheduler<'a> {
                     continue;
                 }
             }
-            let host: Arc<str> = format!("hostname-placeholder-{:04}", self.claims.len() + 1).into();
+            let host = self.next_host();
             let mut requirements = template.requirements.clone();
-            requirements.add(HOSTNAME, Requirement::any_of([host.clone()]));
+            if let Some(host) = &host {
+                requirements.add(HOSTNAME, Requirement::only(host.clone()));
+            }
             let fresh = OpenClaim::new(index, requirements, groups);
             match fresh.opens(&self.scene, &self.topology, template, pod) {
                 Ok(grown) => {
@@ -514,7 +516,7 @@ impl<'a> Scheduler<'a> {
                     self.charge_limits(&claim);
                     self.lowered.resize(pools.templates.len(), false);
                     self.lowered[index] = claim.is_relaxed(template);
-                    self.topology.register_host(&host);
+                    host.iter().for_each(|host| self.topology.register_host(host));
                     self.topology.record(pod.subject(), &template.spec.taints, &claim.requirements);
                     self.order.push(self.claims.len());
                     self.claims.push(claim);
@@ -535,6 +537,13 @@ impl<'a> Scheduler<'a> {
         }
         self.note_pool(pools.templates.len(), refusals.last().copied());
         Err(refusals)
+    }
+
+    /// The host that the next claim stands for, where somebody asks for one.
+    fn next_host(&self) -> Option<Arc<str>> {
+        let mut concerned = self.concerned.iter();
+        let is_asked_for = !self.topology.is_free() || concerned.any(|template| preferences::may_name_hosts(template));
+        is_asked_for.then(|| format!("hostname-placeholder-{:04}", self.claims.len() + 1).into())
     }
 
     /// For who wants to read it: what the pool before position `next` said.

@@ -7,7 +7,7 @@ use super::volumes::{self, Attached};
 use crate::plan::{CapacityType, PodTemplate, Protocol, Volumes};
 use crate::rules::labels::is_label_value;
 use crate::rules::requirement::{NodeOperator, NodeRequirement, NodeSelectorTerm};
-use crate::rules::requirements::{CAPACITY_TYPE, NODE_POOL, Requirements, is_restricted, normalized};
+use crate::rules::requirements::{CAPACITY_TYPE, HOSTNAME, NODE_POOL, Requirements, is_restricted, normalized};
 use crate::rules::taint::{TaintEffect, Toleration, TolerationOperator};
 use std::sync::Arc;
 
@@ -68,6 +68,15 @@ impl HostPort {
             && self.protocol == other.protocol
             && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
     }
+}
+
+/// Pods of a template may ask for hosts by name, themselves or by where their volumes are.
+pub fn may_name_hosts(template: &PodTemplate) -> bool {
+    let affinity = &template.affinity;
+    let terms = affinity.node_required.iter().flatten().chain(affinity.node_preferred.iter().map(|(_, term)| term));
+    !template.volume_claims.is_empty()
+        || template.node_selector.contains_key(HOSTNAME)
+        || terms.flat_map(|term| &term.expressions).any(|expression| expression.key == HOSTNAME)
 }
 
 /// Host ports of a pod, as Karpenter sees them: not those of init containers (`GetHostPorts`).

@@ -39,13 +39,7 @@ fn plain_templates(world: &World, pods: &[PodId]) -> Option<Vec<Arc<PodTemplate>
 
 /// Pods of a template ask nodes for room, tolerated taints and labels, and for nothing else.
 fn is_plain(template: &PodTemplate) -> bool {
-    let affinity = &template.affinity;
-    let terms = affinity.node_required.iter().flatten().chain(affinity.node_preferred.iter().map(|(_, term)| term));
-    let mut expressions = terms.flat_map(|term| &term.expressions);
-    template.volume_claims.is_empty()
-        && preferences::host_ports(template).is_empty()
-        && !template.node_selector.contains_key(HOSTNAME)
-        && !expressions.any(|expression| expression.key == HOSTNAME)
+    preferences::host_ports(template).is_empty() && !preferences::may_name_hosts(template)
 }
 
 /// The place of a machine that is not initialised among those that are tried, before and after its claim is registered.
