@@ -13,7 +13,7 @@ use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Time};
 use crate::plan::flags::CreditMode;
 use crate::plan::{BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec};
-use crate::world::{Change, Owner, PodId, ReplicaSetId, Routed, TargetState, World};
+use crate::world::{Change, Node, NodeId, Owner, PodId, PodPhase, Process, ReplicaSetId, Routed, TargetState, World};
 use on_the_way::OnTheWay;
 use std::sync::Arc;
 use wakes::{Wake, Wakes};
@@ -127,7 +127,7 @@ impl Selections {
             Watcher::EndpointSlice => self.endpoint_slice(change, world, wakes),
             Watcher::PodDisruption => pod_disruption(change, world, wakes),
             Watcher::NodeClaim => node_claim(change, world, wakes),
-            Watcher::NodeLifecycle => node_lifecycle(change, wakes),
+            Watcher::NodeLifecycle => node_lifecycle(change, plan, world, wakes),
             Watcher::AttachDetach => attach_detach(change, world, wakes),
             Watcher::Provisioner => provisioner(change, world, wakes),
             Watcher::Disruption => disruption(change, world, wakes),
@@ -161,6 +161,7 @@ impl Selections {
             Change::ServiceChanged(service) => Slices::Service(service),
             // Its labels may have been others before.
             Change::PodChanged(pod) => Slices::Pod(pod),
+            Change::PodReady(pod, false) if !has_run(world, pod) => return,
             Change::PodCreated(pod)
             | Change::PodReady(pod, _)
             | Change::PodAddress(pod)
@@ -214,6 +215,11 @@ fn services_of_templates(templates: &[Arc<PodTemplate>], services: &[Arc<Service
     templates.iter().map(of).collect()
 }
 
+/// A pod was Running at some time. Of any other it is news only to itself that it is not Ready: it was not before.
+fn has_run(world: &World, pod: PodId) -> bool {
+    world.pod(pod).phase != PodPhase::Pending
+}
+
 #[inline(always)]
 fn deployment(change: Change, world: &World, wakes: &mut Wakes) {
     let deployment = match change {
@@ -253,6 +259,8 @@ fn replica_set(change: Change, world: &World, wakes: &mut Wakes) {
         Owner::ReplicaSet(set) => Some(set).filter(is_one),
         Owner::DaemonSet(_) | Owner::Bare => None,
     };
+    // A pod that has ended, or is being deleted, counts no more: that it vanishes is no news.
+    let counts_no_more = |pod: PodId| world.pod(pod).is_finished() || world.pod(pod).deleting_since.is_some();
     // What makes no difference to a set all of whose calls succeed counts as one more failure for one that is failing.
     let failing = |set: &ReplicaSetId| world.replica_sets[set.index()].status.failure.is_some();
     let event = match change {
@@ -264,6 +272,9 @@ fn replica_set(change: Change, world: &World, wakes: &mut Wakes) {
             let waits = !world.replica_sets[set.index()].min_ready.is_zero();
             if waits { Set::PodReady(set) } else { Set::Sync(set) }
         }),
+        Change::PodReady(pod, false) if !has_run(world, pod) => of_pod(pod).filter(failing).map(Set::Sync),
+        Change::PodPhase(pod, _) if !world.pod(pod).is_finished() => of_pod(pod).filter(failing).map(Set::Sync),
+        Change::PodGone(pod) if counts_no_more(pod) => of_pod(pod).filter(failing).map(Set::Sync),
         Change::PodCreated(pod)
         | Change::PodReady(pod, false)
         | Change::PodPhase(pod, _)
@@ -377,6 +388,8 @@ fn kubelet(change: Change, world: &World, wakes: &mut Wakes) {
         Change::PodDeleting(pod, _) if world.pod(pod).node.is_some() => Kubelet::Terminate(pod),
         Change::PodGate(pod, _) => Kubelet::Status(pod),
         Change::VolumeAttached(id) => Kubelet::Volume(world.attachments[id.index()].node),
+        // Nothing listens at first, as before; and it is the kubelet that stops it.
+        Change::PodProcess(_, Process::Starting | Process::Stopping) => return,
         Change::PodProcess(pod, _) => {
             wakes.at_once(Event::Kubelet(Kubelet::Process(pod)));
             return;
@@ -406,6 +419,7 @@ fn pod_disruption(change: Change, world: &World, wakes: &mut Wakes) {
             wakes.after_watch(Event::PodDisruption(Disruption::Target(pod)));
             pod
         }
+        Change::PodReady(pod, false) if !has_run(world, pod) => return,
         Change::PodCreated(pod) | Change::PodReady(pod, _) | Change::PodDeleting(pod, _) | Change::PodGone(pod) => pod,
         _ => return,
     };
@@ -425,7 +439,7 @@ fn budgets_of(world: &World, pod: PodId) -> impl Iterator<Item = PdbId> + '_ {
 }
 
 #[inline(always)]
-fn node_lifecycle(change: Change, wakes: &mut Wakes) {
+fn node_lifecycle(change: Change, plan: &Plan, world: &World, wakes: &mut Wakes) {
     use kubernetes::node_lifecycle::Event as Lifecycle;
     let event = match change {
         Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeConditions(node) => {
@@ -434,7 +448,7 @@ fn node_lifecycle(change: Change, wakes: &mut Wakes) {
         Change::NodeTaints(node) => Lifecycle::Taints(node),
         Change::NodeLabels(node) => Lifecycle::Labels(node),
         Change::NodeGone(node) => Lifecycle::Gone(node),
-        Change::PodBound(pod) => Lifecycle::PodBound(pod),
+        Change::PodBound(pod) if !is_bound_well(plan, world, pod) => Lifecycle::PodBound(pod),
         Change::NodeAlive(node, _) => {
             wakes.at_once(Event::NodeLifecycle(Lifecycle::Alive(node)));
             return;
@@ -442,6 +456,14 @@ fn node_lifecycle(change: Change, wakes: &mut Wakes) {
         _ => return,
     };
     wakes.after_watch(Event::NodeLifecycle(event));
+}
+
+/// A pod was bound to a node on which it may stay. It is not Ready yet, unless its kubelet is a simulated one, so that the last pass
+/// over nodes has nothing to say of it either.
+fn is_bound_well(plan: &Plan, world: &World, pod: PodId) -> bool {
+    let node = world.pod(pod).node.map(|node| world.node(node));
+    let is_well = |node: &Node| node.gone.is_none() && !kubernetes::node_lifecycle::is_any_evicting(&node.taints);
+    plan.flags.kubelet.fixed.is_none() && node.is_some_and(is_well)
 }
 
 #[inline(always)]
@@ -460,10 +482,17 @@ fn provisioner(change: Change, world: &World, wakes: &mut Wakes) {
         Change::PodUnschedulable(pod) | Change::PodUnschedulableMessage(pod) => Provisioner::Pod(pod),
         // It may be one that Karpenter provisions for again: one that preempts is not.
         Change::PodNominated(pod) | Change::PodChanged(pod) if world.pod(pod).unschedulable => Provisioner::Pod(pod),
-        Change::NodeTaints(node) if world.node(node).claim.is_some() => Provisioner::Node(node),
+        Change::NodeTaints(node) if world.node(node).claim.is_some() && is_disrupted(world, node) => {
+            Provisioner::Node(node)
+        }
         _ => return,
     };
     wakes.after_watch(Event::Provisioner(event));
+}
+
+/// Karpenter is about to remove the node: its pods need another place.
+fn is_disrupted(world: &World, node: NodeId) -> bool {
+    world.node(node).has_taint(karpenter::cluster::disrupted_taint())
 }
 
 #[inline(always)]
@@ -477,7 +506,9 @@ fn node_claim(change: Change, world: &World, wakes: &mut Wakes) {
         Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeTaints(node) => {
             world.node(node).claim.map(Claim::Reconcile)
         }
-        Change::PodBound(pod) | Change::PodDeleting(pod, _) | Change::PodPhase(pod, _) | Change::PodGone(pod) => {
+        // Of its phases only the last ones are pod events; that it vanishes is none.
+        Change::PodPhase(pod, _) if !world.pod(pod).is_finished() => None,
+        Change::PodBound(pod) | Change::PodDeleting(pod, _) | Change::PodPhase(pod, _) => {
             let claim = world.pod(pod).node.and_then(|node| world.node(node).claim);
             claim.map(|_| Claim::Pod(pod))
         }

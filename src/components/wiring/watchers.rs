@@ -126,7 +126,6 @@ pub fn ask_watchers(change: Change, by: &mut impl Ask) {
             Scheduler,
             EndpointSlice,
             PodDisruption,
-            NodeClaim,
             AttachDetach,
             Disruption,
             TargetGroup,
