@@ -59,7 +59,7 @@ pub use node::{Instance, InstanceState, NewClaim, NewNode, Node, NodeClaim};
 pub use node_status::{NodeStatus, Renewals};
 pub use offering::UnavailableOfferings;
 pub use pod::{Address, ContainerStatus, Ipv6Address, NewPod, Owner, Pod, PodObject, PodPhase, Process};
-pub use request::{Answer, CheckError, Flow, Prospect, Request, RequestId, Requests, Routed, Sent, Share};
+pub use request::{Answer, CheckError, Flow, Outlook, Prospect, Request, RequestId, Requests, Routed, Sent, Share};
 pub use rollout::{
     Deployment, DeploymentCondition, DeploymentReason, DeploymentStatus, FailureReason, ReplicaSet, ReplicaSetStatus,
 };

@@ -110,6 +110,40 @@ pub enum Prospect {
     Late(Time),
 }
 
+/// How the health checks of a pod in a flow will fare: in one way at first, and perhaps in another one later, when the backlog
+/// has grown or shrunk past what a check may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// At first.
+    pub first: Prospect,
+    /// When what comes then begins.
+    pub turns: Time,
+    /// From that time on.
+    pub then: Prospect,
+}
+
+impl Outlook {
+    /// What is known of a check at a time.
+    pub fn at(self, now: Time) -> Prospect {
+        match if now < self.turns { self.first } else { self.then } {
+            Prospect::InTime(end) | Prospect::Late(end) if end <= now => Prospect::Open,
+            known => known,
+        }
+    }
+}
+
+impl From<Prospect> for Outlook {
+    fn from(only: Prospect) -> Outlook {
+        Outlook { first: only, turns: Time::MAX, then: Prospect::Open }
+    }
+}
+
+impl Default for Outlook {
+    fn default() -> Outlook {
+        Prospect::Open.into()
+    }
+}
+
 /// The share of an application's flow that goes to one pod.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
@@ -144,7 +178,7 @@ pub struct Requests {
     /// Pods that take long to answer.
     strained: PodSet,
     /// What is known of their checks, by pod.
-    prospects: Vec<Prospect>,
+    outlooks: Vec<Outlook>,
 }
 
 /// Requests at one place, counted in two ways.
@@ -385,7 +419,7 @@ impl World {
     pub fn set_strained(&mut self, pod: PodId, strained: bool) {
         if !strained {
             if self.requests.strained.remove(pod) {
-                self.set_prospect(pod, Prospect::Open);
+                self.set_outlook(pod, Prospect::Open);
             }
         } else if self.requests.strained.insert(pod) {
             self.requests.routed.push(Routed::Strained(pod));
@@ -399,24 +433,21 @@ impl World {
     }
 
     /// Until a pod's flow changes so much is known of its health checks.
-    pub fn set_prospect(&mut self, pod: PodId, prospect: Prospect) {
-        let prospects = &mut self.requests.prospects;
-        match prospects.get_mut(pod.index()) {
-            Some(known) => *known = prospect,
-            None if prospect == Prospect::Open => {}
+    pub fn set_outlook(&mut self, pod: PodId, outlook: impl Into<Outlook>) {
+        let (outlooks, outlook) = (&mut self.requests.outlooks, outlook.into());
+        match outlooks.get_mut(pod.index()) {
+            Some(known) => *known = outlook,
+            None if outlook == Outlook::default() => {}
             None => {
-                prospects.resize(pod.index() + 1, Prospect::Open);
-                prospects[pod.index()] = prospect;
+                outlooks.resize(pod.index() + 1, Outlook::default());
+                outlooks[pod.index()] = outlook;
             }
         }
     }
 
     /// What is known of a health check of a pod at this moment.
     pub fn prospect(&self, pod: PodId) -> Prospect {
-        match self.requests.prospects.get(pod.index()) {
-            Some(&(Prospect::InTime(end) | Prospect::Late(end))) if end <= self.now => Prospect::Open,
-            known => known.copied().unwrap_or_default(),
-        }
+        self.requests.outlooks.get(pod.index()).map_or(Prospect::Open, |outlook| outlook.at(self.now))
     }
 
     /// What was still waited for; for a check, nothing: its answer is on its way.

@@ -8,7 +8,7 @@ use super::process::Standing;
 use super::server::Work;
 use super::{Event, Service, crowd, patience, server, strain};
 use crate::components::Cx;
-use crate::engine::Span;
+use crate::engine::{Span, Time};
 use crate::plan::{App, AppId, TargetGroupId};
 use crate::world::Prospect;
 use std::hint::cold_path;
@@ -124,7 +124,8 @@ impl Service {
         }
         stream.before = before;
         for pod in released {
-            cx.world.set_prospect(pod, Prospect::Open);
+            // Nothing waits there any more: a check is answered at once, until the flow leads there again.
+            cx.world.set_outlook(pod, Prospect::InTime(Time::MAX));
             self.pods[pod.index()].flow_usage = 0;
             self.balance(cx, pod);
         }

@@ -393,7 +393,7 @@ impl Service {
                 let lanes = self.apps[index].stream.lanes.iter_mut();
                 for lane in lanes.filter(|lane| lane.target == Some(target) && lane.share == 0.0) {
                     lane.lose_backlog(cx.now, &mut cx.world.ledgers[index], Loss::DrainEnded);
-                    cx.world.set_prospect(lane.pod, Prospect::Open);
+                    cx.world.set_outlook(lane.pod, Prospect::Open);
                 }
                 self.flow(cx, AppId::at(index));
             }

@@ -74,7 +74,7 @@ impl Service {
         for lane in self.apps[app.index()].stream.lanes.iter_mut().filter(|lane| lane.pod == pod) {
             lane.lose_backlog(cx.now, ledger, Loss::Cut);
         }
-        cx.world.set_prospect(pod, Prospect::Open);
+        cx.world.set_outlook(pod, Prospect::Open);
         self.pods[pod.index()].flow_usage = 0;
         self.balance(cx, pod);
     }

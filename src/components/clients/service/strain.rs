@@ -9,7 +9,7 @@ use super::{Inlet, Service};
 use crate::components::Cx;
 use crate::engine::{Span, Time};
 use crate::plan::{App, AppId, Plan, Probe, ProbeHandler, TrafficMode};
-use crate::world::{Loss, PodId, Prospect, REQUEST, RequestId, World};
+use crate::world::{Loss, Outlook, PodId, Prospect, REQUEST, RequestId, World};
 
 /// Micro-requests by which a lane may differ after a second from what its rates come to: it is booked in whole ones.
 const ROUNDING: f64 = 10.0;
@@ -83,14 +83,14 @@ pub(super) fn tell_of_lane(cx: &mut Cx, app: &App, timeout: f64, rate: f64, lane
     tell(cx, lane.pod, timeout, lane.delay(), grows);
     if cx.world.is_strained(lane.pod) {
         let timeout = timeout_of_group(cx.plan, app);
-        let prospect = timeout.map(|timeout| prospect(lane, cx.now, rate, timeout, places(app) as f64));
-        cx.world.set_prospect(lane.pod, prospect.unwrap_or_default());
+        let outlook = timeout.map(|timeout| outlook(lane, cx.now, rate, timeout, places(app) as f64));
+        cx.world.set_outlook(lane.pod, outlook.unwrap_or_default());
     }
 }
 
 /// How the load balancer's checks of a lane will fare until its flow changes, and how long that is sure: near the time-out and
 /// near a full queue each has to be seen.
-fn prospect(lane: &Lane, now: Time, rate: f64, timeout: f64, places: f64) -> Prospect {
+fn outlook(lane: &Lane, now: Time, rate: f64, timeout: f64, places: f64) -> Outlook {
     let (backlog, growth) = (lane.backlog as f64, lane.arriving(rate) - lane.capacity);
     // In micro-requests, of which as many come and go in a microsecond as requests in a second.
     let in_time = timeout * lane.capacity * REQUEST as f64;
@@ -98,14 +98,33 @@ fn prospect(lane: &Lane, now: Time, rate: f64, timeout: f64, places: f64) -> Pro
     let slack = in_time / 100.0;
     let sure = (slack / ROUNDING * 1e6).min(AHEAD_MOST);
     let fills = if lane.room as f64 > places - slack { places - slack - backlog } else { f64::INFINITY };
-    let (is_late, left) = match backlog - limit {
-        over if over > slack => (true, if growth < 0.0 { (over - slack) / -growth } else { sure }),
-        over if over < -slack => (false, if growth > 0.0 { (-over - slack) / growth } else { sure }),
-        _ => return Prospect::Open,
+    let full = match growth {
+        growth if growth > 0.0 => fills / growth,
+        _ if fills > 0.0 => f64::INFINITY,
+        _ => 0.0,
     };
-    let left = if growth > 0.0 { left.min(fills / growth) } else { left.min(if fills > 0.0 { sure } else { 0.0 }) };
-    let end = now + Span::from_seconds(left.min(sure).max(0.0) / 1e6);
-    if is_late { Prospect::Late(end) } else { Prospect::InTime(end) }
+    let after = |micros: f64| now + Span::from_seconds(micros.min(sure).max(0.0) / 1e6);
+    let over = backlog - limit;
+    let first = match over {
+        over if over > slack => {
+            Prospect::Late(after(full.min(if growth < 0.0 { (over - slack) / -growth } else { sure })))
+        }
+        over if over < -slack => {
+            Prospect::InTime(after(full.min(if growth > 0.0 { (-over - slack) / growth } else { sure })))
+        }
+        _ => Prospect::Open,
+    };
+    // A backlog that grows is too long from some time on, if there is room for it; one that shrinks is short enough.
+    let (turns, then) = match growth {
+        growth if growth > 0.0 && over <= slack && lane.room as f64 > limit + slack => {
+            (after((slack - over) / growth), Prospect::Late(after(full)))
+        }
+        growth if growth < 0.0 && over >= -slack && limit > slack => {
+            (after((over + slack) / -growth), Prospect::InTime(after(sure)))
+        }
+        _ => (Time::MAX, Prospect::Open),
+    };
+    Outlook { first, turns, then }
 }
 
 /// What was said of the checks of a lane has come true, now that it is booked.
@@ -159,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_known_beforehand_of_checks_is_what_the_lane_comes_to() {
         let (now, timeout, places) = (Time::from_unix_seconds(1000), 5.0, 60 * REQUEST);
-        let (mut late, mut in_time, mut open) = (0, 0, 0);
+        let (mut late, mut in_time, mut open, mut turned) = (0, 0, 0, 0);
         let amounts = [0, 1, 20, 38, 39, 40, 41, 42, 45, 59, 60].map(|requests| requests * REQUEST);
         for (backlog, rate) in
             amounts.iter().flat_map(|&backlog| [0.0, 7.9, 8.0, 8.1, 20.0].map(|rate| (backlog, rate)))
@@ -168,25 +187,28 @@ mod tests {
                 let mut lane = Lane::new(PodId(0), None, 1.0);
                 (lane.capacity, lane.latency, lane.backlog, lane.room) =
                     (8.0, Span::from_millis(100), backlog.min(room), room);
-                let said = prospect(&lane, now, rate, timeout, places as f64);
+                let outlook = outlook(&lane, now, rate, timeout, places as f64);
                 for after in (0..600).map(Span::from_secs) {
                     let then = lane.at(after, rate);
                     let (is_late, is_full) = (then.delay() >= timeout, then.backlog >= places);
+                    let said = outlook.at(now + after);
+                    turned += usize::from(now + after >= outlook.turns && said != Prospect::Open);
                     match said {
-                        Prospect::Late(end) if now + after < end => late += usize::from(is_late && !is_full),
-                        Prospect::InTime(end) if now + after < end => in_time += usize::from(!is_late && !is_full),
-                        _ => {
+                        Prospect::Late(_) => late += usize::from(is_late && !is_full),
+                        Prospect::InTime(_) => in_time += usize::from(!is_late && !is_full),
+                        Prospect::Open => {
                             open += 1;
                             continue;
                         }
                     }
                     assert!(
                         !is_full && is_late == matches!(said, Prospect::Late(_)),
-                        "{said:?} of {lane:?} with {rate}"
+                        "{outlook:?} of {lane:?} with {rate} after {after}"
                     );
                 }
             }
         }
         assert!(late > 1000 && in_time > 1000 && open > 1000, "all of them happen: {late}, {in_time}, {open}");
+        assert!(turned > 1000, "what happens later is known as well: {turned}");
     }
 }
