@@ -14,7 +14,8 @@
 //! checks rest; whatever could change the outcome makes them resume at the next tick of that node's grid. A check of a pod
 //! that takes long to answer (World::is_strained) is a request to it like any other: it waits for a worker, computes, and
 //! fails when the time-out is over before its answer comes, or when the queue is full; where a flow says how it would fare
-//! (World::prospect) it need not be sent.
+//! (World::prospect) it need not be sent. That a time-out is over is an event only where a request is on its way or somebody
+//! sees a difference.
 //!
 //! Left out: thresholds of target-group health, the CPU of checks that find an idle worker, the time that checks of
 //! instance targets take, the loss of load-balancer nodes together with their zone.
@@ -256,7 +257,7 @@ impl Alb {
         match outcome(cx, target) {
             Outcome::Success => self.verdict(cx, target, node, Ok(())),
             Outcome::Failure(reason) => self.verdict(cx, target, node, Err(reason)),
-            Outcome::Silence => self.wait(cx, target, node, false),
+            Outcome::Silence => self.miss(cx, target, node),
             Outcome::Open => self.ask(cx, target, node),
         }
     }
@@ -266,17 +267,24 @@ impl Alb {
         match foreseen(cx, target) {
             Prospect::Open => self.wait(cx, target, node, true),
             Prospect::InTime(_) => self.verdict(cx, target, node, Ok(())),
-            Prospect::Late(_) => {
-                let said = (View::Unhealthy, 0, TargetReason::Timeout);
-                if self.state(target, node).is_some_and(|state| (state.view, state.streak, state.reason) == said) {
-                    // One more time-out says the same again.
-                    let interval = check_of(cx, cx.world.targets[target.index()].group).interval;
-                    self.arm(cx, target, node, interval);
-                } else {
-                    self.wait(cx, target, node, false);
-                }
-            }
+            Prospect::Late(_) => self.miss(cx, target, node),
         }
+    }
+
+    /// A check will not be answered in time. Where nobody sees a difference when its time is over, it counts at once.
+    fn miss(&mut self, cx: &mut Cx, target: TargetId, node: usize) {
+        let check = check_of(cx, cx.world.targets[target.index()].group);
+        let Some(state) = self.state(target, node) else { return };
+        let (view, streak) = judge(state.view, state.streak, false, check);
+        let is_said = view != View::Unhealthy || state.reason == TargetReason::Timeout;
+        if view != state.view || !is_said {
+            return self.wait(cx, target, node, false);
+        }
+        state.streak = streak;
+        if cx.recorder.explains() {
+            self.tell(cx, (target, node), (cx.now + check.timeout, Err(TargetReason::Timeout)), None);
+        }
+        self.arm(cx, target, node, check.interval);
     }
 
     /// A check is on its way; what comes of it, its answer or the time-out will tell.
@@ -337,7 +345,7 @@ impl Alb {
             self.arm(cx, target, node, check.interval);
         }
         if cx.recorder.explains() {
-            self.tell(cx, (target, node), result, (view != before.view).then_some(before.view));
+            self.tell(cx, (target, node), (cx.now, result), (view != before.view).then_some(before.view));
         }
         if changed {
             self.publish(cx, target);
@@ -345,11 +353,17 @@ impl Alb {
     }
 
     /// For who wants to read it: the checks in a row that changed a node's view. `before`: it changed from that.
-    fn tell(&mut self, cx: &mut Cx, key: (TargetId, usize), result: Result<(), TargetReason>, before: Option<View>) {
+    fn tell(
+        &mut self,
+        cx: &mut Cx,
+        key: (TargetId, usize),
+        (at, result): (Time, Result<(), TargetReason>),
+        before: Option<View>,
+    ) {
         let outcome = result.map_or_else(TargetReason::name, |()| PASSED);
         let streak = self.streaks.entry(key).or_default();
         streak.retain(|tried| (tried.outcome == PASSED) == result.is_ok());
-        streak.push(Tried { at: cx.now, outcome });
+        streak.push(Tried { at, outcome });
         let Some(before) = before else { return };
         let attempts = std::mem::take(streak);
         let entry = &cx.world.targets[key.0.index()];
