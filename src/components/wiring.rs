@@ -13,7 +13,9 @@ use super::{aws, karpenter, kubernetes};
 use crate::engine::{Queue, Random, Time};
 use crate::plan::flags::CreditMode;
 use crate::plan::{BindingId, DeploymentId, FaultKind, PdbId, Plan, PodTemplate, Program, ServiceId, ServiceSpec};
-use crate::world::{Change, Node, NodeId, Owner, PodId, PodPhase, Process, ReplicaSetId, Routed, TargetState, World};
+use crate::world::{
+    Change, Node, NodeId, Owner, PodId, PodPhase, Process, ReplicaSetId, Routed, TargetId, TargetState, World,
+};
 use on_the_way::OnTheWay;
 use std::sync::Arc;
 use wakes::{Wake, Wakes};
@@ -193,13 +195,13 @@ impl Selections {
             {
                 Group::Pod(pod)
             }
-            Change::NodeCreated(node) | Change::NodeReady(node, _) | Change::NodeGone(node)
-                if !plan.bindings.is_empty() =>
+            Change::NodeReady(node, _) | Change::NodeGone(node) if !plan.bindings.is_empty() => Group::Node(node),
+            // Addresses ask of a node whether it is Ready, and no more: a new one is not.
+            Change::NodeCreated(node) | Change::NodeTaints(node) | Change::NodeLabels(node)
+                if self.nodes_are_targets =>
             {
                 Group::Node(node)
             }
-            // Addresses ask of a node whether it is Ready, and no more.
-            Change::NodeTaints(node) | Change::NodeLabels(node) if self.nodes_are_targets => Group::Node(node),
             _ => return,
         };
         wakes.after_watch(Event::TargetGroup(event));
@@ -638,9 +640,9 @@ fn alb(change: Change, world: &World, wakes: &mut Wakes) {
 fn traffic(change: Change, endpoints_route: bool, (plan, world): (&Plan, &World), wakes: &mut Wakes) {
     use super::clients::traffic::Event as Traffic;
     let event = match change {
-        Change::TargetRoutable(target, _) | Change::TargetWeight(target, _) | Change::TargetGone(target) => {
-            Traffic::Target(target)
-        }
+        Change::TargetRoutable(target, _) | Change::TargetWeight(target, _) => Traffic::Target(target),
+        // One that has gone was not routable any more: nobody goes elsewhere but where weights move with time.
+        Change::TargetGone(target) if weights_move(plan, world, target) => Traffic::Target(target),
         Change::LoadChanged(app) => Traffic::Load(app),
         Change::EndpointsChanged(service) if endpoints_route => {
             wakes.after_watch(Event::Traffic(Traffic::Endpoints(service)));
@@ -665,6 +667,12 @@ fn traffic(change: Change, endpoints_route: bool, (plan, world): (&Plan, &World)
         _ => return,
     };
     wakes.at_once(Event::Traffic(event));
+}
+
+/// Weights of the targets of a group change although no target does: in slow start, and with clients that stick to theirs.
+fn weights_move(plan: &Plan, world: &World, target: TargetId) -> bool {
+    let group = &plan.target_groups[world.targets[target.index()].group.index()];
+    group.stickiness.is_some() || !group.slow_start.is_zero()
 }
 
 #[inline(always)]
