@@ -75,6 +75,20 @@ struct AppTraffic {
     sticky: Option<Sticky>,
 }
 
+impl AppTraffic {
+    /// Requests go on with the new routes where they were with those of before.
+    fn keep_turn(&mut self, routes: &mut [Route]) {
+        if self.routes.iter().any(|before| before.credit != 0.0) {
+            for route in routes.iter_mut() {
+                let before = self.routes.iter().find(|before| before.key() == route.key());
+                route.credit = before.map_or(0.0, |before| before.credit);
+            }
+        }
+        self.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        self.pointer = self.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
+    }
+}
+
 /// Why it may be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -276,14 +290,10 @@ impl Traffic {
         if let Some(sticky) = state.sticky.as_mut().filter(|_| app.mode == TrafficMode::Fluid && !routes.is_empty()) {
             ramps |= sticky.weigh(cx.now, &mut routes);
         }
-        if state.routes.iter().any(|before| before.credit != 0.0) {
-            for route in &mut routes {
-                let before = state.routes.iter().find(|before| before.key() == route.key());
-                route.credit = before.map_or(0.0, |before| before.credit);
-            }
+        // A flow takes no turns.
+        if app.mode == TrafficMode::Requests {
+            state.keep_turn(&mut routes);
         }
-        state.even = routes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
-        state.pointer = state.last.map_or(0, |last| routes.partition_point(|route| route.key() <= last));
         let same = leads_alike(&state.routes, &routes);
         self.routes_before = std::mem::replace(&mut state.routes, routes);
         self.release(cx, id);
