@@ -350,8 +350,11 @@ fn requests(out: &mut String, finished: &Finished) {
         if let Some(Worst { second, lost, ended }) = worst(&ledger.bins) {
             let from = tenths(Span::from_secs(second as u64));
             let share = 100.0 * lost as f64 / ended as f64;
-            let worst = format!("worst {WINDOW} s, from {from}: {share:.0}% of what ended then");
-            let _ = writeln!(out, "    {worst:<51}{:>11}", whole(lost));
+            let lost = whole(lost);
+            let _ = writeln!(
+                out,
+                "    in the worst {WINDOW} s, from {from} on, {lost} were lost: {share:.0}% of all that ended"
+            );
         }
     }
 }

@@ -148,9 +148,10 @@ impl Lane {
         if self.inlet == Inlet::Open { rate * self.share } else { 0.0 }
     }
 
-    /// How it will stand after a time, if `rate` requests a second go on arriving: its backlog, all else being as it is.
+    /// How it will stand after a time, if `rate` requests a second go on arriving: its backlog, all else being as it is. What is
+    /// beyond its room is lost at the beginning.
     pub fn at(&self, after: Span, rate: f64) -> Lane {
-        let moved = self.backlog as f64 + (self.arriving(rate) - self.capacity) * after.micros() as f64;
+        let moved = self.backlog.min(self.room) as f64 + (self.arriving(rate) - self.capacity) * after.micros() as f64;
         Lane { backlog: (moved.max(0.0) as u64).min(self.room), ..*self }
     }
 
@@ -577,6 +578,13 @@ mod tests {
             let ahead = lane.at(span, rate);
             assert!(ahead.backlog.abs_diff(stream.lanes[0].backlog) <= 3, "{ahead:?}, {:?}", stream.lanes[0]);
         }
+        let slower =
+            Lane { capacity: 1.0, backlog: 200 * REQUEST, room: 70 * REQUEST, ..Lane::new(PodId(0), None, 1.0) };
+        assert_eq!(
+            slower.at(Span::from_secs(60), 0.0).backlog,
+            10 * REQUEST,
+            "what has no room does not hold up the rest"
+        );
     }
 
     #[test]

@@ -91,6 +91,10 @@ pub(super) fn tell_of_lane(cx: &mut Cx, app: &App, timeout: f64, rate: f64, lane
 /// How the load balancer's checks of a lane will fare until its flow changes, and how long that is sure: near the time-out and
 /// near a full queue each has to be seen.
 fn outlook(lane: &Lane, now: Time, rate: f64, timeout: f64, places: f64) -> Outlook {
+    if lane.backlog > lane.room {
+        // It is slower than before, and what has no room any more is about to go.
+        return Outlook::default();
+    }
     let (backlog, growth) = (lane.backlog as f64, lane.arriving(rate) - lane.capacity);
     // In micro-requests, of which as many come and go in a microsecond as requests in a second.
     let in_time = timeout * lane.capacity * REQUEST as f64;
@@ -179,14 +183,13 @@ mod tests {
     fn what_is_known_beforehand_of_checks_is_what_the_lane_comes_to() {
         let (now, timeout, places) = (Time::from_unix_seconds(1000), 5.0, 60 * REQUEST);
         let (mut late, mut in_time, mut open, mut turned) = (0, 0, 0, 0);
-        let amounts = [0, 1, 20, 38, 39, 40, 41, 42, 45, 59, 60].map(|requests| requests * REQUEST);
+        let amounts = [0, 1, 20, 38, 39, 40, 41, 42, 45, 59, 60, 200].map(|requests| requests * REQUEST);
         for (backlog, rate) in
             amounts.iter().flat_map(|&backlog| [0.0, 7.9, 8.0, 8.1, 20.0].map(|rate| (backlog, rate)))
         {
             for room in [places, 55 * REQUEST] {
                 let mut lane = Lane::new(PodId(0), None, 1.0);
-                (lane.capacity, lane.latency, lane.backlog, lane.room) =
-                    (8.0, Span::from_millis(100), backlog.min(room), room);
+                (lane.capacity, lane.latency, lane.backlog, lane.room) = (8.0, Span::from_millis(100), backlog, room);
                 let outlook = outlook(&lane, now, rate, timeout, places as f64);
                 for after in (0..600).map(Span::from_secs) {
                     let then = lane.at(after, rate);
