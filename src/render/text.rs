@@ -351,10 +351,9 @@ fn requests(out: &mut String, finished: &Finished) {
             let from = tenths(Span::from_secs(second as u64));
             let share = 100.0 * lost as f64 / ended as f64;
             let lost = whole(lost);
-            let _ = writeln!(
-                out,
-                "    in the worst {WINDOW} s, from {from} on, {lost} were lost: {share:.0}% of all that ended"
-            );
+            let worst =
+                format!("in the worst {WINDOW} s, from {from} on, {lost} were lost: {share:.0}% of all that ended");
+            line(out, "    ", &worst);
         }
     }
 }
